@@ -1,0 +1,163 @@
+"""Datasets -> batches on a device: decoded once, kept as uint8 within a memory bound, read ahead by threads.
+
+Threads rather than worker processes: decoding releases Python's lock, nothing is copied between processes, and memory stays flat.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from data.transforms import Crops, to_float
+from errors import InputError
+
+# ---------------------------------------------------------------------------------------------------------
+# Decoded images in memory
+
+
+class ImageStore:
+    """Items of a dataset, decoded at first use and kept as long as ``max_bytes`` allows; beyond it they are decoded each time."""
+
+    def __init__(self, dataset, max_bytes: float):
+        self.dataset = dataset
+        self.max_bytes = max_bytes
+        self.bytes = 0
+        self._items: dict[int, dict[str, Tensor]] = {}
+        self._lock = threading.Lock()
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        item = self._items.get(index)
+        if item is None:
+            item = {key: torch.from_numpy(array) for key, array in self.dataset.load(index).items()}
+            size = sum(t.numel() for t in item.values())
+            with self._lock:
+                if index not in self._items and self.bytes + size <= self.max_bytes:
+                    self._items[index] = item
+                    self.bytes += size
+        return item
+
+    def load_all(self, threads: int) -> None:
+        """Decode everything now (``--load_in_memory``), up to the bound."""
+        with ThreadPoolExecutor(max(1, threads)) as pool:
+            for _ in tqdm(
+                pool.map(self.__getitem__, range(len(self.dataset))),
+                total=len(self.dataset),
+                desc="loading images",
+                unit="img",
+            ):
+                if self.bytes >= self.max_bytes:
+                    break
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Batches
+
+
+@dataclass
+class Batch:
+    """A (and B): float32 N C H W in [-1, 1] on the device; names of the N images."""
+
+    A: Tensor
+    B: Tensor | None
+    names: list[str]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+class Loader:
+    """Batches of a dataset; the order and the crops of an epoch are a function of (seed, epoch) alone.
+
+    Args:
+        dataset:    see `data.datasets`
+        batch_size: images per batch of ONE process
+        device:     where batches end up
+        crops:      what `Crops` cuts out
+        shuffle:    False: in order of the names
+        seed:       of order and crops
+        threads:    decoding threads
+        max_bytes:  of decoded images kept in memory
+        rank, world: this process takes images ``rank * batch_size`` onward of every joint batch of ``world * batch_size``
+    """
+
+    def __init__(
+        self,
+        dataset,
+        batch_size: int,
+        device: torch.device,
+        crops: Crops,
+        shuffle: bool = False,
+        seed: int = 0,
+        threads: int = 4,
+        max_bytes: float = 4e9,
+        rank: int = 0,
+        world: int = 1,
+    ):
+        self.dataset, self.batch_size, self.device, self.crops = (
+            dataset,
+            batch_size,
+            torch.device(device),
+            crops,
+        )
+        self.shuffle, self.seed, self.threads = shuffle, seed, max(1, threads)
+        self.rank, self.world = rank, world
+        self.store = ImageStore(dataset, max_bytes)
+
+    def __len__(self) -> int:
+        """Steps per epoch."""
+        return -(-len(self.dataset) // (self.batch_size * self.world))
+
+    def epoch(self, epoch: int = 0, start: int = 0) -> Iterator[Batch]:
+        """The batches of one epoch from step ``start`` on, read ahead by ``threads``."""
+        count = len(self.dataset)
+        order = np.arange(count)
+        if self.shuffle:
+            np.random.Generator(np.random.Philox(key=[self.seed, 2 * epoch])).shuffle(order)
+        draws = self.crops.draw(count, self.seed, epoch)
+        joint = self.batch_size * self.world
+        chunks = [order[i : i + joint] for i in range(start * joint, count, joint)]
+        if self.world > 1:
+            # Every process takes an equal share of every step: a short last batch is filled up from the start of the epoch.
+            chunks = [c if len(c) == joint else np.resize(np.concatenate([c, order]), joint) for c in chunks]
+            chunks = [c[self.rank * self.batch_size : (self.rank + 1) * self.batch_size] for c in chunks]
+        with ThreadPoolExecutor(self.threads) as pool:
+            ahead = max(2, -(-2 * self.threads // self.batch_size))
+            pending = [
+                [pool.submit(self.store.__getitem__, int(i)) for i in chunk] for chunk in chunks[:ahead]
+            ]
+            try:
+                for number, chunk in enumerate(chunks):
+                    items = [future.result() for future in pending.pop(0)]
+                    if number + ahead < len(chunks):
+                        pending.append(
+                            [pool.submit(self.store.__getitem__, int(i)) for i in chunks[number + ahead]]
+                        )
+                    yield self._collate(items, chunk, draws)
+            finally:
+                pool.shutdown(wait=True, cancel_futures=True)
+
+    def _collate(self, items: list[dict[str, Tensor]], chunk: np.ndarray, draws: np.ndarray) -> Batch:
+        sides = {}
+        for side in items[0]:
+            cut = [
+                self.crops.apply(item[side], draws[index]) for item, index in zip(items, chunk, strict=True)
+            ]
+            if len({t.shape for t in cut}) > 1:
+                sizes = sorted({f"{t.shape[2]}x{t.shape[1]}" for t in cut})
+                raise InputError(
+                    f"images of different sizes ({', '.join(sizes)}) cannot share a batch: use --batch_size 1 or --preprocess resize_and_crop"
+                )
+            pixels = torch.stack(
+                cut
+            )  # uint8 N C H W; a quarter of the bytes of float on their way to the device
+            if self.device.type == "cuda":
+                pixels = pixels.pin_memory().to(self.device, non_blocking=True)
+            sides[side] = to_float(pixels)
+        return Batch(sides["A"], sides.get("B"), [self.dataset.names[i] for i in chunk])

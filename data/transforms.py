@@ -1,0 +1,141 @@
+"""What happens to an image between its file and the network (SPEC 3).
+
+Two halves: a deterministic one (`Resize`: decoded pixels -> uint8 that can be kept in memory) and a random one (`Crops`: crop and flip, drawn
+without state from seed, epoch and index, so that a resumed or parallel run sees the same pixels).
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+PREPROCESS = ("resize_and_crop", "crop", "scale_width", "scale_width_and_crop", "none")
+
+
+class SizeWarning(UserWarning):
+    """An image was resized to a multiple of 4; shown once per run."""
+
+
+def multiple_of_4(size: int) -> int:
+    """The nearest multiple of 4, at least 4 (a generator halves its input twice)."""
+    return max(4, round(size / 4) * 4)
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Deterministic half
+
+
+@dataclass(frozen=True)
+class Resize:
+    """PIL image -> PIL image at the size that is kept in memory (bicubic).
+
+    Args:
+        preprocess:   resize_and_crop: to load_size | scale_width(_and_crop): width to load_size, keeping the aspect |
+                      crop, none: size kept. All but the cropping ones end at a multiple of 4.
+        load_size:    pixels
+        crop_size:    pixels; the size that reaches the network for the cropping kinds
+        aspect_ratio: width / height of what load_size and crop_size describe: the height is divided by it
+    """
+
+    preprocess: str = "resize_and_crop"
+    load_size: int = 286
+    crop_size: int = 256
+    aspect_ratio: float = 1.0
+
+    @property
+    def crop(self) -> tuple[int, int] | None:
+        """(height, width) cut out by `Crops`, multiples of 4; None when the whole image is used."""
+        if "crop" not in self.preprocess:
+            return None
+        height, width = round(self.crop_size / self.aspect_ratio), self.crop_size
+        if (multiple_of_4(height), multiple_of_4(width)) != (height, width):
+            _warn_once(f"--crop_size {self.crop_size}", (width, height))
+        return multiple_of_4(height), multiple_of_4(width)
+
+    def target(self, width: int, height: int) -> tuple[int, int]:
+        """(width, height) that an image of the given size is resized to."""
+        if self.preprocess == "resize_and_crop":
+            size = self.load_size, round(self.load_size / self.aspect_ratio)
+        elif self.preprocess.startswith("scale_width"):
+            size = self.load_size, round(height * self.load_size / width)
+        else:
+            size = width, height
+        crop = self.crop
+        if crop is None:
+            rounded = multiple_of_4(size[0]), multiple_of_4(size[1])
+            if rounded != size:
+                _warn_once(f"an image of {size[0]}x{size[1]}", size)
+            return rounded
+        # Smaller than the crop: enlarged to it, so that a crop is always whole.
+        return max(size[0], crop[1]), max(size[1], crop[0])
+
+    def __call__(self, image: Image.Image) -> Image.Image:
+        target = self.target(*image.size)
+        return image if target == image.size else image.resize(target, Image.Resampling.BICUBIC)
+
+
+_warned = False
+
+
+def _warn_once(what: str, size: tuple[int, int]) -> None:
+    global _warned
+    if not _warned:
+        _warned = True
+        rounded = f"{multiple_of_4(size[0])}x{multiple_of_4(size[1])}"
+        warnings.warn(
+            f"{what}: sizes must be multiples of 4; resized to {rounded} (said once)",
+            SizeWarning,
+            stacklevel=3,
+        )
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Random half
+
+
+@dataclass(frozen=True)
+class Crops:
+    """Where to cut and whether to flip, for every image of an epoch.
+
+    Draws are a function of (seed, epoch, index) alone: ``numpy`` Philox keyed by seed and epoch.
+    """
+
+    size: tuple[int, int] | None  # (height, width), None = no crop
+    random: bool  # False: cut from the centre
+    flip: bool
+
+    def draw(self, count: int, seed: int, epoch: int) -> np.ndarray:
+        """(count, 3) float64 in [0, 1): row, column, flip of each image."""
+        return np.random.Generator(np.random.Philox(key=[seed, 2 * epoch + 1])).random((count, 3))
+
+    def apply(self, image: Tensor, draw: np.ndarray) -> Tensor:
+        """C H W (any type) -> view of C h w; flipped when the draw says so. The same draw treats A and B alike."""
+        if self.size is not None:
+            height, width = self.size
+            row, column = image.shape[1] - height, image.shape[2] - width
+            row, column = (
+                (int(draw[0] * (row + 1)), int(draw[1] * (column + 1)))
+                if self.random
+                else (row // 2, column // 2)
+            )
+            image = image[:, row : row + height, column : column + width]
+        return image.flip(2) if self.flip and draw[2] < 0.5 else image
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Pixels <-> network values
+
+
+def to_float(pixels: Tensor) -> Tensor:
+    """uint8 0..255 -> float32 in [-1, 1]."""
+    return pixels.float().div_(255).sub_(0.5).div_(0.5)
+
+
+def to_uint8(x: Tensor) -> Tensor:
+    """Network output in [-1, 1] -> uint8 by truncation of (x + 1) / 2 * 255, as images are written and measured (SPEC 5)."""
+    return ((x.float() + 1) / 2 * 255).clamp_(0, 255).to(torch.uint8)

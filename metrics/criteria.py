@@ -1,0 +1,40 @@
+"""What images are judged by: criteria of one kind, fed batch by batch.
+
+A criterion has ``keys`` (the metrics it yields), ``label`` (how they must be named), and
+``reset()``, ``update(images: uint8 N C H W on the device, names)``, ``result() -> {key: float, "n": int}``.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from metrics.frechet import Statistics, frechet_distance
+from metrics.inception import InceptionFeatures
+
+LOWER_IS_BETTER = {"fid": True, "kid": True, "mIoU": False, "accu": False}
+
+
+class FeatureCriterion:
+    """FID of generated images against statistics of real ones (SPEC 5).
+
+    Args:
+        net:   the feature network
+        real:  statistics of the real images, made with the same features
+    """
+
+    def __init__(self, net: InceptionFeatures, real: Statistics, device: torch.device):
+        self.net, self.real = net, real.to(device)
+        self.keys = ("fid",)
+        self.label = f"FID ({net.label})"
+        self.reset()
+
+    def reset(self) -> None:
+        self.features: list[Tensor] = []
+
+    def update(self, images: Tensor, names: list[str]) -> None:
+        self.features.append(self.net(images))
+
+    def result(self) -> dict:
+        features = torch.cat(self.features)
+        return {"fid": frechet_distance(features, self.real), "n": len(features)}

@@ -1,0 +1,122 @@
+"""The once-for-all generator: a full-width mobile ResNet of which every configuration is a subnet sharing its weights.
+
+``supernet(x, config)`` equals ``extract(supernet, config)(x)`` bit for bit.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from models.config import ChannelConfig
+from models.layers import (
+    ElasticConv2d,
+    ElasticConvTranspose2d,
+    ElasticInstanceNorm2d,
+    ElasticSeparableConv2d,
+    make_norm,
+)
+from models.resnet import TAPS, ResnetGenerator
+
+# ---------------------------------------------------------------------------------------------------------
+# Network
+
+
+def _elastic_norm(norm: str) -> nn.Module:
+    if norm == "batch":
+        # One set of running statistics cannot be right for every configuration.
+        raise ValueError("a supernet needs norm instance or none")
+    return ElasticInstanceNorm2d() if norm == "instance" else make_norm(norm, 0)
+
+
+class ElasticBlock(nn.Module):
+    def __init__(self, trunk: int, inner: int, norm: str, dropout_rate: float):
+        super().__init__()
+        self.conv_block = nn.Sequential(
+            nn.ReflectionPad2d(1),
+            ElasticSeparableConv2d(trunk, inner),
+            _elastic_norm(norm),
+            nn.ReLU(True),
+            nn.Dropout(dropout_rate),
+            nn.ReflectionPad2d(1),
+            ElasticSeparableConv2d(inner, trunk),
+            _elastic_norm(norm),
+        )
+
+    def forward(self, x: Tensor, inner: int | None = None) -> Tensor:
+        pad1, conv1, norm1, relu, dropout, pad2, conv2, norm2 = self.conv_block
+        y = dropout(relu(norm1(conv1(pad1(x), inner))))
+        return x + norm2(conv2(pad2(y), x.shape[1]))
+
+
+class SuperMobileResnetGenerator(nn.Module):
+    """``super_mobile_resnet_9blocks``: forward(x, config) runs the subnet ``config``; None = full width.
+
+    Same keys, shapes, input and output as the mobile `ResnetGenerator` of width ``ngf``.
+    """
+
+    def __init__(
+        self,
+        ngf: int,
+        input_nc: int = 3,
+        output_nc: int = 3,
+        norm: str = "instance",
+        dropout_rate: float = 0.0,
+    ):
+        super().__init__()
+        self.ngf = ngf
+        w = ChannelConfig.uniform(ngf).widths
+        down = dict(kernel_size=3, stride=2, padding=1)
+        up = dict(kernel_size=3, stride=2, padding=1, output_padding=1)
+        self.model = nn.Sequential(
+            *(nn.ReflectionPad2d(3), ElasticConv2d(input_nc, w.stem, 7), _elastic_norm(norm), nn.ReLU(True)),
+            *(ElasticConv2d(w.stem, w.down1, **down), _elastic_norm(norm), nn.ReLU(True)),
+            *(ElasticConv2d(w.down1, w.trunk, **down), _elastic_norm(norm), nn.ReLU(True)),
+            *(ElasticBlock(w.trunk, inner, norm, dropout_rate) for inner in w.inner),
+            *(ElasticConvTranspose2d(w.trunk, w.up1, **up), _elastic_norm(norm), nn.ReLU(True)),
+            *(ElasticConvTranspose2d(w.up1, w.up2, **up), _elastic_norm(norm), nn.ReLU(True)),
+            *(nn.ReflectionPad2d(3), ElasticConv2d(w.up2, output_nc, 7), nn.Tanh()),
+        )
+
+    # Layers whose out channels a configuration decides, in the order in which `Widths` lists them.
+    ELASTIC = (1, 4, 7, *range(10, 19), 19, 22)
+
+    def forward(
+        self, x: Tensor, config: ChannelConfig | None = None, taps: bool = False
+    ) -> Tensor | tuple[Tensor, list[Tensor]]:
+        if config is None:
+            config = ChannelConfig.uniform(self.ngf)
+        # The trunk is decided by layer 7; a block is told its inner width.
+        out = dict(zip(self.ELASTIC, config.widths, strict=True))
+        x = x.clamp(-1, 1)
+        tapped = []
+        for index, layer in enumerate(self.model):
+            x = layer(x, out[index]) if index in out else layer(x)
+            if taps and index in TAPS:
+                tapped.append(x)
+        return (x, tapped) if taps else x
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Extraction
+
+
+@torch.no_grad()
+def extract(supernet: SuperMobileResnetGenerator, config: ChannelConfig) -> ResnetGenerator:
+    """Cut ``config`` out of the supernet as a stand-alone ``sub_mobile_resnet_9blocks`` with its own weights.
+
+    The first channels of every weight are taken: the target's shape says how many along each axis.
+    """
+    config.check_fits(supernet.ngf)
+    source = supernet.state_dict()
+    norm = "instance" if isinstance(supernet.model[2], ElasticInstanceNorm2d) else "none"
+    subnet = ResnetGenerator(
+        config,
+        input_nc=supernet.model[1].in_channels,
+        output_nc=supernet.model[26].out_channels,
+        norm=norm,
+        dropout_rate=supernet.model[10].conv_block[4].p,
+    )
+    for key, target in subnet.state_dict().items():
+        target.copy_(source[key][tuple(slice(n) for n in target.shape)])
+    return subnet.to(next(supernet.parameters()).device)

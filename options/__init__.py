@@ -1,0 +1,372 @@
+"""Command lines: one option class per script, composed from `options.flags`; `run` is how every script starts.
+
+``XOptions.parse(argv=None)`` returns a namespace with a value for every flag and ``explicit``, the set of flags that were typed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import signal
+import sys
+import warnings
+from collections.abc import Callable
+
+from errors import InputError
+from models.generators import GENERATORS
+from options.flags import FLAGS
+
+# ---------------------------------------------------------------------------------------------------------
+# Groups of flags that scripts share
+
+_INPUT = (
+    "dataroot",
+    "dataset_mode",
+    "direction",
+    "phase",
+    "meta_path",
+    "max_dataset_size",
+    "preprocess",
+    "load_size",
+)
+_INPUT += ("crop_size", "aspect_ratio", "no_flip", "serial_batches", "batch_size", "input_nc", "output_nc")
+_INPUT += ("num_threads", "load_in_memory", "cache_gb")
+_MACHINE = ("gpu_ids", "seed")
+_CONFIG = ("config_set", "config_str")
+_INIT = ("norm", "init_type", "init_gain")
+_MEASURE = ("no_fid", "no_mIoU", "real_stat_path", "fid_features", "fid_dims", "fid_weights")
+_MEASURE += ("drn_path", "cityscapes_path", "table_path")
+_DISCRIMINATOR = ("netD", "ndf", "n_layers_D")
+_LENGTH = (
+    "nepochs",
+    "nepochs_decay",
+    "niters",
+    "lr",
+    "beta1",
+    "lr_policy",
+    "lr_decay_steps",
+    "scheduler_counter",
+)
+_LENGTH += ("gamma", "epoch_base", "iter_base")
+_LOGGING = (
+    "log_dir",
+    "tensorboard_dir",
+    "print_freq",
+    "save_latest_freq",
+    "save_epoch_freq",
+    "display_winsize",
+)
+_LOSS = ("gan_mode", "recon_loss_type", "lambda_gan", "lambda_recon")
+_TRAIN = (
+    *_INPUT,
+    *_MACHINE,
+    *_CONFIG,
+    *_INIT,
+    *_DISCRIMINATOR,
+    *_LOSS,
+    *_LENGTH,
+    *_LOGGING,
+    *_MEASURE,
+    "eval_batch_size",
+)
+_STUDENT = (
+    "teacher_netG",
+    "student_netG",
+    "teacher_ngf",
+    "student_ngf",
+    "teacher_dropout_rate",
+    "student_dropout_rate",
+)
+_STUDENT += (
+    "restore_teacher_G_path",
+    "restore_student_G_path",
+    "restore_A_path",
+    "restore_D_path",
+    "restore_O_path",
+)
+_STUDENT += ("lambda_distill",)
+_INFERENCE = (
+    *_INPUT,
+    *_MACHINE,
+    *_INIT,
+    *_CONFIG,
+    *_MEASURE,
+    "model",
+    "netG",
+    "ngf",
+    "dropout_rate",
+    "restore_G_path",
+)
+_INFERENCE += ("num_test", "display_winsize", "macs_convention")
+_SEARCH = (*_INFERENCE, "budget", "restore_pkl_path", "save_freq", "criterion")
+
+_STUDENT_GAN = ("lsgan", "vanilla", "hinge")
+_STUDENT_RECON = ("l1", "l2", "smooth_l1", "vgg")
+_TEST_SIZES = dict(load_size=256, phase="val")
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Parsing
+
+
+class _Parser(argparse.ArgumentParser):
+    """Errors in one line that says what to do, exit code 2."""
+
+    def error(self, message: str):
+        unknown = "unrecognized arguments: "
+        if message.startswith(unknown):
+            flag = message[len(unknown) :].split()[0].split("=")[0]
+            near = difflib.get_close_matches(flag, self._option_string_actions, 1)
+            message = f"unknown flag {flag}" + (f"; did you mean {near[0]}?" if near else "")
+        self.exit(2, f"{self.prog}: error: {message} (--help lists all flags)\n")
+
+
+class Options:
+    """Base of the option classes: which flags, and where their defaults differ from `FLAGS`."""
+
+    prog: str
+    description: str
+    flags: tuple[str, ...]
+    required: tuple[str, ...] = ()
+    defaults: dict = {}
+    choices: dict = {}
+
+    @classmethod
+    def parser(cls) -> argparse.ArgumentParser:
+        parser = _Parser(
+            prog=cls.prog,
+            description=cls.description,
+            allow_abbrev=False,
+            formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=32, width=110),
+        )
+        groups = {}
+        for name, flag in FLAGS.items():
+            if name not in cls.flags:
+                continue
+            group = groups.setdefault(flag.group, parser.add_argument_group(flag.group))
+            if flag.type is bool:
+                group.add_argument(f"--{name}", action="store_true", help=flag.help)
+                continue
+            default = cls.defaults.get(name, flag.default)
+            text = flag.help.replace("%", "%%")
+            required = name in cls.required
+            if required:
+                text += " (required)"
+            elif default is not None:
+                text += f" (default: {default})"
+            group.add_argument(
+                f"--{name}",
+                type=flag.type,
+                default=default,
+                required=required,
+                choices=cls.choices.get(name, flag.choices) or None,
+                metavar=flag.metavar,
+                help=text,
+            )
+        return parser
+
+    @classmethod
+    def parse(cls, argv: list[str] | None = None) -> argparse.Namespace:
+        """Read ``argv`` (default: the command line). Exits with 2 and one line on a wrong flag."""
+        parser = cls.parser()
+        opt = parser.parse_args(argv)
+        typed = sys.argv[1:] if argv is None else argv
+        opt.explicit = {arg[2:].split("=")[0] for arg in typed if arg.startswith("--")}
+        cls.check(opt, parser)
+        return opt
+
+    @classmethod
+    def check(cls, opt: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
+        """Flags that are wrong together."""
+        if (
+            "preprocess" in cls.flags
+            and opt.preprocess == "resize_and_crop"
+            and opt.load_size < opt.crop_size
+        ):
+            # A crop larger than the image: scripts give only one of the two when they mean both.
+            if "load_size" in opt.explicit and "crop_size" in opt.explicit:
+                parser.error(f"--crop_size {opt.crop_size} is larger than --load_size {opt.load_size}")
+            opt.load_size = opt.crop_size = opt.load_size if "load_size" in opt.explicit else opt.crop_size
+
+
+class _TrainingOptions(Options):
+    required = ("dataroot",)
+
+    @classmethod
+    def check(cls, opt, parser):
+        super().check(opt, parser)
+        if opt.nepochs + opt.nepochs_decay < 1:
+            parser.error("--nepochs and --nepochs_decay are both 0: nothing to train")
+
+
+class TrainOptions(_TrainingOptions):
+    prog = "train.py"
+    description = "Train the teacher, a pix2pix generator."
+    flags = (
+        *_TRAIN,
+        "model",
+        "netG",
+        "ngf",
+        "dropout_rate",
+        "restore_G_path",
+        "restore_D_path",
+        "restore_O_path",
+        "pool_size",
+    )
+    defaults = dict(model="pix2pix", netG="mobile_resnet_9blocks")
+    choices = dict(model=("pix2pix",), netG=GENERATORS[:2])
+
+
+class DistillOptions(_TrainingOptions):
+    prog = "distill.py"
+    description = "Distil a teacher into a narrower student, optionally pruned from a pretrained network."
+    flags = (
+        *_TRAIN,
+        *_STUDENT,
+        "distiller",
+        "pretrained_netG",
+        "pretrained_ngf",
+        "restore_pretrained_G_path",
+    )
+    required = ("dataroot", "restore_teacher_G_path")
+    defaults = dict(log_dir="logs/supernet", student_netG="mobile_resnet_9blocks")
+    choices = dict(gan_mode=_STUDENT_GAN, recon_loss_type=_STUDENT_RECON)
+
+
+class SupernetOptions(_TrainingOptions):
+    prog = "train_supernet.py"
+    description = "Train the once-for-all student (--config_set), or fine-tune one subnet (--config_str)."
+    flags = (*_TRAIN, *_STUDENT, "supernet")
+    required = ("dataroot", "restore_teacher_G_path")
+    defaults = dict(
+        log_dir="logs/supernet", student_netG="super_mobile_resnet_9blocks", nepochs=10, nepochs_decay=30
+    )
+    choices = dict(gan_mode=_STUDENT_GAN, recon_loss_type=_STUDENT_RECON)
+
+    @classmethod
+    def check(cls, opt, parser):
+        super().check(opt, parser)
+        if opt.config_set is None and opt.config_str is None:
+            parser.error("give --config_set to train a supernet, or --config_str to train one subnet")
+
+
+class _SearchOptions(Options):
+    required = ("dataroot", "restore_G_path")
+
+    @classmethod
+    def check(cls, opt, parser):
+        super().check(opt, parser)
+        if opt.config_set is None:
+            parser.error("--config_set is missing: the search space, e.g. channels-64-pix2pix")
+        if opt.no_fid and opt.criterion == "fid":
+            parser.error("--no_fid leaves nothing to search by: --criterion is fid")
+
+
+class EvolutionOptions(_SearchOptions):
+    prog = "evolution_search.py"
+    description = "Genetic search of the best subnet within a MACs budget (SPEC 4)."
+    flags = (
+        *_SEARCH,
+        "output_dir",
+        "population_size",
+        "evolution_iters",
+        "parent_ratio",
+        "mutation_ratio",
+        "mutate_prob",
+    )
+    flags += ("weighted_sample", "weight_strategy", "max_cache_size", "generation_base", "only_restore_cache")
+    required = (*_SearchOptions.required, "output_dir")
+    defaults = dict(**_TEST_SIZES, model="test", netG="super_mobile_resnet_9blocks", ngf=48)
+    choices = dict(model=("test",), netG=("super_mobile_resnet_9blocks",))
+
+
+class SearchOptions(_SearchOptions):
+    prog = "search.py"
+    description = "Evaluate every subnet within a MACs budget."
+    flags = (*_SEARCH, "output_path", "num_splits", "split")
+    required = (*_SearchOptions.required, "output_path")
+    defaults = dict(**_TEST_SIZES, model="test", netG="super_mobile_resnet_9blocks", ngf=48, save_freq=10)
+    choices = dict(model=("test",), netG=("super_mobile_resnet_9blocks",))
+
+    @classmethod
+    def check(cls, opt, parser):
+        super().check(opt, parser)
+        if opt.split >= opt.num_splits:
+            parser.error(f"--split {opt.split} must be below --num_splits {opt.num_splits}")
+
+
+class TestOptions(Options):
+    __test__ = False  # not a pytest class
+    prog = "test.py"
+    description = (
+        "Generate images with a checkpoint and measure it: FID, MACs, parameters, a page to look at."
+    )
+    flags = (*_INFERENCE, "results_dir", "need_profile", "times")
+    required = ("dataroot", "restore_G_path", "results_dir")
+    defaults = dict(**_TEST_SIZES, model="test", netG="sub_mobile_resnet_9blocks")
+    choices = dict(model=("test",))
+
+
+class LatencyOptions(TestOptions):
+    prog = "latency.py"
+    description = "Measure the speed of a checkpoint."
+
+
+class ExportOptions(Options):
+    prog = "export.py"
+    description = "Cut one subnet out of a supernet as a stand-alone network."
+    flags = ("model", "ngf", "input_path", "output_path", "config_str", "input_nc", "output_nc")
+    required = ("input_path", "output_path", "config_str")
+    defaults = dict(model="mobile_resnet", ngf=48)
+    choices = dict(model=("mobile_resnet",))
+
+
+class RealStatOptions(Options):
+    prog = "get_real_stat.py"
+    description = "Statistics of real images for FID, written as .npz."
+    flags = (
+        "dataroot",
+        "dataset_mode",
+        "direction",
+        "load_size",
+        "crop_size",
+        "aspect_ratio",
+        "preprocess",
+        "phase",
+        "meta_path",
+    )
+    flags += ("max_dataset_size", "output_path", "gpu_ids", "input_nc", "output_nc", "num_threads")
+    flags += ("fid_features", "fid_dims", "fid_weights")
+    required = ("dataroot", "output_path")
+    defaults = dict(load_size=256, preprocess="none", phase="val")
+
+
+class MacsOptions(Options):
+    prog = "python -m metrics.macs"
+    description = "MACs and parameters of configurations; without one, the published table beside what is computed here."
+    flags = ("size",)
+
+    @classmethod
+    def parser(cls):
+        parser = super().parser()
+        parser.add_argument("configs", nargs="*", metavar="CONFIG", help="e.g. 16_16_40_40_40_64_24_16")
+        return parser
+
+
+# ---------------------------------------------------------------------------------------------------------
+# How every script starts
+
+
+def run(main: Callable[[], None]) -> None:
+    """Call ``main``; what is the user's to mend ends in one line and exit code 2, a signal in 128 + its number."""
+    warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
+    try:
+        main()
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
+    except BrokenPipeError:  # e.g. piped into head
+        sys.stderr.close()

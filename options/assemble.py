@@ -1,0 +1,512 @@
+"""What the flags mean: namespaces -> objects. Below this room functions take named arguments, never ``opt``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from data.datasets import AlignedDataset, SingleDataset, Source
+from data.loader import Loader
+from data.transforms import Crops, Resize
+from errors import InputError
+from metrics.criteria import LOWER_IS_BETTER, FeatureCriterion
+from metrics.inception import InceptionFeatures, load_inception
+from metrics.macs import Architecture, config_cost
+from models.config import ChannelConfig
+from models.discriminators import build_discriminator
+from models.generators import GeneratorSpec
+from models.layers import init_weights, set_dropout
+from models.pruning import prune_into
+from models.supernet import extract
+from report.pictures import montage_of
+from report.plots import plot_search
+from report.results import TestedModel
+from subnets.evaluator import Evaluator, real_statistics
+from subnets.results import Evaluated, Results, write_summary
+from subnets.search import Measurer
+from subnets.space import SearchSpace
+from training import distributed
+from training.checkpoints import load_generator, load_network, load_optimizers, load_state, read_spec
+from training.logs import claim_folder, make_folder, write_json
+from training.schedules import Schedule
+from training.tasks import DistillTask, LossWeights, Subnets, make_adaptors
+from training.trainer import Evaluation, Plan, Stopped, Trainer
+
+# Flags that change how a run goes but not what comes out: a run may be continued with other values of these.
+HARMLESS = {
+    "gpu_ids",
+    "num_threads",
+    "load_in_memory",
+    "cache_gb",
+    "tensorboard_dir",
+    "display_winsize",
+    "log_dir",
+    "output_dir",
+}
+HARMLESS |= {"output_path", "explicit", "save_freq", "max_cache_size"}
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Machine
+
+
+def device_of(opt: argparse.Namespace) -> torch.device:
+    """The device of ``--gpu_ids``; under torchrun, the one of this process. Seeds everything."""
+    ids = [int(part) for part in opt.gpu_ids.split(",")]
+    seed = getattr(opt, "seed", 0)
+    torch.manual_seed(seed)
+    if ids[0] < 0 or not torch.cuda.is_available():
+        if ids[0] >= 0 and "gpu_ids" in opt.explicit:
+            print(f"--gpu_ids {opt.gpu_ids}: no CUDA GPU was found, using the CPU")
+        distributed.setup("cpu")
+        return torch.device("cpu")
+    index = int(os.environ["LOCAL_RANK"]) if "LOCAL_RANK" in os.environ else ids[0]
+    if index >= torch.cuda.device_count():
+        raise InputError(
+            f"--gpu_ids {opt.gpu_ids}: there is no GPU {index}, the machine has {torch.cuda.device_count()}"
+        )
+    if len(ids) > 1 and "LOCAL_RANK" not in os.environ:
+        print(f"--gpu_ids {opt.gpu_ids}: one process uses one GPU; start it with torchrun to use {len(ids)}")
+    device = torch.device("cuda", index)
+    torch.cuda.set_device(device)
+    distributed.setup("cuda")
+    return device
+
+
+def settings_of(opt: argparse.Namespace) -> dict:
+    """The flags that decide a run's result, as they are stored with it."""
+    plain = {
+        k: (v if v == v and abs(v) != float("inf") else str(v)) if isinstance(v, float) else v
+        for k, v in vars(opt).items()
+    }
+    return {k: v for k, v in plain.items() if k not in HARMLESS}
+
+
+def write_options(opt: argparse.Namespace, folder: Path, script: str) -> None:
+    """options.json: every flag's value, and the script."""
+    values = {k: v for k, v in vars(opt).items() if k != "explicit"}
+    write_json(
+        folder / "options.json",
+        {"script": script} | {k: str(v) if v == float("inf") else v for k, v in values.items()},
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Data
+
+
+def dataset_of(opt: argparse.Namespace, **changes):
+    """The dataset of the data flags; ``changes`` replace flags, e.g. ``phase='val'``."""
+    o = argparse.Namespace(**vars(opt) | changes)
+    source = Source(o.dataroot, o.phase, o.meta_path, o.max_dataset_size)
+    resize = Resize(o.preprocess, o.load_size, o.crop_size, o.aspect_ratio)
+    if o.dataset_mode == "single":
+        return SingleDataset(source, resize, o.input_nc)
+    return AlignedDataset(source, o.direction, resize, (o.input_nc, o.output_nc))
+
+
+def training_loader(opt: argparse.Namespace, device: torch.device) -> Loader:
+    if opt.dataset_mode == "single":
+        raise InputError("--dataset_mode single has no targets to train on; use aligned")
+    dataset = dataset_of(opt)
+    loader = Loader(
+        dataset,
+        opt.batch_size,
+        device,
+        Crops(dataset.resize.crop, random=True, flip=not opt.no_flip),
+        shuffle=not opt.serial_batches,
+        seed=opt.seed,
+        threads=opt.num_threads,
+        max_bytes=opt.cache_gb * 1e9,
+        rank=distributed.rank(),
+        world=distributed.world_size(),
+    )
+    if opt.load_in_memory:
+        loader.store.load_all(opt.num_threads)
+    return loader
+
+
+def inference_loader(opt: argparse.Namespace, device: torch.device, batch_size: int, **changes) -> Loader:
+    """Images in order, without chance."""
+    dataset = dataset_of(opt, **changes)
+    crops = Crops(dataset.resize.crop, random=False, flip=False)
+    loader = Loader(dataset, batch_size, device, crops, threads=opt.num_threads, max_bytes=opt.cache_gb * 1e9)
+    if opt.load_in_memory:
+        loader.store.load_all(opt.num_threads)
+    return loader
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Measures
+
+
+def feature_net(opt: argparse.Namespace, device: torch.device) -> InceptionFeatures:
+    return load_inception(opt.fid_dims, opt.fid_weights, opt.fid_features, device)
+
+
+def criteria_of(opt: argparse.Namespace, device: torch.device, **changes) -> list:
+    """The criteria that the flags ask for; ``changes`` replace data flags (the phase that is measured).
+
+    Real statistics are taken of the images as stored, as the published ones were (SPEC 5).
+    """
+    criteria = []
+    if not opt.no_fid:
+        if opt.dataset_mode == "single" and opt.real_stat_path is None:
+            print(
+                "--dataset_mode single has no real images to compare with: FID is not measured (give --real_stat_path)"
+            )
+            return criteria
+        real = dataset_of(opt, **{**changes, "preprocess": "none"})
+        net = feature_net(opt, device)
+        cache = (Path(opt.dataroot) / ".statistics", _user_cache() / "statistics")
+        statistics = real_statistics(real, net, device, opt.real_stat_path, cache, opt.num_threads)
+        criteria.append(FeatureCriterion(net, statistics, device))
+    return criteria
+
+
+def _user_cache() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    path = Path(base) / "gan-compression"
+    return path if os.access(Path(base).parent, os.W_OK) else Path(tempfile.gettempdir()) / "gan-compression"
+
+
+def evaluation_of(opt: argparse.Namespace, device: torch.device, columns: dict) -> Evaluation | None:
+    """How a training run is judged: on phase ``val``; None when that is neither there nor asked for.
+
+    ``columns``: label -> generate, shown in the pictures beside input and target (the teacher of a student).
+    """
+    measured = dict(phase="val", load_size=opt.crop_size, meta_path=None, max_dataset_size=-1)
+    if not (Path(opt.dataroot) / "val").is_dir() and not (Path(opt.dataroot) / "valA").is_dir():
+        if opt.no_fid:
+            return None
+        raise InputError(
+            f"--dataroot {opt.dataroot} has no folder 'val' to measure FID on; add one or give --no_fid"
+        )
+    loader = inference_loader(opt, device, opt.eval_batch_size, **measured)
+    criteria = criteria_of(opt, device, **measured)
+    evaluator = Evaluator(loader, criteria)
+    criterion = criteria[0].keys[0] if criteria else None
+    return Evaluation(
+        measure=evaluator,
+        montage=lambda generators: montage_of(loader, columns | generators, opt.display_winsize),
+        criterion=criterion,
+        lower_is_better=LOWER_IS_BETTER.get(criterion, True),
+        label=evaluator.label,
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Training
+
+
+def schedule_of(opt: argparse.Namespace) -> Schedule:
+    return Schedule(
+        opt.lr_policy, opt.scheduler_counter, opt.nepochs, opt.nepochs_decay, opt.lr_decay_steps, opt.gamma
+    )
+
+
+def plan_of(opt: argparse.Namespace, evaluate_first: bool = False) -> Plan:
+    return Plan(
+        epochs=opt.nepochs + opt.nepochs_decay,
+        max_steps=opt.niters,
+        print_freq=opt.print_freq,
+        save_latest_freq=opt.save_latest_freq,
+        save_epoch_freq=opt.save_epoch_freq,
+        epoch_base=opt.epoch_base,
+        iter_base=opt.iter_base,
+        evaluate_first=evaluate_first,
+    )
+
+
+def weights_of(opt: argparse.Namespace) -> LossWeights:
+    return LossWeights(
+        gan_mode=opt.gan_mode,
+        recon=opt.recon_loss_type,
+        gan=opt.lambda_gan,
+        reconstruction=opt.lambda_recon,
+        distill=getattr(opt, "lambda_distill", 0.0),
+    )
+
+
+def spec_of(opt: argparse.Namespace, prefix: str, config_str: str | None = None) -> GeneratorSpec:
+    """The generator of ``--{prefix}netG`` and its companions."""
+    name = getattr(opt, f"{prefix}netG")
+    by_config = name.startswith(("sub_", "legacy_"))
+    rate = getattr(opt, f"{prefix}dropout_rate", 0.0)
+    ngf = None if by_config else getattr(opt, f"{prefix}ngf")
+    return GeneratorSpec(
+        name, ngf, config_str if by_config else None, opt.input_nc, opt.output_nc, opt.norm, rate
+    )
+
+
+def discriminator_of(opt: argparse.Namespace, channels: int) -> nn.Module:
+    net = build_discriminator(opt.netD, channels, opt.ndf, opt.n_layers_D, opt.norm)
+    init_weights(net, opt.init_type, opt.init_gain)
+    if opt.restore_D_path:
+        load_network(net, opt.restore_D_path, "--restore_D_path")
+    return net
+
+
+def new_generator(opt: argparse.Namespace, spec: GeneratorSpec) -> nn.Module:
+    return init_weights(spec.build(), opt.init_type, opt.init_gain)
+
+
+def teacher_spec_and_net(opt: argparse.Namespace) -> tuple[GeneratorSpec, nn.Module]:
+    """The trained teacher, rebuilt from its checkpoint; explicit flags must agree with it."""
+    renamed = {
+        "teacher_netG": "netG",
+        "teacher_ngf": "ngf",
+        "input_nc": "input_nc",
+        "output_nc": "output_nc",
+        "norm": "norm",
+    }
+    wanted = {name: getattr(opt, flag) for flag, name in renamed.items() if flag in opt.explicit}
+    net, spec = load_generator(opt.restore_teacher_G_path, "--restore_teacher_G_path", wanted)
+    if (spec.input_nc, spec.output_nc) != (opt.input_nc, opt.output_nc):
+        raise InputError(
+            f"--restore_teacher_G_path {opt.restore_teacher_G_path} maps {spec.input_nc} to {spec.output_nc} channels; "
+            f"give --input_nc {spec.input_nc} --output_nc {spec.output_nc}"
+        )
+    if spec.is_supernet:
+        raise InputError(
+            f"--restore_teacher_G_path {opt.restore_teacher_G_path} is a supernet; export a subnet of it first"
+        )
+    return spec, net
+
+
+def student_spec_and_net(opt: argparse.Namespace) -> tuple[GeneratorSpec, nn.Module]:
+    """The student: new, from a checkpoint, or pruned from a wider network."""
+    spec = spec_of(opt, "student_", opt.config_str)
+    if spec.netG.startswith("sub_") and not opt.config_str:
+        raise InputError(f"--student_netG {spec.netG} needs --config_str")
+    if opt.restore_student_G_path:
+        renamed = {"student_ngf": "ngf", "config_str": "config_str", "norm": "norm"}
+        wanted = {name: getattr(opt, flag) for flag, name in renamed.items() if flag in opt.explicit}
+        wanted["netG"] = opt.student_netG
+        net, found = load_generator(opt.restore_student_G_path, "--restore_student_G_path", wanted)
+        spec = replace(found, dropout_rate=opt.student_dropout_rate)
+        set_dropout(net, opt.student_dropout_rate)
+        return spec, net
+    net = new_generator(opt, spec)
+    pretrained = getattr(opt, "restore_pretrained_G_path", None)
+    if pretrained:
+        renamed = {"pretrained_netG": "netG", "pretrained_ngf": "ngf"}
+        wanted = {name: getattr(opt, flag) for flag, name in renamed.items() if flag in opt.explicit}
+        wide, _ = load_generator(pretrained, "--restore_pretrained_G_path", wanted)
+        prune_into(wide, net)
+    return spec, net
+
+
+def subnets_of(opt: argparse.Namespace, spec: GeneratorSpec) -> Subnets | None:
+    """What a supernet is trained and measured at: one config (fine-tuning) or a whole space; None for other students."""
+    if not spec.is_supernet:
+        return None
+    if opt.config_str:
+        config = ChannelConfig.parse(opt.config_str)
+        config.check_fits(spec.ngf)
+        if opt.config_set:
+            SearchSpace(opt.config_set).number(config)
+        return Subnets(lambda step: config, {str(config): config})
+    space = SearchSpace(opt.config_set)
+    space.largest.check_fits(spec.ngf)
+    return Subnets(
+        lambda step: space.draw_at(opt.seed, step), {"largest": space.largest, "smallest": space.smallest}
+    )
+
+
+def restore_optimizers(opt: argparse.Namespace, optimizers: list[torch.optim.Optimizer]) -> None:
+    if opt.restore_O_path:
+        load_optimizers(optimizers, opt.restore_O_path, "--restore_O_path")
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Search and inference
+
+
+def wanted_architecture(opt: argparse.Namespace) -> dict:
+    """The architecture flags that were typed, for `resolve_spec`."""
+    names = ("netG", "ngf", "config_str", "input_nc", "output_nc", "norm")
+    return {name: getattr(opt, name) for name in names if name in opt.explicit}
+
+
+def load_supernet(path: str, flag: str, opt: argparse.Namespace) -> tuple[nn.Module, GeneratorSpec]:
+    """A supernet from a checkpoint of ours or a released one, whose shapes alone cannot say that it is one."""
+    wanted = wanted_architecture(opt) | {"netG": "super_mobile_resnet_9blocks"}
+    wanted.pop("config_str", None)
+    found = read_spec(load_state(Path(path), flag), Path(path), flag)
+    if found.netG not in ("super_mobile_resnet_9blocks", "mobile_resnet_9blocks"):
+        raise InputError(f"{flag} {path} holds {found.netG} {found.config}, not a supernet")
+    return load_generator(path, flag, wanted)
+
+
+def space_of(opt: argparse.Namespace, spec: GeneratorSpec, height: int, width: int) -> SearchSpace:
+    arch = Architecture(True, spec.input_nc, spec.output_nc, spec.norm)
+    space = SearchSpace(opt.config_set, arch, opt.macs_convention, height, width)
+    space.largest.check_fits(spec.ngf)
+    return space
+
+
+def network_size(opt: argparse.Namespace) -> tuple[int, int]:
+    """(height, width) that the network sees, for MACs; 256x256 where images keep their own sizes."""
+    return Resize(opt.preprocess, opt.load_size, opt.crop_size, opt.aspect_ratio).crop or (256, 256)
+
+
+def limit_images(opt: argparse.Namespace) -> None:
+    """``--num_test`` and ``--max_dataset_size`` both limit the images: keep the smaller."""
+    if opt.num_test != float("inf"):
+        limit = int(opt.num_test)
+        opt.max_dataset_size = min(limit, opt.max_dataset_size) if opt.max_dataset_size > 0 else limit
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Whole runs that two scripts share
+
+
+def train(
+    opt: argparse.Namespace, task, loader: Loader, evaluation: Evaluation | None, evaluate_first: bool = False
+) -> None:
+    """Train a task as the flags say, to the end or to a signal."""
+    script = Path(sys.argv[0]).name
+    folder = make_folder(opt.log_dir, "--log_dir")
+    settings = {"script": script} | settings_of(opt)
+    trainer = Trainer(
+        task, loader, schedule_of(opt), plan_of(opt, evaluate_first), folder, evaluation, settings
+    )
+    write_options(opt, folder, script)
+    try:
+        trainer.run()
+    except Stopped as stop:
+        print(f"stopped by {stop}: the state is saved, the same command continues")
+        sys.exit(128 + stop.signum)
+
+
+def distill(opt: argparse.Namespace) -> None:
+    """distill.py and train_supernet.py: a student learns from a teacher."""
+    device = device_of(opt)
+    loader = training_loader(opt, device)
+    teacher_spec, teacher = teacher_spec_and_net(opt)
+    spec, student = student_spec_and_net(opt)
+    subnets = subnets_of(opt, spec)
+    adaptors = make_adaptors(spec, teacher_spec, opt.init_type, opt.init_gain)
+    if opt.restore_A_path:
+        for index, adaptor in enumerate(adaptors):
+            load_network(adaptor, f"{opt.restore_A_path}-{index}.pth", "--restore_A_path")
+    task = DistillTask(
+        student.to(device),
+        teacher.to(device),
+        discriminator_of(opt, opt.input_nc + opt.output_nc).to(device),
+        [adaptor.to(device) for adaptor in adaptors],
+        spec,
+        weights_of(opt),
+        opt.lr,
+        opt.beta1,
+        device,
+        subnets,
+    )
+    restore_optimizers(opt, task.optimizers)
+    # A student that starts from trained weights is measured before its first step: the best checkpoint is then the better of
+    # before and after.
+    train(
+        opt, task, loader, evaluation_of(opt, device, {"teacher": teacher}), bool(opt.restore_student_G_path)
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Whole searches
+
+
+def measurer_of(opt: argparse.Namespace, folder: Path, results_path: Path) -> Measurer:
+    """Everything a search needs to measure subnets, its results read back from ``results_path``."""
+    device = device_of(opt)
+    net, spec = load_supernet(opt.restore_G_path, "--restore_G_path", opt)
+    net.to(device).eval()
+    space = space_of(opt, spec, *network_size(opt))
+    print(space.describe(opt.budget))
+    limit_images(opt)
+    script = Path(sys.argv[0]).name
+    claim_folder(
+        folder,
+        {"script": script} | settings_of(opt),
+        "--output_dir" if hasattr(opt, "output_dir") else "--output_path",
+    )
+    write_options(opt, folder, script)
+    evaluator = Evaluator(inference_loader(opt, device, opt.batch_size), criteria_of(opt, device))
+
+    def measure(config: ChannelConfig) -> dict:
+        return evaluator(lambda x: net(x, config))
+
+    measurer = Measurer(
+        space,
+        measure,
+        Results(results_path, getattr(opt, "max_cache_size", 10_000_000)),
+        opt.criterion,
+        LOWER_IS_BETTER[opt.criterion],
+        evaluator.label,
+    )
+
+    def on_result(count: int) -> None:
+        if count % opt.save_freq == 0:
+            summarise(opt, folder, measurer)
+
+    measurer.on_result = on_result
+    return measurer
+
+
+def best_configs(measurer: Measurer, records: list[Evaluated], count: int) -> list[ChannelConfig]:
+    sign = 1 if measurer.lower_is_better else -1
+    ranked = sorted(records, key=lambda r: (sign * r.metrics[measurer.criterion], r.config_str))
+    return [ChannelConfig.parse(r.config_str) for r in ranked[:count]]
+
+
+def summarise(opt: argparse.Namespace, folder: Path, measurer: Measurer) -> None:
+    """Rewrite summary.json, summary.txt and search.png from what is measured so far."""
+    ranked = [r for r in measurer.ranked() if r.macs <= opt.budget]
+    facts = {
+        "evaluated": len(ranked),
+        "budget": opt.budget,
+        "macs_convention": opt.macs_convention,
+        "config_set": opt.config_set,
+    }
+    key = measurer.criterion
+    write_summary(folder, ranked, facts, key, measurer.label)
+    points = [(r.macs, r.metrics[key], r.generation) for r in ranked]
+    plot_search(folder / "search.png", points, points[0][:2], key, measurer.label, opt.budget)
+
+
+def finish_search(opt: argparse.Namespace, folder: Path, ranked: list[Evaluated], measurer: Measurer) -> None:
+    summarise(opt, folder, measurer)
+    best = ranked[0]
+    print(
+        f"best of {len(ranked)}: {best.config_str}  {measurer.label} {best.metrics[measurer.criterion]:.3f} (n={best.n})  "
+        f"{best.macs / 1e9:.3f}G MACs  {best.params / 1e6:.3f}M parameters\nsummary: {folder / 'summary.txt'}, plot: {folder / 'search.png'}"
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Testing
+
+
+def load_tested(opt: argparse.Namespace, device: torch.device) -> tuple[nn.Module, TestedModel]:
+    """The generator to test, rebuilt from its checkpoint, with ``--config_str`` cut out of it when it is a supernet."""
+    net, spec = load_generator(opt.restore_G_path, "--restore_G_path", wanted_architecture(opt))
+    config = spec.config
+    if spec.is_supernet and opt.config_str:
+        config = ChannelConfig.parse(opt.config_str)
+        net = extract(net, config)
+    height, width = network_size(opt)
+    arch = Architecture(spec.netG != "resnet_9blocks", spec.input_nc, spec.output_nc, spec.norm)
+    macs, params = config_cost(config, arch, opt.macs_convention, height, width)
+    name = (
+        f"{spec.netG} {config}"
+        if spec.ngf is None or config != spec.config
+        else f"{spec.netG} ngf {spec.ngf}"
+    )
+    model = TestedModel(name, str(opt.restore_G_path), macs, params, opt.macs_convention, height, width)
+    return net.to(device).eval(), model

@@ -1,0 +1,334 @@
+"""Every flag of every script, defined once: its group, type, default, unit and meaning."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from dataclasses import dataclass, field
+
+from data.transforms import PREPROCESS
+from models.generators import GENERATORS
+from subnets.space import CONFIG_SETS
+from training.losses import GAN_MODES
+from training.schedules import POLICIES
+
+# ---------------------------------------------------------------------------------------------------------
+# Types that say what they want
+
+
+def _number(kind, low=None, high=None, what=""):
+    def parse(text):
+        try:
+            value = kind(float(text)) if kind is int and "e" in text.lower() else kind(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(
+                f"'{text}' is not a {'whole ' if kind is int else ''}number"
+            ) from None
+        if (low is not None and not value >= low) or (high is not None and not value <= high):
+            limits = f"{low} or more" if high is None else f"from {low} to {high}"
+            raise argparse.ArgumentTypeError(f"{text} is out of range: it must be {limits}{what}")
+        return value
+
+    return parse
+
+
+positive = _number(int, 1)
+natural = _number(int, 0)
+integer = _number(int)
+real = _number(float)
+non_negative = _number(float, 0)
+share = _number(float, 0, 1)
+
+
+def count_or_inf(text: str):
+    """A whole number, or ``inf`` for all."""
+    return math.inf if text.lower() == "inf" else positive(text)
+
+
+def gpu_list(text: str) -> str:
+    try:
+        [int(part) for part in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"'{text}' is not a list of GPU numbers such as 0 or 0,1 (-1: CPU)"
+        ) from None
+    return text
+
+
+# ---------------------------------------------------------------------------------------------------------
+# The table
+
+
+@dataclass(frozen=True)
+class Flag:
+    group: str
+    help: str
+    type: object = str  # `bool` makes a switch
+    default: object = None
+    choices: tuple = ()
+    metavar: str | None = None
+    extra: dict = field(default_factory=dict)
+
+
+_DATA, _NET, _LOSS, _TIME, _LOG = (
+    "data",
+    "networks",
+    "losses",
+    "length and learning rate",
+    "logging and checkpoints",
+)
+_MEASURE, _SEARCH, _RUN, _START = "measures", "search", "machine", "starting weights"
+
+FLAGS: dict[str, Flag] = {
+    # ---- data
+    "dataroot": Flag(_DATA, "folder with the images: <dataroot>/<phase>/*.jpg", metavar="DIR"),
+    "dataset_mode": Flag(
+        _DATA,
+        "aligned: A|B pairs side by side, or folders <phase>A and <phase>B | single: images without partners",
+        default="aligned",
+        choices=("aligned", "single"),
+    ),
+    "direction": Flag(_DATA, "which half is the input", default="AtoB", choices=("AtoB", "BtoA")),
+    "phase": Flag(_DATA, "folder of dataroot that is used", default="train"),
+    "meta_path": Flag(_DATA, "use only the files named in this list, one name per line", metavar="FILE"),
+    "max_dataset_size": Flag(_DATA, "use at most so many images, -1 = all", integer, -1, metavar="N"),
+    "preprocess": Flag(
+        _DATA, "how an image is brought to size", default="resize_and_crop", choices=PREPROCESS
+    ),
+    "load_size": Flag(_DATA, "images are scaled to this size [px]", positive, 286, metavar="PX"),
+    "crop_size": Flag(_DATA, "then cropped to this size [px]", positive, 256, metavar="PX"),
+    "aspect_ratio": Flag(
+        _DATA,
+        "width / height of load_size and crop_size; the height is divided by it",
+        _number(float, 0.01),
+        1.0,
+        metavar="R",
+    ),
+    "no_flip": Flag(_DATA, "do not mirror images at random", bool),
+    "serial_batches": Flag(_DATA, "take images in order of their names instead of shuffled", bool),
+    "batch_size": Flag(_DATA, "images per step and process", positive, 1, metavar="N"),
+    "input_nc": Flag(_DATA, "channels of the input images, 1 = grey", int, 3, choices=(1, 3)),
+    "output_nc": Flag(_DATA, "channels of the output images, 1 = grey", int, 3, choices=(1, 3)),
+    "num_threads": Flag(_DATA, "decoding threads", natural, 4, metavar="N"),
+    "load_in_memory": Flag(
+        _DATA, "decode all images at the start instead of at first use, within --cache_gb", bool
+    ),
+    "cache_gb": Flag(
+        _DATA,
+        "decoded images kept in memory, at most [GB]; beyond it they are decoded each time",
+        non_negative,
+        4.0,
+        metavar="GB",
+    ),
+    "num_test": Flag(_DATA, "use at most so many images, inf = all", count_or_inf, math.inf, metavar="N"),
+    # ---- machine
+    "gpu_ids": Flag(
+        _RUN, "GPU to use, -1 = CPU; a missing GPU falls back to the CPU", gpu_list, "0", metavar="ID"
+    ),
+    "seed": Flag(_RUN, "of everything random", natural, 233, metavar="N"),
+    # ---- networks
+    "model": Flag(_NET, "what the script works on"),
+    "distiller": Flag(_NET, "kind of distillation", default="resnet", choices=("resnet",)),
+    "supernet": Flag(_NET, "kind of supernet", default="resnet", choices=("resnet",)),
+    "netG": Flag(_NET, "generator", choices=GENERATORS),
+    "netD": Flag(_NET, "discriminator", default="n_layers", choices=("n_layers", "pixel")),
+    "teacher_netG": Flag(
+        _NET, "generator of the teacher", default="mobile_resnet_9blocks", choices=GENERATORS
+    ),
+    "student_netG": Flag(_NET, "generator of the student", choices=GENERATORS),
+    "pretrained_netG": Flag(
+        _NET,
+        "generator of --restore_pretrained_G_path",
+        default="mobile_resnet_9blocks",
+        choices=GENERATORS[:4],
+    ),
+    "ngf": Flag(_NET, "base width of the generator [channels]", positive, 64, metavar="N"),
+    "ndf": Flag(_NET, "base width of the discriminator [channels]", positive, 128, metavar="N"),
+    "teacher_ngf": Flag(_NET, "base width of the teacher [channels]", positive, 64, metavar="N"),
+    "student_ngf": Flag(_NET, "base width of the student [channels]", positive, 48, metavar="N"),
+    "pretrained_ngf": Flag(
+        _NET, "base width of the pretrained network [channels]", positive, 64, metavar="N"
+    ),
+    "n_layers_D": Flag(_NET, "stride-2 layers of the n_layers discriminator", positive, 3, metavar="N"),
+    "norm": Flag(_NET, "normalisation", default="instance", choices=("instance", "batch", "none")),
+    "init_type": Flag(
+        _NET, "weight initialisation", default="normal", choices=("normal", "xavier", "kaiming", "orthogonal")
+    ),
+    "init_gain": Flag(
+        _NET, "standard deviation or gain of the initialisation", non_negative, 0.02, metavar="X"
+    ),
+    "dropout_rate": Flag(_NET, "dropout inside the residual blocks", share, 0.0, metavar="P"),
+    "teacher_dropout_rate": Flag(_NET, "dropout of the teacher's blocks", share, 0.0, metavar="P"),
+    "student_dropout_rate": Flag(_NET, "dropout of the student's blocks", share, 0.0, metavar="P"),
+    "config_set": Flag(_NET, "search space of the supernet", choices=tuple(CONFIG_SETS)),
+    "config_str": Flag(_NET, "one subnet, e.g. 16_16_40_40_40_64_24_16", metavar="CONFIG"),
+    # ---- starting weights
+    "restore_G_path": Flag(_START, "checkpoint of the generator", metavar="PTH"),
+    "restore_D_path": Flag(_START, "checkpoint of the discriminator", metavar="PTH"),
+    "restore_A_path": Flag(
+        _START,
+        "checkpoints of the adaptors: their common start, completed by -0.pth to -3.pth",
+        metavar="PREFIX",
+    ),
+    "restore_O_path": Flag(
+        _START,
+        "optimizers: a state.pth of ours, or the common start of -0.pth (generator) and -1.pth (discriminator)",
+        metavar="PATH",
+    ),
+    "restore_teacher_G_path": Flag(_START, "checkpoint of the teacher", metavar="PTH"),
+    "restore_student_G_path": Flag(_START, "checkpoint of the student", metavar="PTH"),
+    "restore_pretrained_G_path": Flag(_START, "wider network that the student is pruned from", metavar="PTH"),
+    # ---- losses
+    "gan_mode": Flag(_LOSS, "adversarial loss", default="hinge", choices=GAN_MODES),
+    "recon_loss_type": Flag(_LOSS, "reconstruction loss", default="l1", choices=("l1", "l2", "smooth_l1")),
+    "lambda_gan": Flag(_LOSS, "weight of the adversarial loss", non_negative, 1.0, metavar="X"),
+    "lambda_recon": Flag(_LOSS, "weight of the reconstruction loss", non_negative, 100.0, metavar="X"),
+    "lambda_distill": Flag(_LOSS, "weight of the distillation loss", non_negative, 1.0, metavar="X"),
+    "pool_size": Flag(
+        _LOSS,
+        "former outputs shown to the discriminator again; an unconditional one only, so pix2pix ignores it with a word",
+        natural,
+        50,
+        metavar="N",
+    ),
+    # ---- length and learning rate
+    "nepochs": Flag(_TIME, "epochs at the initial learning rate", natural, 5, metavar="N"),
+    "nepochs_decay": Flag(_TIME, "epochs over which it falls to zero", natural, 15, metavar="N"),
+    "niters": Flag(_TIME, "at most so many steps", positive, 1_000_000_000, metavar="N"),
+    "lr": Flag(_TIME, "initial learning rate of Adam", non_negative, 0.0002, metavar="X"),
+    "beta1": Flag(_TIME, "momentum of Adam", share, 0.5, metavar="X"),
+    "lr_policy": Flag(_TIME, "how the learning rate develops", default="linear", choices=POLICIES),
+    "lr_decay_steps": Flag(
+        _TIME,
+        "step policy: times gamma every so many epochs or steps (--scheduler_counter)",
+        positive,
+        100000,
+        metavar="N",
+    ),
+    "scheduler_counter": Flag(
+        _TIME, "the learning rate changes by epoch or by step", default="epoch", choices=("epoch", "iter")
+    ),
+    "gamma": Flag(_TIME, "factor of the step and plateau policies", non_negative, 0.5, metavar="X"),
+    "epoch_base": Flag(_TIME, "number of the first epoch", positive, 1, metavar="N"),
+    "iter_base": Flag(_TIME, "steps done before", natural, 0, metavar="N"),
+    # ---- logging and checkpoints
+    "log_dir": Flag(_LOG, "folder of the run: checkpoints, log, pictures", default="logs", metavar="DIR"),
+    "tensorboard_dir": Flag(
+        _LOG, "write TensorBoard event files here (needs the tensorboard package)", metavar="DIR"
+    ),
+    "print_freq": Flag(_LOG, "log the mean losses every so many steps", positive, 100, metavar="N"),
+    "save_latest_freq": Flag(
+        _LOG, "evaluate and save the networks every so many steps", positive, 20000, metavar="N"
+    ),
+    "save_epoch_freq": Flag(
+        _LOG, "evaluate and keep numbered networks every so many epochs", positive, 5, metavar="N"
+    ),
+    "display_winsize": Flag(_LOG, "size of an image in pictures and pages [px]", positive, 256, metavar="PX"),
+    "output_dir": Flag(_LOG, "folder for evaluations, summary and plot", metavar="DIR"),
+    "output_path": Flag(_LOG, "file to write", metavar="FILE"),
+    "input_path": Flag(_LOG, "checkpoint of the supernet", metavar="PTH"),
+    "results_dir": Flag(_LOG, "folder for images, page and metrics", metavar="DIR"),
+    # ---- measures
+    "no_fid": Flag(_MEASURE, "do not measure FID", bool),
+    "no_mIoU": Flag(_MEASURE, "do not measure mIoU", bool),
+    "real_stat_path": Flag(
+        _MEASURE,
+        "statistics of the real images (.npz); without it they are made once and kept beside the dataset",
+        metavar="NPZ",
+    ),
+    "fid_features": Flag(
+        _MEASURE,
+        "inception: the FID network | random: the same with seeded random weights, no download, a scale of its own",
+        default="inception",
+        choices=("inception", "random"),
+    ),
+    "fid_dims": Flag(
+        _MEASURE,
+        "features of the FID network; published figures use 2048",
+        int,
+        2048,
+        choices=(64, 192, 768, 2048),
+    ),
+    "fid_weights": Flag(
+        _MEASURE, "weights of the FID network; without it torch's cache or a download", metavar="PTH"
+    ),
+    "eval_batch_size": Flag(_MEASURE, "images per batch of an evaluation", positive, 1, metavar="N"),
+    "drn_path": Flag(
+        _MEASURE,
+        "weights of the segmentation network, for mIoU",
+        default="drn-d-105_ms_cityscapes.pth",
+        metavar="PTH",
+    ),
+    "cityscapes_path": Flag(
+        _MEASURE,
+        "folder that the paths of --table_path start from",
+        default="database/cityscapes-origin",
+        metavar="DIR",
+    ),
+    "table_path": Flag(
+        _MEASURE,
+        "image name, label map and photo of each image, for mIoU",
+        default="datasets/val_table.txt",
+        metavar="FILE",
+    ),
+    "macs_convention": Flag(
+        _MEASURE,
+        "published: as all published figures count | exact: true multiply-accumulates of the convolutions",
+        default="published",
+        choices=("published", "exact"),
+    ),
+    "need_profile": Flag(_MEASURE, "print MACs and parameters", bool),
+    "times": Flag(_MEASURE, "timed runs", positive, 100, metavar="N"),
+    # ---- search
+    "budget": Flag(_SEARCH, "most MACs a subnet may have, e.g. 4.6e9", non_negative, 1e18, metavar="MACS"),
+    "criterion": Flag(_SEARCH, "what makes a subnet good", default="fid", choices=("fid", "mIoU", "accu")),
+    "population_size": Flag(_SEARCH, "configurations per generation", positive, 100, metavar="N"),
+    "evolution_iters": Flag(_SEARCH, "generations after the random first one", natural, 500, metavar="N"),
+    "parent_ratio": Flag(_SEARCH, "share of the population that become parents", share, 0.25, metavar="P"),
+    "mutation_ratio": Flag(
+        _SEARCH, "share of the children that are mutations; the rest are crossovers", share, 0.5, metavar="P"
+    ),
+    "mutate_prob": Flag(_SEARCH, "probability that a mutation draws a gene again", share, 0.2, metavar="P"),
+    "weighted_sample": Flag(
+        _SEARCH,
+        "first generation: weight of a gene's widest choice, 1 for its narrowest; 1 = uniform",
+        _number(float, 1e-6),
+        1.0,
+        metavar="X",
+    ),
+    "weight_strategy": Flag(
+        _SEARCH,
+        "weights between narrowest and widest grow in equal steps or by equal factors",
+        default="arithmetic",
+        choices=("arithmetic", "geometric"),
+    ),
+    "max_cache_size": Flag(
+        _SEARCH,
+        "evaluations remembered; beyond it the oldest is forgotten",
+        positive,
+        10_000_000,
+        metavar="N",
+    ),
+    "generation_base": Flag(_SEARCH, "number of the first generation", natural, 1, metavar="N"),
+    "restore_pkl_path": Flag(
+        _SEARCH,
+        "evaluations.jsonl of an earlier search to start from (pickles are refused: they can run code)",
+        metavar="JSONL",
+    ),
+    "only_restore_cache": Flag(
+        _SEARCH,
+        "of --restore_pkl_path take the measured values only; its best do not join the first generation",
+        bool,
+    ),
+    "save_freq": Flag(
+        _SEARCH,
+        "rewrite summary and plot after so many evaluations; each evaluation is on disk at once",
+        positive,
+        60,
+        metavar="N",
+    ),
+    "num_splits": Flag(_SEARCH, "share the configurations out over so many runs", positive, 1, metavar="N"),
+    "split": Flag(_SEARCH, "which share this run takes, from 0", natural, 0, metavar="N"),
+    # ---- metrics.macs
+    "size": Flag(_MEASURE, "image size that MACs are counted at [px]", positive, 256, metavar="PX"),
+}

@@ -1,0 +1,75 @@
+"""Pictures of outputs: labelled columns of images, a row per sample."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from data.loader import Loader
+from data.transforms import to_uint8
+
+HEADER = 18  # pixels above the images for the labels
+
+
+def montage(columns: dict[str, np.ndarray], size: int | None = None) -> np.ndarray:
+    """Label -> uint8 (N, H, W, C) images of N samples; all as one uint8 (H', W', 3) picture, a column per label.
+
+    ``size``: width of an image in the picture [px]; None keeps it.
+    """
+    cells = {}
+    for label, images in columns.items():
+        images = np.repeat(images, 3, axis=3) if images.shape[3] == 1 else images
+        if size is not None and images.shape[2] != size:
+            height = round(images.shape[1] * size / images.shape[2])
+            images = np.stack(
+                [
+                    np.asarray(Image.fromarray(i).resize((size, height), Image.Resampling.LANCZOS))
+                    for i in images
+                ]
+            )
+        cells[label] = images
+    count, height, width = next(iter(cells.values())).shape[:3]
+    gap = 2
+    picture = Image.new(
+        "RGB", (len(cells) * (width + gap) - gap, HEADER + count * (height + gap) - gap), "white"
+    )
+    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(12)
+    for column, (label, images) in enumerate(cells.items()):
+        left = column * (width + gap)
+        while draw.textlength(label, font=font) > width and len(label) > 4:
+            label = label[:-2] + "…"
+        draw.text((left + 2, 2), label, fill="black", font=font)
+        for row, image in enumerate(images):
+            picture.paste(Image.fromarray(np.ascontiguousarray(image)), (left, HEADER + row * (height + gap)))
+    return np.asarray(picture)
+
+
+def to_numpy(images: Tensor) -> np.ndarray:
+    """uint8 N C H W -> N H W C."""
+    return images.permute(0, 2, 3, 1).cpu().numpy()
+
+
+@torch.inference_mode()
+def montage_of(
+    loader: Loader, generators: dict[str, Callable[[Tensor], Tensor]], size: int, count: int = 8
+) -> np.ndarray:
+    """Input, every generator's output, and the real image, of the first ``count`` samples of one size."""
+    columns: dict[str, list[np.ndarray]] = {}
+    shape, done = None, 0
+    for batch in loader.epoch():
+        shape = shape or batch.A.shape[2:]
+        if batch.A.shape[2:] != shape:
+            continue
+        shown = {"input": batch.A} | {label: generate(batch.A) for label, generate in generators.items()}
+        if batch.B is not None:
+            shown["real"] = batch.B
+        for label, images in shown.items():
+            columns.setdefault(label, []).append(to_numpy(to_uint8(images)))
+        done += len(batch)
+        if done >= count:
+            break
+    return montage({label: np.concatenate(parts)[:count] for label, parts in columns.items()}, size)

@@ -1,0 +1,69 @@
+"""Plots as PNG files, drawn without a display."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+
+def new_figure(width: float = 7.0, height: float = 4.5) -> tuple[Figure, object]:
+    """(figure, axes) with the house's style; inches at 120 dots."""
+    figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.grid(True, color="#e6e6e6", linewidth=0.8)
+    axes.set_axisbelow(True)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    return figure, axes
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    figure.savefig(temporary, format="png")
+    temporary.replace(path)
+
+
+def plot_search(
+    path: Path,
+    points: list[tuple[float, float, int]],
+    chosen: tuple[float, float] | None,
+    criterion: str,
+    label: str,
+    budget: float | None = None,
+) -> None:
+    """Quality over MACs of every evaluated subnet.
+
+    Args:
+        points: (MACs, criterion, generation) of each
+        chosen: (MACs, criterion) of the winner, marked
+        budget: drawn as a line when it is near the points
+    """
+    figure, axes = new_figure()
+    macs, values, generations = zip(*points, strict=True)
+    scatter = axes.scatter([m / 1e9 for m in macs], values, c=generations, cmap="viridis", s=18, linewidths=0)
+    if max(generations) > min(generations):
+        figure.colorbar(scatter, ax=axes, label="generation", pad=0.01)
+    if chosen:
+        axes.scatter(
+            [chosen[0] / 1e9],
+            [chosen[1]],
+            marker="*",
+            s=220,
+            color="#d62728",
+            edgecolors="white",
+            label="chosen",
+            zorder=3,
+        )
+    if budget is not None and budget < 1.5 * max(macs):
+        axes.axvline(
+            budget / 1e9, color="#888888", linestyle="--", linewidth=1, label=f"budget {budget / 1e9:.3g}G"
+        )
+    axes.set_xlabel("GMACs")
+    axes.set_ylabel(label)
+    axes.set_title(f"{len(points)} subnets evaluated", fontsize=10)
+    axes.legend(frameon=False)
+    save_figure(figure, path)

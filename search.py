@@ -1,0 +1,28 @@
+"""Brute-force search: every subnet within a MACs budget is evaluated. ``--help`` lists the flags."""
+
+from pathlib import Path
+
+from options import SearchOptions, run
+from options import assemble as a
+from subnets.results import read_evaluations
+from subnets.search import exhaust
+from training.logs import make_folder
+
+
+def main() -> None:
+    opt = SearchOptions.parse()
+    path = Path(opt.output_path)
+    if path.suffix == ".pkl":
+        path = path.with_suffix(".jsonl")
+        print(f"--output_path: results are JSON lines, written to {path}")
+    folder = make_folder(path.parent / path.stem, "--output_path")
+    measurer = a.measurer_of(opt, folder, path)
+    if opt.restore_pkl_path:
+        for record in read_evaluations(Path(opt.restore_pkl_path)):
+            measurer.results.adopt(record)
+    ranked = exhaust(measurer, opt.budget, opt.num_splits, opt.split)
+    a.finish_search(opt, folder, ranked, measurer)
+
+
+if __name__ == "__main__":
+    run(main)

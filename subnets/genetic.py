@@ -1,0 +1,139 @@
+"""The genetic search (SPEC 4; Cai et al. 2020, section 3.3): which configurations to evaluate next, given how good the known ones are.
+
+`GeneticSearch` only proposes and ranks; measuring is its caller's. Random numbers of a generation depend on seed and generation alone, so a
+search that was stopped is repeated from its recorded evaluations to where it was, and goes on as if it had not been.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from models.config import ChannelConfig
+from subnets.space import SearchSpace
+
+# A child that is over budget or already known is drawn again so often; then its place stays empty.
+MAX_REDRAWS = 200
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A configuration to evaluate, and where it came from."""
+
+    config: ChannelConfig
+    origin: str  # random | mutation | crossover | restored
+    parents: tuple[ChannelConfig, ...] = ()
+
+
+@dataclass(frozen=True)
+class GeneticSettings:
+    population_size: int = 100
+    parent_ratio: float = 0.25  # share of the population that become parents
+    mutation_ratio: float = (
+        0.5  # children of one parent, as a share of the population; the rest are crossovers
+    )
+    mutate_prob: float = 0.3  # that a gene is drawn again
+    weighted_sample: float = 1.0
+    weight_strategy: str = "arithmetic"
+    seed: int = 233
+
+
+class GeneticSearch:
+    """Proposes generations of configurations within a budget.
+
+    Args:
+        space, budget: what is allowed: ``macs <= budget``
+        settings:      see `GeneticSettings`
+        score:         configuration -> its measured quality, lower is better; called only for evaluated ones
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        budget: float,
+        settings: GeneticSettings,
+        score: Callable[[ChannelConfig], float],
+    ):
+        self.space, self.budget, self.settings, self.score = space, budget, settings, score
+        self.feasible = space.feasible(budget)
+        self.known: set[ChannelConfig] = set()  # every configuration ever proposed
+        self.population: list[ChannelConfig] = []  # parents and their children
+        self.generation = -1
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether every configuration within the budget has been proposed."""
+        return len(self.known) >= len(self.feasible)
+
+    def rank(self) -> list[ChannelConfig]:
+        """The population, best first; equal scores in order of their genes."""
+        return sorted(self.population, key=lambda c: (self.score(c), c.genes))
+
+    def propose(self) -> list[Candidate]:
+        """The next generation's new configurations, none proposed before; empty when no new one was found.
+
+        The first generation is random; each later one needs the scores of all before it.
+        """
+        self.generation += 1
+        rng = np.random.Generator(np.random.Philox(key=[self.settings.seed, self.generation]))
+        if self.generation == 0:
+            children = self._random(rng)
+            parents = []
+        else:
+            count = max(1, round(self.settings.parent_ratio * self.settings.population_size))
+            parents = self.rank()[:count]
+            children = self._children(rng, parents)
+        self.population = [*parents, *(child.config for child in children)]
+        return children
+
+    def join(self, configs: Iterable[ChannelConfig]) -> list[Candidate]:
+        """Add configurations within the budget to the current population; those not proposed before, as candidates."""
+        inside = [c for c in configs if self.space.cost(c)[0] <= self.budget and c not in self.known]
+        self.known.update(inside)
+        self.population += inside
+        return [Candidate(config, "restored") for config in inside]
+
+    # ---- how candidates come about
+
+    def _random(self, rng: np.random.Generator) -> list[Candidate]:
+        """``population_size`` distinct configurations, uniform (or weighted) among all within the budget."""
+        s = self.settings
+        weights = self.space.sampling_weights(self.feasible, s.weighted_sample, s.weight_strategy)
+        count = min(s.population_size, len(self.feasible))
+        numbers = rng.choice(self.feasible, count, replace=False, p=weights)
+        configs = [self.space.config(int(number)) for number in numbers]
+        self.known.update(configs)
+        return [Candidate(config, "random") for config in configs]
+
+    def _children(self, rng: np.random.Generator, parents: list[ChannelConfig]) -> list[Candidate]:
+        s = self.settings
+        mutations = round(s.mutation_ratio * s.population_size)
+        children = []
+        for position in range(s.population_size):
+            make = self._mutate if position < mutations else self._cross
+            for _ in range(MAX_REDRAWS):
+                child = make(rng, parents)
+                if child.config not in self.known and self.space.cost(child.config)[0] <= self.budget:
+                    self.known.add(child.config)
+                    children.append(child)
+                    break
+            if self.exhausted:
+                break
+        return children
+
+    def _mutate(self, rng: np.random.Generator, parents: list[ChannelConfig]) -> Candidate:
+        parent = parents[rng.integers(len(parents))]
+        redraw = rng.random(len(parent.genes)) < self.settings.mutate_prob
+        fresh = self.space.draw(rng).genes
+        genes = tuple(
+            new if again else old for old, new, again in zip(parent.genes, fresh, redraw, strict=True)
+        )
+        return Candidate(ChannelConfig(genes), "mutation", (parent,))
+
+    def _cross(self, rng: np.random.Generator, parents: list[ChannelConfig]) -> Candidate:
+        a, b = (parents[i] for i in rng.integers(len(parents), size=2))
+        first = rng.random(len(a.genes)) < 0.5
+        genes = tuple(x if take else y for x, y, take in zip(a.genes, b.genes, first, strict=True))
+        return Candidate(ChannelConfig(genes), "crossover", (a, b))

@@ -1,0 +1,105 @@
+"""Evaluated configurations on disk: a line each in ``evaluations.jsonl``, and a summary a person can read."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from errors import InputError
+from training.logs import JsonLines, read_json_lines, write_json
+
+# ---------------------------------------------------------------------------------------------------------
+# One evaluation
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """A configuration whose quality was measured."""
+
+    config_str: str
+    macs: int
+    params: int
+    metrics: dict  # fid, kid, mIoU ... as the evaluator gives them
+    n: int  # images measured on
+    seconds: float
+    generation: int = 0
+    origin: str = "random"  # random | mutation | crossover | exhaustive
+    parents: list[str] = field(default_factory=list)
+
+
+# ---------------------------------------------------------------------------------------------------------
+# All of them
+
+
+class Results:
+    """What has been evaluated, in order, each written to ``path`` as it ends and read back by a later run.
+
+    Args:
+        path:       the JSONL file; existing lines are read
+        capacity:   at most so many are remembered (``--max_cache_size``); the oldest is forgotten first
+    """
+
+    def __init__(self, path: Path, capacity: int = 10_000_000):
+        self.path, self.capacity = path, capacity
+        self._known: dict[str, Evaluated] = {}
+        if path.exists():
+            whole = path.read_bytes()
+            # A line cut off by a crash is taken off the file, so that the next one starts on its own.
+            if whole and not whole.endswith(b"\n"):
+                with open(path, "r+b") as file:
+                    file.truncate(whole.rfind(b"\n") + 1)
+            for record in read_evaluations(path):
+                self._known[record.config_str] = record
+        self._log = JsonLines(path)
+
+    def __contains__(self, config_str: str) -> bool:
+        return config_str in self._known
+
+    def __getitem__(self, config_str: str) -> Evaluated:
+        return self._known[config_str]
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def __iter__(self):
+        return iter(self._known.values())
+
+    def adopt(self, record: Evaluated) -> None:
+        """Remember an evaluation made by an earlier run elsewhere, without writing it."""
+        self._known.setdefault(record.config_str, record)
+
+    def add(self, record: Evaluated) -> None:
+        self._log.write(asdict(record))
+        self._known[record.config_str] = record
+        if len(self._known) > self.capacity:
+            del self._known[next(iter(self._known))]
+
+
+def read_evaluations(path: Path) -> list[Evaluated]:
+    """Evaluations of a file. InputError when it is missing or holds something else."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such file of evaluations")
+    if path.suffix == ".pkl":
+        raise InputError(f"{path}: pickles are not read (they can run code); give an evaluations.jsonl")
+    try:
+        return [Evaluated(**record) for record in read_json_lines(path)]
+    except (TypeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not a file of evaluations ({error})") from None
+
+
+def write_summary(folder: Path, ranked: list[Evaluated], facts: dict, criterion: str, label: str) -> None:
+    """``summary.json`` (facts, the best ten) and ``summary.txt`` (the same as a table)."""
+    top = ranked[:10]
+    write_json(
+        folder / "summary.json",
+        facts | {"criterion": criterion, "measure": label, "best": [asdict(r) for r in top]},
+    )
+    head = f"{'config':26} {criterion:>9} {'MACs':>9} {'params':>9} {'n':>6}"
+    rows = [
+        f"{r.config_str:26} {r.metrics[criterion]:9.3f} {r.macs / 1e9:8.3f}G {r.params / 1e6:8.3f}M {r.n:6d}"
+        for r in top
+    ]
+    lines = [*(f"{key}: {value}" for key, value in facts.items()), f"measure: {label}", "", head, *rows, ""]
+    temporary = folder / ".summary.txt.tmp"
+    temporary.write_text("\n".join(lines))
+    temporary.replace(folder / "summary.txt")

@@ -1,0 +1,92 @@
+"""Losses of the update rules (SPEC 3): adversarial, reconstruction, perceptual."""
+
+from __future__ import annotations
+
+import urllib.error
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from errors import InputError
+
+GAN_MODES = ("hinge", "lsgan", "vanilla", "wgangp")
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Adversarial
+
+
+def discriminator_loss(mode: str, fake: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
+    """(loss on fake, loss on real) of the discriminator's scores, any shape; its loss is their mean."""
+    if mode == "hinge":
+        return F.relu(1 + fake).mean(), F.relu(1 - real).mean()
+    if mode == "lsgan":
+        return fake.square().mean(), (real - 1).square().mean()
+    if mode == "vanilla":
+        return F.softplus(fake).mean(), F.softplus(-real).mean()
+    return fake.mean(), -real.mean()  # wgangp
+
+
+def generator_loss(mode: str, fake: Tensor) -> Tensor:
+    """What the generator wants of the discriminator's scores of its images."""
+    if mode == "lsgan":
+        return (fake - 1).square().mean()
+    if mode == "vanilla":
+        return F.softplus(-fake).mean()
+    return -fake.mean()  # hinge, wgangp
+
+
+def gradient_penalty(net_d: nn.Module, fake: Tensor, real: Tensor, weight: float = 10.0) -> Tensor:
+    """WGAN-GP (Gulrajani et al. 2017, eq. 3): weight * (|grad D(x)| - 1)^2 between real and fake; N C H W inputs of D."""
+    mix = torch.rand(len(real), 1, 1, 1, device=real.device)
+    x = (mix * real + (1 - mix) * fake).detach().requires_grad_(True)
+    (gradient,) = torch.autograd.grad(net_d(x).sum(), x, create_graph=True)
+    return weight * (gradient.flatten(1).norm(dim=1) - 1).square().mean()
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Reconstruction
+
+
+class PerceptualLoss(nn.Module):
+    """Weighted L1 distance of VGG-19 activations (relu1_1 ... relu5_1; Johnson et al. 2016, weights of pix2pixHD).
+
+    forward(x, y): float N 3 H W in [-1, 1].
+    """
+
+    LAYERS = {1: 1 / 32, 6: 1 / 16, 11: 1 / 8, 20: 1 / 4, 29: 1.0}  # index in vgg19.features: weight
+
+    def __init__(self):
+        super().__init__()
+        from torchvision.models import VGG19_Weights, vgg19
+
+        try:
+            features = vgg19(weights=VGG19_Weights.IMAGENET1K_V1).features
+        except (urllib.error.URLError, OSError, RuntimeError) as error:
+            cache = f"{torch.hub.get_dir()}/checkpoints/{VGG19_Weights.IMAGENET1K_V1.url.rsplit('/', 1)[1]}"
+            raise InputError(
+                f"--recon_loss_type vgg: the VGG-19 weights could not be downloaded ({error}); put them at {cache}"
+            ) from None
+        self.features = features[:30].eval().requires_grad_(False)
+        for layer in self.features:
+            if isinstance(layer, nn.ReLU):
+                layer.inplace = False
+        self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1))
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        x, y = (((t.expand(-1, 3, -1, -1) + 1) / 2 - self.mean) / self.std for t in (x, y))
+        total = x.new_zeros(())
+        for index, layer in enumerate(self.features):
+            x, y = layer(x), layer(y)
+            if index in self.LAYERS:
+                total = total + self.LAYERS[index] * F.l1_loss(x, y.detach())
+        return total
+
+
+def make_reconstruction_loss(kind: str, device: torch.device):
+    """Function (output, target) -> scalar: ``l1``, ``l2``, ``smooth_l1`` or ``vgg``."""
+    if kind == "vgg":
+        return PerceptualLoss().to(device)
+    return {"l1": F.l1_loss, "l2": F.mse_loss, "smooth_l1": F.smooth_l1_loss}[kind]

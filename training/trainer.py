@@ -1,0 +1,354 @@
+"""One loop for all tasks: epochs, evaluation, checkpoints, signals, logging.
+
+A run's whole state is one object, saved and restored whole; order and crops of the data and the configurations of a supernet are functions of
+seed and position, so a run that was stopped and continued is the run that was never stopped.
+"""
+
+from __future__ import annotations
+
+import math
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from data.images import save_png
+from data.loader import Loader
+from errors import InputError
+from training import distributed
+from training.checkpoints import StateFile, save_network
+from training.logs import JsonLines, check_settings, make_folder, write_json
+from training.schedules import LearningRate, Schedule
+from training.tasks import Generate, Task
+
+# ---------------------------------------------------------------------------------------------------------
+# What to do
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long to train and when to do what. Steps are updates; an epoch is one pass over the training images."""
+
+    epochs: int  # nepochs + nepochs_decay
+    max_steps: int = 1_000_000_000  # --niters
+    print_freq: int = 100  # steps between log lines
+    save_latest_freq: int = 20000  # steps between evaluations within an epoch
+    save_epoch_freq: int = 5  # epochs between evaluations and numbered checkpoints
+    epoch_base: int = 1  # first epoch
+    iter_base: int = 0  # steps done before
+    evaluate_first: bool = (
+        False  # measure before the first step, so that fine-tuning keeps the better of before and after
+    )
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How a run is judged.
+
+    Args:
+        measure:   generate -> metrics, e.g. ``{"fid": 47.9, "n": 300}``
+        montage:   {label: generate} -> uint8 H W 3 picture of some outputs
+        criterion: the metric by which the best checkpoint is kept; None keeps none
+        lower_is_better: of the criterion
+        label:     what the metric is, as it must be labelled
+    """
+
+    measure: Callable[[Generate], dict]
+    montage: Callable[[dict[str, Generate]], object]
+    criterion: str | None
+    lower_is_better: bool
+    label: str
+
+
+class Stopped(Exception):
+    """The run was told to stop by a signal and has saved its state."""
+
+    def __init__(self, signum: int):
+        super().__init__(signal.Signals(signum).name)
+        self.signum = signum
+
+
+# ---------------------------------------------------------------------------------------------------------
+# The loop
+
+
+class Trainer:
+    """Trains a task.
+
+    Args:
+        task, loader, schedule, plan: what to train, on what, how
+        folder:     the run's folder (``--log_dir``)
+        evaluation: how to judge it; None to only train
+        settings:   flags that decide the result: a folder with other settings is refused
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        loader: Loader,
+        schedule: Schedule,
+        plan: Plan,
+        folder: str | Path,
+        evaluation: Evaluation | None,
+        settings: dict,
+    ):
+        self.task, self.loader, self.plan, self.evaluation, self.settings = (
+            task,
+            loader,
+            plan,
+            evaluation,
+            settings,
+        )
+        self.folder = make_folder(folder, "--log_dir")
+        self.checkpoints = self.folder / "checkpoints"
+        self.checkpoints.mkdir(exist_ok=True)
+        lower = evaluation.lower_is_better if evaluation else True
+        self.lr = LearningRate(schedule, task.optimizers, len(loader), lower)
+        self.state_file = StateFile(self.checkpoints)
+        self.epoch, self.step_in_epoch, self.step = plan.epoch_base, 0, plan.iter_base
+        self.best: dict | None = None
+        self.latest: dict | None = None
+        self.finished = False
+        self.window: dict[str, Tensor] = {}  # sums of the losses since the last log line
+        self.window_steps = 0
+        self.seconds = 0.0
+        self._signal: int | None = None
+
+    # ---- the run
+
+    def run(self) -> dict:
+        """Train to the end (from wherever an earlier run stopped) and return the results written to results.json.
+
+        Raises:
+            Stopped: SIGINT or SIGTERM came; the state is saved and the same command continues.
+            InputError: the folder holds another run, or a loss is not finite.
+        """
+        resumed = self._restore()
+        if self.finished:
+            print(f"{self.folder}: already finished, {self.describe_best()}")
+            return self._results()
+        self.log = JsonLines(self.folder / "log.jsonl")
+        self.log.rewind(self.log_position if resumed else 0)
+        self.started = self.saved = time.monotonic()
+        self.save_cost = 0.0
+        handlers = {s: signal.signal(s, self._on_signal) for s in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            if self.plan.evaluate_first and not resumed:
+                self._evaluate()
+            self._epochs(resumed)
+        finally:
+            for signum, handler in handlers.items():
+                signal.signal(signum, handler)
+            self.log.close()
+        print(f"{self.folder}: finished, {self.describe_best()}")
+        return self._results()
+
+    def _epochs(self, resumed: bool) -> None:
+        plan, per_epoch = self.plan, len(self.loader)
+        total = min(
+            plan.max_steps, (plan.epochs - self.epoch + 1) * per_epoch - self.step_in_epoch + self.step
+        )
+        if resumed:
+            print(f"{self.folder}: continuing at epoch {self.epoch}, step {self.step}")
+        with tqdm(total=total, initial=self.step, unit="step", dynamic_ncols=True) as self.bar:
+            while self.epoch <= plan.epochs and self.step < plan.max_steps:
+                self.bar.set_description(f"epoch {self.epoch}/{plan.epochs}")
+                for batch in self.loader.epoch(self.epoch, self.step_in_epoch):
+                    self._train_step(batch)
+                    if self.step >= plan.max_steps:
+                        break
+                if self.step_in_epoch >= per_epoch:
+                    self._end_epoch()
+            self.finished = True
+            self._log_window()
+            if self.latest is None or self.latest["step"] != self.step:
+                self._evaluate()
+            self._save_networks("latest")
+            self._save_state()
+            write_json(self.folder / "results.json", self._results())
+
+    def _train_step(self, batch) -> None:
+        self.lr.update(self.epoch, self.step)
+        for net in self.task.networks.values():
+            net.train()
+        for name, value in self.task.step(batch, self.step).items():
+            self.window[name] = self.window.get(name, 0) + value
+        self.step += 1
+        self.step_in_epoch += 1
+        self.window_steps += 1
+        self.bar.update()
+        # Reading a loss waits for the device: only on the CPU, where it is free, is every step looked at.
+        if self.loader.device.type == "cpu" or self.window_steps >= self.plan.print_freq:
+            self._check_finite()
+        if self.step % self.plan.print_freq == 0:
+            self._log_window()
+        if self.step_in_epoch < len(self.loader):  # else the end of the epoch comes next and saves
+            if self.step % self.plan.save_latest_freq == 0:
+                self._save_networks("latest")
+                self._evaluate()
+                self._save_state()
+            self._save_if_due()
+
+    def _end_epoch(self) -> None:
+        epoch = self.epoch
+        self.epoch, self.step_in_epoch = epoch + 1, 0
+        if epoch % self.plan.save_epoch_freq == 0 or epoch == self.plan.epochs:
+            self._save_networks("latest")
+            self._save_networks(str(epoch))
+            self._evaluate(epoch)
+            self._save_state()
+        self._save_if_due()
+
+    # ---- evaluation
+
+    def _evaluate(self, epoch: int | None = None) -> None:
+        """Measure every generator of the task, keep the best checkpoint, write pictures and a log line."""
+        if self.evaluation is None:
+            return
+        epoch = self.epoch if epoch is None else epoch
+        generators = self.task.generators()
+        for net in self.task.networks.values():
+            net.eval()
+        metrics = {label: self.evaluation.measure(generate) for label, generate in generators.items()}
+        save_png(
+            self.folder / "eval" / f"epoch{epoch:04d}_step{self.step:08d}.png",
+            self.evaluation.montage(generators),
+        )
+        record = {
+            "event": "eval",
+            "epoch": epoch,
+            "step": self.step,
+            "metrics": metrics,
+            "measure": self.evaluation.label,
+        }
+        self.latest = {"epoch": epoch, "step": self.step, "metrics": metrics}
+        key = self.evaluation.criterion
+        if key is not None:
+            score = sum(m[key] for m in metrics.values()) / len(metrics)
+            record["score"] = self.latest["score"] = score
+            self.lr.observe(score)
+            improved = self.best is None or (
+                score < self.best["score"] if self.evaluation.lower_is_better else score > self.best["score"]
+            )
+            if improved:
+                self.best = dict(self.latest)
+                self._save_networks("best")
+            values = ", ".join(f"{label} {m[key]:.2f}" for label, m in metrics.items())
+            note = " (best so far)" if improved else ""
+            tqdm.write(f"epoch {epoch} step {self.step}: {self.evaluation.label}: {values}{note}")
+        self.log.write(record)
+
+    def describe_best(self) -> str:
+        if self.best is None:
+            return f"latest checkpoint {self.checkpoints / 'latest_net_G.pth'}"
+        return (
+            f"best {self.evaluation.label if self.evaluation else 'score'} {self.best['score']:.2f} at epoch {self.best['epoch']}: "
+            f"{self.checkpoints / 'best_net_G.pth'}"
+        )
+
+    # ---- logging
+
+    def _check_finite(self) -> None:
+        bad = [name for name, total in self.window.items() if not math.isfinite(float(total))]
+        if bad:
+            raise InputError(
+                f"loss {bad[0]} is not finite at step {self.step}; the last good state is kept in {self.checkpoints}: "
+                "continue from it with a lower --lr, or look at the data"
+            )
+
+    def _log_window(self) -> None:
+        if not self.window_steps:
+            return
+        means = {
+            name: float(distributed.average(total)) / self.window_steps for name, total in self.window.items()
+        }
+        self.log.write(
+            {"event": "train", "epoch": self.epoch, "step": self.step, "lr": self.lr.current, "losses": means}
+        )
+        shown = {name: f"{value:.3g}" for name, value in means.items() if not name[-1].isdigit()}
+        self.bar.set_postfix(shown, refresh=False)
+        self.window, self.window_steps = {}, 0
+
+    # ---- saving
+
+    def _save_networks(self, tag: str) -> None:
+        for name, net in self.task.networks.items():
+            save_network(net, self.checkpoints / f"{tag}_net_{name}.pth", self.task.specs.get(name))
+
+    def _save_if_due(self) -> None:
+        """Save when a signal came, or when a minute has passed and saving so often costs under 5% of the time."""
+        if self._signal is not None:
+            self._save_state()
+            raise Stopped(self._signal)
+        if time.monotonic() - self.saved > max(60.0, 20 * self.save_cost):
+            self._save_state()
+
+    def _save_state(self) -> None:
+        self._check_finite()
+        start = time.monotonic()
+        self.state_file.save(
+            {
+                "settings": self.settings,
+                "position": (self.epoch, self.step_in_epoch, self.step),
+                "finished": self.finished,
+                "networks": {name: net.state_dict() for name, net in self.task.networks.items()},
+                "optimizers": [o.state_dict() for o in self.task.optimizers],
+                "lr": self.lr.state_dict(),
+                "rng": torch.get_rng_state(),
+                "rng_cuda": torch.cuda.get_rng_state_all() if self.loader.device.type == "cuda" else [],
+                "best": self.best,
+                "latest": self.latest,
+                "window": self.window,
+                "window_steps": self.window_steps,
+                "log_position": self.log.position,
+                "seconds": self.seconds + start - self.started,
+            }
+        )
+        self.saved = time.monotonic()
+        self.save_cost = self.saved - start
+
+    def _restore(self) -> bool:
+        """Take up the state of an earlier run in the folder; False when there is none."""
+        state = self.state_file.load()
+        if state is None:
+            if any(self.checkpoints.glob("*_net_G.pth")) and not (self.folder / "log.jsonl").exists():
+                raise InputError(
+                    f"--log_dir {self.folder} holds checkpoints of another tool; choose another folder"
+                )
+            return False
+        check_settings(state["settings"], self.settings, self.folder, "--log_dir")
+        self.epoch, self.step_in_epoch, self.step = state["position"]
+        self.finished, self.best, self.latest = state["finished"], state["best"], state["latest"]
+        for name, net in self.task.networks.items():
+            net.load_state_dict(state["networks"][name])
+        for optimizer, saved in zip(self.task.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        self.lr.load_state_dict(state["lr"])
+        torch.set_rng_state(state["rng"])
+        if state["rng_cuda"] and self.loader.device.type == "cuda":
+            torch.cuda.set_rng_state_all(state["rng_cuda"])
+        self.window = {name: total.to(self.loader.device) for name, total in state["window"].items()}
+        self.window_steps = state["window_steps"]
+        self.log_position, self.seconds = state["log_position"], state["seconds"]
+        return True
+
+    def _on_signal(self, signum: int, frame) -> None:
+        if self._signal is not None:  # a second signal does not wait
+            raise KeyboardInterrupt
+        self._signal = signum
+        tqdm.write(f"{signal.Signals(signum).name}: saving after this step")
+
+    def _results(self) -> dict:
+        return {
+            "finished": self.finished,
+            "epoch": self.epoch - 1,
+            "step": self.step,
+            "measure": self.evaluation.label if self.evaluation else None,
+            "best": self.best,
+            "latest": self.latest,
+        }
