@@ -1,7 +1,7 @@
 """What images are judged by: criteria of one kind, fed batch by batch.
 
 A criterion has ``keys`` (the metrics it yields), ``label`` (how they must be named), and
-``reset()``, ``update(images: uint8 N C H W on the device, names)``, ``result() -> {key: float, "n": int}``.
+``reset()``, ``update(images: uint8 N C H W on the device, names)``, ``result() -> {key: float, "n": int}``. mIoU is `metrics.miou.SegmentationScorer`.
 """
 
 from __future__ import annotations

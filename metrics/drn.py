@@ -173,9 +173,8 @@ def _read_state_dict(path: Path) -> dict[str, Tensor]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # bytes that are no checkpoint can fail anywhere inside the unpickler
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(
-            f"{path}: not a checkpoint that PyTorch can read ({reason:.120}). {_REMEDY}; download it again."
+            f"{path}: not a checkpoint of tensors that PyTorch can read. {_REMEDY}; download it again."
         ) from error
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]

@@ -344,7 +344,7 @@ def summary(counts: Tensor) -> dict[str, float | list[float | None]]:
 
 
 class SegmentationScorer:
-    """Accumulates the confusion matrix of generated photos, batch by batch.
+    """A criterion (see `metrics.criteria`): accumulates the confusion matrix of generated photos, batch by batch.
 
     drn:        the segmenter, 19 classes, in eval mode on `device`
     labels:     ground truth for every name that will come
@@ -354,6 +354,9 @@ class SegmentationScorer:
     `counts`, (19, 19) int64 on `device`, and `n`, photos so far, are the whole state: summed over several
     processes they are the state of all together.
     """
+
+    keys = ("mIoU", "accu")
+    label = "mIoU"
 
     def __init__(
         self,
@@ -366,10 +369,14 @@ class SegmentationScorer:
         self.labels = labels
         self.device = torch.device(device)
         self.batch_size = batch_size
-        self.counts = torch.zeros((CITYSCAPES_CLASSES,) * 2, dtype=torch.int64, device=self.device)
-        self.n = 0
+        self.reset()
         self._mean = torch.tensor(CITYSCAPES_MEAN, device=self.device).view(3, 1, 1)
         self._std = torch.tensor(CITYSCAPES_STD, device=self.device).view(3, 1, 1)
+
+    def reset(self) -> None:
+        """Forget all photos; the decoded labels stay."""
+        self.counts = torch.zeros((CITYSCAPES_CLASSES,) * 2, dtype=torch.int64, device=self.device)
+        self.n = 0
 
     @torch.inference_mode()
     def update(self, images: Tensor, names: Sequence[str]) -> None:

@@ -17,8 +17,10 @@ from data.loader import Loader
 from data.transforms import Crops, Resize
 from errors import InputError
 from metrics.criteria import LOWER_IS_BETTER, FeatureCriterion
+from metrics.drn import load_drn
 from metrics.inception import InceptionFeatures, load_inception
 from metrics.macs import Architecture, config_cost
+from metrics.miou import LabelStore, SegmentationScorer, read_table
 from models.config import ChannelConfig
 from models.discriminators import build_discriminator
 from models.generators import GeneratorSpec
@@ -151,24 +153,40 @@ def feature_net(opt: argparse.Namespace, device: torch.device) -> InceptionFeatu
     return load_inception(opt.fid_dims, opt.fid_weights, opt.fid_features, device)
 
 
-def criteria_of(opt: argparse.Namespace, device: torch.device, **changes) -> list:
-    """The criteria that the flags ask for; ``changes`` replace data flags (the phase that is measured).
+def measures_miou(opt: argparse.Namespace) -> bool:
+    """Whether the flags ask for mIoU: as the criterion, or by naming its weights or labels."""
+    asked = getattr(opt, "criterion", None) in ("mIoU", "accu")
+    return not opt.no_mIoU and (
+        asked or not opt.explicit.isdisjoint({"drn_path", "table_path", "cityscapes_path"})
+    )
 
-    Real statistics are taken of the images as stored, as the published ones were (SPEC 5).
+
+def criteria_of(opt: argparse.Namespace, device: torch.device, **changes) -> list:
+    """The criteria that the flags ask for, the deciding one first; ``changes`` replace data flags (the phase that is measured).
+
+    A search by mIoU measures FID too only when it is given statistics, since each would double its time.
     """
     criteria = []
-    if not opt.no_fid:
-        if opt.dataset_mode == "single" and opt.real_stat_path is None:
-            print(
-                "--dataset_mode single has no real images to compare with: FID is not measured (give --real_stat_path)"
-            )
-            return criteria
-        real = dataset_of(opt, **{**changes, "preprocess": "none"})
-        net = feature_net(opt, device)
-        cache = (Path(opt.dataroot) / ".statistics", _user_cache() / "statistics")
-        statistics = real_statistics(real, net, device, opt.real_stat_path, cache, opt.num_threads)
-        criteria.append(FeatureCriterion(net, statistics, device))
-    return criteria
+    if measures_miou(opt):
+        names = dataset_of(opt, **changes).names
+        labels = LabelStore(
+            names, read_table(opt.table_path, opt.cityscapes_path), threads=max(1, opt.num_threads)
+        )
+        criteria.append(SegmentationScorer(load_drn(opt.drn_path, device), labels, device))
+    by_miou = getattr(opt, "criterion", "fid") != "fid"
+    if opt.no_fid or (by_miou and "real_stat_path" not in opt.explicit):
+        return criteria
+    if opt.dataset_mode == "single" and opt.real_stat_path is None:
+        print(
+            "--dataset_mode single has no real images to compare with: FID is not measured (give --real_stat_path)"
+        )
+        return criteria
+    net = feature_net(opt, device)
+    # As stored, as the published statistics were taken (SPEC 5).
+    real = dataset_of(opt, **{**changes, "preprocess": "none"})
+    cache = (Path(opt.dataroot) / ".statistics", _user_cache() / "statistics")
+    statistics = real_statistics(real, net, device, opt.real_stat_path, cache, opt.num_threads)
+    return [*criteria, FeatureCriterion(net, statistics, device)]
 
 
 def _user_cache() -> Path:

@@ -1,0 +1,176 @@
+# The published recipes (fast and full pipelines), each fact once. Sourced by <dataset>[_fast]/recipe.sh, which sets DATASET and
+# PIPELINE; the stage scripts beside it call one function each.
+#
+# Environment, all optional:
+#   DATAROOT      the dataset                         (database/<name>)
+#   OUT           checkpoints and results go here     (logs/pix2pix/<dataset>[_fast])
+#   BUDGET        MACs of the compressed generator
+#   GPU_IDS       -1 = CPU                            (0)
+#   MORE          flags for every stage, e.g. "--fid_features random"
+#   MORE_<STAGE>  flags for one stage, e.g. MORE_TRAIN_SUPERNET="--nepochs 5"
+# Flags given to a stage script come last and win.
+source "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
+
+# ---- the datasets' facts
+
+case "$DATASET" in
+  edges2shoes-r)
+    NAME=edges2shoes-r DIRECTION=AtoB BATCH=4 LAMBDA_RECON=100 LAMBDA_DISTILL=1 MOBILE_NGF=64
+    TEACHER_EPOCHS=(5 15) SUPERNET_EPOCHS=(10 30) DISTILL_EPOCHS=(5 15) FINETUNE_EPOCHS=(5 15)
+    BUDGET=${BUDGET:-4.9e9} CRITERION=fid ;;
+  cityscapes)
+    NAME=cityscapes DIRECTION=BtoA BATCH=1 LAMBDA_RECON=100 LAMBDA_DISTILL=1 MOBILE_NGF=96
+    TEACHER_EPOCHS=(100 150) SUPERNET_EPOCHS=(200 300) DISTILL_EPOCHS=(100 150) FINETUNE_EPOCHS=()
+    BUDGET=${BUDGET:-5.7e9} CRITERION=mIoU ;;
+  map2sat)
+    NAME=maps DIRECTION=BtoA BATCH=1 LAMBDA_RECON=10 LAMBDA_DISTILL=0.01 MOBILE_NGF=96
+    TEACHER_EPOCHS=(100 200) SUPERNET_EPOCHS=(200 400) DISTILL_EPOCHS=(100 200) FINETUNE_EPOCHS=(100 200)
+    BUDGET=${BUDGET:-4.6e9} CRITERION=fid ;;
+esac
+DATAROOT="${DATAROOT:-database/$NAME}"
+OUT="${OUT:-logs/pix2pix/$DATASET$([ "$PIPELINE" = fast ] && echo _fast || true)}"
+SPLITS="$OUT/splits"
+HELD_OUT="${HELD_OUT:-datasets/metas/$DATASET/train2.meta}"
+FULL="$OUT/full" MOBILE="$OUT/mobile" DISTILL="$OUT/distill" SUPERNET="$OUT/supernet" SEARCH="$OUT/search"
+# The full pipeline distils from a mobile teacher and pre-trains the student; the fast one does neither.
+if [ "$PIPELINE" = fast ]; then
+  TEACHER="$FULL" STUDENT_NGF=64 CONFIG_SET=channels-64-pix2pix
+else
+  TEACHER="$MOBILE" STUDENT_NGF=48 CONFIG_SET=channels-48
+fi
+# A run measures mIoU where the task is label -> photo.
+MEASURE=()
+if [ "$CRITERION" = mIoU ]; then
+  MEASURE=(--drn_path "${DRN_PATH:-pretrained/drn-d-105_ms_cityscapes.pth}"
+    --cityscapes_path "${CITYSCAPES_PATH:-database/cityscapes-origin}")
+fi
+
+# ---- flags that stages share
+
+# more STAGE: the flags of MORE and MORE_<STAGE>, a word each.
+more() {
+  local name="MORE_${1^^}"
+  # shellcheck disable=SC2086
+  printf '%s\n' ${MORE:-} ${!name:-}
+}
+
+# go STAGE SCRIPT FLAG...: run a stage's script on the dataset, with the flags of the environment last.
+go() {
+  local stage=$1 script=$2 extra
+  shift 2
+  mapfile -t extra < <(more "$stage")
+  py "$script" --dataroot "$DATAROOT" --direction "$DIRECTION" --gpu_ids "${GPU_IDS:-0}" "$@" "${extra[@]}"
+}
+
+train_flags() { printf '%s\n' --batch_size "$BATCH" --lambda_recon "$LAMBDA_RECON" --nepochs "$1" --nepochs_decay "$2" --save_epoch_freq 5; }
+student_flags() {
+  printf '%s\n' --restore_teacher_G_path "$(best_of "$TEACHER/checkpoints")" --student_ngf "$STUDENT_NGF" --lambda_distill "$LAMBDA_DISTILL"
+}
+table_flags() { [ "$CRITERION" != mIoU ] || printf '%s\n' --table_path "${TABLE_DIR:-datasets/metas/$DATASET}/${1}_table.txt"; }
+
+need_config() { [ -n "${1:-}" ] || { echo "usage: bash $0 CONFIG [FLAG...], e.g. 16_16_40_40_40_64_24_16" >&2; exit 2; }; }
+
+# ---- the stages
+
+train_full() { go train_full train.py $(train_flags "${TEACHER_EPOCHS[@]}") --netG resnet_9blocks --log_dir "$FULL" "${MEASURE[@]}" $(table_flags val) "$@"; }
+
+train_mobile() { go train_mobile train.py $(train_flags "${TEACHER_EPOCHS[@]}") --netG mobile_resnet_9blocks --ngf "$MOBILE_NGF" --log_dir "$MOBILE" "${MEASURE[@]}" $(table_flags val) "$@"; }
+
+distill() {
+  go distill distill.py $(train_flags "${DISTILL_EPOCHS[@]}") $(student_flags) --log_dir "$DISTILL" \
+    --restore_pretrained_G_path "$(best_of "$MOBILE/checkpoints")" "${MEASURE[@]}" $(table_flags val) "$@"
+}
+
+split() {
+  [ -e "$SPLITS/train1.meta" ] || py scripts/make_split.py "$DATAROOT" --held_out "$HELD_OUT" --output "$SPLITS"
+}
+
+train_supernet() {
+  split
+  local start=()
+  [ "$PIPELINE" = fast ] || start=(--restore_student_G_path "$(best_of "$DISTILL/checkpoints")")
+  go train_supernet train_supernet.py $(train_flags "${SUPERNET_EPOCHS[@]}") $(student_flags) --config_set "$CONFIG_SET" \
+    --meta_path "$SPLITS/train1.meta" --log_dir "$SUPERNET" "${start[@]}" "${MEASURE[@]}" $(table_flags val) "$@"
+}
+
+# The subset of train that was held out judges the subnets; the test images stay unseen.
+search_flags() {
+  printf '%s\n' --phase train --meta_path "$SPLITS/train2.meta" --restore_G_path "$(best_of "$SUPERNET/checkpoints")" --ngf "$STUDENT_NGF" \
+    --config_set "$CONFIG_SET" --budget "$BUDGET" --criterion "$CRITERION" --batch_size 8
+}
+
+evolution_search() {
+  split
+  go evolution_search evolution_search.py $(search_flags) --mutate_prob 0.3 --output_dir "$SEARCH" "${MEASURE[@]}" $(table_flags train) "$@"
+}
+
+search() {
+  split
+  go search search.py $(search_flags) --output_path "$SEARCH.jsonl" "${MEASURE[@]}" $(table_flags train) "$@"
+}
+
+# What the pipeline searches by: the fast one genetically, the full one exhaustively.
+find_subnet() { if [ "$PIPELINE" = fast ]; then evolution_search "$@"; else search "$@"; fi; }
+
+finetune() {
+  need_config "$@"
+  local config=$1
+  shift
+  [ "${#FINETUNE_EPOCHS[@]}" -gt 0 ] || { echo "$DATASET: fine-tuning does not help here (published); give --nepochs and --nepochs_decay to try"; FINETUNE_EPOCHS=(5 15); }
+  go finetune train_supernet.py $(train_flags "${FINETUNE_EPOCHS[@]}") $(student_flags) --config_str "$config" \
+    --restore_student_G_path "$(best_of "$SUPERNET/checkpoints")" --log_dir "$OUT/finetune_$config" "${MEASURE[@]}" $(table_flags val) "$@"
+}
+
+# From the fine-tuned supernet where there is one: its best checkpoint is the better of before and after.
+export_subnet() {
+  need_config "$@"
+  local config=$1 from="$SUPERNET/checkpoints" extra
+  shift
+  [ ! -d "$OUT/finetune_$config/checkpoints" ] || from="$OUT/finetune_$config/checkpoints"
+  mapfile -t extra < <(more export)
+  py export.py --input_path "$(best_of "$from")" --output_path "$OUT/compressed_$config/latest_net_G.pth" --config_str "$config" "${extra[@]}" "$@"
+}
+
+# of MODEL CHECKPOINT SCRIPT NAME FLAG...: test or time a model.
+of() {
+  local checkpoint=$1 script=$2 name=$3
+  shift 3
+  go "$name" "$script.py" --restore_G_path "$checkpoint" --results_dir "$OUT/results/${name#*_}" "${MEASURE[@]}" $(table_flags val) "$@"
+}
+
+test_full() { of "$(best_of "$FULL/checkpoints")" test test_full --batch_size 8 "$@"; }
+test_mobile() { of "$(best_of "$MOBILE/checkpoints")" test test_mobile --batch_size 8 "$@"; }
+test_distill() { of "$(best_of "$DISTILL/checkpoints")" test test_distill --batch_size 8 "$@"; }
+test_supernet() { need_config "$@"; of "$(best_of "$SUPERNET/checkpoints")" test "test_supernet" --batch_size 8 --config_str "$@"; }
+test_compressed() { need_config "$@"; local c=$1; shift; of "$OUT/compressed_$c/latest_net_G.pth" test test_compressed --batch_size 8 "$@"; }
+latency_full() { of "$(best_of "$FULL/checkpoints")" latency latency_full "$@"; }
+latency_mobile() { of "$(best_of "$MOBILE/checkpoints")" latency latency_mobile "$@"; }
+latency_compressed() { need_config "$@"; local c=$1; shift; of "$OUT/compressed_$c/latest_net_G.pth" latency latency_compressed "$@"; }
+get_real_stat() { go get_real_stat get_real_stat.py --output_path "$OUT/real_stat.npz" "$@"; }
+
+# ---- everything in order, each stage skipped when its result is there
+
+run_all() {
+  if [ "$PIPELINE" = fast ]; then
+    stage train_full "$FULL/results.json" train_full
+  else
+    stage train_full "$FULL/results.json" train_full
+    stage train_mobile "$MOBILE/results.json" train_mobile
+    stage distill "$DISTILL/results.json" distill
+  fi
+  stage train_supernet "$SUPERNET/results.json" train_supernet
+  if [ ! -e "$SEARCH/done" ]; then
+    find_subnet
+    touch "$SEARCH/done"
+  fi
+  local config
+  config=$(config_of "$SEARCH")
+  [ "${#FINETUNE_EPOCHS[@]}" -eq 0 ] || stage finetune "$OUT/finetune_$config/results.json" finetune "$config"
+  stage export "$OUT/compressed_$config/latest_net_G.pth" export_subnet "$config"
+  stage test_full "$OUT/results/full/results.json" test_full
+  stage test_compressed "$OUT/results/compressed/results.json" test_compressed "$config"
+  stage latency_full "$OUT/results/full/latency.json" latency_full
+  stage latency_compressed "$OUT/results/compressed/latency.json" latency_compressed "$config"
+  py scripts/summarise.py --teacher "$OUT/results/full" --compressed "$OUT/results/compressed" --search "$SEARCH" --output "$OUT/index.html" \
+    --title "$DATASET, $PIPELINE pipeline"
+}

@@ -1,0 +1,264 @@
+"""Runners for the scripts, and what the session's tests share: a tiny dataset and a pipeline run once by the real scripts."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import runpy
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parents[2]
+SIZE = 32  # pixels of an image's side
+BUDGET = 4e7  # MACs at 32x32: a third of the configurations of channels-32
+SPACE = ("--config_set", "channels-32")
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+
+# ------------------------------------------------------------------------------------------------------------
+# Running scripts
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a script left on the terminal, and how it ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+    seconds: float = 0.0
+
+    def succeeded(self) -> Outcome:
+        assert self.returncode == 0, f"exit code {self.returncode}\n{self.stdout}\n{self.stderr}"
+        return self
+
+
+def command(script: str, *args: object) -> list[str]:
+    """``script``: a file of the repository root, or a module such as ``metrics.macs``."""
+    start = [script] if script.endswith(".py") else ["-m", script]
+    return [sys.executable, *start, *map(str, args)]
+
+
+@pytest.fixture(scope="session")
+def cli() -> Callable[..., Outcome]:
+    """``cli(script, *args)``: run a script as users do and wait for its end."""
+
+    def run(script: str, *args: object, timeout: float = 120) -> Outcome:
+        start = time.monotonic()
+        done = subprocess.run(
+            command(script, *args), cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=timeout
+        )
+        return Outcome(done.returncode, done.stdout, done.stderr, time.monotonic() - start)
+
+    return run
+
+
+@pytest.fixture
+def spawn():
+    """``spawn(script, *args)``: start a script and return its process; killed after the test if it still runs."""
+    started = []
+
+    def start(script: str, *args: object) -> subprocess.Popen:
+        process = subprocess.Popen(
+            command(script, *args),
+            cwd=ROOT,
+            env=ENVIRONMENT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def call(monkeypatch) -> Callable[..., Outcome]:
+    """``call(script, *args)``: the same as ``cli`` without a process of its own, which saves its start."""
+
+    def run(script: str, *args: object) -> Outcome:
+        monkeypatch.setattr(sys, "argv", [script, *map(str, args)])
+        monkeypatch.setattr("data.transforms._warned", False)
+        out, err, code = io.StringIO(), io.StringIO(), 0
+        start = time.monotonic()
+        with (
+            torch.random.fork_rng(devices=[]),
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+        ):
+            try:
+                runpy.run_path(str(ROOT / script), run_name="__main__")
+            except SystemExit as stop:
+                code = stop.code or 0
+        return Outcome(code, out.getvalue(), err.getvalue(), time.monotonic() - start)
+
+    monkeypatch.syspath_prepend(str(ROOT))
+    return run
+
+
+# ------------------------------------------------------------------------------------------------------------
+# Looking at what is on disk
+
+
+@pytest.fixture(scope="session")
+def snapshot() -> Callable[..., dict[str, tuple[int, int]]]:
+    """``snapshot(*folders)``: file -> (size, time of the last write), of all files below."""
+
+    def take(*folders: Path) -> dict[str, tuple[int, int]]:
+        files = {p: p.stat() for folder in folders for p in folder.rglob("*") if p.is_file()}
+        return {str(p): (info.st_size, info.st_mtime_ns) for p, info in files.items()}
+
+    return take
+
+
+@pytest.fixture(scope="session")
+def read_lines() -> Callable[[Path], list[dict]]:
+    """All objects of a JSON lines file; every line must be whole."""
+
+    def read(path: Path) -> list[dict]:
+        text = path.read_text()
+        assert text.endswith("\n")
+        return [json.loads(line) for line in text.splitlines()]
+
+    return read
+
+
+# ------------------------------------------------------------------------------------------------------------
+# The pipeline
+
+
+@pytest.fixture(scope="session")
+def dataset(tmp_path_factory) -> Path:
+    """8 pairs to train on, 6 to validate."""
+    from data.builtin import write_builtin_dataset
+
+    root = tmp_path_factory.mktemp("dataset")
+    write_builtin_dataset(root, train=8, val=6, size=SIZE, workers=0, progress=False)
+    return root
+
+
+@pytest.fixture(scope="session")
+def data_flags(dataset) -> tuple[object, ...]:
+    """Of every script that reads images."""
+    images = ("--dataroot", dataset, "--direction", "BtoA", "--num_threads", 1, "--gpu_ids", -1)
+    return (*images, "--fid_features", "random", "--fid_dims", 64)
+
+
+@pytest.fixture(scope="session")
+def training_flags(data_flags) -> tuple[object, ...]:
+    """6 steps: 3 epochs of 2 batches."""
+    sizes = ("--load_size", SIZE + 4, "--crop_size", SIZE, "--batch_size", 4, "--ndf", 8)
+    length = ("--nepochs", 2, "--nepochs_decay", 1, "--save_epoch_freq", 1, "--print_freq", 1)
+    return (*data_flags, *sizes, *length)
+
+
+@pytest.fixture(scope="session")
+def inference_flags(data_flags) -> tuple[object, ...]:
+    return (*data_flags, "--load_size", SIZE, "--crop_size", SIZE, "--batch_size", 4)
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory) -> Path:
+    """Where the pipeline's runs lie."""
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="session")
+def teacher_flags(training_flags) -> tuple[object, ...]:
+    return (*training_flags, "--netG", "mobile_resnet_9blocks", "--ngf", 36)
+
+
+@pytest.fixture(scope="session")
+def teacher(cli, runs, teacher_flags) -> Path:
+    """The folder of a trained mobile teacher."""
+    cli("train.py", *teacher_flags, "--log_dir", runs / "teacher").succeeded()
+    return runs / "teacher"
+
+
+@pytest.fixture(scope="session")
+def student_flags(training_flags, teacher) -> tuple[object, ...]:
+    """Of all that learn from the teacher."""
+    return (*training_flags, "--restore_teacher_G_path", teacher / "checkpoints" / "latest_net_G.pth")
+
+
+@pytest.fixture(scope="session")
+def distilled(cli, runs, student_flags, teacher) -> Path:
+    """The folder of a student pruned from the teacher and distilled."""
+    pruned = ("--restore_pretrained_G_path", teacher / "checkpoints" / "latest_net_G.pth")
+    flags = (*student_flags, *pruned, "--student_ngf", 32)
+    cli("distill.py", *flags, "--log_dir", runs / "distilled").succeeded()
+    return runs / "distilled"
+
+
+@pytest.fixture(scope="session")
+def supernet_flags(student_flags, distilled) -> tuple[object, ...]:
+    start = ("--restore_student_G_path", distilled / "checkpoints" / "latest_net_G.pth")
+    return (*student_flags, *start, *SPACE, "--student_ngf", 32)
+
+
+@pytest.fixture(scope="session")
+def supernet(cli, runs, supernet_flags) -> Path:
+    """The folder of a supernet that starts from the distilled student."""
+    cli("train_supernet.py", *supernet_flags, "--log_dir", runs / "supernet").succeeded()
+    return runs / "supernet"
+
+
+@pytest.fixture(scope="session")
+def supernet_pth(supernet) -> Path:
+    return supernet / "checkpoints" / "latest_net_G.pth"
+
+
+@pytest.fixture(scope="session")
+def search_flags(inference_flags, supernet_pth) -> tuple[object, ...]:
+    """Of evolution_search.py and search.py, but for the budget and where results go."""
+    return (*inference_flags, "--restore_G_path", supernet_pth, *SPACE)
+
+
+@pytest.fixture(scope="session")
+def evolution_flags(search_flags) -> tuple[object, ...]:
+    """20 evaluations at most."""
+    return (*search_flags, "--budget", BUDGET, "--population_size", 5, "--evolution_iters", 3)
+
+
+@pytest.fixture(scope="session")
+def evolution(cli, runs, evolution_flags) -> Path:
+    """The folder of a genetic search."""
+    cli("evolution_search.py", *evolution_flags, "--output_dir", runs / "evolution").succeeded()
+    return runs / "evolution"
+
+
+@pytest.fixture(scope="session")
+def best_config(evolution) -> str:
+    return json.loads((evolution / "summary.json").read_text())["best"][0]["config_str"]
+
+
+@pytest.fixture(scope="session")
+def finetuned(cli, runs, student_flags, supernet_pth, best_config) -> Path:
+    """The folder of the best subnet, fine-tuned."""
+    flags = (*student_flags, "--restore_student_G_path", supernet_pth, "--config_str", best_config)
+    cli("train_supernet.py", *flags, "--log_dir", runs / "finetuned").succeeded()
+    return runs / "finetuned"
+
+
+@pytest.fixture(scope="session")
+def exported(cli, runs, finetuned, best_config) -> Path:
+    """A stand-alone network cut out of the fine-tuned supernet."""
+    path = runs / "exported" / "net_G.pth"
+    source = finetuned / "checkpoints" / "latest_net_G.pth"
+    cli("export.py", "--input_path", source, "--output_path", path, "--config_str", best_config).succeeded()
+    return path

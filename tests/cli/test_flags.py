@@ -1,0 +1,236 @@
+"""Command lines: every flag of the existing implementation is taken with its default and meaning, and the help helps."""
+
+import json
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import options
+
+ROOT = Path(__file__).resolve().parents[2]
+GOLDEN = json.loads((ROOT / "tests" / "golden" / "cli_flags.json").read_text())
+CLASSES = {
+    "train.py": "TrainOptions",
+    "distill.py": "DistillOptions",
+    "train_supernet.py": "SupernetOptions",
+    "evolution_search.py": "EvolutionOptions",
+    "search.py": "SearchOptions",
+    "export.py": "ExportOptions",
+    "test.py": "TestOptions",
+    "latency.py": "LatencyOptions",
+    "get_real_stat.py": "RealStatOptions",
+}
+# Where ours differs on purpose.
+OPTIONAL_NOW = {"--real_stat_path"}  # the statistics are made when they are not given
+LEFT_OUT = {("search.py", "--netG"): {"super_mobile_spade"}}  # GauGAN is no part of this toolkit
+
+# The least that each script must be given.
+LEAST = {
+    "train.py": ["--dataroot", "d"],
+    "distill.py": ["--dataroot", "d", "--restore_teacher_G_path", "t"],
+    "train_supernet.py": ["--dataroot", "d", "--restore_teacher_G_path", "t", "--config_set", "channels-32"],
+    "evolution_search.py": [
+        *("--dataroot", "d", "--restore_G_path", "g", "--output_dir", "o", "--config_set", "channels-32")
+    ],
+    "search.py": [
+        *("--dataroot", "d", "--restore_G_path", "g", "--output_path", "o", "--config_set", "channels-32")
+    ],
+    "export.py": ["--input_path", "i", "--output_path", "o", "--config_str", "8_8_8_8_8_8_8_8"],
+    "test.py": ["--dataroot", "d", "--restore_G_path", "g", "--results_dir", "r"],
+    "latency.py": ["--dataroot", "d", "--restore_G_path", "g", "--results_dir", "r"],
+    "get_real_stat.py": ["--dataroot", "d", "--output_path", "o"],
+}
+
+# A value that every parser of a type takes, other than the default.
+SAMPLES = {
+    "int": ("7", 7),
+    "float": ("0.25", 0.25),
+    "str": ("a/b c", "a/b c"),
+}
+
+
+def golden_flags(script: str) -> dict[str, dict]:
+    flags = GOLDEN[script]
+    return GOLDEN["test.py"] if isinstance(flags, str) else flags  # latency.py: "same as test.py"
+
+
+def class_of(script: str) -> type:
+    return getattr(options, CLASSES[script])
+
+
+def actions_of(script: str) -> dict:
+    return class_of(script).parser()._option_string_actions
+
+
+# ------------------------------------------------------------------------------------------------------------
+# Flags of the existing implementation
+
+
+def test_all_scripts_are_covered():
+    assert set(CLASSES) == set(GOLDEN)
+
+
+@pytest.mark.parametrize("script", CLASSES)
+def test_every_flag_is_accepted_with_its_default(script):
+    actions = actions_of(script)
+    flags = golden_flags(script)
+    assert len(flags) >= 7
+    assert not set(flags) - set(actions), "missing flags"
+    for name, flag in flags.items():
+        action = actions[name]
+        if flag.get("flag"):
+            assert (action.nargs, action.default) == (0, False), name
+            continue
+        default = float("inf") if flag["default"] == "inf" else flag["default"]
+        assert action.default == default, name
+        assert action.required == (flag.get("required", False) and name not in OPTIONAL_NOW), name
+        if "choices" in flag:
+            assert set(flag["choices"]) - LEFT_OUT.get((script, name), set()) <= set(action.choices), name
+
+
+@pytest.mark.parametrize("script", CLASSES)
+def test_every_flag_takes_values_of_its_type(script):
+    """One command line with every flag at a value of its own; what comes out has the type that scripts expect."""
+    actions, argv, expected = actions_of(script), [], {}
+    for name, flag in golden_flags(script).items():
+        key, action = name[2:], actions[name]
+        if flag.get("flag"):
+            argv.append(name)
+            expected[key] = True
+        elif action.choices:
+            value = next(c for c in reversed(list(action.choices)))
+            argv += [name, str(value)]
+            expected[key] = value
+        else:
+            text, value = ("0,1", "0,1") if key == "gpu_ids" else SAMPLES[flag["type"]]
+            argv += [name, text]
+            expected[key] = value
+    # Values that would contradict each other.
+    for key, value in (("no_fid", None), ("split", 3), ("num_splits", 9), ("crop_size", 4)):
+        if key in expected and value is None:
+            argv.remove(f"--{key}")
+            expected[key] = False
+        elif key in expected:
+            argv[argv.index(f"--{key}") + 1] = str(value)
+            expected[key] = value
+    opt = vars(class_of(script).parse(argv))
+    got = {key: opt[key] for key in expected}
+    assert got == expected
+    assert {k: type(v) for k, v in got.items()} == {k: type(v) for k, v in expected.items()}
+
+
+@pytest.mark.parametrize("script", CLASSES)
+def test_defaults_have_the_type_of_their_flag(script):
+    opt = vars(class_of(script).parse(LEAST[script]))
+    kinds = {"int": int, "float": (int, float), "str": str}
+    for name, flag in golden_flags(script).items():
+        value = opt[name[2:]]
+        if flag.get("flag"):
+            assert value is False, name
+        elif value is not None and value != float("inf"):
+            assert isinstance(value, kinds[flag["type"]]), name
+
+
+def test_num_test_is_a_count_or_inf():
+    least = LEAST["test.py"]
+    assert options.TestOptions.parse([*least, "--num_test", "12"]).num_test == 12
+    assert options.TestOptions.parse([*least, "--num_test", "inf"]).num_test == float("inf")
+
+
+def test_whole_numbers_may_be_written_with_an_exponent():
+    assert options.TrainOptions.parse([*LEAST["train.py"], "--niters", "1e6"]).niters == 1_000_000
+
+
+# ------------------------------------------------------------------------------------------------------------
+# Option classes
+
+
+@pytest.mark.parametrize("script", CLASSES)
+def test_classes_parse_with_and_without_an_instance(script):
+    cls, argv = class_of(script), LEAST[script]
+    once, again = cls.parse(argv), cls().parse(argv)
+    assert vars(once) == vars(again)
+    assert once.explicit == {arg[2:] for arg in argv if arg.startswith("--")}
+
+
+def test_parse_reads_the_command_line_when_no_arguments_are_given(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["train.py", "--dataroot", "d", "--lr=0.5"])
+    opt = options.TrainOptions.parse()
+    assert (opt.dataroot, opt.lr, opt.explicit) == ("d", 0.5, {"dataroot", "lr"})
+
+
+def test_one_of_the_two_sizes_sets_both_where_the_other_would_contradict_it():
+    """Scripts give ``--load_size 64`` alone, whose default crop of 256 would not fit."""
+    least = LEAST["train.py"]
+    small = options.TrainOptions.parse([*least, "--load_size", "64"])
+    large = options.TrainOptions.parse([*least, "--crop_size", "512"])
+    both = options.TrainOptions.parse([*least, "--load_size", "72", "--crop_size", "64"])
+    assert (small.load_size, small.crop_size) == (64, 64)
+    assert (large.load_size, large.crop_size) == (512, 512)
+    assert (both.load_size, both.crop_size) == (72, 64)
+
+
+def test_importing_and_parsing_loads_no_network(tmp_path):
+    """A wrong flag is answered at once: no weights are looked for, and the packages of the feature network stay unimported."""
+    code = (
+        "import sys, torch\n"
+        "def refuse(*args, **kwargs): raise AssertionError('weights were loaded')\n"
+        "torch.load = torch.hub.load_state_dict_from_url = torch.hub.download_url_to_file = refuse\n"
+        "import time; start = time.monotonic()\n"
+        "import options\n"
+        f"for name in {list(CLASSES.values())!r}: getattr(options, name).parser().format_help()\n"
+        "seconds = time.monotonic() - start\n"
+        "heavy = {'torchvision', 'pytorch_fid', 'matplotlib', 'dominate', 'scipy'} & set(sys.modules)\n"
+        "print(seconds, sorted(heavy))\n"
+    )
+    start = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    seconds, heavy = done.stdout.split(maxsplit=1)
+    assert heavy.strip() == "[]"
+    assert float(seconds) < 5, "beside torch, the options should take a moment"
+    assert time.monotonic() - start < 30
+
+
+# ------------------------------------------------------------------------------------------------------------
+# Help
+
+
+def check_help(script: str, text: str) -> None:
+    """Grouped, every flag explained, defaults and required flags named."""
+    actions = actions_of(script)
+    headings = re.findall(r"^(\S.*):$", text, re.MULTILINE)
+    assert len(headings) >= 3, headings
+    assert "data" in headings
+    explained = text[text.index("\noptions:") :]
+    for name, action in actions.items():
+        assert re.search(rf"^  (-h, )?{name}\b", explained, re.MULTILINE), f"{name} is not in the help"
+        assert action.help, f"{name} is not explained"
+    one_line = " ".join(explained.split())
+    for name, action in actions.items():
+        if action.required:
+            assert action.help.endswith("(required)"), name
+        elif action.nargs != 0 and action.default is not None:
+            assert f"(default: {action.default})" in one_line, name
+    assert max(map(len, text.splitlines())) <= 110
+
+
+@pytest.mark.parametrize("script", CLASSES)
+def test_help(script, call):
+    outcome = call(script, "--help").succeeded()
+    assert outcome.stderr == ""
+    assert outcome.stdout.startswith(f"usage: {script} ")
+    check_help(script, outcome.stdout)
+
+
+def test_help_of_a_real_process(cli):
+    train = cli("train.py", "--help").succeeded()
+    check_help("train.py", train.stdout)
+    assert "(default: 0.0002)" in " ".join(train.stdout.split())
+    macs = cli("metrics.macs", "--help").succeeded()
+    assert macs.stdout.startswith("usage: python -m metrics.macs ")
+    assert "CONFIG" in macs.stdout

@@ -1,0 +1,220 @@
+"""Networks against the reference, and networks recognised, described and refused by name."""
+
+import pytest
+import torch
+from golden_values import VALUES, fill, golden_array, golden_input
+from hypothesis import given
+from hypothesis import strategies as st
+
+from errors import InputError
+from models.config import ChannelConfig
+from models.discriminators import build_discriminator
+from models.generators import (
+    GENERATORS,
+    GeneratorSpec,
+    count_parameters,
+    explain_mismatch,
+    infer_spec,
+    resolve_spec,
+)
+
+CASES = VALUES["cases"]
+DISCRIMINATORS = ("n_layers", "pixel")
+
+
+def build_case(case: dict) -> torch.nn.Module:
+    if case["net"] in DISCRIMINATORS:
+        return build_discriminator(case["net"], 6, case["ndf"], case.get("n_layers_D", 3))
+    spec = GeneratorSpec(case["net"], case.get("ngf"), case.get("config_str"), case.get("input_nc", 3))
+    return spec.build()
+
+
+def meta_state(spec: GeneratorSpec) -> dict:
+    """Keys and shapes without memory for the weights."""
+    with torch.device("meta"):
+        return spec.build().state_dict()
+
+
+# ------------------------------------------------------------------------------------------------------------
+# Reference values
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_equals_the_reference(name):
+    case = CASES[name]
+    net = fill(build_case(case))
+    assert [(k, list(v.shape)) for k, v in net.state_dict().items()] == list(case["state_dict"].items())
+    assert count_parameters(net) == case["n_params"]
+    x = golden_input(*case["input_shape"])
+    with torch.no_grad():
+        y = net(x, ChannelConfig.parse(case["config_str"])) if case["net"].startswith("super") else net(x)
+    torch.testing.assert_close(y, torch.from_numpy(golden_array(name)), rtol=0, atol=1e-5)
+
+
+# ------------------------------------------------------------------------------------------------------------
+# Specs
+
+
+def test_unknown_and_incomplete_networks_are_refused():
+    with pytest.raises(InputError, match=r"--netG resnet_6blocks.*mobile_resnet_9blocks"):
+        GeneratorSpec("resnet_6blocks", 8).build()
+    for name in ("sub_mobile_resnet_9blocks", "legacy_sub_mobile_resnet_9blocks"):
+        with pytest.raises(InputError, match=f"{name} needs --config_str"):
+            GeneratorSpec(name).build()
+    with pytest.raises(InputError, match="--norm batch"):
+        GeneratorSpec("super_mobile_resnet_9blocks", 8, norm="batch").build()
+
+
+@pytest.mark.parametrize("netG", GENERATORS)
+def test_a_spec_survives_as_a_dictionary(netG):
+    by_config = netG.startswith(("sub_", "legacy_"))
+    spec = GeneratorSpec(netG, None if by_config else 8, "8_4_8_4_8_4" if by_config else None, 1, 2, "none", 0.5)
+    assert GeneratorSpec.from_dict(spec.to_dict()) == spec
+    assert spec.is_supernet == (netG == "super_mobile_resnet_9blocks")
+
+
+# ------------------------------------------------------------------------------------------------------------
+# Recognising a network by its state dict
+
+genes = st.integers(1, 9)
+
+
+@given(
+    st.sampled_from(["resnet_9blocks", "mobile_resnet_9blocks"]),
+    genes,
+    st.sampled_from([1, 3]),
+    st.sampled_from([1, 3]),
+    st.sampled_from(["instance", "batch"]),
+)
+def test_networks_named_by_ngf_are_recognised(netG, ngf, input_nc, output_nc, norm):
+    spec = GeneratorSpec(netG, ngf, None, input_nc, output_nc, norm)
+    assert infer_spec(meta_state(spec)) == spec
+
+
+@given(st.lists(genes, min_size=8, max_size=8))
+def test_subnets_are_recognised(widths):
+    spec = GeneratorSpec("sub_mobile_resnet_9blocks", config_str="_".join(map(str, widths)))
+    found = infer_spec(meta_state(spec))
+    if len(set(widths)) == 1:  # the same network under its shorter name
+        assert (found.netG, found.ngf) == ("mobile_resnet_9blocks", widths[0])
+    else:
+        assert found == spec
+
+
+@given(st.lists(genes, min_size=6, max_size=6))
+def test_legacy_networks_are_recognised(widths):
+    spec = GeneratorSpec("legacy_sub_mobile_resnet_9blocks", config_str="_".join(map(str, widths)))
+    found = infer_spec(meta_state(spec))
+    assert found.config.widths == spec.config.widths
+    if widths[2] != widths[3]:
+        assert found == spec
+
+
+def test_a_supernet_looks_like_a_mobile_network():
+    assert infer_spec(meta_state(GeneratorSpec("super_mobile_resnet_9blocks", 8))) == GeneratorSpec(
+        "mobile_resnet_9blocks", 8
+    )
+
+
+def test_other_networks_are_not_recognised():
+    with pytest.raises(InputError, match=r"not a 9-block ResNet generator: it has no model\.1\.weight"):
+        infer_spec({"conv.weight": torch.zeros(1)})
+    with torch.device("meta"):
+        discriminator = build_discriminator("n_layers", 6, 8)
+    with pytest.raises(InputError, match="not a 9-block ResNet generator"):
+        infer_spec(discriminator.state_dict())
+
+
+@pytest.mark.parametrize("missing", ["model.1", "model.7", "model.14", "model.18", "model.26"])
+def test_an_incomplete_generator_is_not_recognised(missing):
+    state = meta_state(GeneratorSpec("mobile_resnet_9blocks", 4))
+    state = {key: value for key, value in state.items() if not key.startswith(missing + ".")}
+    with pytest.raises(InputError, match=f"it has no {missing}"):
+        infer_spec(state)
+
+
+def test_channels_of_no_known_network_are_listed():
+    state = dict(meta_state(GeneratorSpec("sub_mobile_resnet_9blocks", config_str="4_4_4_4_4_4_4_4")))
+    state["model.11.conv_block.1.conv.2.weight"] = torch.empty(7, 16, 1, 1, device="meta")
+    with pytest.raises(InputError, match="4_8_16_16_7_16"):
+        infer_spec(state)
+
+
+# ------------------------------------------------------------------------------------------------------------
+# Flags against a checkpoint
+
+MOBILE = GeneratorSpec("mobile_resnet_9blocks", 8)
+SUB = GeneratorSpec("sub_mobile_resnet_9blocks", config_str="8_4_8_4_4_4_8_8")
+SUPER = GeneratorSpec("super_mobile_resnet_9blocks", 8)
+
+
+@pytest.mark.parametrize(
+    "found, flag, value, have",
+    [
+        (MOBILE, "netG", "resnet_9blocks", "mobile_resnet_9blocks"),
+        (MOBILE, "ngf", 16, "8"),
+        (MOBILE, "config_str", "8_8_8_8_8_8_8_4", "8_8_8_8_8_8_8_8"),
+        (MOBILE, "input_nc", 1, "3"),
+        (MOBILE, "output_nc", 1, "3"),
+        (MOBILE, "norm", "batch", "instance"),
+        (SUB, "netG", "mobile_resnet_9blocks", "sub_mobile_resnet_9blocks"),
+        (SUB, "netG", "super_mobile_resnet_9blocks", "sub_mobile_resnet_9blocks"),
+        (SUB, "config_str", "8_4_8_4_4_4_8_4", "8_4_8_4_4_4_8_8"),
+        (SUPER, "ngf", 16, "8"),
+        (SUPER, "netG", "resnet_9blocks", "super_mobile_resnet_9blocks"),
+        (GeneratorSpec("resnet_9blocks", 8), "netG", "mobile_resnet_9blocks", "resnet_9blocks"),
+        (GeneratorSpec("resnet_9blocks", 8, norm="batch"), "norm", "instance", "batch"),
+    ],
+)
+def test_a_contradiction_names_flag_file_and_both_values(found, flag, value, have):
+    with pytest.raises(InputError) as error:
+        resolve_spec(found, {flag: value}, "some/net_G.pth")
+    message = str(error.value)
+    for part in (f"--{flag} {value}", "some/net_G.pth", f"{flag} {have}"):
+        assert part in message
+
+
+@pytest.mark.parametrize(
+    "found, wanted, expected",
+    [
+        (MOBILE, {}, MOBILE),
+        (MOBILE, {"netG": None, "ngf": None, "config_str": None}, MOBILE),
+        (MOBILE, {"netG": "mobile_resnet_9blocks", "ngf": 8, "input_nc": 3, "norm": "instance"}, MOBILE),
+        (MOBILE, {"netG": "super_mobile_resnet_9blocks"}, SUPER),
+        # A supernet keeps its spec: the config selects a subnet of it.
+        (MOBILE, {"netG": "super_mobile_resnet_9blocks", "ngf": 8, "config_str": "4_4_4_4_4_4"}, SUPER),
+        (SUPER, {"config_str": "4_4_4_4_4_4_4_4"}, SUPER),
+        (
+            MOBILE,
+            {"netG": "sub_mobile_resnet_9blocks", "config_str": "8_8_8_8_8_8"},
+            GeneratorSpec("sub_mobile_resnet_9blocks", config_str="8_8_8_8_8_8_8_8"),
+        ),
+        (SUB, {"config_str": "8_4_8_4_8_8"}, SUB),  # six numbers for the same widths
+        (SUB, {"ngf": 64}, SUB),  # a network with a config string has no ngf
+        (MOBILE, {"norm": "none"}, GeneratorSpec("mobile_resnet_9blocks", 8, norm="none")),
+    ],
+)
+def test_flags_may_say_what_shapes_cannot(found, wanted, expected):
+    assert resolve_spec(found, wanted, "net_G.pth") == expected
+
+
+# ------------------------------------------------------------------------------------------------------------
+# Differences
+
+
+def test_a_mismatch_is_explained_by_keys_and_shapes():
+    net = MOBILE.build()
+    state = dict(net.state_dict())
+    assert explain_mismatch(state, net) is None
+    state["other.weight"] = state.pop("model.1.bias")
+    state["model.4.weight"] = torch.zeros(16, 4, 3, 3)
+    found = explain_mismatch(state, net)
+    assert "1 missing model.1.bias" in found
+    assert "1 not expected other.weight" in found
+    assert "model.4.weight [16, 4, 3, 3] instead of [16, 8, 3, 3]" in found
+
+
+def test_a_long_mismatch_stays_one_line():
+    found = explain_mismatch({}, MOBILE.build())
+    assert found.startswith(f"{len(MOBILE.build().state_dict())} missing ") and found.endswith(" ...")
+    assert len(found) < 200
