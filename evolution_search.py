@@ -4,7 +4,6 @@ from pathlib import Path
 
 from options import EvolutionOptions, run
 from options import assemble as a
-from subnets.genetic import GeneticSettings
 from subnets.results import read_evaluations
 from subnets.search import evolve
 from training.logs import make_folder
@@ -13,7 +12,7 @@ from training.logs import make_folder
 def main() -> None:
     opt = EvolutionOptions.parse()
     folder = make_folder(opt.output_dir, "--output_dir")
-    measurer = a.measurer_of(opt, folder, folder / "evaluations.jsonl")
+    measurer, finish = a.measurer_of(opt, folder, folder / "evaluations.jsonl")
     start = []
     if opt.restore_pkl_path:
         restored = read_evaluations(Path(opt.restore_pkl_path))
@@ -21,17 +20,9 @@ def main() -> None:
             measurer.results.adopt(record)
         if not opt.only_restore_cache:
             start = a.best_configs(measurer, restored, round(opt.parent_ratio * opt.population_size))
-    settings = GeneticSettings(
-        population_size=opt.population_size,
-        parent_ratio=opt.parent_ratio,
-        mutation_ratio=opt.mutation_ratio,
-        mutate_prob=opt.mutate_prob,
-        weighted_sample=opt.weighted_sample,
-        weight_strategy=opt.weight_strategy,
-        seed=opt.seed,
-    )
-    ranked = evolve(measurer, opt.budget, settings, opt.evolution_iters, opt.generation_base, start)
-    a.finish_search(opt, folder, ranked, measurer)
+    search = a.genetic_search_of(opt, measurer, folder)
+    evolve(search, measurer, opt.evolution_iters, opt.generation_base, start, opt.patience)
+    finish()
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
-"""Brute-force search: every subnet within a MACs budget is evaluated. ``--help`` lists the flags."""
+"""Brute-force search: every subnet within a MACs budget is evaluated; ``--select`` chooses from results. ``--help`` lists the flags."""
 
+import sys
 from pathlib import Path
 
-from options import SearchOptions, run
+from options import SearchOptions, SelectOptions, run
 from options import assemble as a
 from subnets.results import read_evaluations
 from subnets.search import exhaust
@@ -10,18 +11,21 @@ from training.logs import make_folder
 
 
 def main() -> None:
+    if any(arg.split("=")[0] == "--select" for arg in sys.argv):
+        a.select_subnet(SelectOptions.parse())
+        return
     opt = SearchOptions.parse()
     path = Path(opt.output_path)
     if path.suffix == ".pkl":
         path = path.with_suffix(".jsonl")
         print(f"--output_path: results are JSON lines, written to {path}")
     folder = make_folder(path.parent / path.stem, "--output_path")
-    measurer = a.measurer_of(opt, folder, path)
+    measurer, finish = a.measurer_of(opt, folder, path)
     if opt.restore_pkl_path:
         for record in read_evaluations(Path(opt.restore_pkl_path)):
             measurer.results.adopt(record)
-    ranked = exhaust(measurer, opt.budget, opt.num_splits, opt.split)
-    a.finish_search(opt, folder, ranked, measurer)
+    exhaust(measurer, opt.budget, opt.num_splits, opt.split)
+    finish()
 
 
 if __name__ == "__main__":

@@ -23,10 +23,10 @@ from errors import InputError
 
 
 class ImageStore:
-    """Items of a dataset, decoded at first use and kept as long as ``max_bytes`` allows; beyond it they are decoded each time."""
+    """Items of a dataset, decoded at first use and kept on ``device`` as long as ``max_bytes`` allows; beyond it they are decoded each time."""
 
-    def __init__(self, dataset, max_bytes: float):
-        self.dataset = dataset
+    def __init__(self, dataset, max_bytes: float, device: torch.device):
+        self.dataset, self.device = dataset, device
         self.max_bytes = max_bytes
         self.bytes = 0
         self._items: dict[int, dict[str, Tensor]] = {}
@@ -35,7 +35,10 @@ class ImageStore:
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         item = self._items.get(index)
         if item is None:
-            item = {key: torch.from_numpy(array) for key, array in self.dataset.load(index).items()}
+            item = {
+                key: torch.from_numpy(array).to(self.device)
+                for key, array in self.dataset.load(index).items()
+            }
             size = sum(t.numel() for t in item.values())
             with self._lock:
                 if index not in self._items and self.bytes + size <= self.max_bytes:
@@ -108,7 +111,7 @@ class Loader:
         )
         self.shuffle, self.seed, self.threads = shuffle, seed, max(1, threads)
         self.rank, self.world = rank, world
-        self.store = ImageStore(dataset, max_bytes)
+        self.store = ImageStore(dataset, max_bytes, self.device)
 
     def __len__(self) -> int:
         """Steps per epoch."""

@@ -11,12 +11,13 @@ from torch import Tensor
 
 from metrics.frechet import Statistics, frechet_distance
 from metrics.inception import InceptionFeatures
+from metrics.kid import kernel_distance
 
 LOWER_IS_BETTER = {"fid": True, "kid": True, "mIoU": False, "accu": False}
 
 
 class FeatureCriterion:
-    """FID of generated images against statistics of real ones (SPEC 5).
+    """FID of generated images against statistics of real ones (SPEC 5), and KID where those hold feature vectors.
 
     Args:
         net:   the feature network
@@ -25,7 +26,7 @@ class FeatureCriterion:
 
     def __init__(self, net: InceptionFeatures, real: Statistics, device: torch.device):
         self.net, self.real = net, real.to(device)
-        self.keys = ("fid",)
+        self.keys = ("fid", "kid") if self.real.sample is not None else ("fid",)
         self.label = f"FID ({net.label})"
         self.reset()
 
@@ -37,4 +38,7 @@ class FeatureCriterion:
 
     def result(self) -> dict:
         features = torch.cat(self.features)
-        return {"fid": frechet_distance(features, self.real), "n": len(features)}
+        result = {"fid": frechet_distance(features, self.real), "n": len(features)}
+        if "kid" in self.keys:
+            result["kid"] = kernel_distance(features, self.real.sample)
+        return result

@@ -98,7 +98,7 @@ _INFERENCE = (
     "restore_G_path",
 )
 _INFERENCE += ("num_test", "display_winsize", "macs_convention")
-_SEARCH = (*_INFERENCE, "budget", "restore_pkl_path", "save_freq", "criterion")
+_SEARCH = (*_INFERENCE, "budget", "restore_pkl_path", "save_freq", "criterion", "amp")
 
 _STUDENT_GAN = ("lsgan", "vanilla", "hinge")
 _STUDENT_RECON = ("l1", "l2", "smooth_l1", "vgg")
@@ -275,9 +275,31 @@ class EvolutionOptions(_SearchOptions):
         "mutate_prob",
     )
     flags += ("weighted_sample", "weight_strategy", "max_cache_size", "generation_base", "only_restore_cache")
+    flags += ("objective", "patience", "predictor", "predictor_share")
     required = (*_SearchOptions.required, "output_dir")
     defaults = dict(**_TEST_SIZES, model="test", netG="super_mobile_resnet_9blocks", ngf=48)
     choices = dict(model=("test",), netG=("super_mobile_resnet_9blocks",))
+
+    @classmethod
+    def check(cls, opt, parser):
+        super().check(opt, parser)
+        if opt.predictor and opt.objective == "pareto":
+            parser.error("--predictor looks for one best subnet; use it with --objective best")
+
+
+class SelectOptions(Options):
+    prog = "search.py --select"
+    description = "Choose the best subnet within a budget from the results of earlier searches."
+    flags = ("select", "criterion")
+    required = ("select",)
+
+    @classmethod
+    def parser(cls):
+        parser = super().parser()
+        parser.add_argument(
+            "results", nargs="+", metavar="JSONL", help="evaluations.jsonl of one or more searches"
+        )
+        return parser
 
 
 class SearchOptions(_SearchOptions):

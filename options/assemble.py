@@ -6,11 +6,13 @@ import argparse
 import os
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import nn
+from tqdm import tqdm
 
 from data.datasets import AlignedDataset, SingleDataset, Source
 from data.loader import Loader
@@ -30,9 +32,13 @@ from models.supernet import extract
 from report.pictures import montage_of
 from report.plots import plot_search
 from report.results import TestedModel
+from report.search import write_search_page
 from subnets.evaluator import Evaluator, real_statistics
-from subnets.results import Evaluated, Results, write_summary
-from subnets.search import Measurer
+from subnets.genetic import GeneticSearch, GeneticSettings
+from subnets.objectives import by_front, by_score
+from subnets.predictor import PredictedSearch
+from subnets.results import Evaluated, Results, read_evaluations, write_summary
+from subnets.search import Measurer, pareto_front
 from subnets.space import SearchSpace
 from training import distributed
 from training.checkpoints import load_generator, load_network, load_optimizers, load_state, read_spec
@@ -52,7 +58,8 @@ HARMLESS = {
     "log_dir",
     "output_dir",
 }
-HARMLESS |= {"output_path", "explicit", "save_freq", "max_cache_size"}
+# A longer search replays a shorter one.
+HARMLESS |= {"output_path", "explicit", "save_freq", "max_cache_size", "evolution_iters", "patience"}
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -440,8 +447,10 @@ def distill(opt: argparse.Namespace) -> None:
 # Whole searches
 
 
-def measurer_of(opt: argparse.Namespace, folder: Path, results_path: Path) -> Measurer:
-    """Everything a search needs to measure subnets, its results read back from ``results_path``."""
+def measurer_of(
+    opt: argparse.Namespace, folder: Path, results_path: Path
+) -> tuple[Measurer, Callable[[], None]]:
+    """(what measures subnets, its results read back from ``results_path``; a function that ends the search with its summary)."""
     device = device_of(opt)
     net, spec = load_supernet(opt.restore_G_path, "--restore_G_path", opt)
     net.to(device).eval()
@@ -449,61 +458,127 @@ def measurer_of(opt: argparse.Namespace, folder: Path, results_path: Path) -> Me
     print(space.describe(opt.budget))
     limit_images(opt)
     script = Path(sys.argv[0]).name
-    claim_folder(
-        folder,
-        {"script": script} | settings_of(opt),
-        "--output_dir" if hasattr(opt, "output_dir") else "--output_path",
-    )
-    write_options(opt, folder, script)
-    evaluator = Evaluator(inference_loader(opt, device, opt.batch_size), criteria_of(opt, device))
+    with distributed.main_first():
+        flag = "--output_dir" if hasattr(opt, "output_dir") else "--output_path"
+        claim_folder(folder, {"script": script} | settings_of(opt), flag)
+        write_options(opt, folder, script)
+        results = Results(results_path, getattr(opt, "max_cache_size", 10_000_000), distributed.is_main())
+        criteria = criteria_of(opt, device)
+    loader = inference_loader(opt, device, opt.batch_size)
+    evaluator = Evaluator(loader, criteria, opt.amp == "bf16")
 
-    def measure(config: ChannelConfig) -> dict:
-        return evaluator(lambda x: net(x, config))
+    def generate(config: ChannelConfig) -> Callable:
+        return lambda x: net(x, config)
 
     measurer = Measurer(
         space,
-        measure,
-        Results(results_path, getattr(opt, "max_cache_size", 10_000_000)),
+        lambda config: evaluator(generate(config)),
+        results,
         opt.criterion,
         LOWER_IS_BETTER[opt.criterion],
         evaluator.label,
     )
 
     def on_result(count: int) -> None:
-        if count % opt.save_freq == 0:
+        if count % opt.save_freq == 0 and distributed.is_main():
             summarise(opt, folder, measurer)
 
+    def finish() -> None:
+        ranked = summarise(opt, folder, measurer)
+        write_search_page(
+            folder,
+            measurer,
+            ranked,
+            lambda config: montage_of(loader, {"output": generate(config)}, opt.display_winsize, 4),
+        )
+        best = ranked[0]
+        print(
+            f"best of {len(ranked)}: {best.config_str}  {measurer.label} {best.metrics[measurer.criterion]:.3f} (n={best.n})  "
+            f"{best.macs / 1e9:.3f}G MACs  {best.params / 1e6:.3f}M parameters\npage: {folder / 'index.html'}, table: {folder / 'summary.txt'}"
+        )
+
     measurer.on_result = on_result
-    return measurer
+    return measurer, finish if distributed.is_main() else lambda: None
+
+
+def genetic_search_of(opt: argparse.Namespace, measurer: Measurer, folder: Path) -> GeneticSearch:
+    """The search that the flags describe: by quality or for the whole front, with or without a predictor."""
+    space = measurer.space
+    settings = GeneticSettings(
+        population_size=opt.population_size,
+        parent_ratio=opt.parent_ratio,
+        mutation_ratio=opt.mutation_ratio,
+        mutate_prob=opt.mutate_prob,
+        weighted_sample=opt.weighted_sample,
+        weight_strategy=opt.weight_strategy,
+        seed=opt.seed,
+    )
+    if opt.objective == "pareto":
+        return GeneticSearch(
+            space, opt.budget, settings, by_front(measurer.score, lambda c: space.cost(c)[0])
+        )
+    rank = by_score(measurer.score)
+    if not opt.predictor:
+        return GeneticSearch(space, opt.budget, settings, rank)
+    facts: list[dict] = []
+
+    def on_fit(fit: dict) -> None:
+        facts.append(fit)
+        if distributed.is_main():
+            write_json(folder / "predictor.json", facts)
+        tqdm.write(
+            f"predictor: rank correlation {fit.get('spearman_unseen')} on unseen, {fit['spearman_left_out']} left out"
+        )
+
+    return PredictedSearch(space, opt.budget, settings, rank, measurer.score, opt.predictor_share, on_fit)
 
 
 def best_configs(measurer: Measurer, records: list[Evaluated], count: int) -> list[ChannelConfig]:
-    sign = 1 if measurer.lower_is_better else -1
-    ranked = sorted(records, key=lambda r: (sign * r.metrics[measurer.criterion], r.config_str))
+    ranked = sorted(records, key=lambda r: (measurer.score_of(r), r.config_str))
     return [ChannelConfig.parse(r.config_str) for r in ranked[:count]]
 
 
-def summarise(opt: argparse.Namespace, folder: Path, measurer: Measurer) -> None:
-    """Rewrite summary.json, summary.txt and search.png from what is measured so far."""
-    ranked = [r for r in measurer.ranked() if r.macs <= opt.budget]
+def summarise(opt: argparse.Namespace, folder: Path, measurer: Measurer) -> list[Evaluated]:
+    """Rewrite summary.json, summary.txt and the plots from what is measured so far; returns it, best first."""
+    ranked = measurer.ranked(opt.budget)
+    key = measurer.criterion
+    front = pareto_front(ranked, key, measurer.lower_is_better)
     facts = {
         "evaluated": len(ranked),
         "budget": opt.budget,
         "macs_convention": opt.macs_convention,
         "config_set": opt.config_set,
     }
-    key = measurer.criterion
-    write_summary(folder, ranked, facts, key, measurer.label)
+    write_summary(folder, ranked, front, facts, key, measurer.label)
     points = [(r.macs, r.metrics[key], r.generation) for r in ranked]
     plot_search(folder / "search.png", points, points[0][:2], key, measurer.label, opt.budget)
+    plot_search(
+        folder / "front.png",
+        points,
+        None,
+        key,
+        measurer.label,
+        opt.budget,
+        [(r.macs, r.metrics[key]) for r in front],
+    )
+    return ranked
 
 
-def finish_search(opt: argparse.Namespace, folder: Path, ranked: list[Evaluated], measurer: Measurer) -> None:
-    summarise(opt, folder, measurer)
-    best = ranked[0]
+def select_subnet(opt: argparse.Namespace) -> None:
+    """``search.py --select``: the best subnet within a budget among earlier results."""
+    records = {r.config_str: r for path in opt.results for r in read_evaluations(Path(path))}
+    known = [r for r in records.values() if opt.criterion in r.metrics]
+    inside = [r for r in known if r.macs <= opt.select]
+    if not inside:
+        raise InputError(
+            f"--select {opt.select:.4g}: none of the {len(known)} evaluations with {opt.criterion} is that small"
+            + (f"; the smallest has {min(r.macs for r in known):,} MACs" if known else "")
+        )
+    lower = LOWER_IS_BETTER[opt.criterion]
+    best = min(inside, key=lambda r: (r.metrics[opt.criterion] * (1 if lower else -1), r.macs, r.config_str))
     print(
-        f"best of {len(ranked)}: {best.config_str}  {measurer.label} {best.metrics[measurer.criterion]:.3f} (n={best.n})  "
-        f"{best.macs / 1e9:.3f}G MACs  {best.params / 1e6:.3f}M parameters\nsummary: {folder / 'summary.txt'}, plot: {folder / 'search.png'}"
+        f"{best.config_str}  {opt.criterion} {best.metrics[opt.criterion]:.3f} (n={best.n})  {best.macs:,} MACs  {best.params:,} parameters  "
+        f"(best of {len(inside)} within the budget)"
     )
 
 

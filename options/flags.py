@@ -327,6 +327,28 @@ FLAGS: dict[str, Flag] = {
         60,
         metavar="N",
     ),
+    "objective": Flag(
+        _SEARCH,
+        "best: the best subnet within the budget | pareto: the best of every budget in one run",
+        default="best",
+        choices=("best", "pareto"),
+    ),
+    "patience": Flag(_SEARCH, "end after so many generations without a new best", positive, metavar="N"),
+    "predictor": Flag(_SEARCH, "screen candidates with a learned model and measure only the promising", bool),
+    "predictor_share": Flag(
+        _SEARCH,
+        "with --predictor: share of the population that is measured per generation",
+        _number(float, 0.01, 1),
+        0.2,
+        metavar="P",
+    ),
+    "select": Flag(
+        _SEARCH,
+        "choose the best subnet within so many MACs from the results of earlier searches",
+        non_negative,
+        metavar="MACS",
+    ),
+    "amp": Flag(_RUN, "lower precision of the networks", default="none", choices=("none", "bf16")),
     "num_splits": Flag(_SEARCH, "share the configurations out over so many runs", positive, 1, metavar="N"),
     "split": Flag(_SEARCH, "which share this run takes, from 0", natural, 0, metavar="N"),
     # ---- metrics.macs

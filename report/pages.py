@@ -18,12 +18,19 @@ th:first-child,td:first-child{text-align:left}thead th{background:#f1f3f5;font-w
 .scroll{overflow-x:auto}.plot{max-width:100%;background:#fff;box-shadow:0 0 0 1px #dfe3e8;border-radius:6px}
 .row{display:grid;gap:6px;margin-bottom:10px}.row figure{margin:0}.row img{width:100%;border-radius:4px;cursor:zoom-in;display:block;background:#e8ebee}
 .row.head{position:sticky;top:0;background:#fafbfc;font-weight:600;padding:6px 0;z-index:1}.name{grid-column:1/-1;color:#59636e;font-size:12px;margin-top:4px}
+table.sortable th{cursor:pointer}th[aria-sort=ascending]::after{content:" ▲"}th[aria-sort=descending]::after{content:" ▼"}
+td.config{font-family:ui-monospace,monospace;font-size:13px}
 dialog{border:0;padding:0;background:transparent;max-width:96vw;max-height:96vh}dialog::backdrop{background:#000c}
 dialog img{width:min(92vw,92vh);height:auto;display:block;image-rendering:pixelated}
 """
 _ZOOM = """
 const d=document.querySelector('dialog'),z=d.querySelector('img');
 document.addEventListener('click',e=>{if(d.open){d.close();return}const i=e.target.closest('.row img');if(i){z.src=i.src;z.alt=i.alt;d.showModal()}});
+document.querySelectorAll('table.sortable th').forEach((th,c)=>{th.tabIndex=0;const sort=()=>{const b=th.closest('table').tBodies[0],
+v=r=>r.cells[c].textContent,num=x=>parseFloat(x.replaceAll(',','')),up=th.ariaSort!=='ascending';
+[...b.rows].sort((p,q)=>{const a=num(v(p)),e=num(v(q));const k=isNaN(a)||isNaN(e)?v(p).localeCompare(v(q)):a-e;return up?k:-k}).forEach(r=>b.append(r));
+th.closest('tr').querySelectorAll('th').forEach(o=>o.ariaSort=null);th.ariaSort=up?'ascending':'descending'};
+th.onclick=sort;th.onkeydown=e=>{if(e.key==='Enter')sort()}});
 """
 
 
@@ -51,8 +58,8 @@ def _finish(page: dominate.document, path: Path) -> None:
     temporary.replace(path)
 
 
-def add_table(headings: list[str], rows: list[list[str]]) -> None:
-    with t.div(cls="scroll"), t.table():
+def add_table(headings: list[str], rows: list[list[str]], sortable: bool = False) -> None:
+    with t.div(cls="scroll"), t.table(cls="sortable" if sortable else ""):
         with t.thead(), t.tr():
             for heading in headings:
                 t.th(heading)
@@ -76,6 +83,34 @@ def add_gallery(columns: dict[str, Path], names: list[str], page_folder: Path) -
                     source = os.path.relpath(folder / f"{name}.png", page_folder)
                     t.img(src=source.replace(os.sep, "/"), alt=f"{label} of {name}", loading="lazy")
             t.div(name, cls="name")
+
+
+def write_search_report(
+    path: Path,
+    title: str,
+    note: str,
+    headings: list[str],
+    rows: list[list[str]],
+    plots: dict[str, Path],
+    samples: dict[str, Path],
+) -> None:
+    """A page with plots, a table that sorts by a click on a heading, and a picture per subnet (caption -> PNG)."""
+    page = _document(title)
+    with page:
+        t.h1(title)
+        t.p(note, cls="note")
+        for caption, plot in plots.items():
+            t.h2(caption)
+            t.img(src=os.path.relpath(plot, path.parent).replace(os.sep, "/"), alt=caption, cls="plot")
+        t.h2("Subnets")
+        add_table(headings, rows, sortable=True)
+        for caption, sample in samples.items():
+            t.h2(caption)
+            with t.div(cls="row", style="max-width:820px"), t.figure():
+                t.img(
+                    src=os.path.relpath(sample, path.parent).replace(os.sep, "/"), alt=caption, loading="lazy"
+                )
+    _finish(page, path)
 
 
 def write_page(

@@ -34,6 +34,7 @@ def plot_search(
     criterion: str,
     label: str,
     budget: float | None = None,
+    front: list[tuple[float, float]] | None = None,
 ) -> None:
     """Quality over MACs of every evaluated subnet.
 
@@ -41,6 +42,7 @@ def plot_search(
         points: (MACs, criterion, generation) of each
         chosen: (MACs, criterion) of the winner, marked
         budget: drawn as a line when it is near the points
+        front:  (MACs, criterion) of the best of every budget, joined by a line
     """
     figure, axes = new_figure()
     macs, values, generations = zip(*points, strict=True)
@@ -58,6 +60,17 @@ def plot_search(
             label="chosen",
             zorder=3,
         )
+    if front:
+        axes.step(
+            [m / 1e9 for m, _ in front],
+            [v for _, v in front],
+            where="post",
+            color="#d62728",
+            linewidth=1.5,
+            marker="o",
+            markersize=4,
+            label="best of every budget",
+        )
     if budget is not None and budget < 1.5 * max(macs):
         axes.axvline(
             budget / 1e9, color="#888888", linestyle="--", linewidth=1, label=f"budget {budget / 1e9:.3g}G"
@@ -65,5 +78,6 @@ def plot_search(
     axes.set_xlabel("GMACs")
     axes.set_ylabel(label)
     axes.set_title(f"{len(points)} subnets evaluated", fontsize=10)
-    axes.legend(frameon=False)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(frameon=False)
     save_figure(figure, path)

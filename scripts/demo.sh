@@ -16,11 +16,11 @@ case "${FID:-random}" in
 esac
 
 DATA=(--dataroot "$DATAROOT" --direction BtoA --gpu_ids "$GPU" "${FID_FLAGS[@]}")
-TRAIN=("${DATA[@]}" --load_size $((SIZE + 8)) --crop_size "$SIZE" --ndf 32 --batch_size 4 --eval_batch_size 10
-  --lr 5e-4 --lambda_recon 10 --print_freq 25)
+TRAIN=("${DATA[@]}" --load_size $((SIZE + 8)) --crop_size "$SIZE" --ndf 32 --batch_size 2 --eval_batch_size 10
+  --lr 3e-4 --print_freq 25)
 TEST=("${DATA[@]}" --load_size "$SIZE" --crop_size "$SIZE" --batch_size 10)
 TEACHER="$OUT/teacher/checkpoints/best_net_G.pth"
-STUDENT=(--restore_teacher_G_path "$TEACHER" --student_ngf 32 --lambda_distill 0.05)
+STUDENT=(--restore_teacher_G_path "$TEACHER" --student_ngf 32 --lambda_distill 0.5)
 SUPERNET="$OUT/supernet/checkpoints/latest_net_G.pth"
 
 echo "== dataset"
@@ -32,9 +32,9 @@ ls "$DATAROOT/train" | head -n -60 >"$OUT/train.meta"
 TRAIN+=(--meta_path "$OUT/train.meta")
 
 stage "teacher" "$OUT/teacher/results.json" \
-  py train.py "${TRAIN[@]}" --netG resnet_9blocks --ngf 24 --nepochs 4 --nepochs_decay 6 --save_epoch_freq 5 --log_dir "$OUT/teacher"
+  py train.py "${TRAIN[@]}" --netG resnet_9blocks --ngf 24 --nepochs 4 --nepochs_decay 5 --save_epoch_freq 3 --log_dir "$OUT/teacher"
 stage "supernet" "$OUT/supernet/results.json" \
-  py train_supernet.py "${TRAIN[@]}" "${STUDENT[@]}" --config_set channels-32 --nepochs 6 --nepochs_decay 6 --save_epoch_freq 6 \
+  py train_supernet.py "${TRAIN[@]}" "${STUDENT[@]}" --config_set channels-32 --nepochs 5 --nepochs_decay 6 --save_epoch_freq 11 \
   --log_dir "$OUT/supernet"
 stage "search" "$OUT/search/done" \
   py evolution_search.py "${TEST[@]}" --phase train --meta_path "$OUT/search.meta" --restore_G_path "$SUPERNET" \
@@ -47,7 +47,7 @@ stage "export" "$OUT/export/before.pth" \
 # Measured before its first step too: the best checkpoint is the better of before and after.
 stage "fine-tune" "$OUT/finetune/results.json" \
   py train_supernet.py "${TRAIN[@]}" "${STUDENT[@]}" --restore_student_G_path "$SUPERNET" --config_str "$CONFIG" \
-  --nepochs 2 --nepochs_decay 4 --save_epoch_freq 3 --log_dir "$OUT/finetune"
+  --nepochs 1 --nepochs_decay 3 --save_epoch_freq 2 --log_dir "$OUT/finetune"
 stage "export the better of before and after" "$OUT/export/compressed.pth" \
   py export.py --input_path "$OUT/finetune/checkpoints/best_net_G.pth" --output_path "$OUT/export/compressed.pth" --config_str "$CONFIG"
 

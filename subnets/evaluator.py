@@ -34,10 +34,11 @@ class Evaluator:
     Args:
         loader:   inputs, in order
         criteria: see `metrics.criteria`
+        bf16:     run generator and feature network in bfloat16 (``--amp bf16``); their results differ a little, see docs/search.md
     """
 
-    def __init__(self, loader: Loader, criteria: list):
-        self.loader, self.criteria = loader, criteria
+    def __init__(self, loader: Loader, criteria: list, bf16: bool = False):
+        self.loader, self.criteria, self.bf16 = loader, criteria, bf16
 
     @property
     def label(self) -> str:
@@ -58,9 +59,10 @@ class Evaluator:
         start = time.monotonic()
         for criterion in self.criteria:
             criterion.reset()
-        for images, names in self.outputs(generate):
-            for criterion in self.criteria:
-                criterion.update(images, names)
+        with torch.autocast(self.loader.device.type, torch.bfloat16, enabled=self.bf16):
+            for images, names in self.outputs(generate):
+                for criterion in self.criteria:
+                    criterion.update(images, names)
         metrics: dict = {}
         for criterion in self.criteria:
             metrics |= criterion.result()

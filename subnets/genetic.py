@@ -17,13 +17,16 @@ from subnets.space import SearchSpace
 # A child that is over budget or already known is drawn again so often; then its place stays empty.
 MAX_REDRAWS = 200
 
+# Configurations -> the same, best first. Called only with evaluated ones.
+Rank = Callable[[list[ChannelConfig]], list[ChannelConfig]]
+
 
 @dataclass(frozen=True)
 class Candidate:
     """A configuration to evaluate, and where it came from."""
 
     config: ChannelConfig
-    origin: str  # random | mutation | crossover | restored
+    origin: str  # random | mutation | crossover | restored | exhaustive
     parents: tuple[ChannelConfig, ...] = ()
 
 
@@ -46,17 +49,11 @@ class GeneticSearch:
     Args:
         space, budget: what is allowed: ``macs <= budget``
         settings:      see `GeneticSettings`
-        score:         configuration -> its measured quality, lower is better; called only for evaluated ones
+        rank:          what makes one configuration better than another, see `subnets.objectives`
     """
 
-    def __init__(
-        self,
-        space: SearchSpace,
-        budget: float,
-        settings: GeneticSettings,
-        score: Callable[[ChannelConfig], float],
-    ):
-        self.space, self.budget, self.settings, self.score = space, budget, settings, score
+    def __init__(self, space: SearchSpace, budget: float, settings: GeneticSettings, rank: Rank):
+        self.space, self.budget, self.settings, self.rank = space, budget, settings, rank
         self.feasible = space.feasible(budget)
         self.known: set[ChannelConfig] = set()  # every configuration ever proposed
         self.population: list[ChannelConfig] = []  # parents and their children
@@ -67,60 +64,61 @@ class GeneticSearch:
         """Whether every configuration within the budget has been proposed."""
         return len(self.known) >= len(self.feasible)
 
-    def rank(self) -> list[ChannelConfig]:
-        """The population, best first; equal scores in order of their genes."""
-        return sorted(self.population, key=lambda c: (self.score(c), c.genes))
-
     def propose(self) -> list[Candidate]:
         """The next generation's new configurations, none proposed before; empty when no new one was found.
 
-        The first generation is random; each later one needs the scores of all before it.
+        The first generation is random; each later one needs all before it evaluated.
         """
         self.generation += 1
         rng = np.random.Generator(np.random.Philox(key=[self.settings.seed, self.generation]))
         if self.generation == 0:
-            children = self._random(rng)
-            parents = []
+            parents: list[ChannelConfig] = []
+            children = self._first(rng)
         else:
             count = max(1, round(self.settings.parent_ratio * self.settings.population_size))
-            parents = self.rank()[:count]
-            children = self._children(rng, parents)
+            parents = self.rank(self.population)[:count]
+            children = self._next(rng, parents)
+        self.known.update(child.config for child in children)
         self.population = [*parents, *(child.config for child in children)]
         return children
 
     def join(self, configs: Iterable[ChannelConfig]) -> list[Candidate]:
         """Add configurations within the budget to the current population; those not proposed before, as candidates."""
-        inside = [c for c in configs if self.space.cost(c)[0] <= self.budget and c not in self.known]
+        inside = [c for c in configs if c not in self.known and self.space.cost(c)[0] <= self.budget]
         self.known.update(inside)
         self.population += inside
         return [Candidate(config, "restored") for config in inside]
 
     # ---- how candidates come about
 
-    def _random(self, rng: np.random.Generator) -> list[Candidate]:
-        """``population_size`` distinct configurations, uniform (or weighted) among all within the budget."""
+    def _first(self, rng: np.random.Generator) -> list[Candidate]:
+        return self._random(rng, self.settings.population_size)
+
+    def _next(self, rng: np.random.Generator, parents: list[ChannelConfig]) -> list[Candidate]:
+        return self._breed(rng, parents, self.settings.population_size)
+
+    def _random(self, rng: np.random.Generator, count: int) -> list[Candidate]:
+        """``count`` distinct configurations, uniform (or weighted) among all within the budget."""
         s = self.settings
         weights = self.space.sampling_weights(self.feasible, s.weighted_sample, s.weight_strategy)
-        count = min(s.population_size, len(self.feasible))
-        numbers = rng.choice(self.feasible, count, replace=False, p=weights)
-        configs = [self.space.config(int(number)) for number in numbers]
-        self.known.update(configs)
-        return [Candidate(config, "random") for config in configs]
+        numbers = rng.choice(self.feasible, min(count, len(self.feasible)), replace=False, p=weights)
+        return [Candidate(self.space.config(int(number)), "random") for number in numbers]
 
-    def _children(self, rng: np.random.Generator, parents: list[ChannelConfig]) -> list[Candidate]:
-        s = self.settings
-        mutations = round(s.mutation_ratio * s.population_size)
-        children = []
-        for position in range(s.population_size):
+    def _breed(self, rng: np.random.Generator, parents: list[ChannelConfig], count: int) -> list[Candidate]:
+        """Up to ``count`` new children: the share ``mutation_ratio`` of them mutations, then crossovers."""
+        mutations = round(self.settings.mutation_ratio * count)
+        taken = set(self.known)
+        children: list[Candidate] = []
+        for position in range(count):
+            if len(taken) >= len(self.feasible):
+                break
             make = self._mutate if position < mutations else self._cross
             for _ in range(MAX_REDRAWS):
                 child = make(rng, parents)
-                if child.config not in self.known and self.space.cost(child.config)[0] <= self.budget:
-                    self.known.add(child.config)
+                if child.config not in taken and self.space.cost(child.config)[0] <= self.budget:
+                    taken.add(child.config)
                     children.append(child)
                     break
-            if self.exhausted:
-                break
         return children
 
     def _mutate(self, rng: np.random.Generator, parents: list[ChannelConfig]) -> Candidate:

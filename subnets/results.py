@@ -36,21 +36,22 @@ class Results:
 
     Args:
         path:       the JSONL file; existing lines are read
+        write:      False: another process writes the file, this one only remembers
         capacity:   at most so many are remembered (``--max_cache_size``); the oldest is forgotten first
     """
 
-    def __init__(self, path: Path, capacity: int = 10_000_000):
+    def __init__(self, path: Path, capacity: int = 10_000_000, write: bool = True):
         self.path, self.capacity = path, capacity
         self._known: dict[str, Evaluated] = {}
         if path.exists():
             whole = path.read_bytes()
             # A line cut off by a crash is taken off the file, so that the next one starts on its own.
-            if whole and not whole.endswith(b"\n"):
+            if write and whole and not whole.endswith(b"\n"):
                 with open(path, "r+b") as file:
                     file.truncate(whole.rfind(b"\n") + 1)
             for record in read_evaluations(path):
                 self._known[record.config_str] = record
-        self._log = JsonLines(path)
+        self._log = JsonLines(path) if write else None
 
     def __contains__(self, config_str: str) -> bool:
         return config_str in self._known
@@ -69,7 +70,8 @@ class Results:
         self._known.setdefault(record.config_str, record)
 
     def add(self, record: Evaluated) -> None:
-        self._log.write(asdict(record))
+        if self._log:
+            self._log.write(asdict(record))
         self._known[record.config_str] = record
         if len(self._known) > self.capacity:
             del self._known[next(iter(self._known))]
@@ -87,19 +89,33 @@ def read_evaluations(path: Path) -> list[Evaluated]:
         raise InputError(f"{path}: not a file of evaluations ({error})") from None
 
 
-def write_summary(folder: Path, ranked: list[Evaluated], facts: dict, criterion: str, label: str) -> None:
-    """``summary.json`` (facts, the best ten) and ``summary.txt`` (the same as a table)."""
+def write_summary(
+    folder: Path,
+    ranked: list[Evaluated],
+    front: list[Evaluated],
+    facts: dict,
+    criterion: str,
+    label: str,
+) -> None:
+    """``summary.json`` (facts, the best ten, the front) and ``summary.txt`` (the same as tables)."""
     top = ranked[:10]
-    write_json(
-        folder / "summary.json",
-        facts | {"criterion": criterion, "measure": label, "best": [asdict(r) for r in top]},
-    )
+    values = {
+        "criterion": criterion,
+        "measure": label,
+        "best": [asdict(r) for r in top],
+        "front": [asdict(r) for r in front],
+    }
+    write_json(folder / "summary.json", facts | values)
     head = f"{'config':26} {criterion:>9} {'MACs':>9} {'params':>9} {'n':>6}"
-    rows = [
-        f"{r.config_str:26} {r.metrics[criterion]:9.3f} {r.macs / 1e9:8.3f}G {r.params / 1e6:8.3f}M {r.n:6d}"
-        for r in top
-    ]
-    lines = [*(f"{key}: {value}" for key, value in facts.items()), f"measure: {label}", "", head, *rows, ""]
+
+    def rows(records: list[Evaluated]) -> list[str]:
+        return [
+            f"{r.config_str:26} {r.metrics[criterion]:9.3f} {r.macs / 1e9:8.3f}G {r.params / 1e6:8.3f}M {r.n:6d}"
+            for r in records
+        ]
+
+    lines = [*(f"{key}: {value}" for key, value in facts.items()), f"measure: {label}", ""]
+    lines += ["the best:", head, *rows(top), "", "the best of every budget:", head, *rows(front), ""]
     temporary = folder / ".summary.txt.tmp"
     temporary.write_text("\n".join(lines))
     temporary.replace(folder / "summary.txt")

@@ -1,16 +1,21 @@
-"""Running a search: propose, measure, record, until the generations are over or nothing is left."""
+"""Running a search: propose, measure, record, until the generations are over or nothing is left.
+
+Under torchrun every process runs the same search and measures its share of each generation; all know all results, the main one writes them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
+import numpy as np
 from tqdm import tqdm
 
 from models.config import ChannelConfig
-from subnets.genetic import Candidate, GeneticSearch, GeneticSettings
+from subnets.genetic import Candidate, GeneticSearch
 from subnets.results import Evaluated, Results
 from subnets.space import SearchSpace
+from training import distributed
 
 # ---------------------------------------------------------------------------------------------------------
 # Measuring candidates
@@ -41,36 +46,56 @@ class Measurer:
 
     def score(self, config: ChannelConfig) -> float:
         """The criterion of a measured configuration, lower is better."""
-        value = self.results[str(config)].metrics[self.criterion]
+        return self.score_of(self.results[str(config)])
+
+    def score_of(self, record: Evaluated) -> float:
+        value = record.metrics[self.criterion]
         return value if self.lower_is_better else -value
 
-    def ranked(self) -> list[Evaluated]:
-        """All that was measured, best first."""
-        sign = 1 if self.lower_is_better else -1
-        return sorted(self.results, key=lambda r: (sign * r.metrics[self.criterion], r.config_str))
+    def ranked(self, budget: float = float("inf")) -> list[Evaluated]:
+        """All that was measured within a budget, best first."""
+        inside = (r for r in self.results if r.macs <= budget)
+        return sorted(inside, key=lambda r: (self.score_of(r), r.config_str))
 
     def run(self, candidates: Iterable[Candidate], generation: int, bar: tqdm) -> None:
-        """Measure what is not known yet; ``bar`` advances by one per candidate."""
-        for candidate in candidates:
-            name = str(candidate.config)
-            if name not in self.results:
-                metrics = self.measure(candidate.config)
-                macs, params = self.space.cost(candidate.config)
-                seconds, n = metrics.pop("seconds"), metrics.pop("n")
-                parents = [str(p) for p in candidate.parents]
-                self.results.add(
-                    Evaluated(name, macs, params, metrics, n, seconds, generation, candidate.origin, parents)
-                )
-                self.on_result(len(self.results))
-            self._observe(self.results[name], bar)
-            bar.update()
+        """Measure what is not known yet, in rounds of one per process; ``bar`` advances by one per candidate."""
+        for group in _rounds(candidates, distributed.world_size()):
+            unknown = [c for c in group if str(c.config) not in self.results]
+            mine = unknown[distributed.rank() :][:1]
+            found = [self._evaluate(candidate, generation) for candidate in mine]
+            for records in distributed.gather_objects(found):
+                for record in records:
+                    self.results.add(record)
+                    self.on_result(len(self.results))
+            for candidate in group:
+                self._observe(self.results[str(candidate.config)], bar)
+                bar.update()
+
+    def _evaluate(self, candidate: Candidate, generation: int) -> Evaluated:
+        metrics = dict(self.measure(candidate.config))
+        macs, params = self.space.cost(candidate.config)
+        seconds, n = metrics.pop("seconds"), metrics.pop("n")
+        parents = [str(p) for p in candidate.parents]
+        return Evaluated(
+            str(candidate.config), macs, params, metrics, n, seconds, generation, candidate.origin, parents
+        )
 
     def _observe(self, record: Evaluated, bar: tqdm) -> None:
-        value = record.metrics[self.criterion]
-        if self.best is None or (value < self.best.metrics[self.criterion]) == self.lower_is_better:
+        if self.best is None or self.score_of(record) < self.score_of(self.best):
             self.best = record
-        best = self.best.metrics[self.criterion]
-        bar.set_postfix_str(f"best {self.criterion} {best:.3f} {self.best.config_str}", refresh=False)
+        value = self.best.metrics[self.criterion]
+        bar.set_postfix_str(f"best {self.criterion} {value:.3f} {self.best.config_str}", refresh=False)
+
+
+def _rounds(candidates: Iterable[Candidate], size: int) -> Iterator[list[Candidate]]:
+    group: list[Candidate] = []
+    for candidate in candidates:
+        group.append(candidate)
+        if len(group) == size:
+            yield group
+            group = []
+    if group:
+        yield group
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -78,46 +103,69 @@ class Measurer:
 
 
 def evolve(
+    search: GeneticSearch,
     measurer: Measurer,
-    budget: float,
-    settings: GeneticSettings,
     generations: int,
     generation_base: int = 1,
     start: Iterable[ChannelConfig] = (),
-) -> list[Evaluated]:
-    """Genetic search: a random generation and ``generations`` bred ones, the last ranked too.
+    patience: int | None = None,
+) -> None:
+    """Genetic search: a random generation and ``generations`` bred ones, the last measured and ranked too.
 
     Args:
-        start: configurations that join the first generation (the best of an earlier search)
-
-    Returns all evaluations within the budget, best first.
+        start:    configurations that join the first generation (the best of an earlier search)
+        patience: end when so many generations brought no new best (no new member of the front); None = never
     """
-    search = GeneticSearch(measurer.space, budget, settings, measurer.score)
-    total = min(settings.population_size * (generations + 1), len(search.feasible))
+    per_generation = getattr(search, "count", search.settings.population_size)
+    total = min(per_generation * (generations + 1), len(search.feasible))
+    best, unchanged = None, 0
     with tqdm(total=total, unit="subnet", dynamic_ncols=True) as bar:
         for generation in range(generations + 1):
             candidates = search.propose()
             if generation == 0:
                 candidates = [*search.join(start), *candidates]
+            number = generation + generation_base
             if not candidates:
-                tqdm.write(
-                    f"generation {generation + generation_base}: no new configuration was found; the search ends"
-                )
+                tqdm.write(f"generation {number}: no new configuration was found; the search ends")
                 break
-            bar.set_description(f"generation {generation + generation_base}/{generations + generation_base}")
-            measurer.run(candidates, generation + generation_base, bar)
+            bar.set_description(f"generation {number}/{generations + generation_base}")
+            measurer.run(candidates, number, bar)
             if search.exhausted:
                 tqdm.write(
                     f"all {len(search.feasible)} configurations within the budget are evaluated; the search ends"
                 )
                 break
-    return [r for r in measurer.ranked() if r.macs <= budget]
+            leader = search.rank(search.population)[0]
+            unchanged = unchanged + 1 if leader == best else 0
+            best = leader
+            if patience is not None and unchanged >= patience:
+                tqdm.write(
+                    f"generation {number}: no better configuration for {patience} generations; the search ends"
+                )
+                break
 
 
-def exhaust(measurer: Measurer, budget: float, num_splits: int = 1, split: int = 0) -> list[Evaluated]:
-    """Every configuration within the budget, or every ``num_splits``-th of them starting at ``split``. Best first."""
+def exhaust(measurer: Measurer, budget: float, num_splits: int = 1, split: int = 0) -> None:
+    """Every configuration within the budget, or every ``num_splits``-th of them starting at ``split``."""
     numbers = measurer.space.feasible(budget)[split::num_splits]
     with tqdm(total=len(numbers), desc="all subnets", unit="subnet", dynamic_ncols=True) as bar:
         candidates = (Candidate(measurer.space.config(int(number)), "exhaustive") for number in numbers)
         measurer.run(candidates, 0, bar)
-    return [r for r in measurer.ranked() if r.macs <= budget]
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Choosing among results
+
+
+def pareto_front(records: list[Evaluated], criterion: str, lower_is_better: bool) -> list[Evaluated]:
+    """The records that no other beats in both MACs and the criterion, by ascending MACs."""
+    sign = 1 if lower_is_better else -1
+    points = np.array([(r.macs, sign * r.metrics[criterion]) for r in records], dtype=np.float64)
+    # One pass over ascending MACs: on the front is what improves on all cheaper ones. Agrees with `fronts` and needs no n x n.
+    order = np.lexsort((points[:, 1], points[:, 0]))
+    front, best = [], np.inf
+    for i in order:
+        if points[i, 1] < best:
+            front.append(records[i])
+            best = points[i, 1]
+    return front

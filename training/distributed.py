@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+from errors import InputError
 
 
 def rank() -> int:
@@ -60,9 +63,25 @@ def average(value: Tensor) -> Tensor:
 
 
 def gather_objects(value: object) -> list:
-    """What every process has, in order of rank, on every process."""
+    """What every process has, in order of rank, on every process. InputError when one of them has ended."""
     if world_size() == 1:
         return [value]
     values: list = [None] * world_size()
-    dist.all_gather_object(values, value)
+    try:
+        dist.all_gather_object(values, value)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"another process of this run ended, see its message; the same command continues ({reason})"
+        ) from None
     return values
+
+
+@contextmanager
+def main_first() -> Iterator[None]:
+    """The block runs in the main process first, then in the others: for files that one makes and all read."""
+    if not is_main():
+        gather_objects(None)
+    yield
+    if is_main():
+        gather_objects(None)

@@ -95,7 +95,7 @@ train_supernet() {
 
 # The subset of train that was held out judges the subnets; the test images stay unseen.
 search_flags() {
-  printf '%s\n' --phase train --meta_path "$SPLITS/train2.meta" --restore_G_path "$(best_of "$SUPERNET/checkpoints")" --ngf "$STUDENT_NGF" \
+  printf '%s\n' --phase train --meta_path "$SPLITS/train2.meta" --restore_G_path "$(best_of "$SUPERNET/checkpoints")" \
     --config_set "$CONFIG_SET" --budget "$BUDGET" --criterion "$CRITERION" --batch_size 8
 }
 

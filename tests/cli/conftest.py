@@ -10,6 +10,7 @@ import runpy
 import subprocess
 import sys
 import time
+import traceback
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +18,12 @@ from pathlib import Path
 
 import pytest
 import torch
+
+from data.builtin import write_builtin_dataset
+from models.config import ChannelConfig
+from models.generators import GeneratorSpec
+from models.supernet import extract
+from training.checkpoints import load_generator, save_network
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZE = 32  # pixels of an image's side
@@ -105,6 +112,9 @@ def call(monkeypatch) -> Callable[..., Outcome]:
                 runpy.run_path(str(ROOT / script), run_name="__main__")
             except SystemExit as stop:
                 code = stop.code or 0
+            except Exception:  # as the interpreter ends a process
+                code = 1
+                traceback.print_exc()
         return Outcome(code, out.getvalue(), err.getvalue(), time.monotonic() - start)
 
     monkeypatch.syspath_prepend(str(ROOT))
@@ -145,8 +155,6 @@ def read_lines() -> Callable[[Path], list[dict]]:
 @pytest.fixture(scope="session")
 def dataset(tmp_path_factory) -> Path:
     """8 pairs to train on, 6 to validate."""
-    from data.builtin import write_builtin_dataset
-
     root = tmp_path_factory.mktemp("dataset")
     write_builtin_dataset(root, train=8, val=6, size=SIZE, workers=0, progress=False)
     return root
@@ -224,6 +232,17 @@ def supernet_pth(supernet) -> Path:
 
 
 @pytest.fixture(scope="session")
+def narrow_pth(runs, supernet_pth) -> Path:
+    """The narrowest subnet as a network of its own."""
+    supernet, spec = load_generator(supernet_pth, "")
+    config = ChannelConfig.uniform(16)
+    path = runs / "narrow" / "net_G.pth"
+    subnet_spec = GeneratorSpec("sub_mobile_resnet_9blocks", config_str=str(config), norm=spec.norm)
+    save_network(extract(supernet, config), path, subnet_spec)
+    return path
+
+
+@pytest.fixture(scope="session")
 def search_flags(inference_flags, supernet_pth) -> tuple[object, ...]:
     """Of evolution_search.py and search.py, but for the budget and where results go."""
     return (*inference_flags, "--restore_G_path", supernet_pth, *SPACE)
@@ -231,8 +250,9 @@ def search_flags(inference_flags, supernet_pth) -> tuple[object, ...]:
 
 @pytest.fixture(scope="session")
 def evolution_flags(search_flags) -> tuple[object, ...]:
-    """20 evaluations at most."""
-    return (*search_flags, "--budget", BUDGET, "--population_size", 5, "--evolution_iters", 3)
+    """3 generations of 8 subnets, some fewer where no new child was found."""
+    size = ("--population_size", 8, "--evolution_iters", 2, "--parent_ratio", 0.5)
+    return (*search_flags, "--budget", BUDGET, *size)
 
 
 @pytest.fixture(scope="session")

@@ -52,7 +52,9 @@ def test_widths_are_positive(bad):
         ChannelConfig.parse(bad)
 
 
-@pytest.mark.parametrize("bad", ["", "_", "wide", "16_16_40_40_40_64_24_x", "16__40_40_40_64_24_16", "1.5_1_1_1_1_1"])
+@pytest.mark.parametrize(
+    "bad", ["", "_", "wide", "16_16_40_40_40_64_24_x", "16__40_40_40_64_24_16", "1.5_1_1_1_1_1"]
+)
 def test_text_is_refused_with_an_example(bad):
     with pytest.raises(InputError, match="16_16_40_40_40_64_24_16"):
         ChannelConfig.parse(bad)
@@ -73,7 +75,9 @@ def test_what_is_too_wide_for_a_supernet_is_named_gene_by_gene():
     config.check_fits(56)
     with pytest.raises(InputError) as error:
         config.check_fits(40)
-    assert "stem=48" in str(error.value) and "inner0-2=56" in str(error.value) and "ngf 40" in str(error.value)
+    assert (
+        "stem=48" in str(error.value) and "inner0-2=56" in str(error.value) and "ngf 40" in str(error.value)
+    )
 
 
 def test_published_configs_parse():

@@ -68,7 +68,9 @@ def test_unknown_and_incomplete_networks_are_refused():
 @pytest.mark.parametrize("netG", GENERATORS)
 def test_a_spec_survives_as_a_dictionary(netG):
     by_config = netG.startswith(("sub_", "legacy_"))
-    spec = GeneratorSpec(netG, None if by_config else 8, "8_4_8_4_8_4" if by_config else None, 1, 2, "none", 0.5)
+    spec = GeneratorSpec(
+        netG, None if by_config else 8, "8_4_8_4_8_4" if by_config else None, 1, 2, "none", 0.5
+    )
     assert GeneratorSpec.from_dict(spec.to_dict()) == spec
     assert spec.is_supernet == (netG == "super_mobile_resnet_9blocks")
 

@@ -48,7 +48,12 @@ def test_channels_that_are_silent_are_dropped_without_a_trace(kind):
         for key, target in wide.state_dict().items():
             target.zero_()
             source = small.state_dict()[key]
-            target[tuple(slice(0, 2 * n, 2) if n < m else slice(n) for n, m in zip(source.shape, target.shape, strict=True))] = source
+            target[
+                tuple(
+                    slice(0, 2 * n, 2) if n < m else slice(n)
+                    for n, m in zip(source.shape, target.shape, strict=True)
+                )
+            ] = source
     narrow = GeneratorSpec(kind, 4).build()
     prune_into(wide, narrow)
     x = golden_input(1, 3, 32, 32)
@@ -73,7 +78,9 @@ def test_networks_of_different_kinds_are_refused():
 
 
 def test_a_wider_student_is_refused_naming_the_layer():
-    with pytest.raises(InputError, match=r"wider .* at model\.1\.weight .*\[8, 3, 7, 7\].*\[4, 3, 7, 7\].*--student_ngf"):
+    with pytest.raises(
+        InputError, match=r"wider .* at model\.1\.weight .*\[8, 3, 7, 7\].*\[4, 3, 7, 7\].*--student_ngf"
+    ):
         prune_into(GeneratorSpec(KINDS[1], 4).build(), GeneratorSpec(KINDS[1], 8).build())
 
 

@@ -45,7 +45,9 @@ def test_every_norm_builds_and_runs(netG, norm):
     if netG.startswith("super") and norm == "batch":
         pytest.skip("a supernet has no batch norm")
     by_config = netG.startswith(("sub_", "legacy_"))
-    spec = GeneratorSpec(netG, None if by_config else 4, "4_3_4_2_3_4" if by_config else None, 1, 1, norm, 0.5)
+    spec = GeneratorSpec(
+        netG, None if by_config else 4, "4_3_4_2_3_4" if by_config else None, 1, 1, norm, 0.5
+    )
     net = init_weights(spec.build())
     y = net(torch.zeros(2, 1, 16, 16))
     assert y.shape == (2, 1, 16, 16) and y.isfinite().all()

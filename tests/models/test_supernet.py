@@ -89,7 +89,9 @@ def test_six_genes_select_as_eight_do():
 @torch.no_grad()
 def test_norm_and_channels_follow_into_the_subnet(norm):
     torch.manual_seed(0)
-    net = init_weights(GeneratorSpec("super_mobile_resnet_9blocks", 8, None, 1, 2, norm, 0.5).build(), gain=0.2)
+    net = init_weights(
+        GeneratorSpec("super_mobile_resnet_9blocks", 8, None, 1, 2, norm, 0.5).build(), gain=0.2
+    )
     config = ChannelConfig.parse("8_4_6_2_8_4_6_8")
     subnet = extract(net, config)
     x = random_images(0, 1, 1, 16, 16)

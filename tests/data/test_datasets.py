@@ -1,0 +1,233 @@
+"""Which files a dataset holds, what it makes of them, and what it says about a folder that is not right."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data.datasets import AlignedDataset, SingleDataset, Source, list_images
+from data.transforms import Resize
+from errors import InputError
+
+RNG = np.random.default_rng(0)
+A = RNG.integers(0, 256, (16, 16, 3), dtype=np.uint8)
+B = RNG.integers(0, 256, (16, 16, 3), dtype=np.uint8)
+AS_STORED = Resize("none")
+
+
+def write(path, pixels):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+
+
+def pair(a=A, b=B):
+    return np.concatenate([a, b], axis=1)
+
+
+def aligned(root, direction="AtoB", channels=(3, 3), **source):
+    return AlignedDataset(Source(str(root), **source), direction, AS_STORED, channels)
+
+
+def chw(pixels):
+    return pixels.transpose(2, 0, 1)
+
+
+@pytest.fixture
+def root(tmp_path):
+    """Three pairs in ``train``, one of them in a folder below, and files that are no images."""
+    for name in ("b.png", "a.png", "deep/c.png"):
+        write(tmp_path / "train" / name, pair())
+    (tmp_path / "train" / ".hidden.png").write_bytes(b"")
+    (tmp_path / "train" / "notes.txt").write_text("")
+    (tmp_path / "train" / "folder.png").mkdir()
+    return tmp_path
+
+
+# ------------------------------------------------------------------------------------------------------------
+# Pairs
+
+
+def test_pairs_are_split_in_the_middle(root):
+    data = aligned(root)
+    assert len(data) == 3 and data.names == ["a", "b", "deep/c"]
+    item = data.load(0)
+    assert np.array_equal(item["A"], chw(A)) and np.array_equal(item["B"], chw(B))
+    assert item["A"].dtype == np.uint8 and item["A"].flags.c_contiguous
+
+
+def test_the_direction_swaps_them(root):
+    item = aligned(root, "BtoA").load(0)
+    assert np.array_equal(item["A"], chw(B)) and np.array_equal(item["B"], chw(A))
+
+
+@pytest.mark.parametrize("direction", ["AtoB", "BtoA"])
+@pytest.mark.parametrize("channels", [(1, 3), (3, 1), (1, 1)])
+def test_channels_follow_input_and_target(root, direction, channels):
+    item = aligned(root, direction, channels).load(0)
+    assert (item["A"].shape[0], item["B"].shape[0]) == channels
+    for side, pixels in zip("AB", (A, B) if direction == "AtoB" else (B, A), strict=True):
+        grey = np.asarray(Image.fromarray(pixels).convert("L"))[None]
+        assert np.array_equal(item[side], grey if item[side].shape[0] == 1 else chw(pixels))
+
+
+def test_halves_are_resized_apart(tmp_path):
+    """No pixel of B may bleed into A."""
+    write(tmp_path / "train" / "a.png", pair(np.zeros_like(A), np.full_like(B, 255)))
+    item = AlignedDataset(Source(str(tmp_path)), "AtoB", Resize("resize_and_crop", 40, 40)).load(0)
+    assert item["A"].shape == (3, 40, 40) and item["A"].max() == 0 and item["B"].min() == 255
+
+
+@pytest.mark.parametrize(
+    "width, height, why",
+    [(33, 16, "its width is odd"), (16, 16, "not wider than high"), (16, 32, "not wider")],
+)
+def test_what_is_no_pair_is_refused(tmp_path, width, height, why):
+    write(tmp_path / "train" / "a.png", np.zeros((height, width, 3), np.uint8))
+    with pytest.raises(
+        InputError, match=rf"a\.png is {width}x{height}: not an A\|B pair.*{why}.*--dataset_mode single"
+    ):
+        aligned(tmp_path).load(0)
+
+
+def test_halves_that_are_not_square_are_said_once(tmp_path):
+    for name in "ab":
+        write(tmp_path / "train" / f"{name}.png", np.zeros((16, 48, 3), np.uint8))
+    data = aligned(tmp_path)
+    with pytest.warns(UserWarning, match=r"a\.png is 48x16: its halves are not square") as said:
+        assert data.load(0)["A"].shape == (3, 16, 24)
+        data.load(1)
+    assert len(said) == 1
+
+
+# ------------------------------------------------------------------------------------------------------------
+# Two folders
+
+
+@pytest.fixture
+def two_folders(tmp_path):
+    for name in ("a", "deep/b"):
+        write(tmp_path / "trainA" / f"{name}.png", A)
+        write(tmp_path / "trainB" / f"{name}.bmp", B)
+    write(tmp_path / "trainB" / "unused.png", B)
+    return tmp_path
+
+
+@pytest.mark.parametrize("direction", ["AtoB", "BtoA"])
+def test_two_folders_are_matched_by_name(two_folders, direction):
+    data = aligned(two_folders, direction)
+    assert data.names == ["a", "deep/b"]
+    expected = (A, B) if direction == "AtoB" else (B, A)
+    for index in range(2):
+        item = data.load(index)
+        assert np.array_equal(item["A"], chw(expected[0])) and np.array_equal(item["B"], chw(expected[1]))
+
+
+def test_an_image_without_partner_is_named(two_folders):
+    write(two_folders / "trainA" / "alone.png", A)
+    with pytest.raises(InputError, match=r"1 images of trainA have no partner .* in trainB, first alone"):
+        aligned(two_folders)
+
+
+def test_partners_of_another_size_are_named(two_folders):
+    write(two_folders / "trainB" / "a.bmp", B[:8])
+    with pytest.raises(InputError, match=r"a\.png is 16x16 but its partner .*a\.bmp is 16x8"):
+        aligned(two_folders).load(0)
+
+
+def test_a_lone_half_of_two_folders_is_listed(two_folders):
+    for path in (two_folders / "trainB").rglob("*.*"):
+        path.unlink()
+    (two_folders / "trainB" / "deep").rmdir()
+    (two_folders / "trainB").rmdir()
+    with pytest.raises(InputError, match=r"no folder 'train' \(--phase train\); it has trainA"):
+        aligned(two_folders)
+
+
+# ------------------------------------------------------------------------------------------------------------
+# Which files
+
+
+def test_a_missing_dataroot_is_named(tmp_path):
+    for make in (aligned, single):
+        with pytest.raises(InputError, match=rf"--dataroot {tmp_path / 'none'}: no such folder"):
+            make(tmp_path / "none")
+
+
+def test_a_missing_phase_names_those_that_exist(root):
+    write(root / "val" / "a.png", pair())
+    (root / "empty").mkdir()
+    with pytest.raises(InputError, match=r"has no folder 'test' \(--phase test\); it has train, val$"):
+        aligned(root, phase="test")
+
+
+def test_a_dataroot_without_images_says_so(tmp_path):
+    with pytest.raises(InputError, match="it holds no folder of images"):
+        aligned(tmp_path)
+
+
+def test_an_empty_folder_names_the_endings(tmp_path):
+    (tmp_path / "train").mkdir()
+    with pytest.raises(InputError, match=rf"{tmp_path / 'train'} holds no images \(.*\.jpg.*\.png"):
+        aligned(tmp_path)
+
+
+def test_meta_path_limits_to_the_names_it_lists(root, tmp_path):
+    meta = tmp_path / "list.meta"
+    meta.write_text("deep/c.png\n\n b.png \nb.png\n")
+    assert aligned(root, meta_path=str(meta)).names == ["b", "deep/c"]
+
+
+def test_meta_path_with_unknown_names_says_how_many(root, tmp_path):
+    meta = tmp_path / "list.meta"
+    meta.write_text("a.png\nx.png\ny.png\n")
+    with pytest.raises(
+        InputError, match=rf"--meta_path {meta} names 2 of 3 files that .*train does not have, first x\.png"
+    ):
+        aligned(root, meta_path=str(meta))
+    meta.write_text("\n")
+    with pytest.raises(InputError, match="names no files"):
+        aligned(root, meta_path=str(meta))
+    with pytest.raises(InputError, match=r"--meta_path .*none\.meta: no such file"):
+        aligned(root, meta_path=str(tmp_path / "none.meta"))
+
+
+@pytest.mark.parametrize("size, count", [(None, 3), (-1, 3), (0, 3), (2, 2), (9, 3)])
+def test_max_size_keeps_the_first(root, size, count):
+    assert aligned(root, max_size=size).names == ["a", "b", "deep/c"][:count]
+
+
+def test_files_are_sorted_by_their_path(tmp_path):
+    for name in ("10.png", "9.png", "B.png", "a.JPG"):
+        write(tmp_path / name, A)
+    assert [p.name for p in list_images(tmp_path)] == ["10.png", "9.png", "B.png", "a.JPG"]
+
+
+def test_names_that_would_overwrite_each_other_are_refused(tmp_path):
+    """``a.png`` and ``a.jpg`` would both be written as ``a.png``: one result would be lost without a word."""
+    write(tmp_path / "train" / "a.png", pair())
+    write(tmp_path / "train" / "a.jpg", pair())
+    with pytest.raises(InputError, match=r"a\.(png|jpg)"):
+        aligned(tmp_path)
+
+
+# ------------------------------------------------------------------------------------------------------------
+# Single images
+
+
+def single(root, channels=3, **source):
+    return SingleDataset(Source(str(root), **source), AS_STORED, channels)
+
+
+def test_single_images_have_no_target(root):
+    data = single(root)
+    assert data.names == ["a", "b", "deep/c"]
+    assert set(data.load(0)) == {"A"} and np.array_equal(data.load(0)["A"], chw(pair()))
+    assert single(root, 1).load(0)["A"].shape == (1, 16, 32)
+
+
+def test_single_images_may_lie_in_the_dataroot_itself(root):
+    assert single(root / "train").names == ["a", "b", "deep/c"]
+
+
+def test_single_images_of_a_missing_phase_are_looked_for_in_the_dataroot(tmp_path):
+    with pytest.raises(InputError, match="no folder 'train'"):
+        single(tmp_path)

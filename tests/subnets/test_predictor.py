@@ -1,0 +1,121 @@
+"""The learned stand-in: it predicts what it can know, proposes only what may be proposed, and never decides a result."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import spearmanr
+
+from models.config import ChannelConfig
+from subnets.genetic import GeneticSettings
+from subnets.objectives import by_score
+from subnets.predictor import GaussianProcess, PredictedSearch
+from subnets.results import Results
+from subnets.search import Measurer, evolve
+from subnets.space import SearchSpace
+
+SPACE = SearchSpace("channels-32")
+BUDGET = 4e9
+
+
+def quality(config: ChannelConfig) -> float:
+    """Wider is better, with less and less return, and the trunk matters most: as measured subnets behave."""
+    weights = (1, 1, 4, 2, 2, 2, 1, 1)
+    return 100 - sum(w * g**0.5 for w, g in zip(weights, config.genes, strict=True))
+
+
+def data(seed: int, n: int):
+    x = np.random.default_rng(seed).random((n, 8))
+    return x, x @ np.arange(8) + np.sin(4 * x[:, 0])
+
+
+# ------------------------------------------------------------------------------------------------------------
+# The model
+
+
+def test_it_ranks_what_it_has_not_seen():
+    model = GaussianProcess(*data(0, 60))
+    x, y = data(1, 100)
+    mean, deviation = model.predict(x)
+    assert spearmanr(mean, y).statistic > 0.97
+    assert (deviation > 0).all()
+
+
+def test_it_knows_what_it_has_seen_and_is_unsure_elsewhere():
+    x, y = data(0, 40)
+    model = GaussianProcess(x, y)
+    mean, deviation = model.predict(x)
+    assert np.abs(mean - y).max() < 0.3 * y.std()
+    far = model.predict(np.full((1, 8), 5.0))[1]
+    assert far > 3 * deviation.max()
+
+
+def test_leaving_out_is_predicting_without():
+    x, y = data(0, 25)
+    model = GaussianProcess(x, y)
+    found = model.left_out()
+    for i in (0, 7, 24):  # the same hyperparameters without point i
+        rest = np.arange(25) != i
+        alone = GaussianProcess.__new__(GaussianProcess)
+        alone.x, alone.y, alone.theta = model.x[rest], model.y[rest], model.theta
+        alone.mean, alone.scale = model.mean, model.scale
+        alone.factor = alone._factor()
+        alone.weights = torch.cholesky_solve(alone.y[:, None], alone.factor)[:, 0]
+        assert found[i] == pytest.approx(alone.predict(x[i : i + 1])[0][0], rel=1e-6, abs=1e-6)
+
+
+@pytest.mark.parametrize("n", [1, 2, 5])
+def test_few_and_equal_values_are_no_trouble(n):
+    x, _ = data(0, n)
+    mean, deviation = GaussianProcess(x, np.full(n, 3.0)).predict(x)
+    assert np.allclose(mean, 3.0, atol=0.1) and np.isfinite(deviation).all()
+    duplicated = np.repeat(x, 3, axis=0)
+    assert np.isfinite(GaussianProcess(duplicated, np.arange(3.0 * n)).predict(x)[0]).all()
+
+
+# ------------------------------------------------------------------------------------------------------------
+# The search
+
+
+def search_in(path, name="channels-32", budget=BUDGET, population_size=30, generations=4, seed=1):
+    space, facts, calls = SearchSpace(name), [], []
+
+    def measure(config):
+        calls.append(config)
+        return {"fid": quality(config), "n": 2, "seconds": 0.0}
+
+    made = Measurer(space, measure, Results(path), "fid", True)
+    settings = GeneticSettings(population_size=population_size, seed=seed)
+    search = PredictedSearch(space, budget, settings, by_score(made.score), made.score, 0.2, facts.append)
+    evolve(search, made, generations)
+    return made, facts, calls
+
+
+def test_few_are_measured_all_within_the_budget_and_none_twice(tmp_path):
+    made, facts, calls = search_in(tmp_path / "evaluations.jsonl")
+    assert len(calls) == len(set(calls)) == 5 * 6
+    assert all(SPACE.cost(c)[0] <= BUDGET for c in calls)
+    assert [f["evaluated"] for f in facts] == [6, 12, 18, 24]
+    assert "spearman_unseen" not in facts[0] and facts[-1]["spearman_left_out"] > 0.8
+    assert all(r.metrics["fid"] == quality(ChannelConfig.parse(r.config_str)) for r in made.results)
+
+
+def test_it_finds_better_ones_than_as_many_random_draws(tmp_path):
+    made, _, calls = search_in(tmp_path / "evaluations.jsonl", generations=6)
+    rng = np.random.default_rng(0)
+    draws = [SPACE.config(int(i)) for i in rng.choice(SPACE.feasible(BUDGET), 10 * len(calls), replace=False)]
+    assert made.ranked()[0].metrics["fid"] < min(map(quality, draws))
+
+
+def test_it_is_the_same_for_the_same_seed_and_after_a_restart(tmp_path):
+    first = search_in(tmp_path / "a.jsonl")[2]
+    assert search_in(tmp_path / "b.jsonl")[2] == first
+    assert search_in(tmp_path / "c.jsonl", seed=2)[2] != first
+    lines = (tmp_path / "a.jsonl").read_bytes().splitlines(keepends=True)
+    (tmp_path / "d.jsonl").write_bytes(b"".join(lines[:17]) + lines[17][:9])
+    assert search_in(tmp_path / "d.jsonl")[2] == first[17:]
+    assert (tmp_path / "d.jsonl").read_bytes() == (tmp_path / "a.jsonl").read_bytes()
+
+
+def test_a_small_space_is_exhausted(tmp_path):
+    _, _, calls = search_in(tmp_path / "evaluations.jsonl", "test", float("inf"), generations=20)
+    assert len(calls) == 4

@@ -1,0 +1,291 @@
+"""Checkpoints: files any PyTorch reads, that say what they hold, and errors that say what is wrong with one."""
+
+import pickle
+from collections import OrderedDict
+
+import pytest
+import torch
+
+from errors import InputError
+from models.discriminators import build_discriminator
+from models.generators import GENERATORS, GeneratorSpec
+from training.checkpoints import (
+    SPEC_KEY,
+    StateFile,
+    atomic_save,
+    load_generator,
+    load_network,
+    load_optimizers,
+    load_state,
+    read_spec,
+    safe_load,
+    save_network,
+)
+
+FLAG = "--restore_G_path"
+
+
+def spec_of(netG: str, **kwargs) -> GeneratorSpec:
+    by_config = netG.startswith(("sub_", "legacy_"))
+    return GeneratorSpec(netG, None if by_config else 4, "4_3_4_2_3_4" if by_config else None, **kwargs)
+
+
+def same(a: torch.nn.Module, b: torch.nn.Module) -> bool:
+    first, second = a.state_dict(), b.state_dict()
+    return list(first) == list(second) and all(torch.equal(first[k], second[k]) for k in first)
+
+
+# ------------------------------------------------------------------------------------------------------------
+# Round trips
+
+
+@pytest.mark.parametrize("netG", GENERATORS)
+def test_a_file_of_ours_rebuilds_its_network(tmp_path, netG):
+    """Norm none, dropout, and that it is a supernet, cannot be seen in shapes: the file says so itself."""
+    spec = spec_of(netG, input_nc=1, output_nc=2, norm="none", dropout_rate=0.5)
+    net = spec.build()
+    save_network(net, tmp_path / "net_G.pth", spec)
+    found, found_spec = load_generator(tmp_path / "net_G.pth", FLAG)
+    assert found_spec == spec and type(found) is type(net) and same(found, net)
+
+
+@pytest.mark.parametrize("netG", GENERATORS)
+def test_plain_pytorch_reads_our_files(tmp_path, netG):
+    spec = spec_of(netG)
+    net, other = spec.build(), spec.build()
+    save_network(net, tmp_path / "net_G.pth", spec)
+    state = torch.load(tmp_path / "net_G.pth", weights_only=True)
+    assert list(state) == list(net.state_dict()) and all(torch.is_tensor(v) for v in state.values())
+    assert state._metadata[SPEC_KEY] == spec.to_dict()
+    other.load_state_dict(state)
+    assert same(net, other)
+    wrapped = torch.nn.DataParallel(spec.build())
+    wrapped.module.load_state_dict(state)
+    assert same(wrapped.module, net)
+
+
+def test_saving_leaves_the_network_as_it_was(tmp_path):
+    spec = spec_of("mobile_resnet_9blocks")
+    net = spec.build().train()
+    save_network(net, tmp_path / "net_G.pth", spec)
+    assert net.training and SPEC_KEY not in getattr(net.state_dict(), "_metadata", {})
+    assert [p.name for p in tmp_path.iterdir()] == ["net_G.pth"]
+
+
+@pytest.mark.parametrize("netG", ["resnet_9blocks", "mobile_resnet_9blocks", "sub_mobile_resnet_9blocks"])
+def test_bare_state_dicts_are_recognised(tmp_path, netG):
+    """As released: no metadata."""
+    net = spec_of(netG).build()
+    torch.save(OrderedDict(net.state_dict().items()), tmp_path / "net_G.pth")
+    found, spec = load_generator(tmp_path / "net_G.pth", FLAG)
+    assert spec.netG == netG and same(found, net)
+
+
+def test_prefixes_of_parallel_training_are_removed(tmp_path):
+    net = spec_of("mobile_resnet_9blocks").build()
+    torch.save(torch.nn.DataParallel(net).state_dict(), tmp_path / "net_G.pth")
+    found, spec = load_generator(tmp_path / "net_G.pth", FLAG)
+    assert spec == spec_of("mobile_resnet_9blocks") and same(found, net)
+    discriminator = build_discriminator("n_layers", 6, 4)
+    torch.save({f"module.{k}": v for k, v in discriminator.state_dict().items()}, tmp_path / "net_D.pth")
+    other = build_discriminator("n_layers", 6, 4)
+    load_network(other, tmp_path / "net_D.pth", "--restore_D_path")
+    assert same(other, discriminator)
+
+
+def test_unused_statistics_of_old_instance_norms_are_ignored(tmp_path):
+    net = spec_of("mobile_resnet_9blocks").build()
+    state = dict(net.state_dict())
+    state |= {"model.2.running_mean": torch.zeros(4), "model.2.running_var": torch.ones(4)}
+    torch.save(state, tmp_path / "net_G.pth")
+    found = spec_of("mobile_resnet_9blocks").build()
+    load_network(found, tmp_path / "net_G.pth", FLAG)
+    assert same(found, net)
+
+
+def test_old_instance_norms_do_not_pass_for_batch_norms(tmp_path):
+    """Their running statistics come without the weights a batch norm has."""
+    net = spec_of("mobile_resnet_9blocks").build()
+    statistics = {}
+    for name, module in net.named_modules():
+        if isinstance(module, torch.nn.InstanceNorm2d):
+            statistics |= {f"{name}.running_mean": torch.zeros(module.num_features)}
+            statistics |= {f"{name}.running_var": torch.ones(module.num_features)}
+    torch.save({**net.state_dict(), **statistics}, tmp_path / "net_G.pth")
+    found, spec = load_generator(tmp_path / "net_G.pth", FLAG)
+    assert spec.norm == "instance" and same(found, net)
+
+
+def test_flags_given_are_checked_against_the_file(tmp_path):
+    spec = spec_of("mobile_resnet_9blocks")
+    save_network(spec.build(), tmp_path / "net_G.pth", spec)
+    with pytest.raises(InputError, match=rf"--ngf 8 contradicts the checkpoint {tmp_path}/net_G\.pth.*ngf 4"):
+        load_generator(tmp_path / "net_G.pth", FLAG, {"ngf": 8})
+    net, found = load_generator(tmp_path / "net_G.pth", FLAG, {"netG": "super_mobile_resnet_9blocks"})
+    assert found.is_supernet and type(net).__name__ == "SuperMobileResnetGenerator"
+
+
+# ------------------------------------------------------------------------------------------------------------
+# Files that are not right
+
+
+def broken_files():
+    net = GeneratorSpec("mobile_resnet_9blocks", 4).build()
+    state = dict(net.state_dict())
+    return {
+        "truncated": lambda path: (torch.save(state, path), path.write_bytes(path.read_bytes()[:5000])),
+        "cut at the end": lambda path: (torch.save(state, path), path.write_bytes(path.read_bytes()[:-64])),
+        "empty": lambda path: path.write_bytes(b""),
+        "text": lambda path: path.write_text("weights"),
+        "pickled code": lambda path: path.write_bytes(pickle.dumps(print)),
+        "a whole network": lambda path: torch.save(net, path),
+        "a tensor": lambda path: torch.save(torch.zeros(3), path),
+        "an empty dictionary": lambda path: torch.save({}, path),
+        "a state of a run": lambda path: torch.save({"networks": state}, path),
+        "numbered tensors": lambda path: torch.save({0: torch.zeros(1)}, path),
+        "a discriminator": lambda path: torch.save(build_discriminator("n_layers", 6, 4).state_dict(), path),
+        "a part": lambda path: torch.save({k: v for k, v in state.items() if ".13." not in k}, path),
+        "a shape": lambda path: torch.save(state | {"model.1.weight": torch.zeros(())}, path),
+        "another shape": lambda path: torch.save(state | {"model.4.bias": torch.zeros(3)}, path),
+        "one too many": lambda path: torch.save(state | {"model.30.weight": torch.zeros(3)}, path),
+    }
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+@pytest.mark.parametrize("kind", broken_files())
+def test_a_file_that_is_no_generator_is_named_with_its_flag(tmp_path, kind):
+    path = tmp_path / "net_G.pth"
+    broken_files()[kind](path)
+    with pytest.raises(InputError, match=rf"{FLAG} {path}") as error:
+        load_generator(path, FLAG)
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_file_is_named_with_its_flag(tmp_path):
+    for path in (tmp_path / "none.pth", tmp_path):
+        with pytest.raises(InputError, match=rf"{FLAG} {path}: no such file"):
+            load_state(path, FLAG)
+
+
+def test_another_network_is_explained_by_its_keys(tmp_path):
+    save_network(build_discriminator("pixel", 6, 4), tmp_path / "net_D.pth")
+    with pytest.raises(InputError) as error:
+        load_network(build_discriminator("n_layers", 6, 4), tmp_path / "net_D.pth", "--restore_D_path")
+    for part in (
+        "--restore_D_path",
+        "net_D.pth holds another network",
+        "missing model.0.weight",
+        "not expected net.0.weight",
+    ):
+        assert part in str(error.value)
+
+
+def test_a_discriminator_of_another_width_is_explained_by_its_shapes(tmp_path):
+    save_network(build_discriminator("n_layers", 6, 4), tmp_path / "net_D.pth")
+    with pytest.raises(InputError, match=r"model\.0\.weight \[4, 6, 4, 4\] instead of \[8, 6, 4, 4\]"):
+        load_network(build_discriminator("n_layers", 6, 8), tmp_path / "net_D.pth", "--restore_D_path")
+
+
+def test_read_spec_prefers_what_the_file_says(tmp_path):
+    spec = spec_of("super_mobile_resnet_9blocks")
+    save_network(spec.build(), tmp_path / "net_G.pth", spec)
+    assert read_spec(load_state(tmp_path / "net_G.pth", FLAG), tmp_path / "net_G.pth", FLAG) == spec
+
+
+def test_a_failed_save_keeps_the_old_file(tmp_path):
+    path = tmp_path / "net_G.pth"
+    atomic_save({"a": torch.ones(1)}, path)
+    with pytest.raises(Exception, match="pickle"):
+        atomic_save({"a": lambda: None}, path)
+    assert safe_load(path, FLAG)["a"] == 1
+    assert [p.name for p in tmp_path.iterdir()] == ["net_G.pth"]
+
+
+# ------------------------------------------------------------------------------------------------------------
+# The state of a run
+
+
+def test_no_state_is_none(tmp_path):
+    assert StateFile(tmp_path).load() is None
+
+
+def test_the_newest_state_is_read(tmp_path, capsys):
+    states = StateFile(tmp_path)
+    for step in range(3):
+        states.save({"step": step, "w": torch.full((100,), float(step))})
+    assert states.load()["step"] == 2
+    assert capsys.readouterr().out == ""
+    assert not list(tmp_path.glob("*new*"))
+
+
+@pytest.mark.parametrize("keep", [0, 10, 700])
+def test_a_damaged_state_is_said_and_the_one_before_it_used(tmp_path, capsys, keep):
+    states = StateFile(tmp_path)
+    for step in range(3):
+        states.save({"step": step, "w": torch.zeros(100)})
+    states.path.write_bytes(states.path.read_bytes()[:keep])
+    assert states.load()["step"] == 1
+    said = capsys.readouterr().out
+    assert str(states.path) in said and "continuing from state.previous.pth" in said
+
+
+def test_a_crash_between_the_two_renames_loses_one_state_at_most(tmp_path):
+    states = StateFile(tmp_path)
+    states.save({"step": 0})
+    states.path.rename(states.previous)
+    assert states.load()["step"] == 0
+    states.save({"step": 1})
+    assert states.load()["step"] == 1
+
+
+def test_when_no_state_can_be_read_it_says_what_to_do(tmp_path):
+    states = StateFile(tmp_path)
+    states.save({"step": 0})
+    states.save({"step": 1})
+    for path in (states.path, states.previous):
+        path.write_bytes(b"")
+    with pytest.raises(
+        InputError, match=rf"{states.path}: .*no earlier state is readable: move the folder away"
+    ):
+        states.load()
+
+
+# ------------------------------------------------------------------------------------------------------------
+# Optimizers alone
+
+
+def trained(width: int, lr: float = 0.1):
+    net = torch.nn.Linear(3, width)
+    optimizer = torch.optim.Adam(net.parameters(), lr=lr)
+    net(torch.ones(1, 3)).sum().backward()
+    optimizer.step()
+    return net, optimizer
+
+
+def test_optimizers_are_read_from_a_state_or_from_numbered_files(tmp_path):
+    saved = [trained(4)[1], trained(5)[1]]
+    torch.save({"optimizers": [o.state_dict() for o in saved]}, tmp_path / "state.pth")
+    for i, optimizer in enumerate(saved):
+        torch.save(optimizer.state_dict(), tmp_path / f"latest_optim-{i}.pth")
+    for path in ("state.pth", "latest_optim"):
+        fresh = [trained(4, 0.7)[1], trained(5, 0.7)[1]]
+        for optimizer in fresh:
+            optimizer.state.clear()
+        load_optimizers(fresh, str(tmp_path / path), "--restore_O_path")
+        for old, new in zip(saved, fresh, strict=True):
+            old_state, new_state = old.state_dict()["state"], new.state_dict()["state"]
+            assert all(torch.equal(old_state[i][k], new_state[i][k]) for i in old_state for k in old_state[i])
+            assert new.param_groups[0]["lr"] == 0.7
+
+
+def test_optimizers_of_other_networks_are_refused(tmp_path):
+    optimizer = trained(4)[1]
+    torch.save(
+        {"optimizers": [torch.optim.Adam([torch.nn.Parameter(torch.ones(1))]).state_dict()]},
+        tmp_path / "few.pth",
+    )
+    torch.save({"optimizers": [trained(5)[1].state_dict()]}, tmp_path / "wide.pth")
+    torch.save({"networks": {}}, tmp_path / "none.pth")
+    for name in ("few.pth", "wide.pth", "none.pth", "missing"):
+        with pytest.raises(InputError, match=rf"--restore_O_path {tmp_path}/{name}"):
+            load_optimizers([optimizer], str(tmp_path / name), "--restore_O_path")

@@ -1,0 +1,404 @@
+"""The loop: a run that was stopped and continued is the run that was never stopped, and nothing good is ever lost."""
+
+import json
+import math
+import os
+import signal
+
+import numpy as np
+import pytest
+import torch
+
+from data.loader import Loader
+from data.transforms import Crops
+from errors import InputError
+from models.config import ChannelConfig
+from models.discriminators import build_discriminator
+from models.generators import GeneratorSpec
+from models.layers import init_weights
+from training.checkpoints import load_generator, safe_load
+from training.logs import read_json_lines
+from training.schedules import Schedule
+from training.tasks import DistillTask, LossWeights, Subnets, TeacherTask, make_adaptors
+from training.trainer import Evaluation, Plan, Stopped, Trainer
+
+CPU = torch.device("cpu")
+TEACHER = GeneratorSpec("resnet_9blocks", 2)
+# Dropout draws random numbers in every step: a run is only continued rightly when they are too.
+STUDENT = GeneratorSpec("super_mobile_resnet_9blocks", 3, dropout_rate=0.3)
+SETTINGS = {"script": "train_supernet.py", "lr": 1e-3, "seed": 1}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_waiting_for_the_disk():
+    """Hundreds of small files are written here; that they reach the disk at once is not what is tested."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda file: None)
+        yield
+
+
+class Noise:
+    """Nine pairs of random pixels in memory."""
+
+    names = [f"image{i}" for i in range(9)]
+
+    def __len__(self):
+        return len(self.names)
+
+    def load(self, index):
+        a, b = np.random.default_rng(index).integers(0, 256, (2, 3, 16, 16), dtype=np.uint8)
+        return {"A": a, "B": b}
+
+
+def make_loader() -> Loader:
+    """Five steps an epoch, the last with one image."""
+    return Loader(Noise(), 2, CPU, Crops((12, 12), True, True), shuffle=True, seed=1, threads=1)
+
+
+def make_task(kind: str = "supernet"):
+    torch.manual_seed(0)
+    net_d = init_weights(build_discriminator("n_layers", 6, 2, 1), gain=0.2)
+    teacher = init_weights(TEACHER.build(), gain=0.2)
+    if kind == "teacher":  # with a gradient penalty, which draws random numbers
+        return TeacherTask(teacher, net_d, TEACHER, LossWeights("wgangp"), 1e-3, 0.5, CPU)
+    student = init_weights(STUDENT.build(), gain=0.2)
+    adaptors = make_adaptors(STUDENT, TEACHER, "normal", 0.2)
+    large, small = ChannelConfig.uniform(3), ChannelConfig.uniform(2)
+    subnets = Subnets(lambda step: (large, small)[step % 2], {"largest": large, "smallest": small})
+    return DistillTask(student, teacher, net_d, adaptors, STUDENT, LossWeights(), 1e-3, 0.5, CPU, subnets)
+
+
+def make_evaluation(scores=None, criterion="fid", lower_is_better=True) -> Evaluation:
+    """Without ``scores``, a measure that depends on the network; with them, one after another."""
+    scores = iter(scores) if scores is not None else None
+
+    @torch.no_grad()
+    def measure(generate):
+        if scores is not None:
+            return {criterion: next(scores)}
+        images = [generate(batch.A) for batch in make_loader().epoch()]
+        return {criterion: float(torch.cat(images).square().mean()), "n": 9}
+
+    montage = lambda generators: np.zeros((4, 4, 3), np.uint8)  # noqa: E731
+    return Evaluation(measure, montage, criterion, lower_is_better, "FID (test)")
+
+
+PLAN = Plan(epochs=3, print_freq=4, save_latest_freq=7, save_epoch_freq=2)
+SCHEDULE = Schedule("linear", "iter", 1, 2)
+
+
+def make_trainer(
+    folder, task=None, plan=PLAN, schedule=SCHEDULE, evaluation="default", settings=SETTINGS
+) -> Trainer:
+    evaluation = make_evaluation() if evaluation == "default" else evaluation
+    return Trainer(task or make_task(), make_loader(), schedule, plan, folder, evaluation, settings)
+
+
+def after_step(task, number: int, action):
+    """A task that does something in its ``number``-th step of this process, 1-based."""
+    step, count = task.step, [0]
+
+    def wrapped(batch, index):
+        losses = step(batch, index)
+        count[0] += 1
+        return action(losses) if count[0] == number else losses
+
+    task.step = wrapped
+    return task
+
+
+def terminate(losses):
+    os.kill(os.getpid(), signal.SIGTERM)
+    return losses
+
+
+def equal(a, b) -> bool:
+    """Equality of nested states, tensors bit for bit."""
+    if torch.is_tensor(a):
+        return torch.is_tensor(b) and a.dtype == b.dtype and torch.equal(a, b)
+    if isinstance(a, dict):
+        return list(a) == list(b) and all(equal(a[k], b[k]) for k in a)
+    if isinstance(a, (list, tuple)):
+        return len(a) == len(b) and all(map(equal, a, b))
+    return a == b
+
+
+def assert_same_run(first, second):
+    """Everything two runs left is equal but the time they took."""
+    files = [
+        sorted(str(p.relative_to(f)) for p in f.rglob("*") if p.name != "state.previous.pth")
+        for f in (first, second)
+    ]
+    assert files[0] == files[1]
+    for name in ("log.jsonl", "results.json"):
+        assert (first / name).read_bytes() == (second / name).read_bytes(), name
+    states = [safe_load(f / "checkpoints" / "state.pth", "") for f in (first, second)]
+    for key in states[0]:
+        assert key == "seconds" or equal(states[0][key], states[1][key]), key
+    for path in (first / "checkpoints").glob("*_net_*.pth"):
+        assert equal(dict(safe_load(path, "")), dict(safe_load(second / "checkpoints" / path.name, ""))), (
+            path.name
+        )
+
+
+# ------------------------------------------------------------------------------------------------------------
+# In one go
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run of 15 steps that was never stopped."""
+    folder = tmp_path_factory.mktemp("whole")
+    results = make_trainer(folder).run()
+    return folder, results
+
+
+def test_a_run_leaves_its_checkpoints_and_a_log(whole):
+    folder, results = whole
+    names = {p.name for p in (folder / "checkpoints").iterdir()}
+    nets = ("G", "D", "A-0", "A-1", "A-2", "A-3")
+    assert {f"{tag}_net_{net}.pth" for tag in ("latest", "best", "2", "3") for net in nets} <= names
+    assert not any(name.startswith(("1_net", ".")) for name in names)
+    records = read_json_lines(folder / "log.jsonl")
+    train = [r for r in records if r["event"] == "train"]
+    assert [r["step"] for r in train] == [4, 8, 12, 15]
+    assert set(train[0]["losses"]) >= {"D_fake", "D_real", "G_gan", "G_recon", "G_distill", "G_distill3"}
+    evaluations = [r for r in records if r["event"] == "eval"]
+    assert [(r["epoch"], r["step"]) for r in evaluations] == [(2, 7), (2, 10), (3, 14), (3, 15)]
+    assert set(evaluations[0]["metrics"]) == {"largest", "smallest"}
+    assert evaluations[0]["measure"] == "FID (test)"
+    assert len(list((folder / "eval").glob("*.png"))) == 4
+    assert results["finished"] and results["step"] == 15 and results["epoch"] == 3
+    assert results == json.loads((folder / "results.json").read_text())
+    assert results["best"]["score"] == min(r["score"] for r in evaluations)
+
+
+def test_the_latest_checkpoint_is_the_network_at_the_end(whole):
+    folder, _ = whole
+    net, spec = load_generator(folder / "checkpoints" / "latest_net_G.pth", "--restore_G_path")
+    assert spec == STUDENT
+    state = safe_load(folder / "checkpoints" / "state.pth", "")
+    assert equal(dict(net.state_dict()), dict(state["networks"]["G"]))
+
+
+def test_a_finished_run_is_not_run_again(whole, capsys):
+    folder, results = whole
+    before = {p: p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file()}
+    task = make_task()
+    task.step = None
+    assert make_trainer(folder, task).run() == results
+    assert "already finished" in capsys.readouterr().out
+    assert {p: p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file()} == before
+
+
+def test_logged_losses_are_means_over_their_steps(tmp_path):
+    seen = []
+    task = make_task()
+    step = task.step
+    task.step = lambda batch, i: seen.append(step(batch, i)) or seen[-1]
+    make_trainer(tmp_path, task).run()
+    train = [r for r in read_json_lines(tmp_path / "log.jsonl") if r["event"] == "train"]
+    for record, part in zip(train, (seen[:4], seen[4:8], seen[8:12], seen[12:]), strict=True):
+        expected = sum(float(losses["G_recon"]) for losses in part) / len(part)
+        assert record["losses"]["G_recon"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_learning_rate_follows_the_schedule(tmp_path):
+    make_trainer(tmp_path).run()
+    train = [r for r in read_json_lines(tmp_path / "log.jsonl") if r["event"] == "train"]
+    expected = [1e-3 * SCHEDULE.factor(0, record["step"] - 1, 5) for record in train]
+    assert [r["lr"] for r in train] == pytest.approx(expected)
+
+
+# ------------------------------------------------------------------------------------------------------------
+# Stopped and continued
+
+
+@pytest.mark.parametrize("stop", [1, 5, 7, 13, 15])
+def test_a_stopped_run_continues_as_if_it_had_not_been(whole, tmp_path, stop):
+    """In the middle of an epoch, at its end, beside an evaluation, and at the very end."""
+    trainer = make_trainer(tmp_path, after_step(make_task(), stop, terminate))
+    with pytest.raises(Stopped, match="SIGTERM"):
+        trainer.run()
+    assert not (tmp_path / "results.json").exists()
+    torch.manual_seed(99)  # another process starts with other random numbers
+    results = make_trainer(tmp_path).run()
+    assert results == whole[1]
+    assert_same_run(whole[0], tmp_path)
+
+
+def test_a_run_may_be_stopped_at_every_step(whole, tmp_path):
+    for _ in range(15):
+        with pytest.raises(Stopped):
+            make_trainer(tmp_path, after_step(make_task(), 1, terminate)).run()
+    make_trainer(tmp_path).run()
+    assert_same_run(whole[0], tmp_path)
+
+
+@pytest.mark.parametrize("policy", ["plateau", "step"])
+def test_a_teacher_continues_as_well(tmp_path, policy):
+    schedule = Schedule(policy, "epoch", 1, 2, decay_steps=1)
+    for name, stops in (("one", ()), ("two", (3, 5))):
+        for stop in stops:
+            with pytest.raises(Stopped):
+                make_trainer(
+                    tmp_path / name, after_step(make_task("teacher"), stop, terminate), schedule=schedule
+                ).run()
+            torch.manual_seed(99)
+        make_trainer(tmp_path / name, make_task("teacher"), schedule=schedule).run()
+    assert_same_run(tmp_path / "one", tmp_path / "two")
+
+
+def test_a_killed_run_continues_from_its_last_state(whole, tmp_path):
+    """No signal could be handled: everything since the last save is done, and written, again."""
+
+    class Killed(BaseException):
+        pass
+
+    def kill(losses):
+        raise Killed
+
+    with pytest.raises(Killed):
+        make_trainer(tmp_path, after_step(make_task(), 13, kill)).run()
+    state = safe_load(tmp_path / "checkpoints" / "state.pth", "")
+    assert state["position"][2] == 10
+    torch.manual_seed(99)
+    make_trainer(tmp_path).run()
+    assert_same_run(whole[0], tmp_path)
+
+
+def test_a_damaged_newest_state_costs_only_what_came_after_the_one_before(whole, tmp_path, capsys):
+    with pytest.raises(Stopped):
+        make_trainer(tmp_path, after_step(make_task(), 12, terminate)).run()
+    path = tmp_path / "checkpoints" / "state.pth"
+    path.write_bytes(path.read_bytes()[:1000])
+    make_trainer(tmp_path).run()
+    assert "continuing from state.previous.pth" in capsys.readouterr().out
+    assert_same_run(whole[0], tmp_path)
+
+
+def test_max_steps_ends_a_run_within_an_epoch(tmp_path):
+    plan = Plan(epochs=3, max_steps=7, print_freq=100, save_epoch_freq=5)
+    results = make_trainer(tmp_path, plan=plan).run()
+    assert results["step"] == 7 and results["latest"]["step"] == 7
+    assert (tmp_path / "checkpoints" / "latest_net_G.pth").exists()
+
+
+def test_signal_handlers_are_put_back(tmp_path):
+    before = [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)]
+    with pytest.raises(Stopped):
+        make_trainer(tmp_path, after_step(make_task(), 2, terminate)).run()
+    assert [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_a_second_signal_does_not_wait(tmp_path):
+    def twice(losses):
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+        return losses
+
+    with pytest.raises(KeyboardInterrupt):
+        make_trainer(tmp_path, after_step(make_task(), 2, twice)).run()
+
+
+# ------------------------------------------------------------------------------------------------------------
+# Refusals
+
+
+def test_other_settings_in_the_same_folder_are_refused_naming_the_flag(tmp_path):
+    with pytest.raises(Stopped):
+        make_trainer(tmp_path, after_step(make_task(), 2, terminate)).run()
+    before = (tmp_path / "log.jsonl").read_bytes()
+    with pytest.raises(InputError, match=rf"--log_dir {tmp_path} .*--lr 0\.5 \(was 0\.001\)"):
+        make_trainer(tmp_path, settings=SETTINGS | {"lr": 0.5}).run()
+    with pytest.raises(InputError, match=r"holds a run of train_supernet\.py"):
+        make_trainer(tmp_path, settings=SETTINGS | {"script": "train.py"}).run()
+    assert (tmp_path / "log.jsonl").read_bytes() == before
+
+
+def test_checkpoints_of_another_tool_are_not_overwritten(tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "latest_net_G.pth").write_bytes(b"theirs")
+    with pytest.raises(InputError, match=f"--log_dir {tmp_path} holds checkpoints of another tool"):
+        make_trainer(tmp_path).run()
+    assert (tmp_path / "checkpoints" / "latest_net_G.pth").read_bytes() == b"theirs"
+
+
+# ------------------------------------------------------------------------------------------------------------
+# Losses that are not finite
+
+
+def poison(losses):
+    return losses | {"G_recon": losses["G_recon"] * math.nan}
+
+
+@pytest.mark.parametrize("step", [1, 7, 12])
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_state(whole, tmp_path, step):
+    with pytest.raises(
+        InputError, match=rf"loss G_recon is not finite at step {step};.*{tmp_path}/checkpoints"
+    ):
+        make_trainer(tmp_path, after_step(make_task(), step, poison)).run()
+    path = tmp_path / "checkpoints" / "state.pth"
+    if path.exists():
+        state = safe_load(path, "")
+        assert state["position"][2] < step
+        assert all(v.isfinite().all() for net in state["networks"].values() for v in net.values())
+    assert "NaN" not in (tmp_path / "log.jsonl").read_text()
+    make_trainer(tmp_path).run()
+    assert_same_run(whole[0], tmp_path)
+
+
+def test_an_infinite_loss_stops_it_too(tmp_path):
+    with pytest.raises(InputError, match="loss D_fake is not finite at step 3"):
+        make_trainer(
+            tmp_path, after_step(make_task(), 3, lambda losses: losses | {"D_fake": torch.tensor(math.inf)})
+        ).run()
+
+
+# ------------------------------------------------------------------------------------------------------------
+# The best checkpoint
+
+
+@pytest.mark.parametrize(
+    "scores, lower_is_better, best_epoch",
+    [
+        ([5.0, 2.0, 3.0], True, 2),
+        ([5.0, 2.0, 6.0], False, 3),
+        ([1.0, 2.0, 3.0], True, 1),
+        ([2.0, 2.0, 2.0], True, 1),
+    ],
+)
+def test_the_best_checkpoint_is_kept(tmp_path, scores, lower_is_better, best_epoch):
+    plan = Plan(epochs=3, save_epoch_freq=1)
+    evaluation = make_evaluation(scores, "mIoU", lower_is_better)
+    trainer = make_trainer(tmp_path, make_task("teacher"), plan, evaluation=evaluation)
+    results = trainer.run()
+    assert results["best"]["epoch"] == best_epoch and results["best"]["score"] == scores[best_epoch - 1]
+    best = safe_load(tmp_path / "checkpoints" / "best_net_G.pth", "")
+    assert equal(dict(best), dict(safe_load(tmp_path / "checkpoints" / f"{best_epoch}_net_G.pth", "")))
+    assert f"at epoch {best_epoch}" in trainer.describe_best()
+
+
+def test_a_supernet_is_judged_by_the_mean_of_its_subnets(tmp_path):
+    scores = [1.0, 9.0, 4.0, 4.0, 3.0, 6.0]  # largest and smallest of three epochs
+    plan = Plan(epochs=3, save_epoch_freq=1)
+    results = make_trainer(tmp_path, plan=plan, evaluation=make_evaluation(scores)).run()
+    assert results["best"]["epoch"] == 2 and results["best"]["score"] == 4
+
+
+def test_what_is_fine_tuned_may_have_been_better_before(tmp_path):
+    """Measured before the first step: the network that came in is the best one, and is kept as it was."""
+    task = make_task("teacher")
+    before = {k: v.clone() for k, v in task.net_g.state_dict().items()}
+    plan = Plan(epochs=1, save_epoch_freq=1, evaluate_first=True)
+    results = make_trainer(tmp_path, task, plan, evaluation=make_evaluation([1.0, 2.0])).run()
+    assert results["best"]["step"] == 0
+    assert equal(dict(safe_load(tmp_path / "checkpoints" / "best_net_G.pth", "")), before)
+    assert not equal(dict(safe_load(tmp_path / "checkpoints" / "latest_net_G.pth", "")), before)
+
+
+def test_without_evaluation_there_is_no_best(tmp_path):
+    results = make_trainer(tmp_path, evaluation=None).run()
+    assert results["best"] is None and results["finished"]
+    assert not list((tmp_path / "checkpoints").glob("best*"))
+    assert (tmp_path / "checkpoints" / "3_net_G.pth").exists()
