@@ -40,7 +40,7 @@ def test_equals_the_reference(case):
     assert frechet_distance(fake, Statistics(mu, sigma)) == pytest.approx(VALUES["fid"][case], rel=1e-6)
 
 
-@pytest.mark.parametrize("n, d", [(2, 128), (40, 192), (300, 256), (128, 128), (129, 128), (300, 128)])
+@pytest.mark.parametrize("n, d", [(2, 128), (40, 128), (300, 256), (129, 128)])
 def test_equals_the_matrix_square_root(n, d):
     real = Statistics.of_features(features(0, 400, d))
     fake = features(1, n, d)

@@ -1,0 +1,72 @@
+"""Shared by the benchmarks: timing both sides of a comparison in one run, and reporting the ratio."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import torch  # noqa: E402
+
+
+def arguments(description: str) -> argparse.ArgumentParser:
+    """A parser with what every benchmark takes."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument(
+        "--device",
+        default="cuda" if torch.cuda.is_available() else "cpu",
+        help="cpu or cuda (default: what is there)",
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
+    return parser
+
+
+def seconds(function: Callable[[], object], device: str, repeats: int = 3, warmup: int = 1) -> float:
+    """Median wall time of ``function`` after a warm-up."""
+    wait = torch.cuda.synchronize if device.startswith("cuda") else (lambda: None)
+    for _ in range(warmup):
+        function()
+    times = []
+    for _ in range(repeats):
+        wait()
+        start = time.perf_counter()
+        function()
+        wait()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def machine(device: str) -> dict:
+    name = (
+        torch.cuda.get_device_name()
+        if device.startswith("cuda")
+        else platform.processor() or platform.machine()
+    )
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+    return {
+        "device": name,
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "load_at_start": load,
+    }
+
+
+def report(title: str, rows: list[dict], facts: dict, path: Path | None) -> None:
+    """Print rows (dictionaries with equal keys) as a table and write them as JSON."""
+    from report.tables import text_table
+
+    keys = list(rows[0])
+    cells = [[f"{row[k]:.4g}" if isinstance(row[k], float) else str(row[k]) for k in keys] for row in rows]
+    print(f"{title}\n{', '.join(f'{k}: {v}' for k, v in facts.items())}\n\n{text_table(keys, cells)}\n")
+    if path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({"title": title, **facts, "rows": rows}, indent=1) + "\n")
