@@ -15,7 +15,7 @@ def main() -> None:
     measurer, finish = a.measurer_of(opt, folder, folder / "evaluations.jsonl")
     start = []
     if opt.restore_pkl_path:
-        restored = read_evaluations(Path(opt.restore_pkl_path))
+        restored = read_evaluations(Path(opt.restore_pkl_path), "--restore_pkl_path")
         for record in restored:
             measurer.results.adopt(record)
         if not opt.only_restore_cache:

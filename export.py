@@ -1,22 +1,19 @@
 """Cut one subnet out of a supernet as a stand-alone network. ``--help`` lists the flags."""
 
-from pathlib import Path
-
 from models.config import ChannelConfig
 from models.generators import GeneratorSpec, count_parameters
 from models.supernet import extract
 from options import ExportOptions, run
 from options import assemble as a
 from training.checkpoints import save_network
-from training.logs import make_folder
+from training.logs import make_parent
 
 
 def main() -> None:
     opt = ExportOptions.parse()
     config = ChannelConfig.parse(opt.config_str)
     supernet, spec = a.load_supernet(opt.input_path, "--input_path", opt)
-    output = Path(opt.output_path)
-    make_folder(output.parent, "--output_path")
+    output = make_parent(opt.output_path, "--output_path")
     subnet = extract(supernet, config)
     sub_spec = GeneratorSpec(
         "sub_mobile_resnet_9blocks",

@@ -1,19 +1,16 @@
 """Statistics of the real images for FID, written as ``.npz``. ``--help`` lists the flags."""
 
-from pathlib import Path
-
 from metrics.frechet import save_statistics
 from options import RealStatOptions, run
 from options import assemble as a
 from subnets.evaluator import measure_real
-from training.logs import make_folder
+from training.logs import make_parent
 
 
 def main() -> None:
     opt = RealStatOptions.parse()
     device = a.device_of(opt)
-    output = Path(opt.output_path)
-    make_folder(output.parent, "--output_path")
+    output = make_parent(opt.output_path, "--output_path")
     net = a.feature_net(opt, device)
     statistics = measure_real(a.dataset_of(opt), net, device, opt.num_threads)
     save_statistics(output, statistics, net.label)

@@ -7,7 +7,7 @@ from options import SearchOptions, SelectOptions, run
 from options import assemble as a
 from subnets.results import read_evaluations
 from subnets.search import exhaust
-from training.logs import make_folder
+from training.logs import make_folder, make_parent
 
 
 def main() -> None:
@@ -15,14 +15,14 @@ def main() -> None:
         a.select_subnet(SelectOptions.parse())
         return
     opt = SearchOptions.parse()
-    path = Path(opt.output_path)
+    path = make_parent(opt.output_path, "--output_path")
     if path.suffix == ".pkl":
         path = path.with_suffix(".jsonl")
         print(f"--output_path: results are JSON lines, written to {path}")
     folder = make_folder(path.parent / path.stem, "--output_path")
     measurer, finish = a.measurer_of(opt, folder, path)
     if opt.restore_pkl_path:
-        for record in read_evaluations(Path(opt.restore_pkl_path)):
+        for record in read_evaluations(Path(opt.restore_pkl_path), "--restore_pkl_path"):
             measurer.results.adopt(record)
     exhaust(measurer, opt.budget, opt.num_splits, opt.split)
     finish()

@@ -9,6 +9,10 @@ from training.tasks import TeacherTask
 def main() -> None:
     opt = TrainOptions.parse()
     device = a.device_of(opt)
+    if "pool_size" in opt.explicit:
+        print(
+            "--pool_size: no effect on pix2pix, whose discriminator must see each output with its own input"
+        )
     loader = a.training_loader(opt, device)
     spec = a.spec_of(opt, "")
     net_g = a.new_generator(opt, spec)

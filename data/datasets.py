@@ -121,6 +121,13 @@ class AlignedDataset:
                     f"first {missing[0]}; remove them or add their partners"
                 )
             self.files_b = [by_name[name] for name in self.names]
+            surplus = len(by_name) - len(list_images(self.folder))
+            if surplus > 0:
+                warnings.warn(
+                    f"{root}: {source.phase}B has {surplus} images more than {source.phase}A; they are not used",
+                    UserWarning,
+                    stacklevel=2,
+                )
         else:
             self.folder = _folder(source)
             self.files = _select(source, self.folder)

@@ -88,6 +88,8 @@ class Loader:
         threads:    decoding threads
         max_bytes:  of decoded images kept in memory
         rank, world: this process takes images ``rank * batch_size`` onward of every joint batch of ``world * batch_size``
+        fill:       when processes share the images, fill up the last joint batch so that all take as many steps (training); False gives
+                    every image to exactly one process (evaluation)
     """
 
     def __init__(
@@ -102,7 +104,9 @@ class Loader:
         max_bytes: float = 4e9,
         rank: int = 0,
         world: int = 1,
+        fill: bool = True,
     ):
+        self.fill = fill
         self.dataset, self.batch_size, self.device, self.crops = (
             dataset,
             batch_size,
@@ -127,9 +131,12 @@ class Loader:
         joint = self.batch_size * self.world
         chunks = [order[i : i + joint] for i in range(start * joint, count, joint)]
         if self.world > 1:
-            # Every process takes an equal share of every step: a short last batch is filled up from the start of the epoch.
-            chunks = [c if len(c) == joint else np.resize(np.concatenate([c, order]), joint) for c in chunks]
+            if self.fill:  # a short last batch is filled up from the start of the epoch
+                chunks = [
+                    c if len(c) == joint else np.resize(np.concatenate([c, order]), joint) for c in chunks
+                ]
             chunks = [c[self.rank * self.batch_size : (self.rank + 1) * self.batch_size] for c in chunks]
+            chunks = [c for c in chunks if len(c)]
         with ThreadPoolExecutor(self.threads) as pool:
             ahead = max(2, -(-2 * self.threads // self.batch_size))
             pending = [

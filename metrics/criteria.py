@@ -1,7 +1,8 @@
 """What images are judged by: criteria of one kind, fed batch by batch.
 
 A criterion has ``keys`` (the metrics it yields), ``label`` (how they must be named), and
-``reset()``, ``update(images: uint8 N C H W on the device, names)``, ``result() -> {key: float, "n": int}``. mIoU is `metrics.miou.SegmentationScorer`.
+``reset()``, ``update(images: uint8 N C H W on the device, names)``, ``result() -> {key: float, "n": int}``; processes that share the images
+exchange ``state()`` and take up everyone's by ``merge(states)``. mIoU is `metrics.miou.SegmentationScorer`.
 """
 
 from __future__ import annotations
@@ -35,6 +36,12 @@ class FeatureCriterion:
 
     def update(self, images: Tensor, names: list[str]) -> None:
         self.features.append(self.net(images))
+
+    def state(self) -> Tensor:
+        return torch.cat(self.features).cpu() if self.features else torch.empty(0, self.net.dims)
+
+    def merge(self, states: list[Tensor]) -> None:
+        self.features = [state.to(self.real.mu.device) for state in states]
 
     def result(self) -> dict:
         features = torch.cat(self.features)

@@ -142,12 +142,11 @@ def load_statistics(path: Path, dims: int, features: str | None = None) -> Stati
             n = int(data["n"]) if "n" in data else -1
             made_with = str(data["features"]) if "features" in data else None
             sample = torch.from_numpy(data["sample"]) if "sample" in data else None
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except Exception as error:  # NumPy, zipfile and zlib share no useful base class
         raise InputError(
-            f"--real_stat_path {path}: not a statistics file with mu and sigma ({error})"
+            f"--real_stat_path {path}: not an .npz file with mu and sigma, or damaged ({type(error).__name__}); "
+            "make it with get_real_stat.py or leave the flag out"
         ) from None
-    except Exception as error:  # zipfile.BadZipFile and zlib errors share no useful base class
-        raise InputError(f"--real_stat_path {path}: damaged file ({error})") from None
     if mu.shape != (dims,) or sigma.shape != (dims, dims):
         raise InputError(
             f"--real_stat_path {path}: made with {mu.shape[0] if mu.ndim else 0} features, this run uses {dims} (--fid_dims); "

@@ -406,6 +406,14 @@ class SegmentationScorer:
                 self.counts += confusion(class_map(scores, label.shape), truth)
                 self.n += 1
 
+    def state(self) -> tuple[Tensor, int]:
+        return self.counts.cpu(), self.n
+
+    def merge(self, states: list[tuple[Tensor, int]]) -> None:
+        """Take up what several processes have counted."""
+        self.counts = sum(counts for counts, _ in states).to(self.device)
+        self.n = sum(n for _, n in states)
+
     def result(self) -> dict[str, float | int | list[float | None]]:
         """Over all photos so far: n, their number, and the figures of `summary`."""
         return {"n": self.n, **summary(self.counts)}

@@ -133,13 +133,14 @@ def infer_spec(state: Mapping[str, Tensor]) -> GeneratorSpec:
     )
 
 
-def resolve_spec(found: GeneratorSpec, wanted: Mapping, where: str) -> GeneratorSpec:
+def resolve_spec(found: GeneratorSpec, wanted: Mapping, where: str, prefix: str = "") -> GeneratorSpec:
     """The network of a checkpoint, given the flags the user typed.
 
     Args:
         found:  what the checkpoint says of itself (stored, or `infer_spec`)
         wanted: flag name -> value, only flags that were given explicitly, of netG, ngf, config_str, input_nc, output_nc, norm
         where:  the checkpoint's path, for messages
+        prefix: of the netG and ngf flags in the script at hand, e.g. ``student_``
 
     Flags may name what shapes cannot tell: that a mobile network is a supernet (``--netG super_*``), or its norm. A flag that
     contradicts the checkpoint raises InputError naming both. A supernet keeps its spec whatever config_str is: that selects a subnet.
@@ -172,8 +173,9 @@ def resolve_spec(found: GeneratorSpec, wanted: Mapping, where: str) -> Generator
         if flag == "ngf" and have is None:
             continue  # a network with a config string has no ngf; scripts of old pass one all the same
         if have != wanted[flag]:
+            named = f"--{prefix}{flag}" if flag in ("netG", "ngf") else f"--{flag}"
             raise InputError(
-                f"--{flag} {wanted[flag]} contradicts the checkpoint {where}, which holds {spec.netG} with {flag} {have}; "
+                f"{named} {wanted[flag]} contradicts the checkpoint {where}, which holds {spec.netG} with {flag} {have}; "
                 f"leave the flag out or give {have}"
             )
     return spec

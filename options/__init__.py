@@ -6,11 +6,21 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import difflib
+import os
 import signal
 import sys
 import warnings
 from collections.abc import Callable
+
+# Bars: one process shows them, and a log file gets a line every ten seconds rather than ten a second. tqdm reads these when it is imported.
+if int(os.environ.get("RANK", "0")) > 0:
+    os.environ["TQDM_DISABLE"] = "1"
+if not sys.stderr.isatty():
+    os.environ.setdefault("TQDM_MININTERVAL", "10")
+
+from tqdm import tqdm
 
 from errors import InputError
 from models.generators import GENERATORS
@@ -149,6 +159,10 @@ class Options:
                 continue
             default = cls.defaults.get(name, flag.default)
             text = flag.help.replace("%", "%%")
+            choices = cls.choices.get(name, flag.choices) or None
+            metavar = flag.metavar
+            if choices and sum(map(len, map(str, choices))) > 60:  # too long for a heading
+                metavar, text = "NAME", f"{text}: {', '.join(choices)}"
             required = name in cls.required
             if required:
                 text += " (required)"
@@ -159,8 +173,8 @@ class Options:
                 type=flag.type,
                 default=default,
                 required=required,
-                choices=cls.choices.get(name, flag.choices) or None,
-                metavar=flag.metavar,
+                choices=choices,
+                metavar=metavar,
                 help=text,
             )
         return parser
@@ -381,9 +395,12 @@ class MacsOptions(Options):
 
 def run(main: Callable[[], None]) -> None:
     """Call ``main``; what is the user's to mend ends in one line and exit code 2, a signal in 128 + its number."""
-    warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
+    warnings.showwarning = lambda message, *_, **__: tqdm.write(f"warning: {message}", file=sys.stderr)
     try:
-        main()
+        with contextlib.ExitStack() as stack:
+            if int(os.environ.get("RANK", "0")) > 0:  # under torchrun one process speaks
+                stack.enter_context(contextlib.redirect_stdout(stack.enter_context(open(os.devnull, "w"))))
+            main()
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
 import sys
 import tempfile
@@ -89,22 +90,43 @@ def device_of(opt: argparse.Namespace) -> torch.device:
     return device
 
 
+# Files that decide a result by what they hold, not by where they are.
+INPUT_FILES = {
+    "restore_G_path",
+    "restore_D_path",
+    "restore_teacher_G_path",
+    "restore_student_G_path",
+    "restore_pretrained_G_path",
+}
+INPUT_FILES |= {"real_stat_path", "meta_path", "fid_weights", "drn_path", "table_path"}
+
+
+def _content(path: str) -> str:
+    """A file's name and digest; the text itself where there is no such file."""
+    if not Path(path).is_file():
+        return path
+    return f"{Path(path).name} [{hashlib.sha256(Path(path).read_bytes()).hexdigest()[:12]}]"
+
+
 def settings_of(opt: argparse.Namespace) -> dict:
-    """The flags that decide a run's result, as they are stored with it."""
+    """The flags that decide a run's result, as they are stored with it: files by their content, folders by their real path."""
     plain = {
         k: (v if v == v and abs(v) != float("inf") else str(v)) if isinstance(v, float) else v
         for k, v in vars(opt).items()
     }
-    return {k: v for k, v in plain.items() if k not in HARMLESS}
+    plain = {k: v for k, v in plain.items() if k not in HARMLESS}
+    plain |= {k: _content(plain[k]) for k in INPUT_FILES & plain.keys() if plain[k]}
+    return plain | {"dataroot": os.path.realpath(plain["dataroot"])}
 
 
-def write_options(opt: argparse.Namespace, folder: Path, script: str) -> None:
-    """options.json: every flag's value, and the script."""
-    values = {k: v for k, v in vars(opt).items() if k != "explicit"}
-    write_json(
-        folder / "options.json",
-        {"script": script} | {k: str(v) if v == float("inf") else v for k, v in values.items()},
-    )
+def options_of(opt: argparse.Namespace) -> dict:
+    """The script and every flag's value, as options.json says them."""
+    values = {k: str(v) if v == float("inf") else v for k, v in vars(opt).items() if k != "explicit"}
+    return {"script": Path(sys.argv[0]).name} | values
+
+
+def write_options(opt: argparse.Namespace, folder: Path) -> None:
+    write_json(folder / "options.json", options_of(opt))
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -142,11 +164,21 @@ def training_loader(opt: argparse.Namespace, device: torch.device) -> Loader:
     return loader
 
 
-def inference_loader(opt: argparse.Namespace, device: torch.device, batch_size: int, **changes) -> Loader:
-    """Images in order, without chance."""
+def inference_loader(
+    opt: argparse.Namespace, device: torch.device, batch_size: int, shared: bool = False, **changes
+) -> Loader:
+    """Images in order, without chance; ``shared`` gives each process of the run its share."""
     dataset = dataset_of(opt, **changes)
-    crops = Crops(dataset.resize.crop, random=False, flip=False)
-    loader = Loader(dataset, batch_size, device, crops, threads=opt.num_threads, max_bytes=opt.cache_gb * 1e9)
+    share = {"rank": distributed.rank(), "world": distributed.world_size(), "fill": False} if shared else {}
+    loader = Loader(
+        dataset,
+        batch_size,
+        device,
+        Crops(dataset.resize.crop, random=False, flip=False),
+        threads=opt.num_threads,
+        max_bytes=opt.cache_gb * 1e9,
+        **share,
+    )
     if opt.load_in_memory:
         loader.store.load_all(opt.num_threads)
     return loader
@@ -214,9 +246,10 @@ def evaluation_of(opt: argparse.Namespace, device: torch.device, columns: dict) 
         raise InputError(
             f"--dataroot {opt.dataroot} has no folder 'val' to measure FID on; add one or give --no_fid"
         )
-    loader = inference_loader(opt, device, opt.eval_batch_size, **measured)
-    criteria = criteria_of(opt, device, **measured)
-    evaluator = Evaluator(loader, criteria)
+    loader = inference_loader(opt, device, opt.eval_batch_size, shared=True, **measured)
+    with distributed.main_first():
+        criteria = criteria_of(opt, device, **measured)
+    evaluator = Evaluator(loader, criteria, shared=True)
     criterion = criteria[0].keys[0] if criteria else None
     return Evaluation(
         measure=evaluator,
@@ -293,7 +326,7 @@ def teacher_spec_and_net(opt: argparse.Namespace) -> tuple[GeneratorSpec, nn.Mod
         "norm": "norm",
     }
     wanted = {name: getattr(opt, flag) for flag, name in renamed.items() if flag in opt.explicit}
-    net, spec = load_generator(opt.restore_teacher_G_path, "--restore_teacher_G_path", wanted)
+    net, spec = load_generator(opt.restore_teacher_G_path, "--restore_teacher_G_path", wanted, "teacher_")
     if (spec.input_nc, spec.output_nc) != (opt.input_nc, opt.output_nc):
         raise InputError(
             f"--restore_teacher_G_path {opt.restore_teacher_G_path} maps {spec.input_nc} to {spec.output_nc} channels; "
@@ -315,7 +348,9 @@ def student_spec_and_net(opt: argparse.Namespace) -> tuple[GeneratorSpec, nn.Mod
         renamed = {"student_ngf": "ngf", "config_str": "config_str", "norm": "norm"}
         wanted = {name: getattr(opt, flag) for flag, name in renamed.items() if flag in opt.explicit}
         wanted["netG"] = opt.student_netG
-        net, found = load_generator(opt.restore_student_G_path, "--restore_student_G_path", wanted)
+        net, found = load_generator(
+            opt.restore_student_G_path, "--restore_student_G_path", wanted, "student_"
+        )
         spec = replace(found, dropout_rate=opt.student_dropout_rate)
         set_dropout(net, opt.student_dropout_rate)
         return spec, net
@@ -324,7 +359,7 @@ def student_spec_and_net(opt: argparse.Namespace) -> tuple[GeneratorSpec, nn.Mod
     if pretrained:
         renamed = {"pretrained_netG": "netG", "pretrained_ngf": "ngf"}
         wanted = {name: getattr(opt, flag) for flag, name in renamed.items() if flag in opt.explicit}
-        wide, _ = load_generator(pretrained, "--restore_pretrained_G_path", wanted)
+        wide, _ = load_generator(pretrained, "--restore_pretrained_G_path", wanted, "pretrained_")
         prune_into(wide, net)
     return spec, net
 
@@ -398,13 +433,18 @@ def train(
     opt: argparse.Namespace, task, loader: Loader, evaluation: Evaluation | None, evaluate_first: bool = False
 ) -> None:
     """Train a task as the flags say, to the end or to a signal."""
-    script = Path(sys.argv[0]).name
-    folder = make_folder(opt.log_dir, "--log_dir")
-    settings = {"script": script} | settings_of(opt)
+    settings = {"script": Path(sys.argv[0]).name, "processes": distributed.world_size()} | settings_of(opt)
     trainer = Trainer(
-        task, loader, schedule_of(opt), plan_of(opt, evaluate_first), folder, evaluation, settings
+        task,
+        loader,
+        schedule_of(opt),
+        plan_of(opt, evaluate_first),
+        make_folder(opt.log_dir, "--log_dir"),
+        evaluation,
+        settings,
+        options_of(opt),
+        opt.tensorboard_dir,
     )
-    write_options(opt, folder, script)
     try:
         trainer.run()
     except Stopped as stop:
@@ -456,15 +496,16 @@ def measurer_of(
     net.to(device).eval()
     space = space_of(opt, spec, *network_size(opt))
     print(space.describe(opt.budget))
+    settings = {"script": Path(sys.argv[0]).name} | settings_of(opt)
     limit_images(opt)
-    script = Path(sys.argv[0]).name
-    with distributed.main_first():
-        flag = "--output_dir" if hasattr(opt, "output_dir") else "--output_path"
-        claim_folder(folder, {"script": script} | settings_of(opt), flag)
-        write_options(opt, folder, script)
-        results = Results(results_path, getattr(opt, "max_cache_size", 10_000_000), distributed.is_main())
-        criteria = criteria_of(opt, device)
     loader = inference_loader(opt, device, opt.batch_size)
+    with distributed.main_first():
+        criteria = criteria_of(opt, device)
+        # Only a run whose input is good takes the folder.
+        flag = "--output_dir" if hasattr(opt, "output_dir") else "--output_path"
+        claim_folder(folder, settings, flag)
+        write_options(opt, folder)
+        results = Results(results_path, getattr(opt, "max_cache_size", 10_000_000), distributed.is_main())
     evaluator = Evaluator(loader, criteria, opt.amp == "bf16")
 
     def generate(config: ChannelConfig) -> Callable:
@@ -566,7 +607,7 @@ def summarise(opt: argparse.Namespace, folder: Path, measurer: Measurer) -> list
 
 def select_subnet(opt: argparse.Namespace) -> None:
     """``search.py --select``: the best subnet within a budget among earlier results."""
-    records = {r.config_str: r for path in opt.results for r in read_evaluations(Path(path))}
+    records = {r.config_str: r for path in opt.results for r in read_evaluations(Path(path), "--select")}
     known = [r for r in records.values() if opt.criterion in r.metrics]
     inside = [r for r in known if r.macs <= opt.select]
     if not inside:

@@ -7,6 +7,8 @@ import math
 from dataclasses import dataclass, field
 
 from data.transforms import PREPROCESS
+from errors import InputError
+from models.config import ChannelConfig
 from models.generators import GENERATORS
 from subnets.space import CONFIG_SETS
 from training.losses import GAN_MODES
@@ -43,6 +45,13 @@ share = _number(float, 0, 1)
 def count_or_inf(text: str):
     """A whole number, or ``inf`` for all."""
     return math.inf if text.lower() == "inf" else positive(text)
+
+
+def config_string(text: str) -> str:
+    try:
+        return str(ChannelConfig.parse(text))
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def gpu_list(text: str) -> str:
@@ -161,7 +170,7 @@ FLAGS: dict[str, Flag] = {
     "teacher_dropout_rate": Flag(_NET, "dropout of the teacher's blocks", share, 0.0, metavar="P"),
     "student_dropout_rate": Flag(_NET, "dropout of the student's blocks", share, 0.0, metavar="P"),
     "config_set": Flag(_NET, "search space of the supernet", choices=tuple(CONFIG_SETS)),
-    "config_str": Flag(_NET, "one subnet, e.g. 16_16_40_40_40_64_24_16", metavar="CONFIG"),
+    "config_str": Flag(_NET, "one subnet, e.g. 16_16_40_40_40_64_24_16", config_string, metavar="CONFIG"),
     # ---- starting weights
     "restore_G_path": Flag(_START, "checkpoint of the generator", metavar="PTH"),
     "restore_D_path": Flag(_START, "checkpoint of the discriminator", metavar="PTH"),

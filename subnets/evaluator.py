@@ -20,6 +20,7 @@ from data.transforms import to_uint8
 from errors import InputError
 from metrics.frechet import Statistics, load_statistics, save_statistics
 from metrics.inception import InceptionFeatures
+from training import distributed
 
 Generate = Callable[[Tensor], Tensor]
 
@@ -34,11 +35,12 @@ class Evaluator:
     Args:
         loader:   inputs, in order
         criteria: see `metrics.criteria`
+        shared:   the loader gives each process of the run its share of the images: put everyone's together
         bf16:     run generator and feature network in bfloat16 (``--amp bf16``); their results differ a little, see docs/search.md
     """
 
-    def __init__(self, loader: Loader, criteria: list, bf16: bool = False):
-        self.loader, self.criteria, self.bf16 = loader, criteria, bf16
+    def __init__(self, loader: Loader, criteria: list, bf16: bool = False, shared: bool = False):
+        self.loader, self.criteria, self.bf16, self.shared = loader, criteria, bf16, shared
 
     @property
     def label(self) -> str:
@@ -65,6 +67,8 @@ class Evaluator:
                     criterion.update(images, names)
         metrics: dict = {}
         for criterion in self.criteria:
+            if self.shared:
+                criterion.merge(distributed.gather_objects(criterion.state()))
             metrics |= criterion.result()
         return metrics | {"seconds": round(time.monotonic() - start, 3)}
 

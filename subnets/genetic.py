@@ -75,7 +75,8 @@ class GeneticSearch:
             parents: list[ChannelConfig] = []
             children = self._first(rng)
         else:
-            count = max(1, round(self.settings.parent_ratio * self.settings.population_size))
+            # Two at least: one parent alone could only be copied by a crossover.
+            count = max(2, round(self.settings.parent_ratio * self.settings.population_size))
             parents = self.rank(self.population)[:count]
             children = self._next(rng, parents)
         self.known.update(child.config for child in children)

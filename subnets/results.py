@@ -77,16 +77,18 @@ class Results:
             del self._known[next(iter(self._known))]
 
 
-def read_evaluations(path: Path) -> list[Evaluated]:
+def read_evaluations(path: Path, flag: str = "") -> list[Evaluated]:
     """Evaluations of a file. InputError when it is missing or holds something else."""
     if not path.is_file():
-        raise InputError(f"{path}: no such file of evaluations")
+        raise InputError(f"{flag} {path}: no such file of evaluations".strip())
     if path.suffix == ".pkl":
-        raise InputError(f"{path}: pickles are not read (they can run code); give an evaluations.jsonl")
+        raise InputError(
+            f"{flag} {path}: pickles are not read (they can run code); give an evaluations.jsonl"
+        )
     try:
         return [Evaluated(**record) for record in read_json_lines(path)]
     except (TypeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not a file of evaluations ({error})") from None
+        raise InputError(f"{flag} {path}: not a file of evaluations ({error})".strip()) from None
 
 
 def write_summary(

@@ -34,6 +34,10 @@ def atomic_save(value: object, path: Path) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except (OSError, RuntimeError) as error:  # PyTorch's writer turns a full disk into a RuntimeError
+        raise InputError(
+            f"{path} could not be written ({error}); free some space. What was there before is untouched"
+        ) from None
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -44,9 +48,14 @@ def safe_load(path: Path, flag: str) -> object:
         raise InputError(f"{flag} {path}: no such file")
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged file raises anything from EOFError to UnpicklingError
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{flag} {path}: not a readable checkpoint, truncated perhaps ({reason})") from None
+    except Exception as error:  # a damaged file raises anything from EOFError to KeyError
+        if "Unsupported global" in str(error):
+            raise InputError(
+                f"{flag} {path}: holds pickled objects, which are not read since they can run code; save a plain state dict"
+            ) from None
+        raise InputError(
+            f"{flag} {path}: not a readable checkpoint, truncated perhaps ({type(error).__name__})"
+        ) from None
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -85,23 +94,27 @@ def read_spec(state: Mapping[str, torch.Tensor], path: Path, flag: str) -> Gener
 
 
 def load_generator(
-    path: str | Path, flag: str, wanted: Mapping | None = None
+    path: str | Path, flag: str, wanted: Mapping | None = None, prefix: str = ""
 ) -> tuple[nn.Module, GeneratorSpec]:
     """Rebuild a generator from its checkpoint alone.
 
     Args:
         path:   a ``.pth`` of ours, or a released state dict
         flag:   the flag that gave the path, for messages
-        wanted: architecture flags given explicitly, see `resolve_spec`
+        wanted, prefix: architecture flags given explicitly, see `resolve_spec`
 
     Raises:
         InputError: unreadable, not a generator, or contradicted by a flag.
     """
     path = Path(path)
     state = load_state(path, flag)
-    spec = resolve_spec(read_spec(state, path, flag), wanted or {}, str(path))
+    spec = resolve_spec(read_spec(state, path, flag), wanted or {}, str(path), prefix)
     net = spec.build()
     load_into(net, state, path, flag)
+    if not all(torch.isfinite(p).all() for p in net.parameters()):
+        raise InputError(
+            f"{flag} {path}: holds weights that are not finite; the run that wrote it had diverged"
+        )
     return net, spec
 
 

@@ -46,7 +46,7 @@ def average_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
         return
     gradients = [p.grad for p in parameters if p.grad is not None]
     flat = torch.cat([g.reshape(-1) for g in gradients])
-    dist.all_reduce(flat)
+    _reduce(flat)
     flat /= world_size()
     for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
         gradient.copy_(part.view_as(gradient))
@@ -57,7 +57,7 @@ def average(value: Tensor) -> Tensor:
     """Mean of a tensor over processes."""
     if world_size() > 1:
         value = value.clone()
-        dist.all_reduce(value)
+        _reduce(value)
         value /= world_size()
     return value
 
@@ -67,14 +67,26 @@ def gather_objects(value: object) -> list:
     if world_size() == 1:
         return [value]
     values: list = [None] * world_size()
-    try:
+    with _worker_loss():
         dist.all_gather_object(values, value)
+    return values
+
+
+def _reduce(value: Tensor) -> None:
+    with _worker_loss():
+        dist.all_reduce(value)
+
+
+@contextmanager
+def _worker_loss() -> Iterator[None]:
+    """A collective that fails because a process is gone says so in one line."""
+    try:
+        yield
     except RuntimeError as error:
         reason = str(error).splitlines()[0]
         raise InputError(
             f"another process of this run ended, see its message; the same command continues ({reason})"
         ) from None
-    return values
 
 
 @contextmanager

@@ -53,6 +53,15 @@ def claim_folder(folder: Path, settings: dict, flag: str) -> None:
         write_json(path, settings)
 
 
+def make_parent(path: str | Path, flag: str) -> Path:
+    """Make the folder of an output file; InputError naming ``flag`` when it cannot be written or the path is a folder."""
+    path = Path(path)
+    if path.is_dir():
+        raise InputError(f"{flag} {path} is a folder; give the name of a file in it")
+    make_folder(path.parent, flag)
+    return path
+
+
 class JsonLines:
     """An append-only file of JSON objects, a line each; every line is on disk when `write` returns."""
 

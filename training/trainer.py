@@ -85,6 +85,10 @@ class Trainer:
         folder:     the run's folder (``--log_dir``)
         evaluation: how to judge it; None to only train
         settings:   flags that decide the result: a folder with other settings is refused
+        options:    written to options.json once the folder is this run's
+        tensorboard_dir: also write TensorBoard event files there
+
+    Under torchrun every process trains on its share of each batch; the main one writes, all take up the same state.
     """
 
     def __init__(
@@ -96,14 +100,11 @@ class Trainer:
         folder: str | Path,
         evaluation: Evaluation | None,
         settings: dict,
+        options: dict | None = None,
+        tensorboard_dir: str | None = None,
     ):
-        self.task, self.loader, self.plan, self.evaluation, self.settings = (
-            task,
-            loader,
-            plan,
-            evaluation,
-            settings,
-        )
+        self.task, self.loader, self.plan, self.evaluation = task, loader, plan, evaluation
+        self.settings, self.options = settings, options
         self.folder = make_folder(folder, "--log_dir")
         self.checkpoints = self.folder / "checkpoints"
         self.checkpoints.mkdir(exist_ok=True)
@@ -117,6 +118,8 @@ class Trainer:
         self.window: dict[str, Tensor] = {}  # sums of the losses since the last log line
         self.window_steps = 0
         self.seconds = 0.0
+        self.is_main = distributed.is_main()
+        self.events = _event_writer(tensorboard_dir) if tensorboard_dir and self.is_main else None
         self._signal: int | None = None
 
     # ---- the run
@@ -128,12 +131,16 @@ class Trainer:
             Stopped: SIGINT or SIGTERM came; the state is saved and the same command continues.
             InputError: the folder holds another run, or a loss is not finite.
         """
-        resumed = self._restore()
+        with distributed.main_first():
+            resumed = self._restore()
         if self.finished:
             print(f"{self.folder}: already finished, {self.describe_best()}")
             return self._results()
-        self.log = JsonLines(self.folder / "log.jsonl")
-        self.log.rewind(self.log_position if resumed else 0)
+        if self.is_main:
+            if self.options is not None:
+                write_json(self.folder / "options.json", self.options)
+            self.log = JsonLines(self.folder / "log.jsonl")
+            self.log.rewind(self.log_position if resumed else 0)
         self.started = self.saved = time.monotonic()
         self.save_cost = 0.0
         handlers = {s: signal.signal(s, self._on_signal) for s in (signal.SIGINT, signal.SIGTERM)}
@@ -144,7 +151,10 @@ class Trainer:
         finally:
             for signum, handler in handlers.items():
                 signal.signal(signum, handler)
-            self.log.close()
+            if self.is_main:
+                self.log.close()
+            if self.events:
+                self.events.close()
         print(f"{self.folder}: finished, {self.describe_best()}")
         return self._results()
 
@@ -170,10 +180,13 @@ class Trainer:
                 self._evaluate()
             self._save_networks("latest")
             self._save_state()
-            write_json(self.folder / "results.json", self._results())
+            if self.is_main:
+                write_json(self.folder / "results.json", self._results())
 
     def _train_step(self, batch) -> None:
         self.lr.update(self.epoch, self.step)
+        # What is random within a step (dropout) is a function of seed, step and process too: a state needs no generators.
+        torch.manual_seed(hash((self.settings.get("seed", 0), self.step, distributed.rank())) & (2**63 - 1))
         for net in self.task.networks.values():
             net.train()
         for name, value in self.task.step(batch, self.step).items():
@@ -241,7 +254,7 @@ class Trainer:
             values = ", ".join(f"{label} {m[key]:.2f}" for label, m in metrics.items())
             note = " (best so far)" if improved else ""
             tqdm.write(f"epoch {epoch} step {self.step}: {self.evaluation.label}: {values}{note}")
-        self.log.write(record)
+        self._write_log(record)
 
     def describe_best(self) -> str:
         if self.best is None:
@@ -261,13 +274,25 @@ class Trainer:
                 "continue from it with a lower --lr, or look at the data"
             )
 
+    def _write_log(self, record: dict) -> None:
+        """A line in log.jsonl, and the same numbers as TensorBoard events."""
+        if self.is_main:
+            self.log.write(record)
+        if self.events:
+            numbers = record.get("losses") or {
+                f"{a}/{b}": v for a, m in record["metrics"].items() for b, v in m.items()
+            }
+            for name, value in numbers.items():
+                if isinstance(value, (int, float)):
+                    self.events.add_scalar(f"{record['event']}/{name}", value, self.step)
+
     def _log_window(self) -> None:
         if not self.window_steps:
             return
         means = {
             name: float(distributed.average(total)) / self.window_steps for name, total in self.window.items()
         }
-        self.log.write(
+        self._write_log(
             {"event": "train", "epoch": self.epoch, "step": self.step, "lr": self.lr.current, "losses": means}
         )
         shown = {name: f"{value:.3g}" for name, value in means.items() if not name[-1].isdigit()}
@@ -277,12 +302,14 @@ class Trainer:
     # ---- saving
 
     def _save_networks(self, tag: str) -> None:
+        if not self.is_main:
+            return
         for name, net in self.task.networks.items():
             save_network(net, self.checkpoints / f"{tag}_net_{name}.pth", self.task.specs.get(name))
 
     def _save_if_due(self) -> None:
         """Save when a signal came, or when a minute has passed and saving so often costs under 5% of the time."""
-        if self._signal is not None:
+        if self._signal is not None and self.is_main:  # the others end when the main process has
             self._save_state()
             raise Stopped(self._signal)
         if time.monotonic() - self.saved > max(60.0, 20 * self.save_cost):
@@ -290,6 +317,8 @@ class Trainer:
 
     def _save_state(self) -> None:
         self._check_finite()
+        if not self.is_main:
+            return
         start = time.monotonic()
         self.state_file.save(
             {
@@ -299,8 +328,6 @@ class Trainer:
                 "networks": {name: net.state_dict() for name, net in self.task.networks.items()},
                 "optimizers": [o.state_dict() for o in self.task.optimizers],
                 "lr": self.lr.state_dict(),
-                "rng": torch.get_rng_state(),
-                "rng_cuda": torch.cuda.get_rng_state_all() if self.loader.device.type == "cuda" else [],
                 "best": self.best,
                 "latest": self.latest,
                 "window": self.window,
@@ -329,9 +356,6 @@ class Trainer:
         for optimizer, saved in zip(self.task.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         self.lr.load_state_dict(state["lr"])
-        torch.set_rng_state(state["rng"])
-        if state["rng_cuda"] and self.loader.device.type == "cuda":
-            torch.cuda.set_rng_state_all(state["rng_cuda"])
         self.window = {name: total.to(self.loader.device) for name, total in state["window"].items()}
         self.window_steps = state["window_steps"]
         self.log_position, self.seconds = state["log_position"], state["seconds"]
@@ -341,7 +365,8 @@ class Trainer:
         if self._signal is not None:  # a second signal does not wait
             raise KeyboardInterrupt
         self._signal = signum
-        tqdm.write(f"{signal.Signals(signum).name}: saving after this step")
+        if self.is_main:
+            tqdm.write(f"{signal.Signals(signum).name}: saving after this step")
 
     def _results(self) -> dict:
         return {
@@ -352,3 +377,11 @@ class Trainer:
             "best": self.best,
             "latest": self.latest,
         }
+
+
+def _event_writer(folder: str):
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise InputError("--tensorboard_dir needs the tensorboard package: pip install tensorboard") from None
+    return SummaryWriter(folder)

@@ -351,7 +351,7 @@ def damaged_checkpoints(world) -> dict[str, tuple[Path, str]]:
         "cut": "not a readable checkpoint",
         "empty": "not a readable checkpoint",
         "text": "not a readable checkpoint",
-        "pickled": "not a readable checkpoint",
+        "pickled": "pickled objects",
         "other": "not a state dict",
         "missing": f"missing {key}",
         "shape": f"{key} [",

@@ -106,7 +106,8 @@ def test_every_flag_takes_values_of_its_type(script):
             argv += [name, str(value)]
             expected[key] = value
         else:
-            text, value = ("0,1", "0,1") if key == "gpu_ids" else SAMPLES[flag["type"]]
+            special = {"gpu_ids": ("0,1", "0,1"), "config_str": ("8_8_8_8_8_8_8_8",) * 2}
+            text, value = special.get(key) or SAMPLES[flag["type"]]
             argv += [name, text]
             expected[key] = value
     # Values that would contradict each other.

@@ -61,8 +61,10 @@ def test_text_is_refused_with_an_example(bad):
 
 
 def test_a_legacy_config_has_six_numbers():
-    with pytest.raises(InputError, match="needs 6"):
+    with pytest.raises(InputError, match="needs 6") as error:
         ChannelConfig.parse("16_16_40_40_40_64_24_16", legacy=True)
+    example = str(error.value).split("e.g. ")[1]
+    assert len(ChannelConfig.parse(example, legacy=True).genes) == 6
 
 
 def test_uniform_is_a_network_named_by_its_ngf():

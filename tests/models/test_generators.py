@@ -200,6 +200,15 @@ def test_flags_may_say_what_shapes_cannot(found, wanted, expected):
     assert resolve_spec(found, wanted, "net_G.pth") == expected
 
 
+@pytest.mark.parametrize("config_str", ["8_8_8_8_8_8", "8_4_8_8_4_8"])
+def test_a_legacy_network_may_be_called_by_its_name(config_str):
+    """With an inner width equal to the trunk's its shapes are also those of a newer network."""
+    legacy = GeneratorSpec("legacy_sub_mobile_resnet_9blocks", config_str=config_str)
+    found = infer_spec(meta_state(legacy))
+    wanted = {"netG": legacy.netG, "config_str": config_str}
+    assert resolve_spec(found, wanted, "net_G.pth").config.widths == legacy.config.widths
+
+
 # ------------------------------------------------------------------------------------------------------------
 # Differences
 
