@@ -111,6 +111,7 @@ def two_folders(tmp_path):
     return tmp_path
 
 
+@pytest.mark.filterwarnings("ignore:.*they are not used")
 @pytest.mark.parametrize("direction", ["AtoB", "BtoA"])
 def test_two_folders_are_matched_by_name(two_folders, direction):
     data = aligned(two_folders, direction)
@@ -127,6 +128,12 @@ def test_an_image_without_partner_is_named(two_folders):
         aligned(two_folders)
 
 
+def test_surplus_partners_are_said(two_folders):
+    with pytest.warns(UserWarning, match="trainB has 1 images more than trainA; they are not used"):
+        aligned(two_folders)
+
+
+@pytest.mark.filterwarnings("ignore:.*they are not used")
 def test_partners_of_another_size_are_named(two_folders):
     write(two_folders / "trainB" / "a.bmp", B[:8])
     with pytest.raises(InputError, match=r"a\.png is 16x16 but its partner .*a\.bmp is 16x8"):

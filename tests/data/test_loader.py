@@ -120,6 +120,14 @@ def test_processes_share_every_joint_batch(count, batch_size, world, start):
         assert names[: len(batch)] == batch.names
 
 
+@given(st.integers(1, 25), st.integers(1, 4), st.integers(2, 4))
+def test_every_image_is_measured_by_exactly_one_process(count, batch_size, world):
+    """Measuring must not see an image twice, as filling up the last batch would."""
+    loaders = [make(count, batch_size, shuffle=False, rank=r, world=world, fill=False) for r in range(world)]
+    names = [name for loader in loaders for batch in loader.epoch() for name in batch.names]
+    assert sorted(names) == sorted(f"image{i}" for i in range(count))
+
+
 # ------------------------------------------------------------------------------------------------------------
 # Memory
 

@@ -74,7 +74,7 @@ def test_proposals_fit_are_new_and_come_from_where_they_say(seed, share, name, *
             else:
                 assert candidate.origin == "random" and not candidate.parents
         assert search.known == seen
-        count = max(1, round(kwargs["parent_ratio"] * kwargs["population_size"]))
+        count = max(2, round(kwargs["parent_ratio"] * kwargs["population_size"]))
         last = search.rank(search.population)[:count]
 
 

@@ -1,0 +1,105 @@
+"""Two processes started by torchrun (gloo, CPU) do what one does."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def torchrun(script: str, *args: object) -> subprocess.Popen:
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    return subprocess.Popen(
+        [*launcher, script, *map(str, args)],
+        cwd=ROOT,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def finish(process: subprocess.Popen, timeout: float = 150) -> tuple[int, str]:
+    try:
+        output, _ = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        pytest.fail(f"torchrun did not end: {process.communicate()[0][-3000:]}")
+    return process.returncode, output
+
+
+def without_time(records: list[dict]) -> list[dict]:
+    return [{k: v for k, v in record.items() if k != "seconds"} for record in records]
+
+
+def test_two_processes_train_as_one_on_the_joint_batch(
+    cli, tmp_path, student_flags, supernet_flags, read_lines
+):
+    """Batches of 2 on two processes equal batches of 4 on one within float tolerance, evaluation included."""
+    one, two = tmp_path / "one", tmp_path / "two"
+    flags = (*supernet_flags, "--norm", "instance")
+    cli("train_supernet.py", *flags, "--log_dir", one).succeeded()
+    code, output = finish(torchrun("train_supernet.py", *flags, "--batch_size", 2, "--log_dir", two))
+    assert code == 0, output
+    logs = [read_lines(folder / "log.jsonl") for folder in (one, two)]
+    assert [r["event"] for r in logs[0]] == [r["event"] for r in logs[1]]
+    for a, b in zip(*logs, strict=True):
+        if a["event"] == "train":
+            assert b["losses"] == pytest.approx(a["losses"], rel=2e-3, abs=2e-3)
+        else:
+            for label, metrics in a["metrics"].items():
+                assert b["metrics"][label]["n"] == metrics["n"]
+                assert b["metrics"][label]["fid"] == pytest.approx(metrics["fid"], rel=0.02)
+    # One process speaks and writes: a bar and a closing line once, no file of another rank.
+    assert output.count("finished, best") == 1
+    names = {str(p.relative_to(one)) for p in one.rglob("*") if p.is_file()}
+    assert names == {str(p.relative_to(two)) for p in two.rglob("*") if p.is_file()}
+
+
+def test_two_processes_search_as_one(evolution, tmp_path, evolution_flags, read_lines):
+    code, output = finish(torchrun("evolution_search.py", *evolution_flags, "--output_dir", tmp_path / "two"))
+    assert code == 0, output
+    ours, theirs = (read_lines(f / "evaluations.jsonl") for f in (tmp_path / "two", evolution))
+    assert without_time(ours) == without_time(theirs)
+    summaries = [json.loads((f / "summary.json").read_text()) for f in (tmp_path / "two", evolution)]
+    assert summaries[0]["best"][0]["config_str"] == summaries[1]["best"][0]["config_str"]
+
+
+def _worker(launcher: int, rank: int) -> int | None:
+    """Process number of the worker with that rank."""
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+            parent = int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
+        except (OSError, IndexError, ValueError):
+            continue
+        if parent == launcher and f"RANK={rank}".encode() in environment:
+            return int(pid)
+    return None
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds the worker through /proc")
+def test_a_dead_worker_ends_the_search_and_a_restart_continues(
+    evolution, tmp_path, evolution_flags, read_lines
+):
+    folder = tmp_path / "two"
+    process = torchrun("evolution_search.py", *evolution_flags, "--output_dir", folder)
+    results = folder / "evaluations.jsonl"
+    deadline = time.monotonic() + 120
+    while not (results.exists() and results.read_bytes().count(b"\n") >= 4):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
+    os.kill(_worker(process.pid, 1), signal.SIGKILL)
+    code, output = finish(process)
+    assert code != 0
+    assert "another process of this run ended" in output or "SIGKILL" in output or "Signal 9" in output
+    code, output = finish(torchrun("evolution_search.py", *evolution_flags, "--output_dir", folder))
+    assert code == 0, output
+    assert without_time(read_lines(results)) == without_time(read_lines(evolution / "evaluations.jsonl"))
