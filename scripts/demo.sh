@@ -7,7 +7,7 @@ bash scripts/setup.sh
 OUT="${OUT:-logs/demo}"           # everything is written here
 DATAROOT="${DATAROOT:-datasets/demo}"
 SIZE="${SIZE:-96}"                # pixels
-BUDGET="${BUDGET:-2.0e8}"         # MACs at SIZE x SIZE; the teacher has 1.12e9
+BUDGET="${BUDGET:-$((SIZE * SIZE * 32000))}"  # MACs; the teacher has 7 times as many
 GPU="${GPU:--1}"                  # -1 = CPU
 # FID with random features needs no download; FID=inception measures with the real network's 2048 features.
 case "${FID:-random}" in
@@ -32,7 +32,7 @@ ls "$DATAROOT/train" | head -n -60 >"$OUT/train.meta"
 TRAIN+=(--meta_path "$OUT/train.meta")
 
 stage "teacher" "$OUT/teacher/results.json" \
-  py train.py "${TRAIN[@]}" --netG resnet_9blocks --ngf 24 --nepochs 4 --nepochs_decay 5 --save_epoch_freq 3 --log_dir "$OUT/teacher"
+  py train.py "${TRAIN[@]}" --netG resnet_9blocks --ngf 32 --nepochs 4 --nepochs_decay 4 --save_epoch_freq 4 --log_dir "$OUT/teacher"
 stage "supernet" "$OUT/supernet/results.json" \
   py train_supernet.py "${TRAIN[@]}" "${STUDENT[@]}" --config_set channels-32 --nepochs 5 --nepochs_decay 6 --save_epoch_freq 11 \
   --log_dir "$OUT/supernet"
