@@ -17,7 +17,7 @@ from metrics.criteria import FeatureCriterion
 from metrics.inception import load_inception
 from subnets.evaluator import Evaluator, measure_real
 from subnets.genetic import GeneticSearch, GeneticSettings
-from subnets.objectives import by_score
+from subnets.objectives import ByScore
 from subnets.predictor import PredictedSearch
 from subnets.results import Results
 from subnets.search import Measurer, evolve
@@ -72,7 +72,7 @@ def main() -> None:
         row = {"seed": seed}
         for name in ("plain", "predictor"):
             fits: list[dict] = []
-            rank = by_score(measurer.score)
+            rank = ByScore(measurer.score)
             if name == "plain":
                 search = GeneticSearch(space, opt.budget, settings, rank)
             else:

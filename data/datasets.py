@@ -7,6 +7,7 @@ network's input, ``B`` (where there is one) what it should become; ``--direction
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,8 +81,13 @@ def _select(source: Source, folder: Path) -> list[Path]:
 
 
 def _names(files: list[Path], folder: Path) -> list[str]:
-    """Output names: the path below the folder without its ending."""
-    return [str(p.relative_to(folder).with_suffix("")) for p in files]
+    """Output names: the path below the folder without its ending. InputError when two files would share one."""
+    names = [str(p.relative_to(folder).with_suffix("")) for p in files]
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        same = ", ".join(f.name for f, name in zip(files, names, strict=True) if name == twice[0])
+        raise InputError(f"{folder} holds {same}: outputs of one name would overwrite each other; rename one")
+    return names
 
 
 def _pixels(image: Image.Image, resize: Resize) -> np.ndarray:

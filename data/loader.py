@@ -5,6 +5,7 @@ Threads rather than worker processes: decoding releases Python's lock, nothing i
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +30,7 @@ class ImageStore:
         self.dataset, self.device = dataset, device
         self.max_bytes = max_bytes
         self.bytes = 0
+        self.full = False
         self._items: dict[int, dict[str, Tensor]] = {}
         self._lock = threading.Lock()
 
@@ -44,18 +46,26 @@ class ImageStore:
                 if index not in self._items and self.bytes + size <= self.max_bytes:
                     self._items[index] = item
                     self.bytes += size
+                elif index not in self._items:
+                    self.full = True
         return item
 
     def load_all(self, threads: int) -> None:
         """Decode everything now (``--load_in_memory``), up to the bound."""
-        with ThreadPoolExecutor(max(1, threads)) as pool:
-            for _ in tqdm(
-                pool.map(self.__getitem__, range(len(self.dataset))),
-                total=len(self.dataset),
-                desc="loading images",
-                unit="img",
-            ):
-                if self.bytes >= self.max_bytes:
+        count, step = len(self.dataset), 8 * max(1, threads)
+        with (
+            ThreadPoolExecutor(max(1, threads)) as pool,
+            tqdm(total=count, desc="loading images", unit="img") as bar,
+        ):
+            for start in range(0, count, step):
+                indices = range(start, min(start + step, count))
+                list(pool.map(self.__getitem__, indices))
+                bar.update(len(indices))
+                if self.full:
+                    bar.write(
+                        f"{len(self._items)} of {count} images fit in --cache_gb; the others are decoded each time",
+                        file=sys.stderr,
+                    )
                     break
 
 

@@ -101,6 +101,8 @@ def frechet_distance(fake: Tensor, real: Statistics) -> float:
     # Symmetric up to rounding; eigvalsh reads one triangle, so averaging the two halves the error.
     eigenvalues = torch.linalg.eigvalsh((gram + gram.T) / 2)
     trace_root = eigenvalues.clamp_min(0).sqrt().sum()
+    if not torch.isfinite(eigenvalues).all():
+        raise InputError("the generated images have features that are not finite: the generator has diverged")
     distance = (mu - real.mu).square().sum() + x.square().sum() + real.sigma.trace() - 2 * trace_root
     return max(0.0, distance.item())
 
@@ -151,6 +153,10 @@ def load_statistics(path: Path, dims: int, features: str | None = None) -> Stati
         raise InputError(
             f"--real_stat_path {path}: made with {mu.shape[0] if mu.ndim else 0} features, this run uses {dims} (--fid_dims); "
             "make them again with get_real_stat.py or leave the flag out"
+        )
+    if not (np.isfinite(mu).all() and np.isfinite(sigma).all()):
+        raise InputError(
+            f"--real_stat_path {path}: holds numbers that are not finite; make it again with get_real_stat.py"
         )
     if features and made_with and made_with != features:
         raise InputError(

@@ -52,11 +52,10 @@ class ChannelConfig:
 
     def __post_init__(self):
         if len(self.genes) not in ((6,) if self.legacy else (6, 8)):
-            raise InputError(
-                f"config string '{self}' has {len(self.genes)} numbers; it needs "
-                + ("6 (legacy network)" if self.legacy else "8 (or 6: one inner width for all blocks)")
-                + ", e.g. 16_16_40_40_40_64_24_16"[: None if not self.legacy else 18]
-            )
+            wanted = "6 (legacy network), e.g. 32_32_40_48_16_32"
+            if not self.legacy:
+                wanted = "8 (or 6: one inner width for all blocks), e.g. 16_16_40_40_40_64_24_16"
+            raise InputError(f"config string '{self}' has {len(self.genes)} numbers; it needs {wanted}")
         if any(gene < 1 for gene in self.genes):
             raise InputError(f"config string '{self}': every width must be a positive whole number")
 

@@ -95,24 +95,18 @@ def infer_spec(state: Mapping[str, Tensor]) -> GeneratorSpec:
     """
     dense, separable = "model.10.conv_block.{}.weight", "model.10.conv_block.{}.conv.2.weight"
     kind = separable if separable.format(1) in state else dense
-    needed = [
-        "model.1.weight",
-        "model.4.weight",
-        "model.7.weight",
-        kind.format(1),
-        "model.18.conv_block" + kind[19:].format(6),
-    ]
-    needed += ["model.19.weight", "model.22.weight", "model.26.weight"]
-    missing = [key for key in needed if key not in state]
+    inner_keys = [f"model.{i}.conv_block{kind[19:]}".format(1) for i in range(10, 19)]
+    needed = [*(f"model.{i}.weight" for i in (1, 4, 7, 19, 22, 26)), *inner_keys]
+    missing = [key for key in needed if key not in state or state[key].dim() != 4]
     if missing:
         raise InputError(f"not a 9-block ResNet generator: it has no {missing[0]}")
     stem, down1, trunk = (state[f"model.{i}.weight"].shape[0] for i in (1, 4, 7))
     up1, up2 = (state[f"model.{i}.weight"].shape[1] for i in (19, 22))
-    inner = [state[f"model.{i}.conv_block" + kind[19:].format(1)].shape[0] for i in range(10, 19)]
+    inner = [state[key].shape[0] for key in inner_keys]
     common = dict(
         input_nc=state["model.1.weight"].shape[1],
         output_nc=state["model.26.weight"].shape[0],
-        norm="batch" if "model.2.running_mean" in state else "instance",
+        norm="batch" if "model.2.weight" in state else "instance",
     )
     eight = (stem, down1 // 2, trunk // 4, *(inner[i] // 4 for i in (0, 3, 6)), up1 // 2, up2)
     six = (stem, down1 // 2, trunk // 4, inner[0] // 4, up1 // 2, up2)
@@ -156,6 +150,11 @@ def resolve_spec(found: GeneratorSpec, wanted: Mapping, where: str, prefix: str 
             ngf=None if wanted["netG"].startswith("sub_") else width,
             config_str=str(found.config) if wanted["netG"].startswith("sub_") else None,
         )
+    if (wanted.get("netG") or "").startswith("legacy_") and wanted.get("config_str"):
+        # Some legacy networks have the shapes of a mobile or sub network: the flags say which it is.
+        legacy = replace(spec, netG=wanted["netG"], ngf=None, config_str=wanted["config_str"])
+        if legacy.config.widths == spec.config.widths:
+            spec = legacy
     if "norm" in wanted and {wanted["norm"], spec.norm} == {"instance", "none"}:
         spec = replace(spec, norm=wanted["norm"])
     for flag in ("netG", "ngf", "config_str", "input_nc", "output_nc", "norm"):

@@ -36,7 +36,7 @@ from report.results import TestedModel
 from report.search import write_search_page
 from subnets.evaluator import Evaluator, real_statistics
 from subnets.genetic import GeneticSearch, GeneticSettings
-from subnets.objectives import by_front, by_score
+from subnets.objectives import ByFront, ByScore
 from subnets.predictor import PredictedSearch
 from subnets.results import Evaluated, Results, read_evaluations, write_summary
 from subnets.search import Measurer, pareto_front
@@ -555,10 +555,8 @@ def genetic_search_of(opt: argparse.Namespace, measurer: Measurer, folder: Path)
         seed=opt.seed,
     )
     if opt.objective == "pareto":
-        return GeneticSearch(
-            space, opt.budget, settings, by_front(measurer.score, lambda c: space.cost(c)[0])
-        )
-    rank = by_score(measurer.score)
+        return GeneticSearch(space, opt.budget, settings, ByFront(measurer.score, lambda c: space.cost(c)[0]))
+    rank = ByScore(measurer.score)
     if not opt.predictor:
         return GeneticSearch(space, opt.budget, settings, rank)
     facts: list[dict] = []

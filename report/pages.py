@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from urllib.parse import quote
 
 import dominate
 from dominate import tags as t
@@ -32,6 +33,11 @@ v=r=>r.cells[c].textContent,num=x=>parseFloat(x.replaceAll(',','')),up=th.ariaSo
 th.closest('tr').querySelectorAll('th').forEach(o=>o.ariaSort=null);th.ariaSort=up?'ascending':'descending'};
 th.onclick=sort;th.onkeydown=e=>{if(e.key==='Enter')sort()}});
 """
+
+
+def _link(target: Path, folder: Path) -> str:
+    """A relative address that survives # and % in file names."""
+    return quote(os.path.relpath(target, folder).replace(os.sep, "/"))
 
 
 class _Dialog(t.html_tag):
@@ -80,8 +86,11 @@ def add_gallery(columns: dict[str, Path], names: list[str], page_folder: Path) -
         with t.div(cls="row", style=layout):
             for label, folder in columns.items():
                 with t.figure():
-                    source = os.path.relpath(folder / f"{name}.png", page_folder)
-                    t.img(src=source.replace(os.sep, "/"), alt=f"{label} of {name}", loading="lazy")
+                    t.img(
+                        src=_link(folder / f"{name}.png", page_folder),
+                        alt=f"{label} of {name}",
+                        loading="lazy",
+                    )
             t.div(name, cls="name")
 
 
@@ -101,15 +110,13 @@ def write_search_report(
         t.p(note, cls="note")
         for caption, plot in plots.items():
             t.h2(caption)
-            t.img(src=os.path.relpath(plot, path.parent).replace(os.sep, "/"), alt=caption, cls="plot")
+            t.img(src=_link(plot, path.parent), alt=caption, cls="plot")
         t.h2("Subnets")
         add_table(headings, rows, sortable=True)
         for caption, sample in samples.items():
             t.h2(caption)
             with t.div(cls="row", style="max-width:820px"), t.figure():
-                t.img(
-                    src=os.path.relpath(sample, path.parent).replace(os.sep, "/"), alt=caption, loading="lazy"
-                )
+                t.img(src=_link(sample, path.parent), alt=caption, loading="lazy")
     _finish(page, path)
 
 
@@ -131,7 +138,7 @@ def write_page(
         add_table(headings, rows)
         for caption, plot in (plots or {}).items():
             t.h2(caption)
-            t.img(src=os.path.relpath(plot, path.parent).replace(os.sep, "/"), alt=caption, cls="plot")
+            t.img(src=_link(plot, path.parent), alt=caption, cls="plot")
         t.h2("Images")
         add_gallery(columns, names, path.parent)
     _finish(page, path)

@@ -5,6 +5,7 @@ Inputs are decoded once and stay uint8 in memory; generator, quantisation and fe
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import time
 from collections.abc import Callable, Iterator
@@ -137,7 +138,8 @@ def real_statistics(
     name = f"{dataset.folder.name}_{_fingerprint(dataset, net)}_{net.dims}.npz"
     for folder in cache or ():
         if (folder / name).is_file():
-            return load_statistics(folder / name, net.dims, net.label)
+            with contextlib.suppress(InputError):  # damaged: measured again
+                return load_statistics(folder / name, net.dims, net.label)
     statistics = measure_real(dataset, net, device, threads)
     for folder in cache or ():
         try:

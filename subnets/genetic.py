@@ -6,19 +6,17 @@ search that was stopped is repeated from its recorded evaluations to where it wa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
 from models.config import ChannelConfig
+from subnets.objectives import ByFront, ByScore
 from subnets.space import SearchSpace
 
 # A child that is over budget or already known is drawn again so often; then its place stays empty.
 MAX_REDRAWS = 200
-
-# Configurations -> the same, best first. Called only with evaluated ones.
-Rank = Callable[[list[ChannelConfig]], list[ChannelConfig]]
 
 
 @dataclass(frozen=True)
@@ -49,10 +47,10 @@ class GeneticSearch:
     Args:
         space, budget: what is allowed: ``macs <= budget``
         settings:      see `GeneticSettings`
-        rank:          what makes one configuration better than another, see `subnets.objectives`
+        rank:          what makes one configuration better than another
     """
 
-    def __init__(self, space: SearchSpace, budget: float, settings: GeneticSettings, rank: Rank):
+    def __init__(self, space: SearchSpace, budget: float, settings: GeneticSettings, rank: ByScore | ByFront):
         self.space, self.budget, self.settings, self.rank = space, budget, settings, rank
         self.feasible = space.feasible(budget)
         self.known: set[ChannelConfig] = set()  # every configuration ever proposed
@@ -84,8 +82,10 @@ class GeneticSearch:
         return children
 
     def join(self, configs: Iterable[ChannelConfig]) -> list[Candidate]:
-        """Add configurations within the budget to the current population; those not proposed before, as candidates."""
-        inside = [c for c in configs if c not in self.known and self.space.cost(c)[0] <= self.budget]
+        """Add configurations of the space within the budget to the current population; those not proposed before, as candidates."""
+        full = [ChannelConfig(c.full) for c in configs]  # six genes are short for eight
+        fresh = [c for c in full if c not in self.known and self.space.cost(c)[0] <= self.budget]
+        inside = list(dict.fromkeys(c for c in fresh if self.space.holds(c)))
         self.known.update(inside)
         self.population += inside
         return [Candidate(config, "restored") for config in inside]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -15,9 +16,18 @@ Score = Callable[[ChannelConfig], float]  # lower is better
 # Quality alone
 
 
-def by_score(score: Score):
+@dataclass(frozen=True)
+class ByScore:
     """Rank by quality; equal ones in order of their genes."""
-    return lambda configs: sorted(configs, key=lambda c: (score(c), c.genes))
+
+    score: Score
+
+    def __call__(self, configs: list[ChannelConfig]) -> list[ChannelConfig]:
+        return sorted(configs, key=lambda c: (self.score(c), c.genes))
+
+    def leaders(self, configs: list[ChannelConfig]) -> frozenset[ChannelConfig]:
+        """What a search waits to improve: the best."""
+        return frozenset(self(configs)[:1])
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -51,17 +61,27 @@ def crowding(points: np.ndarray) -> np.ndarray:
     return distance
 
 
-def by_front(score: Score, cost: Callable[[ChannelConfig], float]):
+@dataclass(frozen=True)
+class ByFront:
     """Rank by front, then by crowding distance, so that the best of every budget survive."""
 
-    def rank(configs: list[ChannelConfig]) -> list[ChannelConfig]:
+    score: Score
+    cost: Callable[[ChannelConfig], float]
+
+    def _fronts(self, configs: list[ChannelConfig]) -> tuple[np.ndarray, np.ndarray]:
+        points = np.array([(self.score(c), self.cost(c)) for c in configs], dtype=np.float64)
+        return points, fronts(points)
+
+    def __call__(self, configs: list[ChannelConfig]) -> list[ChannelConfig]:
         configs = sorted(configs, key=lambda c: c.genes)
-        points = np.array([(score(c), cost(c)) for c in configs], dtype=np.float64)
-        level = fronts(points)
+        points, level = self._fronts(configs)
         room = np.zeros(len(configs))
         for current in range(level.max() + 1):
             members = np.flatnonzero(level == current)
             room[members] = crowding(points[members])
         return [configs[i] for i in np.lexsort((-room, level))]
 
-    return rank
+    def leaders(self, configs: list[ChannelConfig]) -> frozenset[ChannelConfig]:
+        """What a search waits to improve: the front."""
+        _, level = self._fronts(configs)
+        return frozenset(c for c, front in zip(configs, level, strict=True) if front == 0)

@@ -14,7 +14,8 @@ from scipy.stats import norm, spearmanr
 from torch import Tensor
 
 from models.config import ChannelConfig
-from subnets.genetic import Candidate, GeneticSearch, GeneticSettings, Rank
+from subnets.genetic import Candidate, GeneticSearch, GeneticSettings
+from subnets.objectives import ByScore
 from subnets.space import SearchSpace
 
 POOL = 20  # candidates screened for each one measured
@@ -116,7 +117,7 @@ class PredictedSearch(GeneticSearch):
         space: SearchSpace,
         budget: float,
         settings: GeneticSettings,
-        rank: Rank,
+        rank: ByScore,
         score: Callable[[ChannelConfig], float],
         share: float = 0.2,
         on_fit: Callable[[dict], None] = lambda facts: None,

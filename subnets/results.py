@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -37,12 +39,13 @@ class Results:
     Args:
         path:       the JSONL file; existing lines are read
         write:      False: another process writes the file, this one only remembers
-        capacity:   at most so many are remembered (``--max_cache_size``); the oldest is forgotten first
+        capacity:   at most so many are remembered (``--max_cache_size``), and those of `keep`; the oldest is forgotten first
     """
 
     def __init__(self, path: Path, capacity: int = 10_000_000, write: bool = True):
         self.path, self.capacity = path, capacity
         self._known: dict[str, Evaluated] = {}
+        self._kept: set[str] = set()
         if path.exists():
             whole = path.read_bytes()
             # A line cut off by a crash is taken off the file, so that the next one starts on its own.
@@ -52,6 +55,7 @@ class Results:
             for record in read_evaluations(path):
                 self._known[record.config_str] = record
         self._log = JsonLines(path) if write else None
+        self._forget()
 
     def __contains__(self, config_str: str) -> bool:
         return config_str in self._known
@@ -73,8 +77,18 @@ class Results:
         if self._log:
             self._log.write(asdict(record))
         self._known[record.config_str] = record
-        if len(self._known) > self.capacity:
-            del self._known[next(iter(self._known))]
+        self._forget()
+
+    def keep(self, config_strs: Iterable[str]) -> None:
+        """These are needed: they are forgotten last, however small the capacity."""
+        self._kept = set(config_strs)
+
+    def _forget(self) -> None:
+        surplus = len(self._known) - self.capacity
+        if surplus > 0:
+            oldest = (name for name in self._known if name not in self._kept)
+            for name in list(itertools.islice(oldest, surplus)):
+                del self._known[name]
 
 
 def read_evaluations(path: Path, flag: str = "") -> list[Evaluated]:

@@ -129,15 +129,17 @@ def evolve(
                 tqdm.write(f"generation {number}: no new configuration was found; the search ends")
                 break
             bar.set_description(f"generation {number}/{generations + generation_base}")
+            best_so_far = [measurer.best.config_str] if measurer.best else []
+            measurer.results.keep([*map(str, search.population), *best_so_far])
             measurer.run(candidates, number, bar)
             if search.exhausted:
                 tqdm.write(
                     f"all {len(search.feasible)} configurations within the budget are evaluated; the search ends"
                 )
                 break
-            leader = search.rank(search.population)[0]
-            unchanged = unchanged + 1 if leader == best else 0
-            best = leader
+            leaders = search.rank.leaders(search.population)
+            unchanged = unchanged + 1 if leaders == best else 0
+            best = leaders
             if patience is not None and unchanged >= patience:
                 tqdm.write(
                     f"generation {number}: no better configuration for {patience} generations; the search ends"

@@ -72,6 +72,9 @@ class SearchSpace:
         positions = [choices.index(gene) for gene, choices in zip(config.full, self.choices, strict=True)]
         return int(np.ravel_multi_index(positions, self.shape))
 
+    def holds(self, config: ChannelConfig) -> bool:
+        return all(gene in choices for gene, choices in zip(config.full, self.choices, strict=True))
+
     @property
     def largest(self) -> ChannelConfig:
         return ChannelConfig(tuple(max(c) for c in self.choices))

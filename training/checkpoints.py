@@ -75,7 +75,10 @@ def save_network(net: nn.Module, path: Path, spec: GeneratorSpec | None = None) 
 def load_state(path: Path, flag: str) -> Mapping[str, torch.Tensor]:
     """A state dict from a checkpoint, ``module.`` prefixes of parallel training removed."""
     state = safe_load(path, flag)
-    if not isinstance(state, Mapping) or not all(torch.is_tensor(v) for v in state.values()) or not state:
+    named_tensors = isinstance(state, Mapping) and all(
+        isinstance(k, str) and torch.is_tensor(v) for k, v in state.items()
+    )
+    if not named_tensors or not state:
         raise InputError(f"{flag} {path}: not a state dict (name -> tensor)")
     if all(key.startswith("module.") for key in state):
         state = OrderedDict((key[7:], value) for key, value in state.items())
@@ -192,11 +195,19 @@ def load_optimizers(optimizers: list[torch.optim.Optimizer], path: str, flag: st
             raise InputError(f"{flag} {path}: holds no optimizers; give a state.pth of a run")
     else:
         saved = [safe_load(Path(f"{path}-{i}.pth"), flag) for i in range(len(optimizers))]
-    for optimizer, values in zip(optimizers, saved, strict=False):
-        rates = [(g["lr"], g.get("fused")) for g in optimizer.param_groups]
+    if len(saved) != len(optimizers):
+        raise InputError(f"{flag} {path}: holds {len(saved)} optimizers, this run has {len(optimizers)}")
+    for optimizer, values in zip(optimizers, saved, strict=True):
+        groups = [(g["lr"], g.get("fused")) for g in optimizer.param_groups]
         try:
             optimizer.load_state_dict(values)
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(f"{flag} {path}: does not fit these networks ({error})") from None
-        for group, (lr, fused) in zip(optimizer.param_groups, rates, strict=True):
+        for group, (lr, fused) in zip(optimizer.param_groups, groups, strict=True):
             group["lr"], group["fused"] = lr, fused
+        # PyTorch does not compare shapes, and a fused step would run past the end of smaller ones.
+        for parameter, moments in optimizer.state.items():
+            if any(torch.is_tensor(m) and m.dim() and m.shape != parameter.shape for m in moments.values()):
+                raise InputError(
+                    f"{flag} {path}: does not fit these networks (moments of another shape than the weights)"
+                )

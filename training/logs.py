@@ -63,7 +63,7 @@ def make_parent(path: str | Path, flag: str) -> Path:
 
 
 class JsonLines:
-    """An append-only file of JSON objects, a line each; every line is on disk when `write` returns."""
+    """An append-only file of JSON objects, a line each; every line is with the operating system when `write` returns."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -79,8 +79,8 @@ class JsonLines:
 
     def rewind(self, position: int) -> None:
         """Forget what was written after ``position``: a resumed run writes it again."""
-        self._file.truncate(position)
-        self._file.seek(position)
+        self._file.truncate(min(position, self.position))  # a file that lost lines is not filled up
+        self._file.seek(0, os.SEEK_END)
 
     def close(self) -> None:
         self._file.close()

@@ -269,10 +269,13 @@ class Trainer:
     def _check_finite(self) -> None:
         bad = [name for name, total in self.window.items() if not math.isfinite(float(total))]
         if bad:
-            raise InputError(
-                f"loss {bad[0]} is not finite at step {self.step}; the last good state is kept in {self.checkpoints}: "
-                "continue from it with a lower --lr, or look at the data"
-            )
+            raise InputError(self._diverged(f"loss {bad[0]} is"))
+
+    def _diverged(self, what: str) -> str:
+        return (
+            f"{what} not finite at step {self.step}; the last good state is kept in {self.checkpoints}: "
+            "continue from its networks with a lower --lr, or look at the data"
+        )
 
     def _write_log(self, record: dict) -> None:
         """A line in log.jsonl, and the same numbers as TensorBoard events."""
@@ -289,6 +292,7 @@ class Trainer:
     def _log_window(self) -> None:
         if not self.window_steps:
             return
+        self._check_finite()
         means = {
             name: float(distributed.average(total)) / self.window_steps for name, total in self.window.items()
         }
@@ -302,6 +306,7 @@ class Trainer:
     # ---- saving
 
     def _save_networks(self, tag: str) -> None:
+        self._check_finite()
         if not self.is_main:
             return
         for name, net in self.task.networks.items():
@@ -320,6 +325,9 @@ class Trainer:
         if not self.is_main:
             return
         start = time.monotonic()
+        for name, net in self.task.networks.items():
+            if not all(bool(torch.isfinite(p).all()) for p in net.parameters()):
+                raise InputError(self._diverged(f"the weights of {name} are"))
         self.state_file.save(
             {
                 "settings": self.settings,

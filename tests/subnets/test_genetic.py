@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from models.config import ChannelConfig
 from subnets.genetic import GeneticSearch, GeneticSettings
-from subnets.objectives import by_score
+from subnets.objectives import ByScore
 from subnets.space import CONFIG_SETS, SearchSpace
 
 
@@ -30,7 +30,7 @@ def generations(count: int, budget: float = 5e9, name: str = "channels-48", scor
         assert config in evaluated, "ranked before it was evaluated"
         return score(config)
 
-    search = GeneticSearch(space(name), budget, GeneticSettings(**kwargs), by_score(checked))
+    search = GeneticSearch(space(name), budget, GeneticSettings(**kwargs), ByScore(checked))
     for _ in range(count):
         candidates = search.propose()
         evaluated.update(c.config for c in candidates)
@@ -217,7 +217,7 @@ def test_the_same_seed_proposes_the_same(seed):
 
 def test_configurations_that_join_are_ranked_with_the_rest():
     search = GeneticSearch(
-        space("test"), float("inf"), GeneticSettings(population_size=2), by_score(lambda c: 0.0)
+        space("test"), float("inf"), GeneticSettings(population_size=2), ByScore(lambda c: 0.0)
     )
     proposed = {c.config for c in search.propose()}
     every = [space("test").config(i) for i in range(4)]
@@ -229,7 +229,7 @@ def test_configurations_that_join_are_ranked_with_the_rest():
 
 def test_what_is_over_budget_does_not_join():
     budget = space("test").macs.min()
-    search = GeneticSearch(space("test"), budget, GeneticSettings(), by_score(lambda c: 0.0))
+    search = GeneticSearch(space("test"), budget, GeneticSettings(), ByScore(lambda c: 0.0))
     search.propose()
     assert search.join([space("test").largest]) == []
 
@@ -237,7 +237,7 @@ def test_what_is_over_budget_does_not_join():
 def test_six_genes_that_join_are_the_same_as_eight():
     """An earlier search may be given by hand: one configuration must not be measured under two names."""
     search = GeneticSearch(
-        space("channels-32"), float("inf"), GeneticSettings(population_size=5), by_score(lambda c: 0.0)
+        space("channels-32"), float("inf"), GeneticSettings(population_size=5), ByScore(lambda c: 0.0)
     )
     search.propose()
     joined = search.join(

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.config import ChannelConfig
-from subnets.objectives import by_front, by_score, crowding, fronts
+from subnets.objectives import ByFront, ByScore, crowding, fronts
 
 points = st.lists(st.tuples(st.integers(0, 8), st.integers(0, 8)), min_size=1, max_size=15)
 
@@ -33,7 +33,7 @@ def test_crowding_is_the_room_between_neighbours():
 def test_the_front_is_ranked_first_and_all_are_kept(values):
     configs = [ChannelConfig((i + 1,) * 8) for i in range(len(values))]
     of = dict(zip(configs, values, strict=True))
-    rank = by_front(lambda c: of[c][0], lambda c: of[c][1])
+    rank = ByFront(lambda c: of[c][0], lambda c: of[c][1])
     ranked = rank(configs)
     assert sorted(ranked, key=lambda c: c.genes) == configs
     assert rank(configs[::-1]) == ranked  # whatever order they come in
@@ -46,7 +46,7 @@ def test_the_front_is_ranked_first_and_all_are_kept(values):
     assert {of[c][0] for c in first} & ends or {of[c][1] for c in first} & ends
 
 
-def test_by_score_breaks_ties_by_genes():
+def test_ByScore_breaks_ties_by_genes():
     configs = [ChannelConfig((i,) * 8) for i in (3, 1, 2)]
-    assert by_score(lambda c: 1.0)(configs) == sorted(configs, key=lambda c: c.genes)
-    assert by_score(lambda c: -c.genes[0])(configs)[0].genes[0] == 3
+    assert ByScore(lambda c: 1.0)(configs) == sorted(configs, key=lambda c: c.genes)
+    assert ByScore(lambda c: -c.genes[0])(configs)[0].genes[0] == 3

@@ -7,7 +7,7 @@ from scipy.stats import spearmanr
 
 from models.config import ChannelConfig
 from subnets.genetic import GeneticSettings
-from subnets.objectives import by_score
+from subnets.objectives import ByScore
 from subnets.predictor import GaussianProcess, PredictedSearch
 from subnets.results import Results
 from subnets.search import Measurer, evolve
@@ -85,7 +85,7 @@ def search_in(path, name="channels-32", budget=BUDGET, population_size=30, gener
 
     made = Measurer(space, measure, Results(path), "fid", True)
     settings = GeneticSettings(population_size=population_size, seed=seed)
-    search = PredictedSearch(space, budget, settings, by_score(made.score), made.score, 0.2, facts.append)
+    search = PredictedSearch(space, budget, settings, ByScore(made.score), made.score, 0.2, facts.append)
     evolve(search, made, generations)
     return made, facts, calls
 

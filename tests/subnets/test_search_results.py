@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from errors import InputError
 from models.config import ChannelConfig
 from subnets.genetic import GeneticSearch, GeneticSettings
-from subnets.objectives import by_front, by_score
+from subnets.objectives import ByFront, ByScore
 from subnets.results import Evaluated, Results, read_evaluations, write_summary
 from subnets.search import Measurer, evolve, exhaust, pareto_front
 from subnets.space import SearchSpace
@@ -49,7 +49,7 @@ def measurer(
 
 def run_genetic(made: Measurer, budget=BUDGET, genetic=SMALL, generations=4, **kwargs) -> list[Evaluated]:
     """The search for one best subnet, and its ranking."""
-    search = GeneticSearch(made.space, budget, genetic, by_score(made.score))
+    search = GeneticSearch(made.space, budget, genetic, ByScore(made.score))
     evolve(search, made, generations, **kwargs)
     return made.ranked(budget)
 
@@ -297,7 +297,7 @@ def test_patience_waits_while_the_front_still_moves(tmp_path):
     """Searching for the best of every budget: a new member of the front is progress, wherever on it."""
     folder = tmp_path
     made = measurer(folder / "evaluations.jsonl")
-    search = GeneticSearch(SPACE, BUDGET, SMALL, by_front(made.score, lambda c: SPACE.cost(c)[0]))
+    search = GeneticSearch(SPACE, BUDGET, SMALL, ByFront(made.score, lambda c: SPACE.cost(c)[0]))
     evolve(search, made, 40, patience=2)
     records = read_evaluations(folder / "evaluations.jsonl")
     last = max(r.generation for r in records)
