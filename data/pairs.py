@@ -1,0 +1,115 @@
+"""A|B pairs as files: put two images side by side, cut a pair in two, write either so that no half file can stay."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from pathlib import Path
+
+from PIL import Image
+from tqdm import tqdm
+
+from errors import InputError
+
+# ---------------------------------------------------------------------------------------------------------
+# One pair
+
+
+def join_pair(a: Image.Image, b: Image.Image) -> Image.Image:
+    """A and B of one size (W x H) -> RGB of 2W x H, A on the left.
+
+    Raises:
+        ValueError: the sizes differ.
+    """
+    if a.size != b.size:
+        raise ValueError(f"A is {a.width}x{a.height}, B is {b.width}x{b.height}")
+    pair = Image.new("RGB", (2 * a.width, a.height))
+    pair.paste(a, (0, 0))
+    pair.paste(b, (a.width, 0))
+    return pair
+
+
+def split_pair(pair: Image.Image) -> tuple[Image.Image, Image.Image]:
+    """2W x H -> A (the left W x H) and B (the right one).
+
+    Raises:
+        ValueError: the width is odd, or not greater than the height.
+    """
+    width, height = pair.size
+    if width % 2 or width <= height:
+        why = "its width is odd" if width % 2 else "it is not wider than high"
+        raise ValueError(f"{width}x{height} is not an A|B pair: {why}")
+    return pair.crop((0, 0, width // 2, height)), pair.crop((width // 2, 0, width, height))
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Files
+
+
+def save_image(image: Image.Image, path: Path) -> None:
+    """Write a PNG or, by the suffix ``.jpg``, a JPEG without chroma subsampling at quality 100; atomically.
+
+    Raises:
+        InputError: the file cannot be written (no space, no permission).
+    """
+    jpeg = path.suffix == ".jpg"
+    settings = dict(format="JPEG", quality=100, subsampling=0) if jpeg else dict(format="PNG", compress_level=4)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image.save(temporary, **settings)
+        temporary.replace(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def save_lines(lines: Iterable[str], path: Path) -> None:
+    """Write a text file of one line each, atomically.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from None
+
+
+def is_done(path: Path, sources: Iterable[Path]) -> bool:
+    """Whether ``path`` is there and not older than any of the files it is made from."""
+    try:
+        made = path.stat().st_mtime_ns
+        return all(source.stat().st_mtime_ns <= made for source in sources)
+    except OSError:
+        return False
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Many files
+
+
+def run_all(work: Callable, jobs: list, threads: int, title: str) -> list:
+    """``[work(job) for job in jobs]`` on threads, with a bar; the first error stops the rest and is raised.
+
+    Few jobs are in flight at a time, so that neither memory nor a Ctrl-C waits for the whole list.
+    """
+    results: list = [None] * len(jobs)
+    pending, todo = {}, iter(enumerate(jobs))
+    with ThreadPoolExecutor(max(1, threads)) as pool, tqdm(total=len(jobs), desc=title, unit="img") as bar:
+        try:
+            while True:
+                while len(pending) < 4 * max(1, threads) and (entry := next(todo, None)):
+                    pending[pool.submit(work, entry[1])] = entry[0]
+                if not pending:
+                    return results
+                for future in wait(pending, return_when=FIRST_COMPLETED).done:
+                    results[pending.pop(future)] = future.result()
+                    bar.update()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
