@@ -1,21 +1,29 @@
-"""Cut one subnet out of a supernet as a stand-alone network. ``--help`` lists the flags."""
+"""Cut one subnet out of a supernet as a stand-alone network, as weights or for other runtimes. ``--help`` lists the flags."""
 
+from pathlib import Path
+
+from deploy.checks import Exported, max_difference, rounded
+from deploy.onnx import export_onnx, require_onnx
+from deploy.pt2 import export_pt2
 from models.config import ChannelConfig
 from models.generators import GeneratorSpec, count_parameters
 from models.supernet import extract
 from options import ExportOptions, run
 from options import assemble as a
-from training.checkpoints import save_network
+from training.checkpoints import load_generator, load_state, read_spec, save_network
 from training.logs import make_parent
 
+SUFFIXES = (".pth", ".onnx", ".pt2")
 
-def main() -> None:
-    opt = ExportOptions.parse()
-    config = ChannelConfig.parse(opt.config_str)
+
+def load(opt):
+    """(network, its spec): ``--config_str`` cut out of a supernet, or a stand-alone network of that config as it is."""
+    path, config = Path(opt.input_path), ChannelConfig.parse(opt.config_str)
+    found = read_spec(load_state(path, "--input_path"), path, "--input_path")
+    if found.netG not in ("super_mobile_resnet_9blocks", "mobile_resnet_9blocks"):
+        return load_generator(path, "--input_path", a.wanted_architecture(opt))
     supernet, spec = a.load_supernet(opt.input_path, "--input_path", opt)
-    output = make_parent(opt.output_path, "--output_path")
-    subnet = extract(supernet, config)
-    sub_spec = GeneratorSpec(
+    spec = GeneratorSpec(
         "sub_mobile_resnet_9blocks",
         None,
         str(config),
@@ -24,8 +32,33 @@ def main() -> None:
         spec.norm,
         spec.dropout_rate,
     )
-    save_network(subnet, output, sub_spec)
-    print(f"{output}: {config}, {count_parameters(subnet):,} parameters")
+    return extract(supernet, config), spec
+
+
+def export_pth(net, path, fp16, spec) -> Exported:
+    """Write a state dict; with ``fp16`` of float16 tensors, which every script here loads as it loads others."""
+    net = net.eval()
+    difference = max_difference(net, rounded(net)) if fp16 else 0.0
+    save_network(rounded(net).half() if fp16 else net, path, spec)
+    return Exported(path, path.stat().st_size, difference)
+
+
+def main() -> None:
+    opt = ExportOptions.parse()
+    if "onnx" in opt.format:
+        require_onnx()
+    net, spec = load(opt)
+    output = make_parent(opt.output_path, "--output_path")
+    if "format" in opt.explicit and output.suffix in SUFFIXES:
+        output = output.with_suffix("")
+    for name in opt.format:
+        path = output.with_name(f"{output.name}.{name}") if "format" in opt.explicit else output
+        make_parent(path, "--output_path")
+        if name == "pth":
+            exported = export_pth(net, path, opt.fp16, spec)
+        else:
+            exported = {"onnx": export_onnx, "pt2": export_pt2}[name](net, path, opt.fp16)
+        print(f"{path}: {spec.config}, {count_parameters(net):,} parameters, {exported}")
 
 
 if __name__ == "__main__":

@@ -19,7 +19,9 @@ def main() -> None:
     if opt.restore_G_path:
         load_network(net_g, opt.restore_G_path, "--restore_G_path")
     net_d = a.discriminator_of(opt, opt.input_nc + opt.output_nc)
-    task = TeacherTask(net_g.to(device), net_d.to(device), spec, a.weights_of(opt), opt.lr, opt.beta1, device)
+    task = TeacherTask(
+        net_g.to(device), net_d.to(device), spec, a.weights_of(opt), opt.lr, opt.beta1, device, opt.amp
+    )
     a.restore_optimizers(opt, task.optimizers)
     a.train(opt, task, loader, a.evaluation_of(opt, device, {}))
 

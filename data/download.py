@@ -1,7 +1,7 @@
 """Files from the network: continued where they broke off, checked, and unpacked without trusting the archive. Standard library only.
 
-    path = fetch(["http://host/maps.tar.gz"], Path("database/maps.tar.gz"))
-    unpack(path, "tar", Path("database/maps"))
+path = fetch(["http://host/maps.tar.gz"], Path("database/maps.tar.gz"))
+unpack(path, "tar", Path("database/maps"))
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from tqdm import tqdm
 from errors import InputError
 
 CHUNK = 1 << 18  # bytes read at a time
+TRAILER = 1 << 24  # bytes of padding after the last file of a tar
 PROGRESS = 1 << 20  # a try that gained so many bytes does not count as a failed one
 KINDS = ("tar", "zip", "file")
 
@@ -66,9 +67,13 @@ def read_entries(path: Path) -> dict[str, Entry]:
     entries = {}
     for name, row in raw.items():
         try:
-            entry = Entry(name, tuple(row["urls"]), row["sha256"], row["kind"], Path(row["target"]), row["note"])
+            entry = Entry(
+                name, tuple(row["urls"]), row["sha256"], row["kind"], Path(row["target"]), row["note"]
+            )
         except (KeyError, TypeError) as error:
-            raise InputError(f"{path}, entry {name}: urls, sha256, kind, target and note are needed ({error!r})") from None
+            raise InputError(
+                f"{path}, entry {name}: urls, sha256, kind, target and note are needed ({error!r})"
+            ) from None
         check_source(entry.urls, entry.sha256, f"{path}, entry {name}")
         if entry.kind not in KINDS:
             raise InputError(f"{path}, entry {name}: kind {entry.kind} is none of {', '.join(KINDS)}")
@@ -173,12 +178,15 @@ def _request(url: str, part: _Part, timeout: float):
         return _opener().open(urllib.request.Request(url, headers=headers), timeout=timeout)
     except urllib.error.HTTPError as error:
         with error:
-            if error.code == 416:  # what we have is longer than the file is now
+            if error.code == 416:  # the part is as long as the file is now, or longer
+                why = f"the server has no more than {part.size:,} of {part.total or 0:,} announced bytes"
                 part.restart("", "", None)
-                raise _Failed("the file became shorter") from None
+                raise _Failed(why) from None
             again = error.code in (408, 425, 429) or error.code >= 500
             wait = _length(error.headers.get("Retry-After")) or 0
-            raise _Failed(f"the server answers {error.code} {error.reason}", not again, min(wait, 60)) from None
+            raise _Failed(
+                f"the server answers {error.code} {error.reason}", not again, min(wait, 60)
+            ) from None
     except urllib.error.URLError as error:
         raise _Failed(str(error.reason)) from None
     except (OSError, http.client.HTTPException, ValueError) as error:
@@ -190,6 +198,8 @@ def _accept(response, url: str, part: _Part) -> None:
     headers = response.headers
     if headers.get_content_type() == "text/html":
         raise _Failed("the server sends a web page instead of the file", final=True)
+    if response.status not in (200, 206):
+        raise _Failed(f"the server answers {response.status}", final=True)
     if response.status == 206:
         match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", headers.get("Content-Range", ""))
         total = _length(match[2]) if match else None
@@ -276,13 +286,18 @@ def fetch(
     if path.is_file():
         if sha256 is None or sha256_of(path) == sha256:
             return path
-        raise InputError(f"{path} is there with another SHA-256 than {sha256}; remove it to download it again")
+        raise InputError(
+            f"{path} is there with another SHA-256 than {sha256}; remove it to download it again"
+        )
     if not urls:
         raise InputError(f"{path}: no address is known; give one with --url")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         part = _Part(path.with_name(f"{path.name}.part"))
-        with _lock(path), tqdm(desc=path.name, unit="B", unit_scale=True, unit_divisor=1024, disable=not progress) as bar:
+        with (
+            _lock(path),
+            tqdm(desc=path.name, unit="B", unit_scale=True, unit_divisor=1024, disable=not progress) as bar,
+        ):
             part.load()
             reasons = []
             for url in urls:
@@ -292,15 +307,20 @@ def fetch(
                     part.note.unlink(missing_ok=True)
                     return path
                 reasons.append(f"{url}: {reason}")
+            kept = f" ({part.size:,} bytes are kept: run it again to go on)" if part.size else ""
+            if not kept:
+                part.remove()
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror or error})") from None
-    kept = f" ({part.size:,} bytes are kept, run it again to go on)" if part.size else ""
-    raise InputError(f"{path.name} could not be downloaded. {'; '.join(reasons)}. Try later or another --url{kept}")
+    raise InputError(
+        f"{path.name} could not be downloaded. {'; '.join(reasons)}. Try later or another --url{kept}"
+    )
 
 
 def _from_mirror(url, part, sha256, tries, timeout, backoff, max_bytes, bar) -> str | None:
     """Try one address until ``part`` is whole and right: None, or why not."""
-    failures, best, why = 0, part.size if part.url == url else 0, ""
+    failures, best = 0, part.size if part.url == url else 0
+    why, wait = "", 0.0
     while failures < tries:
         if failures:
             time.sleep(max(min(60.0, backoff * 2 ** (failures - 1)), wait))
@@ -313,7 +333,6 @@ def _from_mirror(url, part, sha256, tries, timeout, backoff, max_bytes, bar) -> 
             found = sha256_of(part.path) if sha256 else None
             if found == sha256:
                 return None
-            part.remove()
             part.restart("", "", None)
             why = f"the file has SHA-256 {found}, not {sha256}"
         except _Failed as failure:
@@ -333,6 +352,8 @@ def _lock(path: Path) -> Iterator[None]:
     with name.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not os.path.samestat(os.fstat(file.fileno()), name.stat()):  # its owner has just removed it
+                raise BlockingIOError
         except OSError:
             raise InputError(f"{path}: another process is at it; wait for it to end") from None
         try:
@@ -356,7 +377,7 @@ class _Member:
 
 
 def _tar_members(path: Path) -> Iterator[_Member]:
-    with tarfile.open(path, "r|*") as archive:
+    with tarfile.open(path) as archive:
         for info in archive:
             if info.isreg():
                 yield _Member(info.name, "file", open=lambda info=info: archive.extractfile(info))
@@ -365,21 +386,32 @@ def _tar_members(path: Path) -> Iterator[_Member]:
             elif info.issym() or info.islnk():
                 yield _Member(info.name, "symlink" if info.issym() else "hardlink", info.linkname)
             else:
-                raise InputError(f"{path} holds {info.name!r}, a device or pipe: not a data set; do not use this file")
+                raise InputError(
+                    f"{path} holds {info.name!r}, a device or pipe: not a data set; do not use this file"
+                )
+        archive.fileobj.read(TRAILER)  # the end of a compressed file holds its checksum
 
 
 def _zip_members(path: Path) -> Iterator[_Member]:
     with zipfile.ZipFile(path) as archive:
         for info in archive.infolist():
             kind = stat.S_IFMT(info.external_attr >> 16)
+            if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise InputError(
+                    f"{path}: {info.filename!r} is compressed in a way that is not read here; unzip it by hand"
+                )
             if info.is_dir():
                 yield _Member(info.filename, "dir")
             elif kind == stat.S_IFLNK:
                 if info.file_size > 4096:
-                    raise InputError(f"{path} holds {info.filename!r}, a link of {info.file_size} bytes; do not use this file")
+                    raise InputError(
+                        f"{path} holds {info.filename!r}, a link of {info.file_size} bytes; do not use this file"
+                    )
                 yield _Member(info.filename, "symlink", archive.read(info).decode("utf-8", "replace"))
             elif kind not in (0, stat.S_IFREG):
-                raise InputError(f"{path} holds {info.filename!r}, a device or pipe: not a data set; do not use this file")
+                raise InputError(
+                    f"{path} holds {info.filename!r}, a device or pipe: not a data set; do not use this file"
+                )
             else:
                 yield _Member(info.filename, "file", open=lambda info=info: archive.open(info))
 
@@ -387,7 +419,14 @@ def _zip_members(path: Path) -> Iterator[_Member]:
 def _inside(name: str, archive: Path) -> PurePosixPath:
     """A member's path below the folder it is unpacked to; InputError when it would leave it."""
     path = PurePosixPath(name)
-    if not name or path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name or re.match("[A-Za-z]:", name):
+    if (
+        not name
+        or path.is_absolute()
+        or ".." in path.parts
+        or "\\" in name
+        or "\0" in name
+        or re.match("[A-Za-z]:", name)
+    ):
         raise InputError(f"{archive} holds {name!r}, a path that leaves the folder: do not use this file")
     return path
 
@@ -399,7 +438,9 @@ def _place_link(root: Path, member: _Member, archive: Path) -> None:
     end, real = Path(os.path.realpath(base / member.link)), Path(os.path.realpath(root))
     parent = Path(os.path.realpath(target.parent))
     if os.path.isabs(member.link) or not end.is_relative_to(real) or not parent.is_relative_to(real):
-        raise InputError(f"{archive} holds {member.name!r}, a link to {member.link!r} outside the folder: do not use this file")
+        raise InputError(
+            f"{archive} holds {member.name!r}, a link to {member.link!r} outside the folder: do not use this file"
+        )
     target.parent.mkdir(parents=True, exist_ok=True)
     if target.is_symlink() or target.exists():
         raise InputError(f"{archive} holds {member.name!r} twice: do not use this file")
@@ -408,7 +449,9 @@ def _place_link(root: Path, member: _Member, archive: Path) -> None:
     elif end.is_file():
         shutil.copyfile(end, target)
     else:
-        raise InputError(f"{archive} holds {member.name!r}, a link to {member.link!r} that it does not hold; download it again")
+        raise InputError(
+            f"{archive} holds {member.name!r}, a link to {member.link!r} that it does not hold; download it again"
+        )
 
 
 def _extract(archive: Path, kind: str, root: Path, max_bytes: int, max_files: int, bar: tqdm) -> None:
@@ -417,7 +460,9 @@ def _extract(archive: Path, kind: str, root: Path, max_bytes: int, max_files: in
     for member in _tar_members(archive) if kind == "tar" else _zip_members(archive):
         count += 1
         if count > max_files:
-            raise InputError(f"{archive} holds more than {max_files:,} files: an archive bomb? do not use this file")
+            raise InputError(
+                f"{archive} holds more than {max_files:,} files: an archive bomb? do not use this file"
+            )
         path = root / _inside(member.name, archive)
         if member.name.startswith("__MACOSX/"):  # resource forks that the Finder adds
             continue
@@ -431,7 +476,9 @@ def _extract(archive: Path, kind: str, root: Path, max_bytes: int, max_files: in
                 while block := source.read(CHUNK):
                     written += len(block)
                     if written > max_bytes:
-                        raise InputError(f"{archive} unpacks to more than {max_bytes:,} bytes: an archive bomb? do not use this file")
+                        raise InputError(
+                            f"{archive} unpacks to more than {max_bytes:,} bytes: an archive bomb? do not use this file"
+                        )
                     file.write(block)
             bar.update()
     for member in links:
@@ -465,25 +512,35 @@ def unpack(
         raise InputError(f"{folder} is there already; remove it to unpack again")
     limit = min(max_bytes, max(64 << 20, max_ratio * archive.stat().st_size))
     root = folder.with_name(f".{folder.name}.unpacking")
-    damage = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, ValueError)
+    damage = (
+        tarfile.TarError,
+        zipfile.BadZipFile,
+        zlib.error,
+        EOFError,
+        RuntimeError,
+        NotImplementedError,
+        ValueError,
+    )
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with _lock(folder):
+        with _lock(folder), tqdm(desc=f"unpacking {archive.name}", unit="file", disable=not progress) as bar:
             shutil.rmtree(root, ignore_errors=True)  # of a run that was killed
             root.mkdir()
-            with tqdm(desc=f"unpacking {archive.name}", unit="file", disable=not progress) as bar:
+            try:
                 _extract(archive, kind, root, limit, max_files, bar)
-            top = list(root.iterdir())
-            if not top:
-                raise InputError(f"{archive} is empty; download it again")
-            only = top[0] if len(top) == 1 and top[0].is_dir() and not top[0].is_symlink() else root
-            only.rename(folder)
+                top = list(root.iterdir())
+                if not top:
+                    raise InputError(f"{archive} is empty; download it again")
+                only = top[0] if len(top) == 1 and top[0].is_dir() and not top[0].is_symlink() else root
+                only.rename(folder)
+            finally:
+                shutil.rmtree(root, ignore_errors=True)
     except InputError:
         raise
     except damage as error:
-        raise InputError(f"{archive}: a damaged archive ({error or type(error).__name__}); remove it and download it again") from None
+        raise InputError(
+            f"{archive}: a damaged archive ({error or type(error).__name__}); remove it and download it again"
+        ) from None
     except OSError as error:  # also damaged compressed data, and names the file system refuses
         raise InputError(f"{archive}: cannot be unpacked to {folder} ({error.strerror or error})") from None
-    finally:
-        shutil.rmtree(root, ignore_errors=True)
     return folder

@@ -54,7 +54,9 @@ def save_image(image: Image.Image, path: Path) -> None:
         InputError: the file cannot be written (no space, no permission).
     """
     jpeg = path.suffix == ".jpg"
-    settings = dict(format="JPEG", quality=100, subsampling=0) if jpeg else dict(format="PNG", compress_level=4)
+    settings = (
+        dict(format="JPEG", quality=100, subsampling=0) if jpeg else dict(format="PNG", compress_level=4)
+    )
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

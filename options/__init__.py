@@ -78,6 +78,7 @@ _TRAIN = (
     *_LOGGING,
     *_MEASURE,
     "eval_batch_size",
+    "amp",
 )
 _STUDENT = (
     "teacher_netG",
@@ -176,6 +177,7 @@ class Options:
                 choices=choices,
                 metavar=metavar,
                 help=text,
+                nargs="+" if flag.many else None,
             )
         return parser
 
@@ -186,6 +188,11 @@ class Options:
         opt = parser.parse_args(argv)
         typed = sys.argv[1:] if argv is None else argv
         opt.explicit = {arg[2:].split("=")[0] for arg in typed if arg.startswith("--")}
+        for name in cls.flags:
+            if FLAGS[name].many:
+                value = getattr(opt, name)
+                value = [] if value is None else [value] if isinstance(value, str) else value
+                setattr(opt, name, list(dict.fromkeys(value)))
         cls.check(opt, parser)
         return opt
 
@@ -292,7 +299,7 @@ class EvolutionOptions(_SearchOptions):
     flags += ("objective", "patience", "predictor", "predictor_share")
     required = (*_SearchOptions.required, "output_dir")
     defaults = dict(**_TEST_SIZES, model="test", netG="super_mobile_resnet_9blocks", ngf=48)
-    choices = dict(model=("test",), netG=("super_mobile_resnet_9blocks",))
+    choices = dict(model=("test",), netG=("super_mobile_resnet_9blocks",), amp=("none", "bf16"))
 
     @classmethod
     def check(cls, opt, parser):
@@ -322,7 +329,7 @@ class SearchOptions(_SearchOptions):
     flags = (*_SEARCH, "output_path", "num_splits", "split")
     required = (*_SearchOptions.required, "output_path")
     defaults = dict(**_TEST_SIZES, model="test", netG="super_mobile_resnet_9blocks", ngf=48, save_freq=10)
-    choices = dict(model=("test",), netG=("super_mobile_resnet_9blocks",))
+    choices = dict(model=("test",), netG=("super_mobile_resnet_9blocks",), amp=("none", "bf16"))
 
     @classmethod
     def check(cls, opt, parser):
@@ -345,13 +352,17 @@ class TestOptions(Options):
 
 class LatencyOptions(TestOptions):
     prog = "latency.py"
-    description = "Measure the speed of a checkpoint."
+    description = "Measure the speed of checkpoints, side by side."
+    flags = (*TestOptions.flags, "compare", "backends", "threads")
 
 
 class ExportOptions(Options):
     prog = "export.py"
-    description = "Cut one subnet out of a supernet as a stand-alone network."
+    description = (
+        "Cut one subnet out of a supernet as a stand-alone network, as weights or for other runtimes."
+    )
     flags = ("model", "ngf", "input_path", "output_path", "config_str", "input_nc", "output_nc")
+    flags += ("format", "fp16")
     required = ("input_path", "output_path", "config_str")
     defaults = dict(model="mobile_resnet", ngf=48)
     choices = dict(model=("mobile_resnet",))
@@ -386,6 +397,22 @@ class MacsOptions(Options):
     def parser(cls):
         parser = super().parser()
         parser.add_argument("configs", nargs="*", metavar="CONFIG", help="e.g. 16_16_40_40_40_64_24_16")
+        return parser
+
+
+class CheckOptions(Options):
+    prog = "python -m data.check"
+    description = (
+        "Look at every file of a dataset: what it holds, what the flags make of it, what has to be mended."
+    )
+    flags = ("dataset_mode", "direction", "phase", "meta_path", "preprocess", "load_size", "crop_size")
+    flags += ("aspect_ratio", "batch_size", "input_nc", "output_nc", "num_threads", "cache_gb")
+    defaults = dict(phase=None)
+
+    @classmethod
+    def parser(cls):
+        parser = super().parser()
+        parser.add_argument("root", metavar="DATAROOT", help="folder with the images: DATAROOT/<phase>/*.jpg")
         return parser
 
 

@@ -33,6 +33,7 @@ from models.supernet import extract
 from report.pictures import montage_of
 from report.plots import plot_search
 from report.results import TestedModel
+from report.run import write_run_page
 from report.search import write_search_page
 from subnets.evaluator import Evaluator, real_statistics
 from subnets.genetic import GeneticSearch, GeneticSettings
@@ -69,6 +70,13 @@ HARMLESS |= {"output_path", "explicit", "save_freq", "max_cache_size", "evolutio
 
 def device_of(opt: argparse.Namespace) -> torch.device:
     """The device of ``--gpu_ids``; under torchrun, the one of this process. Seeds everything."""
+    device = _device_of(opt)
+    if getattr(opt, "amp", "none") == "fp16" and device.type == "cpu":
+        raise InputError("--amp fp16 needs a GPU; on the CPU use --amp bf16")
+    return device
+
+
+def _device_of(opt: argparse.Namespace) -> torch.device:
     ids = [int(part) for part in opt.gpu_ids.split(",")]
     seed = getattr(opt, "seed", 0)
     torch.manual_seed(seed)
@@ -257,6 +265,7 @@ def evaluation_of(opt: argparse.Namespace, device: torch.device, columns: dict) 
         criterion=criterion,
         lower_is_better=LOWER_IS_BETTER.get(criterion, True),
         label=evaluator.label,
+        page=write_run_page,
     )
 
 
@@ -474,6 +483,7 @@ def distill(opt: argparse.Namespace) -> None:
         opt.beta1,
         device,
         subnets,
+        amp=opt.amp,
     )
     restore_optimizers(opt, task.optimizers)
     # A student that starts from trained weights is measured before its first step: the best checkpoint is then the better of

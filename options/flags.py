@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from data.transforms import PREPROCESS
 from errors import InputError
@@ -76,7 +76,7 @@ class Flag:
     default: object = None
     choices: tuple = ()
     metavar: str | None = None
-    extra: dict = field(default_factory=dict)
+    many: bool = False  # takes one value or several, and is a list
 
 
 _DATA, _NET, _LOSS, _TIME, _LOG = (
@@ -235,7 +235,15 @@ FLAGS: dict[str, Flag] = {
     "display_winsize": Flag(_LOG, "size of an image in pictures and pages [px]", positive, 256, metavar="PX"),
     "output_dir": Flag(_LOG, "folder for evaluations, summary and plot", metavar="DIR"),
     "output_path": Flag(_LOG, "file to write", metavar="FILE"),
-    "input_path": Flag(_LOG, "checkpoint of the supernet", metavar="PTH"),
+    "input_path": Flag(_LOG, "checkpoint of the supernet, or of a network of that config", metavar="PTH"),
+    "format": Flag(
+        _LOG,
+        "what to write, one file each; the suffix of --output_path is replaced. pth: weights | onnx: ONNX Runtime | pt2: torch.export",
+        default="pth",
+        choices=("pth", "onnx", "pt2"),
+        many=True,
+    ),
+    "fp16": Flag(_LOG, "store weights as float16: half the size, computes in float32", bool),
     "results_dir": Flag(_LOG, "folder for images, page and metrics", metavar="DIR"),
     # ---- measures
     "no_fid": Flag(_MEASURE, "do not measure FID", bool),
@@ -288,6 +296,17 @@ FLAGS: dict[str, Flag] = {
     ),
     "need_profile": Flag(_MEASURE, "print MACs and parameters", bool),
     "times": Flag(_MEASURE, "timed runs", positive, 100, metavar="N"),
+    "compare": Flag(_MEASURE, "further checkpoints, timed in turn with the first", metavar="PTH", many=True),
+    "backends": Flag(
+        _MEASURE,
+        "how the networks are run; all compute the same but bf16",
+        default="eager",
+        choices=("eager", "channels_last", "fused", "compile", "onnxruntime", "bf16"),
+        many=True,
+    ),
+    "threads": Flag(
+        _RUN, "CPU threads of the networks; without it as many as PyTorch takes", positive, metavar="N"
+    ),
     # ---- search
     "budget": Flag(_SEARCH, "most MACs a subnet may have, e.g. 4.6e9", non_negative, 1e18, metavar="MACS"),
     "criterion": Flag(_SEARCH, "what makes a subnet good", default="fid", choices=("fid", "mIoU", "accu")),
@@ -357,7 +376,7 @@ FLAGS: dict[str, Flag] = {
         non_negative,
         metavar="MACS",
     ),
-    "amp": Flag(_RUN, "lower precision of the networks", default="none", choices=("none", "bf16")),
+    "amp": Flag(_RUN, "lower precision of the networks", default="none", choices=("none", "bf16", "fp16")),
     "num_splits": Flag(_SEARCH, "share the configurations out over so many runs", positive, 1, metavar="N"),
     "split": Flag(_SEARCH, "which share this run takes, from 0", natural, 0, metavar="N"),
     # ---- metrics.macs

@@ -94,6 +94,23 @@ def add_gallery(columns: dict[str, Path], names: list[str], page_folder: Path) -
             t.div(name, cls="name")
 
 
+def write_plots_page(
+    path: Path, title: str, note: str, plots: dict[str, Path], pictures: dict[str, Path]
+) -> None:
+    """A page with plots and large pictures (caption -> PNG), newest first."""
+    page = _document(title)
+    with page:
+        t.h1(title)
+        t.p(note, cls="note")
+        for caption, plot in plots.items():
+            t.h2(caption)
+            t.img(src=_link(plot, path.parent), alt=caption, cls="plot")
+        for caption, picture in pictures.items():
+            t.h2(caption)
+            t.img(src=_link(picture, path.parent), alt=caption, cls="plot", loading="lazy")
+    _finish(page, path)
+
+
 def write_search_report(
     path: Path,
     title: str,

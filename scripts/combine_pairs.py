@@ -32,7 +32,9 @@ def by_name(folder: Path, flag: str) -> dict[str, Path]:
     names = [str(file.relative_to(folder).with_suffix("")) for file in files]
     name, count = Counter(names).most_common(1)[0]
     if count > 1:
-        raise InputError(f"{flag} {folder} holds {count} images called {name}, with different endings; keep one")
+        raise InputError(
+            f"{flag} {folder} holds {count} images called {name}, with different endings; keep one"
+        )
     return dict(zip(names, files, strict=True))
 
 
@@ -43,10 +45,14 @@ def match(folder_a: Path, folder_b: Path, skip_unmatched: bool) -> list[tuple[st
         InputError: images without a partner (unless they are to be skipped), or not one pair.
     """
     a, b = by_name(folder_a, "A"), by_name(folder_b, "B")
-    alone = [(folder_a, name) for name in a if name not in b] + [(folder_b, name) for name in b if name not in a]
+    alone = [(folder_a, name) for name in a if name not in b] + [
+        (folder_b, name) for name in b if name not in a
+    ]
     names = sorted(a.keys() & b.keys())
     if not names:
-        raise InputError(f"{folder_a} and {folder_b} share no name, e.g. {min(a)} and {min(b)}; rename the images of one of them")
+        raise InputError(
+            f"{folder_a} and {folder_b} share no name, e.g. {min(a)} and {min(b)}; rename the images of one of them"
+        )
     if alone and not skip_unmatched:
         folder, name = alone[0]
         raise InputError(
@@ -62,7 +68,9 @@ def match(folder_a: Path, folder_b: Path, skip_unmatched: bool) -> list[tuple[st
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("A", type=Path, help="folder of the left images")
     parser.add_argument("B", type=Path, help="folder of the right images, of the same names and sizes")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder of the pairs")
@@ -74,7 +82,9 @@ def main(argv: list[str] | None = None) -> None:
     opt = parser.parse_args(argv)
     for folder in (opt.A, opt.B):
         if opt.output.resolve().is_relative_to(folder.resolve()):
-            raise InputError(f"--output {opt.output} lies in {folder}, whose images are read; choose another folder")
+            raise InputError(
+                f"--output {opt.output} lies in {folder}, whose images are read; choose another folder"
+            )
 
     def combine(job: tuple[str, Path, Path]) -> bool:
         name, file_a, file_b = job

@@ -57,7 +57,9 @@ def write_train_ids(labels: Path, target: Path) -> None:
     except (OSError, SyntaxError, ValueError) as error:
         raise InputError(f"{labels}: unreadable ({error}); unpack gtFine_trainvaltest.zip again") from None
     if mode != "L" or int(pixels.max()) > LAST_LABEL:
-        raise InputError(f"{labels}: not label ids (mode {mode}, values to {pixels.max()}, wanted L and 0..33)")
+        raise InputError(
+            f"{labels}: not label ids (mode {mode}, values to {pixels.max()}, wanted L and 0..33)"
+        )
     save_image(Image.fromarray(to_train_ids(pixels)), target)
 
 
@@ -86,7 +88,9 @@ def find_frames(root: Path, phase: str) -> list[Frame]:
         raise InputError(f"{folder}: no such folder; unpack gtFine_trainvaltest.zip in {root}")
     colors = sorted(folder.glob("*/*_gtFine_color.png"), key=str)
     if not colors:
-        raise InputError(f"{folder} holds no <city>/*_gtFine_color.png; unpack gtFine_trainvaltest.zip in {root}")
+        raise InputError(
+            f"{folder} holds no <city>/*_gtFine_color.png; unpack gtFine_trainvaltest.zip in {root}"
+        )
     frames = []
     for color in colors:
         name, city = color.name.removesuffix("_gtFine_color.png"), color.parent
@@ -161,8 +165,12 @@ def claim_output(output: Path, phase: str, table: list[str]) -> None:
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("root", type=Path, help="folder with gtFine and leftImg8bit, e.g. database/cityscapes-origin")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "root", type=Path, help="folder with gtFine and leftImg8bit, e.g. database/cityscapes-origin"
+    )
     parser.add_argument(
         "--output",
         type=Path,
@@ -178,7 +186,9 @@ def main(argv: list[str] | None = None) -> None:
         help="where the recipes look for the tables (default: datasets/metas/cityscapes)",
     )
     parser.add_argument("--size", type=int, default=256, metavar="PX", help="side of a half (default: 256)")
-    parser.add_argument("--first", type=int, default=0, metavar="N", help="number of the first frame (default: 0)")
+    parser.add_argument(
+        "--first", type=int, default=0, metavar="N", help="number of the first frame (default: 0)"
+    )
     parser.add_argument("--num_threads", type=int, default=4, metavar="N", help="(default: 4)")
     opt = parser.parse_args(argv)
     if opt.size < 4 or opt.size % 4:

@@ -26,7 +26,9 @@ def halves_of(pair: Path, root: Path, output: Path, ending: str) -> tuple[Path, 
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("pairs", type=Path, help="folder of the pairs")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder of the halves")
     parser.add_argument(
@@ -37,7 +39,9 @@ def main(argv: list[str] | None = None) -> None:
     if not opt.pairs.is_dir():
         raise InputError(f"{opt.pairs}: no such folder")
     if opt.output.resolve().is_relative_to(opt.pairs.resolve()):
-        raise InputError(f"--output {opt.output} lies in {opt.pairs}, whose images are read; choose another folder")
+        raise InputError(
+            f"--output {opt.output} lies in {opt.pairs}, whose images are read; choose another folder"
+        )
     jobs = [(pair, *halves_of(pair, opt.pairs, opt.output, opt.format)) for pair in list_images(opt.pairs)]
     if not jobs:
         raise InputError(f"{opt.pairs} holds no images")

@@ -19,6 +19,7 @@ GAN_MODES = ("hinge", "lsgan", "vanilla", "wgangp")
 
 def discriminator_loss(mode: str, fake: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
     """(loss on fake, loss on real) of the discriminator's scores, any shape; its loss is their mean."""
+    fake, real = fake.float(), real.float()
     if mode == "hinge":
         return F.relu(1 + fake).mean(), F.relu(1 - real).mean()
     if mode == "lsgan":
@@ -30,6 +31,7 @@ def discriminator_loss(mode: str, fake: Tensor, real: Tensor) -> tuple[Tensor, T
 
 def generator_loss(mode: str, fake: Tensor) -> Tensor:
     """What the generator wants of the discriminator's scores of its images."""
+    fake = fake.float()
     if mode == "lsgan":
         return (fake - 1).square().mean()
     if mode == "vanilla":

@@ -55,9 +55,15 @@ class Task:
     specs: dict[str, GeneratorSpec]
     optimizers: list[torch.optim.Optimizer]
 
-    def __init__(self, weights: LossWeights, device: torch.device):
-        self.weights = weights
+    def __init__(self, weights: LossWeights, device: torch.device, amp: str = "none"):
+        """``amp``: none | bf16 | fp16 (CUDA only, with a gradient scaler); weights and losses stay float32."""
+        self.weights, self.device, self.amp = weights, device, amp
         self.reconstruct = make_reconstruction_loss(weights.recon, device)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=amp == "fp16")
+
+    def _autocast(self) -> torch.autocast:
+        dtype = torch.float16 if self.amp == "fp16" else torch.bfloat16
+        return torch.autocast(self.device.type, dtype, enabled=self.amp != "none")
 
     def step(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """One update of every network; the losses as detached scalars (nothing waits for the device)."""
@@ -71,7 +77,7 @@ class Task:
         """Gradients of ``loss`` for the parameters of one optimizer alone, averaged over processes. The step comes later."""
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         optimizer.zero_grad(set_to_none=True)
-        loss.backward(inputs=parameters, retain_graph=retain_graph)
+        self.scaler.scale(loss).backward(inputs=parameters, retain_graph=retain_graph)
         distributed.average_gradients(parameters)
 
 
@@ -91,30 +97,35 @@ class TeacherTask(Task):
         lr: float,
         beta1: float,
         device: torch.device,
+        amp: str = "none",
     ):
-        super().__init__(weights, device)
+        super().__init__(weights, device, amp)
         self.net_g, self.net_d = net_g, net_d
         self.networks, self.specs = {"G": net_g, "D": net_d}, {"G": spec}
         self.optimizers = [make_adam([*n.parameters()], lr, beta1) for n in (net_g, net_d)]
 
     def step(self, batch: Batch, step: int) -> dict[str, Tensor]:
         w, (optimizer_g, optimizer_d) = self.weights, self.optimizers
-        fake = self.net_g(batch.A)
-        fake_pair, real_pair = torch.cat((batch.A, fake), 1), torch.cat((batch.A, batch.B), 1)
-
-        d_fake, d_real = discriminator_loss(w.gan_mode, self.net_d(fake_pair.detach()), self.net_d(real_pair))
+        with self._autocast():
+            fake = self.net_g(batch.A)
+            fake_pair, real_pair = torch.cat((batch.A, fake), 1), torch.cat((batch.A, batch.B), 1)
+            scores = self.net_d(fake_pair.detach()), self.net_d(real_pair)
+        d_fake, d_real = discriminator_loss(w.gan_mode, *scores)
         losses = {"D_fake": d_fake, "D_real": d_real}
         loss_d = (d_fake + d_real) / 2
         if w.gan_mode == "wgangp":
-            losses["D_gp"] = gradient_penalty(self.net_d, fake_pair, real_pair)
+            losses["D_gp"] = gradient_penalty(self.net_d, fake_pair.float(), real_pair)
             loss_d = loss_d + losses["D_gp"]
         self._update(loss_d, optimizer_d)
-        optimizer_d.step()
+        self.scaler.step(optimizer_d)
 
-        losses["G_gan"] = w.gan * generator_loss(w.gan_mode, self.net_d(fake_pair))
-        losses["G_recon"] = w.reconstruction * self.reconstruct(fake, batch.B)
+        with self._autocast():
+            score = self.net_d(fake_pair)
+        losses["G_gan"] = w.gan * generator_loss(w.gan_mode, score)
+        losses["G_recon"] = w.reconstruction * self.reconstruct(fake.float(), batch.B)
         self._update(losses["G_gan"] + losses["G_recon"], optimizer_g)
-        optimizer_g.step()
+        self.scaler.step(optimizer_g)
+        self.scaler.update()
         return {name: value.detach() for name, value in losses.items()}
 
     def generators(self) -> dict[str, Generate]:
@@ -168,8 +179,9 @@ class DistillTask(Task):
         device: torch.device,
         subnets: Subnets | None = None,
         paired: bool = True,
+        amp: str = "none",
     ):
-        super().__init__(weights, device)
+        super().__init__(weights, device, amp)
         self.student, self.teacher, self.net_d, self.adaptors = student, teacher, net_d, adaptors
         self.subnets, self.paired = subnets, paired
         teacher.eval().requires_grad_(False)
@@ -180,30 +192,33 @@ class DistillTask(Task):
 
     def step(self, batch: Batch, step: int) -> dict[str, Tensor]:
         w, (optimizer_g, optimizer_d) = self.weights, self.optimizers
-        with torch.no_grad():
-            if self.paired:
-                target, teacher_taps = batch.B, self.teacher.tap(batch.A)
+        with self._autocast():
+            with torch.no_grad():
+                if self.paired:
+                    target, teacher_taps = batch.B, self.teacher.tap(batch.A)
+                else:
+                    target, teacher_taps = self.teacher(batch.A, taps=True)
+            if self.subnets is None:
+                fake, taps = self.student(batch.A, taps=True)
             else:
-                target, teacher_taps = self.teacher(batch.A, taps=True)
-        if self.subnets is None:
-            fake, taps = self.student(batch.A, taps=True)
-        else:
-            fake, taps = self.student(batch.A, self.subnets.draw(step), taps=True)
+                fake, taps = self.student(batch.A, self.subnets.draw(step), taps=True)
+            adapted = [adaptor(tap) for adaptor, tap in zip(self.adaptors, taps, strict=True)]
+            # The discriminator sees the fake once: its own gradient stops at its weights, the generator's passes through them.
+            if self.paired:
+                score_fake, score_real = (self.net_d(torch.cat((batch.A, y), 1)) for y in (fake, batch.B))
+            else:
+                score_fake, score_real = self.net_d(fake), self.net_d(batch.B)
 
-        # The discriminator sees the fake once: its own gradient stops at its weights, the generator's passes through them.
-        if self.paired:
-            score_fake, score_real = (self.net_d(torch.cat((batch.A, y), 1)) for y in (fake, batch.B))
-        else:
-            score_fake, score_real = self.net_d(fake), self.net_d(batch.B)
         d_fake, d_real = discriminator_loss(w.gan_mode, score_fake, score_real)
-        layers = [F.mse_loss(a(s), t) for a, s, t in zip(self.adaptors, taps, teacher_taps, strict=True)]
+        layers = [F.mse_loss(a.float(), t.float()) for a, t in zip(adapted, teacher_taps, strict=True)]
         g_gan = w.gan * generator_loss(w.gan_mode, score_fake)
-        g_recon = w.reconstruction * self.reconstruct(fake, target)
+        g_recon = w.reconstruction * self.reconstruct(fake.float(), target.float())
         g_distill = w.distill * sum(layers)
         self._update((d_fake + d_real) / 2, optimizer_d, retain_graph=True)
         self._update(g_gan + g_recon + g_distill, optimizer_g)
-        optimizer_d.step()
-        optimizer_g.step()
+        self.scaler.step(optimizer_d)
+        self.scaler.step(optimizer_g)
+        self.scaler.update()
 
         losses = {
             "D_fake": d_fake,

@@ -56,6 +56,7 @@ class Evaluation:
         criterion: the metric by which the best checkpoint is kept; None keeps none
         lower_is_better: of the criterion
         label:     what the metric is, as it must be labelled
+        page:      refreshes the page of the run's folder, after each evaluation
     """
 
     measure: Callable[[Generate], dict]
@@ -63,6 +64,7 @@ class Evaluation:
     criterion: str | None
     lower_is_better: bool
     label: str
+    page: Callable[[Path], None] = lambda folder: None
 
 
 class Stopped(Exception):
@@ -255,6 +257,8 @@ class Trainer:
             note = " (best so far)" if improved else ""
             tqdm.write(f"epoch {epoch} step {self.step}: {self.evaluation.label}: {values}{note}")
         self._write_log(record)
+        if self.is_main:
+            self.evaluation.page(self.folder)
 
     def describe_best(self) -> str:
         if self.best is None:
@@ -336,6 +340,7 @@ class Trainer:
                 "networks": {name: net.state_dict() for name, net in self.task.networks.items()},
                 "optimizers": [o.state_dict() for o in self.task.optimizers],
                 "lr": self.lr.state_dict(),
+                "scaler": self.task.scaler.state_dict(),
                 "best": self.best,
                 "latest": self.latest,
                 "window": self.window,
@@ -364,6 +369,7 @@ class Trainer:
         for optimizer, saved in zip(self.task.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         self.lr.load_state_dict(state["lr"])
+        self.task.scaler.load_state_dict(state["scaler"])
         self.window = {name: total.to(self.loader.device) for name, total in state["window"].items()}
         self.window_steps = state["window_steps"]
         self.log_position, self.seconds = state["log_position"], state["seconds"]

@@ -1,0 +1,133 @@
+"""A generator as one ``.onnx`` file: for ONNX Runtime, in any language and without PyTorch. Opset `OPSET`, float32 in and out.
+
+The graph is that of `deploy.fast.rewrite`: the same function with a last convolution that CPU kernels run three times as fast.
+"""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+import logging
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from deploy.checks import (
+    Exported,
+    input_channels,
+    max_difference,
+    require_equal,
+    rounded,
+    sample,
+    written_whole,
+)
+from deploy.fast import rewrite
+from deploy.pt2 import Traced, dynamic_shapes
+from errors import InputError
+
+# What the exporter writes without conversion.
+OPSET = 18
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Optional packages
+
+
+def require_onnx(*packages: str) -> None:
+    """InputError that says what to install unless the packages (default: all that an export needs) are there."""
+    missing = [
+        name
+        for name in packages or ("onnx", "onnxscript", "onnxruntime")
+        if importlib.util.find_spec(name) is None
+    ]
+    if missing:
+        raise InputError(
+            f"ONNX needs {', '.join(missing)}, not installed here: pip install -r requirements-deploy.txt"
+        )
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Running a file
+
+
+class OnnxGenerator:
+    """An ``.onnx`` file in ONNX Runtime on the CPU: N C H W float32 tensor in, N output_nc H W float32 tensor out.
+
+    Uses as many threads as PyTorch does at the time of creation.
+    """
+
+    def __init__(self, path: Path):
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        # Waiting threads must not take the cores from what runs next, here PyTorch.
+        options.add_session_config_entry("session.force_spinning_stop", "1")
+        options.log_severity_level = 3
+        self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        self._shrink = onnxruntime.RunOptions()
+        self._shrink.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return torch.from_numpy(self._session.run(None, {"input": x.numpy()})[0])
+
+    def release(self, x: Tensor) -> None:
+        """Run once and give the memory kept for later runs back to the system."""
+        self._session.run(None, {"input": x.numpy()}, self._shrink)
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Export
+
+
+def _program(net: nn.Module, fp16: bool):
+    """The ONNX program of ``net``, quietly: what the exporter says is about its own inner life."""
+    x = sample(2, input_channels(net), 64, 96)
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return torch.onnx.export(
+                Traced(rewrite(net, "instance"), fp16),
+                (x,),
+                dynamo=True,
+                opset_version=OPSET,
+                input_names=["input"],
+                output_names=["output"],
+                dynamic_shapes=dynamic_shapes(),
+                verbose=False,
+            )
+    finally:
+        logging.disable(level)
+
+
+def export_onnx(net: nn.Module, path: Path, fp16: bool = False) -> Exported:
+    """Write ``net`` as one file of dynamic batch, height and width, and compare it in ONNX Runtime with PyTorch at several sizes.
+
+    Input ``input``: N C H W float32, H and W multiples of 4, values outside [-1, 1] are clamped. Output ``output``: N output_nc H W
+    float32 in [-1, 1].
+
+    Args:
+        net:  a `ResnetGenerator`; left as it is
+        path: the file to write, atomically
+        fp16: store the weights as float16 (half the size; computes in float32)
+
+    Returns the largest difference from ``net`` in float32, which with ``fp16`` includes the rounding of the weights.
+
+    Raises:
+        InputError: a package is missing, the file differs from PyTorch by more than `TOLERANCE` (with ``fp16``: from the network of
+            rounded weights), or it cannot be written.
+    """
+    require_onnx()
+    plain = copy.deepcopy(net).cpu().float().eval()
+    program = _program(plain, fp16)
+    with written_whole(path) as temporary:
+        program.save(str(temporary), external_data=False)
+        run: Callable[[Tensor], Tensor] = OnnxGenerator(temporary)
+        require_equal(max_difference(rounded(plain) if fp16 else plain, run), str(path))
+        difference = max_difference(plain, run)
+    return Exported(path, path.stat().st_size, difference)

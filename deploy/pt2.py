@@ -1,0 +1,74 @@
+"""A generator as a ``torch.export`` program (``.pt2``): loads without this code, for PyTorch, AOTInductor and ExecuTorch."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from deploy.checks import (
+    Exported,
+    HalfWeights,
+    input_channels,
+    max_difference,
+    require_equal,
+    rounded,
+    sample,
+    written_whole,
+)
+
+# ---------------------------------------------------------------------------------------------------------
+# Sizes that an exported program takes
+
+
+def dynamic_shapes() -> dict:
+    """Of the argument ``x``: any batch; height and width any multiple of 4 from 8."""
+    largest = 1 << 14
+    batch = torch.export.Dim("batch", min=1, max=largest)
+    height, width = (torch.export.Dim(name, min=2, max=largest) for name in ("height4", "width4"))
+    return {"x": {0: batch, 2: 4 * height, 3: 4 * width}}
+
+
+class Traced(nn.Module):
+    """``net`` in inference mode, on the CPU, with one tensor in and one out: what exporters trace."""
+
+    def __init__(self, net: nn.Module, fp16: bool = False):
+        super().__init__()
+        net = copy.deepcopy(net).cpu().float().eval().requires_grad_(False)
+        self.net = HalfWeights(net) if fp16 else net
+        self.eval()
+
+    def forward(self, x):
+        return self.net(x)
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Export
+
+
+def export_pt2(net: nn.Module, path: Path, fp16: bool = False) -> Exported:
+    """Write ``net`` as a program of dynamic batch, height and width, read it back, and compare it with PyTorch at several sizes.
+
+    Args:
+        net:  a `ResnetGenerator`; left as it is
+        path: the file to write, atomically
+        fp16: store the weights as float16 (half the size; computes in float32)
+
+    Returns the largest difference from ``net`` in float32, which with ``fp16`` includes the rounding of the weights.
+
+    Raises:
+        InputError: the program differs from PyTorch by more than `TOLERANCE` (with ``fp16``: from the network of rounded weights),
+            or the file cannot be written.
+    """
+    plain = copy.deepcopy(net).cpu().float().eval()
+    program = torch.export.export(
+        Traced(plain, fp16), (sample(2, input_channels(plain), 64, 96),), dynamic_shapes=dynamic_shapes()
+    )
+    with written_whole(path) as temporary:
+        torch.export.save(program, temporary)
+        run = torch.export.load(temporary).module()
+        require_equal(max_difference(rounded(plain) if fp16 else plain, run), str(path))
+        difference = max_difference(plain, run)
+    return Exported(path, path.stat().st_size, difference)
