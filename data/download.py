@@ -84,7 +84,11 @@ def read_entries(path: Path) -> dict[str, Entry]:
 def check_source(urls: tuple[str, ...] | list[str], sha256: str | None, where: str) -> None:
     """InputError, opened by ``where``, when an address is not http(s) or a checksum is not 64 hex digits."""
     for url in urls:
-        if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
+        try:
+            good = urlsplit(url).scheme in ("http", "https") and urlsplit(url).hostname
+        except ValueError:  # e.g. an open bracket
+            good = False
+        if not good:
             raise InputError(f"{where}: {url!r} is not an address that begins with http:// or https://")
     if sha256 is not None and not re.fullmatch("[0-9a-f]{64}", sha256):
         raise InputError(f"{where}: {sha256!r} is not a SHA-256 of 64 digits 0-9 a-f")

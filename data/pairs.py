@@ -55,7 +55,7 @@ def save_image(image: Image.Image, path: Path) -> None:
     """
     jpeg = path.suffix == ".jpg"
     settings = (
-        dict(format="JPEG", quality=100, subsampling=0) if jpeg else dict(format="PNG", compress_level=4)
+        dict(format="JPEG", quality=100, subsampling=0) if jpeg else dict(format="PNG", compress_level=1)
     )
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:

@@ -126,7 +126,7 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str):
         unknown = "unrecognized arguments: "
         if message.startswith(unknown):
-            flag = message[len(unknown) :].split()[0].split("=")[0]
+            flag = (message[len(unknown) :].split() or ["''"])[0].split("=")[0]
             near = difflib.get_close_matches(flag, self._option_string_actions, 1)
             message = f"unknown flag {flag}" + (f"; did you mean {near[0]}?" if near else "")
         self.exit(2, f"{self.prog}: error: {message} (--help lists all flags)\n")
@@ -162,7 +162,8 @@ class Options:
             text = flag.help.replace("%", "%%")
             choices = cls.choices.get(name, flag.choices) or None
             metavar = flag.metavar
-            if choices and sum(map(len, map(str, choices))) > 60:  # too long for a heading
+            longest = 30 if flag.many else 60  # for a heading, which names several twice
+            if choices and sum(map(len, map(str, choices))) > longest:
                 metavar, text = "NAME", f"{text}: {', '.join(choices)}"
             required = name in cls.required
             if required:

@@ -299,7 +299,7 @@ FLAGS: dict[str, Flag] = {
     "compare": Flag(_MEASURE, "further checkpoints, timed in turn with the first", metavar="PTH", many=True),
     "backends": Flag(
         _MEASURE,
-        "how the networks are run; all compute the same but bf16",
+        "how the networks are run, all computing the same but bf16",
         default="eager",
         choices=("eager", "channels_last", "fused", "compile", "onnxruntime", "bf16"),
         many=True,

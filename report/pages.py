@@ -94,46 +94,30 @@ def add_gallery(columns: dict[str, Path], names: list[str], page_folder: Path) -
             t.div(name, cls="name")
 
 
-def write_plots_page(
-    path: Path, title: str, note: str, plots: dict[str, Path], pictures: dict[str, Path]
-) -> None:
-    """A page with plots and large pictures (caption -> PNG), newest first."""
-    page = _document(title)
-    with page:
-        t.h1(title)
-        t.p(note, cls="note")
-        for caption, plot in plots.items():
-            t.h2(caption)
-            t.img(src=_link(plot, path.parent), alt=caption, cls="plot")
-        for caption, picture in pictures.items():
-            t.h2(caption)
-            t.img(src=_link(picture, path.parent), alt=caption, cls="plot", loading="lazy")
-    _finish(page, path)
-
-
-def write_search_report(
+def write_report(
     path: Path,
     title: str,
     note: str,
-    headings: list[str],
-    rows: list[list[str]],
     plots: dict[str, Path],
-    samples: dict[str, Path],
+    pictures: dict[str, Path],
+    table: tuple[list[str], list[list[str]]] | None = None,
 ) -> None:
-    """A page with plots, a table that sorts by a click on a heading, and a picture per subnet (caption -> PNG)."""
+    """A page with plots, a table that sorts by a click on a heading (headings, rows), and large pictures; caption -> PNG."""
     page = _document(title)
+
+    def show(images: dict[str, Path], **attributes) -> None:
+        for caption, image in images.items():
+            t.h2(caption)
+            t.img(src=_link(image, path.parent), alt=caption, cls="plot", **attributes)
+
     with page:
         t.h1(title)
         t.p(note, cls="note")
-        for caption, plot in plots.items():
-            t.h2(caption)
-            t.img(src=_link(plot, path.parent), alt=caption, cls="plot")
-        t.h2("Subnets")
-        add_table(headings, rows, sortable=True)
-        for caption, sample in samples.items():
-            t.h2(caption)
-            with t.div(cls="row", style="max-width:820px"), t.figure():
-                t.img(src=_link(sample, path.parent), alt=caption, loading="lazy")
+        show(plots)
+        if table:
+            t.h2("Table")
+            add_table(*table, sortable=True)
+        show(pictures, loading="lazy")
     _finish(page, path)
 
 

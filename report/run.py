@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from report.pages import write_plots_page
+from report.pages import write_report
 from report.plots import new_figure, save_figure
 from training.logs import read_json_lines
 
@@ -26,7 +26,7 @@ def write_run_page(folder: Path) -> None:
     pictures = sorted((folder / "eval").glob("*.png"), reverse=True)[:SHOWN]
     last = evaluations[-1]
     note = f"epoch {last['epoch']}, step {last['step']}"
-    write_plots_page(folder / "index.html", f"Run {folder.name}", note, plots, {p.stem: p for p in pictures})
+    write_report(folder / "index.html", f"Run {folder.name}", note, plots, {p.stem: p for p in pictures})
 
 
 def _plot_losses(path: Path, records: list[dict]) -> None:

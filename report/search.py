@@ -9,7 +9,7 @@ import numpy as np
 
 from data.images import save_png
 from models.config import ChannelConfig
-from report.pages import write_search_report
+from report.pages import write_report
 from subnets.results import Evaluated
 from subnets.search import Measurer, pareto_front
 
@@ -59,4 +59,4 @@ def write_search_page(
         f", the best {LISTED} listed" if len(ranked) > LISTED else ""
     )
     plots = {"Every evaluated subnet": folder / "search.png", "Best of every budget": folder / "front.png"}
-    write_search_report(folder / "index.html", "Search", note, headings, rows, plots, samples)
+    write_report(folder / "index.html", "Search", note, plots, samples, (headings, rows))

@@ -6,12 +6,10 @@ cd "$ROOT"
 # The project's own environment when setup.sh has made one, else whatever Python is active.
 if [ -x "$ROOT/.venv/bin/python" ]; then PYTHON="${PYTHON:-$ROOT/.venv/bin/python}"; else PYTHON="${PYTHON:-python3}"; fi
 
-# py SCRIPT FLAG...: run one of our scripts, showing the command.
+# py SCRIPT FLAG...: run one of our scripts, showing the command. DRY_RUN=1 only shows it.
 py() {
-  printf '\n$ python' >&2
-  printf ' %q' "$@" >&2
-  printf '\n' >&2
-  "$PYTHON" "$@"
+  { printf '\n$ python'; printf ' %q' "$@"; printf '\n'; } >&2
+  [ -n "${DRY_RUN:-}" ] || "$PYTHON" "$@"
 }
 
 # stage NAME RESULT COMMAND...: run a stage unless its result is there.

@@ -8,6 +8,7 @@
 #   GPU_IDS       -1 = CPU                            (0)
 #   MORE          flags for every stage, e.g. "--fid_features random"
 #   MORE_<STAGE>  flags for one stage, e.g. MORE_TRAIN_SUPERNET="--nepochs 5"
+#   DRY_RUN       1 = show the commands of a stage without running them
 # Flags given to a stage script come last and win.
 source "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 
@@ -50,16 +51,22 @@ fi
 # more STAGE: the flags of MORE and MORE_<STAGE>, a word each.
 more() {
   local name="MORE_${1^^}"
-  # shellcheck disable=SC2086
-  printf '%s\n' ${MORE:-} ${!name:-}
+  # shellcheck disable=SC2206
+  local words=(${MORE:-} ${!name:-})
+  [ "${#words[@]}" -eq 0 ] || printf '%s\n' "${words[@]}"
 }
 
-# go STAGE SCRIPT FLAG...: run a stage's script on the dataset, with the flags of the environment last.
+# go STAGE SCRIPT FLAG... -- FLAG...: run a stage's script on the dataset: the recipe's flags, the environment's, then the caller's.
 go() {
-  local stage=$1 script=$2 extra
+  local stage=$1 script=$2 recipe=() extra
   shift 2
+  while [ "$1" != -- ]; do
+    recipe+=("$1")
+    shift
+  done
+  shift
   mapfile -t extra < <(more "$stage")
-  py "$script" --dataroot "$DATAROOT" --direction "$DIRECTION" --gpu_ids "${GPU_IDS:-0}" "$@" "${extra[@]}"
+  py "$script" --dataroot "$DATAROOT" --direction "$DIRECTION" --gpu_ids "${GPU_IDS:-0}" "${recipe[@]}" "${extra[@]}" "$@"
 }
 
 train_flags() { printf '%s\n' --batch_size "$BATCH" --lambda_recon "$LAMBDA_RECON" --nepochs "$1" --nepochs_decay "$2" --save_epoch_freq 5; }
@@ -72,13 +79,13 @@ need_config() { [ -n "${1:-}" ] || { echo "usage: bash $0 CONFIG [FLAG...], e.g.
 
 # ---- the stages
 
-train_full() { go train_full train.py $(train_flags "${TEACHER_EPOCHS[@]}") --netG resnet_9blocks --log_dir "$FULL" "${MEASURE[@]}" $(table_flags val) "$@"; }
+train_full() { go train_full train.py $(train_flags "${TEACHER_EPOCHS[@]}") --netG resnet_9blocks --log_dir "$FULL" "${MEASURE[@]}" $(table_flags val) -- "$@"; }
 
-train_mobile() { go train_mobile train.py $(train_flags "${TEACHER_EPOCHS[@]}") --netG mobile_resnet_9blocks --ngf "$MOBILE_NGF" --log_dir "$MOBILE" "${MEASURE[@]}" $(table_flags val) "$@"; }
+train_mobile() { go train_mobile train.py $(train_flags "${TEACHER_EPOCHS[@]}") --netG mobile_resnet_9blocks --ngf "$MOBILE_NGF" --log_dir "$MOBILE" "${MEASURE[@]}" $(table_flags val) -- "$@"; }
 
 distill() {
   go distill distill.py $(train_flags "${DISTILL_EPOCHS[@]}") $(student_flags) --log_dir "$DISTILL" \
-    --restore_pretrained_G_path "$(best_of "$MOBILE/checkpoints")" "${MEASURE[@]}" $(table_flags val) "$@"
+    --restore_pretrained_G_path "$(best_of "$MOBILE/checkpoints")" "${MEASURE[@]}" $(table_flags val) -- "$@"
 }
 
 split() {
@@ -90,7 +97,7 @@ train_supernet() {
   local start=()
   [ "$PIPELINE" = fast ] || start=(--restore_student_G_path "$(best_of "$DISTILL/checkpoints")")
   go train_supernet train_supernet.py $(train_flags "${SUPERNET_EPOCHS[@]}") $(student_flags) --config_set "$CONFIG_SET" \
-    --meta_path "$SPLITS/train1.meta" --log_dir "$SUPERNET" "${start[@]}" "${MEASURE[@]}" $(table_flags val) "$@"
+    --meta_path "$SPLITS/train1.meta" --log_dir "$SUPERNET" "${start[@]}" "${MEASURE[@]}" $(table_flags val) -- "$@"
 }
 
 # The subset of train that was held out judges the subnets; the test images stay unseen.
@@ -101,12 +108,12 @@ search_flags() {
 
 evolution_search() {
   split
-  go evolution_search evolution_search.py $(search_flags) --mutate_prob 0.3 --output_dir "$SEARCH" "${MEASURE[@]}" $(table_flags train) "$@"
+  go evolution_search evolution_search.py $(search_flags) --mutate_prob 0.3 --output_dir "$SEARCH" "${MEASURE[@]}" $(table_flags train) -- "$@"
 }
 
 search() {
   split
-  go search search.py $(search_flags) --output_path "$SEARCH.jsonl" "${MEASURE[@]}" $(table_flags train) "$@"
+  go search search.py $(search_flags) --output_path "$SEARCH.jsonl" "${MEASURE[@]}" $(table_flags train) -- "$@"
 }
 
 # What the pipeline searches by: the fast one genetically, the full one exhaustively.
@@ -118,7 +125,7 @@ finetune() {
   shift
   [ "${#FINETUNE_EPOCHS[@]}" -gt 0 ] || { echo "$DATASET: fine-tuning does not help here (published); give --nepochs and --nepochs_decay to try"; FINETUNE_EPOCHS=(5 15); }
   go finetune train_supernet.py $(train_flags "${FINETUNE_EPOCHS[@]}") $(student_flags) --config_str "$config" \
-    --restore_student_G_path "$(best_of "$SUPERNET/checkpoints")" --log_dir "$OUT/finetune_$config" "${MEASURE[@]}" $(table_flags val) "$@"
+    --restore_student_G_path "$(best_of "$SUPERNET/checkpoints")" --log_dir "$OUT/finetune_$config" "${MEASURE[@]}" $(table_flags val) -- "$@"
 }
 
 # From the fine-tuned supernet where there is one: its best checkpoint is the better of before and after.
@@ -127,7 +134,7 @@ export_subnet() {
   local config=$1 from="$SUPERNET/checkpoints" extra
   shift
   [ ! -d "$OUT/finetune_$config/checkpoints" ] || from="$OUT/finetune_$config/checkpoints"
-  mapfile -t extra < <(more export)
+  mapfile -t extra < <(MORE= more export)  # export.py reads no images: MORE is not for it
   py export.py --input_path "$(best_of "$from")" --output_path "$OUT/compressed_$config/latest_net_G.pth" --config_str "$config" "${extra[@]}" "$@"
 }
 
@@ -138,15 +145,15 @@ of() {
   go "$name" "$script.py" --restore_G_path "$checkpoint" --results_dir "$OUT/results/${name#*_}" "${MEASURE[@]}" $(table_flags val) "$@"
 }
 
-test_full() { of "$(best_of "$FULL/checkpoints")" test test_full --batch_size 8 "$@"; }
-test_mobile() { of "$(best_of "$MOBILE/checkpoints")" test test_mobile --batch_size 8 "$@"; }
-test_distill() { of "$(best_of "$DISTILL/checkpoints")" test test_distill --batch_size 8 "$@"; }
-test_supernet() { need_config "$@"; of "$(best_of "$SUPERNET/checkpoints")" test "test_supernet" --batch_size 8 --config_str "$@"; }
-test_compressed() { need_config "$@"; local c=$1; shift; of "$OUT/compressed_$c/latest_net_G.pth" test test_compressed --batch_size 8 "$@"; }
-latency_full() { of "$(best_of "$FULL/checkpoints")" latency latency_full "$@"; }
-latency_mobile() { of "$(best_of "$MOBILE/checkpoints")" latency latency_mobile "$@"; }
-latency_compressed() { need_config "$@"; local c=$1; shift; of "$OUT/compressed_$c/latest_net_G.pth" latency latency_compressed "$@"; }
-get_real_stat() { go get_real_stat get_real_stat.py --output_path "$OUT/real_stat.npz" "$@"; }
+test_full() { of "$(best_of "$FULL/checkpoints")" test test_full --batch_size 8 -- "$@"; }
+test_mobile() { of "$(best_of "$MOBILE/checkpoints")" test test_mobile --batch_size 8 -- "$@"; }
+test_distill() { of "$(best_of "$DISTILL/checkpoints")" test test_distill --batch_size 8 -- "$@"; }
+test_supernet() { need_config "$@"; local c=$1; shift; of "$(best_of "$SUPERNET/checkpoints")" test test_supernet --batch_size 8 --config_str "$c" -- "$@"; }
+test_compressed() { need_config "$@"; local c=$1; shift; of "$OUT/compressed_$c/latest_net_G.pth" test test_compressed --batch_size 8 -- "$@"; }
+latency_full() { of "$(best_of "$FULL/checkpoints")" latency latency_full -- "$@"; }
+latency_mobile() { of "$(best_of "$MOBILE/checkpoints")" latency latency_mobile -- "$@"; }
+latency_compressed() { need_config "$@"; local c=$1; shift; of "$OUT/compressed_$c/latest_net_G.pth" latency latency_compressed -- "$@"; }
+get_real_stat() { go get_real_stat get_real_stat.py --output_path "$OUT/real_stat.npz" -- "$@"; }
 
 # ---- everything in order, each stage skipped when its result is there
 

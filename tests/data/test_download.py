@@ -109,6 +109,11 @@ class Handler(BaseHTTPRequestHandler):
             self.server.silence.wait(10)
 
 
+@pytest.fixture(autouse=True)
+def no_proxy(monkeypatch):
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+
+
 @pytest.fixture
 def server():
     server = Server()
@@ -318,7 +323,7 @@ def test_another_file_in_its_place_is_not_overwritten(server, path):
     assert path.read_bytes() == b"mine"
 
 
-@pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://host/x", "host/x", "http://"])
+@pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://host/x", "host/x", "http://", "http://[x/"])
 def test_only_http_addresses(path, url):
     with pytest.raises(InputError, match="http://"):
         fetch([url], path)

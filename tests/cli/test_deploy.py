@@ -1,0 +1,127 @@
+"""export.py to other formats and latency.py of several models and backends, as users call them."""
+
+import importlib.util
+import json
+
+import pytest
+import torch
+
+from deploy.onnx import OnnxGenerator
+from training.checkpoints import load_generator
+
+HAS_ONNX = all(importlib.util.find_spec(name) for name in ("onnx", "onnxscript", "onnxruntime"))
+needs_onnx = pytest.mark.skipif(not HAS_ONNX, reason="pip install -r requirements-deploy.txt to test ONNX")
+NARROWEST = "_".join(["16"] * 8)
+
+
+@pytest.fixture
+def source(supernet_pth) -> tuple[object, ...]:
+    return ("--input_path", supernet_pth, "--config_str", NARROWEST)
+
+
+@needs_onnx
+def test_export_to_all_formats(call, tmp_path, source, narrow_pth):
+    """One file each, by the suffix; each the subnet."""
+    path = tmp_path / "deep" / "small.pth"
+    outcome = call("export.py", *source, "--output_path", path, "--format", "pth", "onnx", "pt2").succeeded()
+    assert sorted(p.name for p in path.parent.iterdir()) == ["small.onnx", "small.pt2", "small.pth"]
+    lines = outcome.stdout.splitlines()
+    assert len(lines) == 3
+    assert all(" MB, largest difference from PyTorch " in line and NARROWEST in line for line in lines)
+    net = load_generator(narrow_pth, "")[0].eval()
+    x = torch.randn(2, 3, 32, 48)
+    runs = [
+        load_generator(path, "")[0].eval(),
+        OnnxGenerator(path.with_suffix(".onnx")),
+        torch.export.load(path.with_suffix(".pt2")).module(),
+    ]
+    with torch.inference_mode():
+        for run in runs:
+            assert (run(x) - net(x)).abs().max() < 1e-4
+
+
+def test_export_without_format_takes_the_path_as_it_is(call, tmp_path, source, narrow_pth):
+    call("export.py", *source, "--output_path", tmp_path / "net.weights").succeeded()
+    assert [p.name for p in tmp_path.iterdir()] == ["net.weights"]
+    found, expected = (load_generator(p, "") for p in (tmp_path / "net.weights", narrow_pth))
+    assert found[1] == expected[1]
+    for key, value in expected[0].state_dict().items():
+        assert torch.equal(found[0].state_dict()[key], value)
+
+
+def test_export_with_a_dot_in_the_name(call, tmp_path, source):
+    call("export.py", *source, "--output_path", tmp_path / "at_4.6e9", "--format", "pth").succeeded()
+    assert [p.name for p in tmp_path.iterdir()] == ["at_4.6e9.pth"]
+
+
+def test_half_weights_load_as_others_do(call, tmp_path, source, inference_flags):
+    path = tmp_path / "half.pth"
+    full = tmp_path / "full.pth"
+    call("export.py", *source, "--output_path", path, "--fp16").succeeded()
+    call("export.py", *source, "--output_path", full).succeeded()
+    assert path.stat().st_size < 0.62 * full.stat().st_size
+    flags = (*inference_flags, "--restore_G_path", path, "--no_fid", "--num_test", 1)
+    call("test.py", *flags, "--results_dir", tmp_path / "results").succeeded()
+    net = load_generator(path, "")[0]
+    assert all(p.dtype == torch.float32 for p in net.parameters())
+
+
+def test_a_stand_alone_network_is_exported_as_it_is(call, tmp_path, narrow_pth):
+    """When --config_str is its own; another is refused with both named."""
+    flags = ("--input_path", narrow_pth, "--output_path", tmp_path / "again.pth")
+    call("export.py", *flags, "--config_str", NARROWEST).succeeded()
+    found, expected = (load_generator(p, "") for p in (tmp_path / "again.pth", narrow_pth))
+    assert found[1] == expected[1]
+    assert all(torch.equal(v, found[0].state_dict()[k]) for k, v in expected[0].state_dict().items())
+    other = NARROWEST.replace("16", "8", 1)
+    outcome = call("export.py", *flags, "--config_str", other)
+    assert outcome.returncode == 2
+    assert other in outcome.stderr and NARROWEST in outcome.stderr and str(narrow_pth) in outcome.stderr
+
+
+def test_missing_packages_are_said_before_anything_is_written(call, tmp_path, source, monkeypatch):
+    monkeypatch.setattr("deploy.onnx.importlib.util.find_spec", lambda name: None)
+    outcome = call("export.py", *source, "--output_path", tmp_path / "net.pth", "--format", "pth", "onnx")
+    assert outcome.returncode == 2
+    assert "pip install -r requirements-deploy.txt" in outcome.stderr.splitlines()[-1]
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def latency_flags(inference_flags, narrow_pth, tmp_path) -> tuple[object, ...]:
+    short = ("--batch_size", 2, "--times", 3, "--results_dir", tmp_path / "latency")
+    return (*inference_flags, "--restore_G_path", narrow_pth, *short)
+
+
+def test_latency_side_by_side(call, tmp_path, latency_flags, teacher, supernet_pth):
+    """The first model's fields stay on top; a supernet is compared at full width."""
+    others = (teacher / "checkpoints" / "latest_net_G.pth", supernet_pth)
+    backends = ("eager", "channels_last", "fused", "bf16")
+    flags = (*latency_flags, "--compare", *others, "--backends", *backends, "--threads", 1)
+    outcome = call("latency.py", *flags).succeeded()
+    assert outcome.stdout.count("(not exact)") == 3
+    found = json.loads((tmp_path / "latency" / "latency.json").read_text())
+    assert [e["backend"] for e in found["all"]] == list(backends) * 3
+    assert found["model"] == found["all"][0]["model"] == f"sub_mobile_resnet_9blocks {NARROWEST}"
+    assert found["all"][-1]["checkpoint"] == str(supernet_pth)
+    assert found["all"][len(backends)]["macs_ratio"] < 1
+    assert all(e["max_difference"] < 1e-3 for e in found["all"] if e["exact"])
+    assert [e["backend"] for e in found["all"] if not e["exact"]] == ["bf16"] * 3
+    assert (found["threads"], found["batch"], found["times"]) == (1, 2, 3)
+    assert (tmp_path / "latency" / "latency.png").stat().st_size > 1000
+
+
+def test_latency_says_what_it_skips(call, tmp_path, latency_flags, monkeypatch):
+    monkeypatch.setattr("deploy.onnx.importlib.util.find_spec", lambda name: None)
+    outcome = call("latency.py", *latency_flags, "--backends", "onnxruntime", "eager").succeeded()
+    assert "onnxruntime skipped: " in outcome.stdout and "requirements-deploy.txt" in outcome.stdout
+    found = json.loads((tmp_path / "latency" / "latency.json").read_text())
+    assert [e["backend"] for e in found["all"]] == ["eager"] and found["backend"] == "eager"
+    outcome = call("latency.py", *latency_flags, "--backends", "onnxruntime")
+    assert outcome.returncode == 2 and "--backends onnxruntime" in outcome.stderr
+
+
+def test_latency_names_the_flag_of_a_wrong_checkpoint(call, tmp_path, latency_flags):
+    outcome = call("latency.py", *latency_flags, "--compare", tmp_path / "none.pth")
+    assert outcome.returncode == 2
+    assert f"--compare {tmp_path / 'none.pth'}: no such file" in outcome.stderr

@@ -1,0 +1,140 @@
+"""The shell recipes: every stage's command is valid and says what SPEC 6 publishes; one pipeline is run for real."""
+
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import options
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDERS = sorted(p for p in (ROOT / "scripts" / "pix2pix").iterdir() if p.is_dir())
+CONFIG = "16_16_32_16_16_64_16_24"
+NEED_CONFIG = {"finetune", "export", "test_compressed", "test_supernet", "latency_compressed"}
+CLASSES = {
+    "train.py": options.TrainOptions,
+    "distill.py": options.DistillOptions,
+    "train_supernet.py": options.SupernetOptions,
+    "evolution_search.py": options.EvolutionOptions,
+    "search.py": options.SearchOptions,
+    "export.py": options.ExportOptions,
+    "test.py": options.TestOptions,
+    "latency.py": options.LatencyOptions,
+    "get_real_stat.py": options.RealStatOptions,
+}
+# SPEC 6: teacher, supernet and fine-tuning epochs (constant, decay), batch, lambda_recon, lambda_distill, budget, criterion, direction.
+RECIPES = {
+    "edges2shoes-r": ((5, 15), (10, 30), (5, 15), 4, 100, 1, 4.9e9, "fid", "AtoB"),
+    "cityscapes": ((100, 150), (200, 300), None, 1, 100, 1, 5.7e9, "mIoU", "BtoA"),
+    "map2sat": ((100, 200), (200, 400), (100, 200), 1, 10, 0.01, 4.6e9, "fid", "BtoA"),
+}
+
+
+def shown(folder: Path, stage: str, *args: str, **environment: str) -> dict[str, object]:
+    """Script -> parsed flags, of the commands that a stage shows."""
+    call = ["bash", str(folder / f"{stage}.sh"), *([CONFIG] if stage in NEED_CONFIG else []), *args]
+    done = subprocess.run(
+        call, env=os.environ | {"DRY_RUN": "1"} | environment, capture_output=True, text=True, cwd="/"
+    )
+    assert done.returncode == 0, done.stderr
+    commands = [shlex.split(line)[2:] for line in done.stderr.splitlines() if line.startswith("$ python")]
+    return {script: CLASSES[script].parse(flags) for script, *flags in commands if script in CLASSES}
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda f: f.name)
+def test_every_stage_shows_a_valid_command(folder):
+    stages = {p.stem for p in folder.glob("*.sh")} - {"recipe", "run"}
+    needed = {"train_full", "train_supernet", "finetune", "export", "test_full", "test_compressed"}
+    needed |= {"latency_full", "latency_compressed", "search", "evolution_search"}
+    if not folder.name.endswith("_fast"):
+        needed |= {"train_mobile", "distill", "test_mobile"}
+    assert needed <= stages
+    for stage in stages:
+        assert shown(folder, stage), stage
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda f: f.name)
+def test_the_published_recipes(folder):
+    fast = folder.name.endswith("_fast")
+    teacher, supernet, finetune, batch, recon, distill, budget, criterion, direction = RECIPES[
+        folder.name.removesuffix("_fast")
+    ]
+    opt = shown(folder, "train_full")["train.py"]
+    assert (opt.nepochs, opt.nepochs_decay) == teacher and opt.netG == "resnet_9blocks" and opt.ngf == 64
+    assert (opt.batch_size, opt.lambda_recon, opt.direction) == (batch, recon, direction)
+    opt = shown(folder, "train_supernet")["train_supernet.py"]
+    assert (opt.nepochs, opt.nepochs_decay, opt.batch_size) == (*supernet, batch)
+    assert (opt.lambda_recon, opt.lambda_distill) == (recon, distill)
+    assert (opt.student_ngf, opt.config_set) == ((64, "channels-64-pix2pix") if fast else (48, "channels-48"))
+    assert bool(opt.restore_student_G_path) != fast
+    opt = shown(folder, "evolution_search")["evolution_search.py"]
+    assert (opt.budget, opt.criterion, opt.mutate_prob, opt.phase) == (budget, criterion, 0.3, "train")
+    assert opt.meta_path.endswith("train2.meta")
+    if finetune:
+        opt = shown(folder, "finetune")["train_supernet.py"]
+        assert (opt.nepochs, opt.nepochs_decay, opt.config_str, opt.config_set) == (*finetune, CONFIG, None)
+    if not fast:
+        opt = shown(folder, "train_mobile")["train.py"]
+        assert opt.netG == "mobile_resnet_9blocks" and opt.ngf == (
+            64 if folder.name == "edges2shoes-r" else 96
+        )
+        opt = shown(folder, "distill")["distill.py"]
+        assert (opt.nepochs, opt.nepochs_decay) == teacher and opt.restore_pretrained_G_path
+    # The environment and flags given last win.
+    more = {"MORE": "--batch_size 3", "MORE_TRAIN_FULL": "--ngf 24", "GPU_IDS": "-1", "DATAROOT": "/d"}
+    opt = shown(folder, "train_full", "--ngf", "12", **more)["train.py"]
+    assert (opt.batch_size, opt.ngf, opt.gpu_ids, opt.dataroot) == (3, 12, "-1", "/d")
+
+
+def test_a_stage_that_needs_a_config_says_so():
+    done = subprocess.run(["bash", str(FOLDERS[0] / "export.sh")], capture_output=True, text=True)
+    assert done.returncode == 2 and "CONFIG" in done.stderr
+
+
+def test_the_published_splits_are_kept():
+    counts = {"edges2shoes-r": 2048, "cityscapes": 200, "map2sat": 300}
+    for name, count in counts.items():
+        names = (ROOT / "datasets" / "metas" / name / "train2.meta").read_text().split()
+        assert len(names) == len(set(names)) == count
+
+
+def test_a_whole_pipeline_and_again(tmp_path, dataset):
+    """map2sat_fast/run.sh from teacher to table on the tiny dataset; a second run does nothing twice."""
+    names = sorted(p.name for p in (dataset / "train").iterdir())
+    (tmp_path / "held_out.meta").write_text("\n".join(names[:3]) + "\n")
+    small = "--crop_size 32 --fid_features random --fid_dims 64 --num_threads 1"
+    train = "--load_size 36 --batch_size 4 --ndf 8 --nepochs 1 --nepochs_decay 0"
+    student = f"{train} --student_ngf 32"
+    environment = os.environ | {
+        "OMP_NUM_THREADS": "1",
+        "DATAROOT": str(dataset),
+        "OUT": str(tmp_path / "out"),
+        "HELD_OUT": str(tmp_path / "held_out.meta"),
+        "GPU_IDS": "-1",
+        "BUDGET": "4e7",
+        "MORE": small,
+        "MORE_TRAIN_FULL": f"{train} --ngf 8",
+        "MORE_TRAIN_SUPERNET": f"{student} --config_set channels-32",
+        "MORE_EVOLUTION_SEARCH": "--load_size 32 --config_set channels-32 --population_size 4 --evolution_iters 1",
+        "MORE_FINETUNE": student,
+        **{f"MORE_{a}_{b}": "--load_size 32" for a in ("TEST", "LATENCY") for b in ("FULL", "COMPRESSED")},
+    }
+    environment["MORE_LATENCY_FULL"] += " --times 3"
+    environment["MORE_LATENCY_COMPRESSED"] += " --times 3"
+    environment["PYTHON"] = sys.executable
+    script = ROOT / "scripts" / "pix2pix" / "map2sat_fast" / "run.sh"
+    done = subprocess.run(["bash", str(script)], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    for stage in ("train_full", "train_supernet", "finetune", "export", "test_compressed", "latency_full"):
+        assert f"== {stage}\n" in done.stdout
+    table = (tmp_path / "out" / "summary.md").read_text()
+    assert "teacher: resnet_9blocks ngf 8" in table and "random features, 64" in table and "n=6" in table
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert "search/search.png" in page and (tmp_path / "out" / "search" / "search.png").is_file()
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("*.pth")}
+    done = subprocess.run(["bash", str(script)], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.count(": done (") == 8, done.stdout + done.stderr
+    assert before == {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("*.pth")}

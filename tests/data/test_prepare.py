@@ -1,0 +1,344 @@
+"""Making pairs: from two folders and back, and from a tree like that of Cityscapes."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data.datasets import AlignedDataset, Source
+from data.pairs import is_done, join_pair, run_all, save_image, split_pair
+from data.transforms import Resize
+from errors import InputError
+from metrics.miou import read_table
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+RNG = np.random.default_rng(0)
+
+
+def script(name):
+    """A file of scripts/ as a module."""
+    spec = importlib.util.spec_from_file_location(name, REPOSITORY / "scripts" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+combine, split, cityscapes = script("combine_pairs"), script("split_pairs"), script("prepare_cityscapes")
+
+
+def noise(width=24, height=16):
+    return Image.fromarray(RNG.integers(0, 256, (height, width, 3), dtype=np.uint8))
+
+
+def write(path, image=None):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    (image or noise()).save(path)
+
+
+def pixels(path):
+    return np.asarray(Image.open(path))
+
+
+def tree(folder):
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+
+
+# ------------------------------------------------------------------------------------------------------------
+# Pairs
+
+
+def test_join_and_split_are_inverse():
+    a, b = noise(), noise()
+    pair = join_pair(a, b)
+    assert pair.size == (48, 16)
+    assert [np.asarray(half).tobytes() for half in split_pair(pair)] == [a.tobytes(), b.tobytes()]
+    with pytest.raises(ValueError, match="24x16, B is 8x8"):
+        join_pair(a, noise(8, 8))
+    for wrong in (noise(25), noise(16)):
+        with pytest.raises(ValueError, match=r"not an A\|B pair"):
+            split_pair(wrong)
+
+
+def test_images_are_written_whole_or_not_at_all(tmp_path):
+    class Broken:
+        def save(self, path, **_):
+            path.write_bytes(b"half")
+            raise OSError("no space")
+
+    with pytest.raises(InputError, match=r"x\.png: cannot be written \(no space\)"):
+        save_image(Broken(), tmp_path / "x.png")
+    assert not tree(tmp_path)
+
+
+def test_the_first_error_stops_the_rest():
+    done = []
+
+    def work(job):
+        if job == 5:
+            raise InputError("five")
+        done.append(job)
+
+    with pytest.raises(InputError, match="five"):
+        run_all(work, list(range(1000)), 2, "")
+    assert len(done) < 100
+    assert (
+        run_all(lambda job: job * 2, [3, 1, 2], 2, "") == [6, 2, 4] and run_all(done.append, [], 2, "") == []
+    )
+
+
+def test_older_results_are_made_again(tmp_path):
+    write(tmp_path / "source.png")
+    assert not is_done(tmp_path / "made.png", [tmp_path / "source.png"])
+    write(tmp_path / "made.png")
+    assert is_done(tmp_path / "made.png", [tmp_path / "source.png"])
+    os.utime(tmp_path / "made.png", (0, 0))
+    assert not is_done(tmp_path / "made.png", [tmp_path / "source.png"])
+
+
+# ------------------------------------------------------------------------------------------------------------
+# Two folders -> pairs -> two folders
+
+
+@pytest.fixture
+def two(tmp_path):
+    for side in "AB":
+        for name in ("train/x", "train/y.z", "val/x"):
+            write(tmp_path / side / f"{name}.{'png' if side == 'A' else 'bmp'}")
+    return tmp_path
+
+
+def test_combine_and_split_are_inverse(two, capsys):
+    combine.main([str(two / "A"), str(two / "B"), "--output", str(two / "pairs")])
+    assert tree(two / "pairs") == ["train/x.png", "train/y.z.png", "val/x.png"]
+    split.main([str(two / "pairs"), "--output", str(two / "halves")])
+    assert len(tree(two / "halves")) == 6
+    for name in ("x", "y.z"):
+        for side, ending in (("A", "png"), ("B", "bmp")):
+            made = pixels(two / "halves" / f"train{side}" / f"{name}.png")
+            assert np.array_equal(made, pixels(two / side / "train" / f"{name}.{ending}"))
+    first = AlignedDataset(Source(str(two / "pairs")), "AtoB", Resize("none"))
+    second = AlignedDataset(Source(str(two / "halves")), "AtoB", Resize("none"))
+    assert first.names == second.names == ["x", "y.z"]
+    assert all(np.array_equal(first.load(0)[side], second.load(0)[side]) for side in "AB")
+    capsys.readouterr()
+    combine.main([str(two / "A"), str(two / "B"), "--output", str(two / "pairs")])
+    split.main([str(two / "pairs"), "--output", str(two / "halves")])
+    said = capsys.readouterr().out
+    assert "3 pairs, 0 written now" in said and "3 pairs cut in two, 0 now" in said
+
+
+def test_pairs_without_phases_and_as_jpeg(tmp_path):
+    write(tmp_path / "pairs" / "x.png", noise(48))
+    split.main([str(tmp_path / "pairs"), "--output", str(tmp_path / "out"), "--format", "jpg"])
+    assert tree(tmp_path / "out") == ["A/x.jpg", "B/x.jpg"]
+
+
+def combine_says(two, says, *more):
+    with pytest.raises(InputError, match=says) as caught:
+        combine.main([str(two / "A"), str(two / "B"), "--output", str(two / "pairs"), *more])
+    assert "\n" not in str(caught.value)
+
+
+def test_what_combine_refuses(two):
+    with pytest.raises(InputError, match=r"--output .* lies in"):
+        combine.main([str(two / "A"), str(two / "B"), "--output", str(two / "A" / "pairs")])
+    write(two / "A" / "train" / "alone.png")
+    combine_says(two, "1 images have no partner.*first train/alone.*--skip_unmatched")
+    write(two / "B" / "train" / "alone.png", noise(8, 8))
+    combine_says(two, r"alone\.png and .*A is 24x16, B is 8x8; make the sizes equal")
+    (two / "B" / "train" / "alone.png").write_bytes(b"")
+    combine_says(two, "alone.png: not an image")
+    write(two / "B" / "train" / "x.png")
+    combine_says(two, "2 images called train/x")
+    (two / "B").rename(two / "C")
+    combine_says(two, "B .*: no such folder")
+    (two / "B").mkdir()
+    combine_says(two, "B .* holds no images")
+    write(two / "B" / "other.png")
+    combine_says(two, "share no name")
+
+
+def test_images_without_a_partner_can_be_left_out(two, capsys):
+    write(two / "A" / "train" / "alone.png")
+    combine.main([str(two / "A"), str(two / "B"), "--output", str(two / "pairs"), "--skip_unmatched"])
+    assert (
+        "1 images without a partner are left out" in capsys.readouterr().out and len(tree(two / "pairs")) == 3
+    )
+
+
+def test_what_split_refuses(tmp_path):
+    def says(words, output=tmp_path / "out"):
+        with pytest.raises(InputError, match=words):
+            split.main([str(tmp_path / "pairs"), "--output", str(output)])
+
+    says("no such folder")
+    (tmp_path / "pairs").mkdir()
+    says("holds no images")
+    says("lies in", tmp_path / "pairs" / "out")
+    write(tmp_path / "pairs" / "x.png", noise(25))
+    says("x.png: 25x16 is not an A|B pair: its width is odd")
+    write(tmp_path / "pairs" / "x.png", noise(48))
+    write(tmp_path / "pairs" / "x.bmp", noise(48))
+    says("would both become")
+
+
+# ------------------------------------------------------------------------------------------------------------
+# Cityscapes
+
+
+def add_frame(root, phase, city, frame, labels):
+    name = f"{city}_{frame:06d}_000019"
+    folder = root / "gtFine" / phase / city
+    write(folder / f"{name}_gtFine_labelIds.png", Image.fromarray(labels))
+    write(folder / f"{name}_gtFine_color.png", Image.fromarray(np.dstack([labels * 5] * 3)).convert("RGBA"))
+    write(root / "leftImg8bit" / phase / city / f"{name}_leftImg8bit.png", noise(64, 32))
+
+
+@pytest.fixture
+def root(tmp_path):
+    """Three frames to train on, in two cities, and one to measure on; every label id occurs."""
+    root = tmp_path / "origin"
+    labels = np.resize(np.arange(34, dtype=np.uint8), (32, 64))
+    for city, frame in (("bremen", 0), ("aachen", 1), ("aachen", 0)):
+        add_frame(root, "train", city, frame, labels)
+    add_frame(root, "val", "ulm", 0, labels)
+    return root
+
+
+def prepare(root, *more):
+    out = root.parent
+    cityscapes.main(
+        [str(root), "--output", str(out / "pairs"), "--tables", str(out / "tables"), "--size", "16", *more]
+    )
+
+
+def test_the_classes_are_the_official_ones():
+    classes = {
+        **{"road": (7, 0), "sidewalk": (8, 1), "building": (11, 2), "wall": (12, 3), "fence": (13, 4)},
+        **{"pole": (17, 5), "traffic light": (19, 6), "traffic sign": (20, 7), "vegetation": (21, 8)},
+        **{"terrain": (22, 9), "sky": (23, 10), "person": (24, 11), "rider": (25, 12), "car": (26, 13)},
+        **{
+            "truck": (27, 14),
+            "bus": (28, 15),
+            "train": (31, 16),
+            "motorcycle": (32, 17),
+            "bicycle": (33, 18),
+        },
+    }
+    assert dict(classes.values()) == cityscapes.TRAIN_IDS
+    made = cityscapes.to_train_ids(np.arange(34, dtype=np.uint8))
+    assert made.dtype == np.uint8 and sorted(made[made != 255]) == list(range(19))
+    assert (made == 255).sum() == 34 - 19 and made[0] == 255 and made[26] == 13
+
+
+def test_cityscapes_becomes_pairs_and_tables(root):
+    prepare(root)
+    pairs, tables = root.parent / "pairs", root.parent / "tables"
+    assert tree(pairs) == [
+        "train/0.jpg",
+        "train/1.jpg",
+        "train/2.jpg",
+        "train_table.txt",
+        "val/0.jpg",
+        "val_table.txt",
+    ]
+    lines = (tables / "train_table.txt").read_text().splitlines()
+    assert lines[1] == (
+        "1 gtFine/train/aachen/aachen_000001_000019_gtFine_trainIds.png "
+        "leftImg8bit/train/aachen/aachen_000001_000019_leftImg8bit.png"
+    )
+    assert [line.split("/")[2] for line in lines] == ["aachen", "aachen", "bremen"]
+
+    table = read_table(tables / "train_table.txt", root)
+    assert set(table) == set(AlignedDataset(Source(str(pairs)), "BtoA", Resize("none")).names)
+    made = pixels(table["1"])
+    labels = pixels(str(table["1"]).replace("trainIds", "labelIds"))
+    assert made.dtype == np.uint8 and np.array_equal(made, cityscapes.to_train_ids(labels))
+
+    pair = pixels(pairs / "train" / "1.jpg").astype(int)
+    photo = Image.open(root / lines[1].split()[2]).resize((16, 16), Image.Resampling.BICUBIC)
+    assert pair.shape == (16, 32, 3) and np.abs(pair[:, :16] - np.asarray(photo)).mean() < 2
+    assert np.abs(pair[:, 16:] - pair[:, 16:, :1]).max() <= 4, "the grey labels of this test, on the right"
+
+
+def test_it_goes_on_where_it_stopped(root, capsys):
+    prepare(root)
+    (root.parent / "pairs" / "train" / "1.jpg").unlink()
+    kept = (root.parent / "pairs" / "train" / "2.jpg").stat().st_mtime_ns
+    ids = next((root / "gtFine" / "val").rglob("*trainIds.png"))
+    ids.unlink()
+    capsys.readouterr()
+    prepare(root)
+    said = capsys.readouterr().out
+    assert "3 pairs, 1 written now" in said and "1 pairs, 1 written now" in said
+    assert (root.parent / "pairs" / "train" / "2.jpg").stat().st_mtime_ns == kept and ids.is_file()
+
+
+def test_train_ids_that_are_there_are_kept_and_do_for_label_ids(root):
+    ids = root / "gtFine/val/ulm/ulm_000000_000019_gtFine_trainIds.png"
+    write(ids, Image.fromarray(np.full((32, 64), 3, np.uint8)))
+    (root / "gtFine/val/ulm/ulm_000000_000019_gtFine_labelIds.png").unlink()
+    prepare(root)
+    assert (pixels(ids) == 3).all()
+
+
+def test_numbers_never_change_their_meaning(root):
+    prepare(root, "--first", "1")
+    assert (root.parent / "pairs" / "train" / "3.jpg").is_file()
+    with pytest.raises(InputError, match=r"train_table\.txt numbers other frames"):
+        prepare(root)
+    add_frame(root, "train", "aachen", 7, np.zeros((32, 64), np.uint8))
+    with pytest.raises(InputError, match="choose another --output"):
+        prepare(root, "--first", "1")
+    (root.parent / "pairs" / "train_table.txt").unlink()
+    with pytest.raises(InputError, match="unknown frames"):
+        prepare(root, "--first", "1")
+
+
+def test_what_is_missing_is_said(root):
+    def says(words, *more):
+        with pytest.raises(InputError, match=words) as caught:
+            prepare(root, *more)
+        assert "\n" not in str(caught.value)
+
+    says("--size 10", "--size", "10")
+    label = root / "gtFine/train/aachen/aachen_000000_000019_gtFine_labelIds.png"
+    good = label.read_bytes()
+    label.write_bytes(good[:100])
+    says("labelIds.png: unreadable")
+    write(label, Image.fromarray(np.full((32, 64), 200, np.uint8)))
+    says("not label ids .*values to 200")
+    write(label, noise(64, 32))
+    says("not label ids .mode RGB")
+    label.unlink()
+    says("labelIds.png and 0 more are missing; unpack gtFine_trainvaltest.zip")
+    label.write_bytes(good)
+    (root / "leftImg8bit" / "val").rename(root / "elsewhere")
+    says("leftImg8bit.png and 0 more are missing; unpack leftImg8bit_trainvaltest.zip")
+    (root / "gtFine" / "val").rename(root / "gtFine" / "test")
+    says("val: no such folder")
+    (root / "gtFine" / "val").mkdir()
+    says("holds no <city>")
+    root.rename(root.parent / "moved")
+    says("origin: no such folder")
+
+
+def test_a_command_from_outside(tmp_path):
+    command = [
+        sys.executable,
+        str(REPOSITORY / "scripts" / "combine_pairs.py"),
+        "no",
+        "where",
+        "--output",
+        "x",
+    ]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (2, "error: A no: no such folder\n") and not tree(tmp_path)

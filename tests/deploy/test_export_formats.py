@@ -1,0 +1,191 @@
+"""Exported files: the function of the network at any size and batch, whole or not at all; faster forms compute the same."""
+
+import importlib.util
+import shutil
+
+import pytest
+import torch
+
+import deploy.onnx
+import deploy.pt2
+from deploy import checks, fast
+from errors import InputError
+from models.config import ChannelConfig
+from models.generators import GeneratorSpec
+from models.layers import init_weights
+from models.resnet import ResnetGenerator
+
+NEEDED = ("onnx", "onnxscript", "onnxruntime")
+HAS_ONNX = all(importlib.util.find_spec(name) for name in NEEDED)
+needs_onnx = pytest.mark.skipif(not HAS_ONNX, reason="pip install -r requirements-deploy.txt to test ONNX")
+FORMATS = [
+    pytest.param(deploy.onnx.export_onnx, "onnx", marks=needs_onnx),
+    pytest.param(deploy.pt2.export_pt2, "pt2"),
+]
+
+
+def network(config="8_4_8_8_4_8_4_8", seed=1, **kwargs) -> ResnetGenerator:
+    """Small, with weights large enough that outputs use their range."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return init_weights(ResnetGenerator(ChannelConfig.parse(config), **kwargs), gain=0.1).eval()
+
+
+@pytest.fixture(scope="module")
+def net() -> ResnetGenerator:
+    return network()
+
+
+def reader(path):
+    if path.suffix == ".onnx":
+        return deploy.onnx.OnnxGenerator(path)
+    return torch.export.load(path).module()
+
+
+# ------------------------------------------------------------------------------------------------------------
+# Files
+
+
+@pytest.mark.parametrize("export, suffix", FORMATS)
+def test_a_file_computes_what_the_network_computes(tmp_path, net, export, suffix):
+    """At sizes and batches other than those it was checked at; inputs beyond [-1, 1] are clamped."""
+    path = tmp_path / "new" / f"net.{suffix}"
+    exported = export(net, path)
+    assert exported.path == path and exported.size == path.stat().st_size
+    assert exported.max_difference < 1e-4
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+    run = reader(path)
+    for shape in ((1, 3, 32, 32), (2, 3, 60, 44), (5, 3, 12, 32)):
+        x = torch.randn(shape)
+        with torch.inference_mode():
+            assert (run(x) - net(x)).abs().max() < 1e-4
+    assert not net.training and next(net.parameters()).requires_grad
+    if suffix == "onnx":
+        check_graph(path)
+
+
+def check_graph(path):
+    """Opset, names, and which sizes are free."""
+    import onnx
+
+    model = onnx.load(path)
+    onnx.checker.check_model(model)
+    assert {i.domain: i.version for i in model.opset_import}[""] == deploy.onnx.OPSET
+    (x,), (y,) = model.graph.input, model.graph.output
+    assert (x.name, y.name) == ("input", "output")
+    dims = [d.dim_param or d.dim_value for d in x.type.tensor_type.shape.dim]
+    assert dims[1] == 3 and all(isinstance(dims[i], str) for i in (0, 2, 3))
+
+
+@pytest.mark.parametrize("export, suffix", FORMATS)
+@pytest.mark.parametrize(
+    "kwargs",
+    [dict(separable=False, norm="batch", dropout_rate=0.5), dict(input_nc=1, output_nc=1, norm="none")],
+)
+def test_every_kind_of_generator(tmp_path, export, suffix, kwargs):
+    """Dense and separable, every norm, grey images; dropout is off."""
+    net = network("4_4_4_4_4_4_4_4", **kwargs).train()
+    assert export(net, tmp_path / f"net.{suffix}").max_difference < 1e-4
+    assert net.training
+
+
+@pytest.mark.parametrize("export, suffix", FORMATS)
+def test_half_weights_take_half_the_place(tmp_path, export, suffix):
+    net = network("16_16_48_48_48_48_16_16")
+    half = export(net, tmp_path / f"half.{suffix}", fp16=True)
+    weights = sum(p.numel() for p in net.parameters())
+    assert 2 * weights < half.size < 3.2 * weights  # bytes; the graph comes on top
+    assert 1e-4 < half.max_difference < 0.1
+    x = torch.randn(1, 3, 32, 32)
+    with torch.inference_mode():
+        assert (reader(half.path)(x) - checks.rounded(net)(x)).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("export, suffix", FORMATS)
+def test_a_file_that_differs_is_not_written(tmp_path, export, suffix, monkeypatch):
+    """Nor is what was there before touched."""
+    net = network("2_2_2_2_2_2_2_2")
+    path = tmp_path / f"net.{suffix}"
+    path.write_text("before")
+    monkeypatch.setattr(checks, "TOLERANCE", -1.0)
+    with pytest.raises(InputError, match=f"net.{suffix} differs from PyTorch by .*not written"):
+        export(net, path)
+    assert path.read_text() == "before"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_weights_beyond_float16(net):
+    wide = network()
+    with torch.no_grad():
+        wide.model[1].weight[0, 0, 0, 0] = 1e6
+    with pytest.raises(InputError, match=r"--fp16.*65504"):
+        checks.rounded(wide)
+
+
+def test_outputs_that_are_not_finite_differ_infinitely(net):
+    assert checks.max_difference(net, lambda x: net(x) * float("nan")) == float("inf")
+    assert checks.max_difference(net, net) == 0
+
+
+def test_missing_packages_are_named(tmp_path, net, monkeypatch):
+    monkeypatch.setattr(deploy.onnx.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"onnx, onnxscript, onnxruntime.*requirements-deploy\.txt"):
+        deploy.onnx.export_onnx(net, tmp_path / "net.onnx")
+    with pytest.raises(fast.Unavailable, match=r"requirements-deploy\.txt"):
+        fast.make_form("onnxruntime", net, torch.zeros(1, 3, 32, 32))
+    assert not list(tmp_path.iterdir())
+
+
+# ------------------------------------------------------------------------------------------------------------
+# Faster forms
+
+
+@pytest.mark.parametrize("norm", ["instance", "grouped", "two_pass"])
+@pytest.mark.parametrize("output_nc", [1, 3])
+def test_a_rewritten_network_is_the_same_function(norm, output_nc):
+    net = network(output_nc=output_nc)
+    faster = fast.rewrite(net, norm)
+    x = torch.randn(2, 3, 36, 52)
+    with torch.inference_mode():
+        assert (faster(x) - net(x)).abs().max() < 1e-4
+    assert isinstance(net.model[26], torch.nn.Conv2d)
+
+
+@pytest.mark.parametrize("name", [name for name in fast.FORMS if name not in ("compile", "onnxruntime")])
+def test_forms(net, name):
+    x = torch.rand(2, 3, 32, 48) * 2 - 1
+    form = fast.make_form(name, net, x)
+    with torch.inference_mode():
+        y, expected = form.run(x), net(x)
+    assert y.shape == expected.shape and y.dtype == torch.float32
+    assert form.max_difference == pytest.approx((y - expected).abs().max().item(), abs=1e-6)
+    assert form.max_difference < (1e-4 if form.exact else 0.3)
+    assert form.exact == (name != "bf16")
+
+
+@needs_onnx
+def test_onnxruntime_form(net):
+    x = torch.rand(1, 3, 32, 48) * 2 - 1
+    form = fast.make_form("onnxruntime", net, x)
+    assert form.exact and form.max_difference < 1e-4
+    form.release(x)
+    assert (form.run(x) - net(x)).abs().max() < 1e-4
+
+
+def test_no_compiler(net, monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    with pytest.raises(fast.Unavailable, match=r"C\+\+ compiler"):
+        fast.make_form("compile", net, torch.zeros(1, 3, 32, 32))
+
+
+def test_the_forms_are_the_flag():
+    from options.flags import FLAGS
+
+    assert FLAGS["backends"].choices == tuple(fast.FORMS)
+
+
+def test_specs_of_the_golden_names_are_built():
+    """What `rewrite` replaces is where it takes it to be, in every kind of generator."""
+    for name in ("resnet_9blocks", "mobile_resnet_9blocks"):
+        net = GeneratorSpec(name, 4).build()
+        assert net.model[26].kernel_size == (7, 7) and net.model[26].bias is not None
