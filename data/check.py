@@ -2,8 +2,8 @@
 
     python -m data.check DATAROOT [--dataset_mode M] [--preprocess P] [--load_size PX] ...
 
-It reads as training does (`data.images`, `data.datasets`, `data.transforms`), so "ready to train" means that training will read it. Exit
-code 0: ready, 2: problems.
+It reads as training does (`data.images`, `data.datasets`, `data.transforms`), so "ready to train" means that
+training will read it. Exit code 0: ready, 2: problems.
 """
 
 from __future__ import annotations
@@ -48,7 +48,10 @@ class Usage:
 
 @dataclass(frozen=True)
 class FileFacts:
-    """One file. ``size`` (width, height) as used, upright; ``mode`` as stored; ``problem`` what makes it unusable, with the remedy."""
+    """One file. ``size``: (width, height) as used, upright; ``mode``: as stored.
+
+    ``problem``: what makes the file unusable, with the remedy.
+    """
 
     path: Path
     size: tuple[int, int] | None = None
@@ -60,7 +63,7 @@ class FileFacts:
 
 @dataclass(frozen=True)
 class Finding:
-    """Something to say about files of a phase; ``fix`` is the remedy, empty for what is merely worth knowing."""
+    """Something to say about files; ``fix`` is the remedy, empty for what is merely worth knowing."""
 
     what: str
     fix: str = ""
@@ -147,8 +150,9 @@ ONE_SIDE = "one side"
 
 
 def find_phases(root: Path, mode: str) -> dict[str, str]:
-    """Phase -> layout, by the folders of ``root`` that hold images (or ``root`` itself, phase ".", for single images).
+    """Phase -> layout, by the folders of ``root`` that hold images.
 
+    Single images may lie in ``root`` itself: phase ".".
     A folder like trainA whose trainB is missing has the layout `ONE_SIDE`: nothing to train on.
     """
     folders = phases(root)
@@ -284,7 +288,7 @@ def check_phase(
 
 
 def _unusable(facts: list[FileFacts], root: Path) -> list[Finding]:
-    """Files that cannot be decoded, gathered by reason; `read_image` words a reason as `what (details); remedy`."""
+    """Files that cannot be decoded, gathered by reason: `read_image` says `what (details); remedy`."""
     groups = defaultdict(list)
     for f in facts:
         if f.problem:

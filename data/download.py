@@ -1,4 +1,6 @@
-"""Files from the network: continued where they broke off, checked, and unpacked without trusting the archive. Standard library only.
+"""Files from the network: continued where they broke off, checked, unpacked without trusting the archive.
+
+Standard library only.
 
 path = fetch(["http://host/maps.tar.gz"], Path("database/maps.tar.gz"))
 unpack(path, "tar", Path("database/maps"))
@@ -99,7 +101,7 @@ def check_source(urls: tuple[str, ...] | list[str], sha256: str | None, where: s
 
 
 class _Failed(Exception):
-    """A try that failed. ``final``: this address will not do better; ``wait``: seconds the server asks for."""
+    """A failed try. ``final``: this address will not do better; ``wait``: seconds the server asks for."""
 
     def __init__(self, why: str, final: bool = False, wait: float = 0.0):
         super().__init__(why)
@@ -110,8 +112,8 @@ class _Failed(Exception):
 class _Part:
     """The unfinished file beside its target, and a note of where its bytes came from.
 
-    Bytes of another address, or of another version of the file, are never joined: ``validator`` is the ETag or the date that
-    the server gave, ``total`` the size it announced.
+    Bytes of another address, or of another version of the file, are never joined: ``validator`` is the ETag
+    or the date that the server gave, ``total`` the size it announced.
     """
 
     path: Path
@@ -272,7 +274,8 @@ def fetch(
 ) -> Path:
     """Download one file to ``path``; it appears there only when it is complete and its checksum is right.
 
-    Bytes wait in ``<path>.part``, which a later call continues when address, version and size of the file are still the same.
+    Bytes wait in ``<path>.part``, which a later call continues when address, version and size of the file are
+    still the same.
 
     Args:
         urls:      mirrors, tried in order
@@ -284,7 +287,8 @@ def fetch(
         progress:  show a bar
 
     Raises:
-        InputError: no mirror gave the right file, no room, or another process is downloading it. Says what each mirror did.
+        InputError: no mirror gave the right file, no room, or another process is downloading it; says what
+            each mirror did.
     """
     check_source(urls, sha256, str(path))
     if path.is_file():
@@ -372,7 +376,7 @@ def _lock(path: Path) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class _Member:
-    """One entry of an archive: kind is dir | file | symlink | hardlink; ``open`` gives the bytes of a file."""
+    """One entry of an archive. kind: dir | file | symlink | hardlink; ``open`` gives a file's bytes."""
 
     name: str
     kind: str
@@ -500,7 +504,8 @@ def unpack(
 ) -> Path:
     """Unpack a tar or zip so that ``folder`` appears whole or not at all; a single folder in it is stripped.
 
-    Owners, permissions and dates are not taken over. Refused: paths and links that leave the folder, devices, pipes.
+    Owners, permissions and dates are not taken over. Refused: paths and links that leave the folder, devices,
+    pipes.
 
     Args:
         kind:      tar (plain or gz, bz2, xz) | zip

@@ -1,4 +1,4 @@
-"""A|B pairs as files: put two images side by side, cut a pair in two, write either so that no half file can stay."""
+"""A|B pairs as files: join two images, cut a pair in two, write either so that no half file can stay."""
 
 from __future__ import annotations
 

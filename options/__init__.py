@@ -144,8 +144,10 @@ class Options:
 
     @classmethod
     def parser(cls) -> argparse.ArgumentParser:
+        required = " ".join(f"--{name} {FLAGS[name].metavar}" for name in cls.required)
         parser = _Parser(
             prog=cls.prog,
+            usage=f"%(prog)s {required} [FLAG ...]",
             description=cls.description,
             allow_abbrev=False,
             formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=32, width=110),
@@ -286,7 +288,7 @@ class _SearchOptions(Options):
 
 class EvolutionOptions(_SearchOptions):
     prog = "evolution_search.py"
-    description = "Genetic search of the best subnet within a MACs budget (SPEC 4)."
+    description = "Genetic search of the best subnet within a MACs budget."
     flags = (
         *_SEARCH,
         "output_dir",

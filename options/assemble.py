@@ -81,8 +81,8 @@ def _device_of(opt: argparse.Namespace) -> torch.device:
     seed = getattr(opt, "seed", 0)
     torch.manual_seed(seed)
     if ids[0] < 0 or not torch.cuda.is_available():
-        if ids[0] >= 0 and "gpu_ids" in opt.explicit:
-            print(f"--gpu_ids {opt.gpu_ids}: no CUDA GPU was found, using the CPU")
+        if ids[0] >= 0:
+            print("no CUDA GPU was found: using the CPU (--gpu_ids -1 says so)")
         distributed.setup("cpu")
         return torch.device("cpu")
     index = int(os.environ["LOCAL_RANK"]) if "LOCAL_RANK" in os.environ else ids[0]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 
 def new_figure(width: float = 7.0, height: float = 4.5) -> tuple[Figure, object]:
@@ -48,7 +49,7 @@ def plot_search(
     macs, values, generations = zip(*points, strict=True)
     scatter = axes.scatter([m / 1e9 for m in macs], values, c=generations, cmap="viridis", s=18, linewidths=0)
     if max(generations) > min(generations):
-        figure.colorbar(scatter, ax=axes, label="generation", pad=0.01)
+        figure.colorbar(scatter, ax=axes, label="generation", pad=0.01, ticks=MaxNLocator(integer=True))
     if chosen:
         axes.scatter(
             [chosen[0] / 1e9],

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Put the images of two folders side by side: A/x.png and B/x.jpg become OUTPUT/x.png, A left and B right.
 
-Images are matched by their path below the folder without its ending, so A/train and A/val end up in OUTPUT/train and OUTPUT/val.
-Pairs that are there already and newer than both images are kept: run it again to continue or to add images.
+Images are matched by their path below the folder without its ending, so A/train and A/val end up in
+OUTPUT/train and OUTPUT/val. Pairs that are there already and newer than both images are kept: run it again to
+continue or to add images.
 """
 
 import argparse
@@ -23,7 +24,11 @@ from options import run
 
 
 def by_name(folder: Path, flag: str) -> dict[str, Path]:
-    """Name (path below the folder without its ending) -> file; never empty. InputError when two files share a name."""
+    """Name (path below the folder without its ending) -> file; never empty.
+
+    Raises:
+        InputError: no images, or two files of one name.
+    """
     if not folder.is_dir():
         raise InputError(f"{flag} {folder}: no such folder")
     files = list_images(folder)

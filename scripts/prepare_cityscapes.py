@@ -1,16 +1,18 @@
 #!/usr/bin/env python3
 """Cityscapes -> pix2pix pairs and the tables for mIoU.
 
-ROOT must hold the unpacked gtFine_trainvaltest.zip and leftImg8bit_trainvaltest.zip (https://www.cityscapes-dataset.com, after registration):
+ROOT must hold the unpacked gtFine_trainvaltest.zip and leftImg8bit_trainvaltest.zip, which are to be had from
+https://www.cityscapes-dataset.com after registration:
   ROOT/gtFine/{train,val}/<city>/<frame>_gtFine_{color,labelIds}.png
   ROOT/leftImg8bit/{train,val}/<city>/<frame>_leftImg8bit.png
 Written:
   OUTPUT/{train,val}/<number>.jpg      photo (A) left, coloured labels (B) right; train with --direction BtoA
   ROOT/gtFine/.../<frame>_gtFine_trainIds.png    classes 0..18, 255 = ignored, where they are absent
-  OUTPUT/ and TABLES/{train,val}_table.txt       <number> <trainIds png> <photo>, paths below ROOT: which frame each number is
+  OUTPUT/ and TABLES/{train,val}_table.txt       <number> <trainIds png> <photo>, paths below ROOT
 
-Frames are numbered in the order of their paths, from 0: so do the published tables, and the published split of train names these numbers.
-Pairs that are there already are kept: run it again to continue.
+Frames are numbered in the order of their paths, from 0, as in the published tables; the published split of
+train names these numbers. The tables say which frame each number is. Pairs that are there already are kept: run it
+again to continue.
 """
 
 import argparse
@@ -49,7 +51,11 @@ def to_train_ids(labels: np.ndarray) -> np.ndarray:
 
 
 def write_train_ids(labels: Path, target: Path) -> None:
-    """``*_labelIds.png`` -> ``*_trainIds.png``, atomically. InputError when the file is no map of label ids."""
+    """``*_labelIds.png`` -> ``*_trainIds.png``, atomically.
+
+    Raises:
+        InputError: the file is damaged or no map of label ids.
+    """
     try:
         with Image.open(labels) as image:
             image.load()
@@ -81,7 +87,7 @@ def find_frames(root: Path, phase: str) -> list[Frame]:
     """All frames of a phase in the order of their paths.
 
     Raises:
-        InputError: a folder is missing or empty, or files of a frame are missing; says how many and which first.
+        InputError: a folder is missing or empty, or files of a frame are missing; says how many.
     """
     folder = root / "gtFine" / phase
     if not folder.is_dir():
@@ -120,7 +126,10 @@ def table_of(frames: list[Frame], root: Path, first: int) -> list[str]:
 
 
 def make_pair(frame: Frame, target: Path, size: int) -> bool:
-    """Write what is missing of a frame: its classes and its pair of two ``size`` x ``size`` halves. True when it wrote any."""
+    """Write what is missing of a frame: its classes, and its pair of two ``size`` x ``size`` halves.
+
+    Returns whether anything was missing.
+    """
     done = True
     if not frame.train_ids.is_file():
         write_train_ids(frame.label_ids, frame.train_ids)
@@ -144,7 +153,7 @@ def _has_size(path: Path, size: tuple[int, int]) -> bool:
 
 
 def claim_output(output: Path, phase: str, table: list[str]) -> None:
-    """Record which frame each number is, or compare with what is recorded: numbers must not change their meaning.
+    """Record which frame each number is, or compare with the record: numbers must not change their meaning.
 
     Raises:
         InputError: the folder holds pairs of other frames, or pairs without a record.

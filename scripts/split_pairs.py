@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Cut A|B pairs in two: PAIRS/train/x.jpg becomes OUTPUT/trainA/x.png and OUTPUT/trainB/x.png.
 
-Pairs that lie in PAIRS itself go to OUTPUT/A and OUTPUT/B. Halves that are there already and newer than their pair are kept.
+Pairs that lie in PAIRS itself go to OUTPUT/A and OUTPUT/B. Halves that are there already and newer than their
+pair are kept.
 """
 
 import argparse
@@ -18,7 +19,7 @@ from options import run
 
 
 def halves_of(pair: Path, root: Path, output: Path, ending: str) -> tuple[Path, Path]:
-    """Where the halves of a pair go: the first folder below ``root`` is the phase, which A or B is appended to."""
+    """Where the halves of a pair go: A or B is appended to the first folder below ``root``, the phase."""
     phase, *rest = pair.relative_to(root).with_suffix(f".{ending}").parts
     if not rest:
         phase, rest = "", [phase]

@@ -1,4 +1,4 @@
-"""The check of a dataset: what it counts, what it finds and says to do, and that its verdict is training's own."""
+"""The check of a dataset: what it counts, finds and says to do, and that its verdict is training's own."""
 
 from __future__ import annotations
 

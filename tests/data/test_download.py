@@ -1,4 +1,7 @@
-"""Downloads over a bad network, and archives that mean harm. The server runs in a thread of the test; nothing leaves the machine."""
+"""Downloads over a bad network, and archives that mean harm.
+
+The server runs in a thread of the test; nothing leaves the machine.
+"""
 
 from __future__ import annotations
 
@@ -43,8 +46,9 @@ def script(name):
 class Server(ThreadingHTTPServer):
     """Serves ``body``; the behaviours in ``plan`` are for the next requests, one each, then all is well.
 
-    plan:   cut N: close after N bytes | stall N: N bytes, then silence | norange: answer 200 to a Range request | status N |
-            html | claim N: say Content-Length N | wrong: other bytes of the same length | chunked: give no length
+    plan:   cut N: close after N bytes | stall N: N bytes, then silence | norange: answer 200 to a Range request |
+            status N | html | claim N: say Content-Length N | wrong: other bytes of the same length |
+            chunked: give no length | redirect URL
     ranges: the Range header of each request so far
     """
 
