@@ -439,23 +439,29 @@ def _inside(name: str, archive: Path) -> PurePosixPath:
     return path
 
 
+def _leads_out(path: Path, root: Path) -> bool:
+    return not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root))
+
+
+def _link_out(member: _Member, archive: Path) -> InputError:
+    return InputError(
+        f"{archive} holds {member.name!r}, a link to {member.link!r} outside the folder: do not use this file"
+    )
+
+
 def _place_link(root: Path, member: _Member, archive: Path) -> None:
     """Make a link after all files are written, if it ends inside ``root``; a hard link becomes a copy."""
     target = root / _inside(member.name, archive)
-    base = root if member.kind == "hardlink" else target.parent
-    end, real = Path(os.path.realpath(base / member.link)), Path(os.path.realpath(root))
-    parent = Path(os.path.realpath(target.parent))
-    if os.path.isabs(member.link) or not end.is_relative_to(real) or not parent.is_relative_to(real):
-        raise InputError(
-            f"{archive} holds {member.name!r}, a link to {member.link!r} outside the folder: do not use this file"
-        )
+    end = (root if member.kind == "hardlink" else target.parent) / member.link
+    if _leads_out(end, root) or _leads_out(target.parent, root):
+        raise _link_out(member, archive)
     target.parent.mkdir(parents=True, exist_ok=True)
     if target.is_symlink() or target.exists():
         raise InputError(f"{archive} holds {member.name!r} twice: do not use this file")
     if member.kind == "symlink":
         target.symlink_to(member.link)
     elif end.is_file():
-        shutil.copyfile(end, target)
+        shutil.copyfile(os.path.realpath(end), target)
     else:
         raise InputError(
             f"{archive} holds {member.name!r}, a link to {member.link!r} that it does not hold; download it again"
@@ -491,6 +497,9 @@ def _extract(archive: Path, kind: str, root: Path, max_bytes: int, max_files: in
             bar.update()
     for member in links:
         _place_link(root, member, archive)
+    for member in links:  # a later link may have changed where an earlier one ends
+        if _leads_out(root / member.name, root):
+            raise _link_out(member, archive)
 
 
 def unpack(

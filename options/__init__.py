@@ -139,6 +139,7 @@ class Options:
     description: str
     flags: tuple[str, ...]
     required: tuple[str, ...] = ()
+    positional = ""
     defaults: dict = {}
     choices: dict = {}
 
@@ -147,7 +148,7 @@ class Options:
         required = " ".join(f"--{name} {FLAGS[name].metavar}" for name in cls.required)
         parser = _Parser(
             prog=cls.prog,
-            usage=f"%(prog)s {required} [FLAG ...]",
+            usage=f"%(prog)s {cls.positional} {required} [FLAG ...]".replace("  ", " "),
             description=cls.description,
             allow_abbrev=False,
             formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=32, width=110),
@@ -312,6 +313,7 @@ class EvolutionOptions(_SearchOptions):
 
 
 class SelectOptions(Options):
+    positional = "JSONL [JSONL ...]"
     prog = "search.py --select"
     description = "Choose the best subnet within a budget from the results of earlier searches."
     flags = ("select", "criterion")
@@ -392,6 +394,7 @@ class RealStatOptions(Options):
 
 
 class MacsOptions(Options):
+    positional = "[CONFIG ...]"
     prog = "python -m metrics.macs"
     description = "MACs and parameters of configurations; without one, the published table beside what is computed here."
     flags = ("size",)
@@ -404,6 +407,7 @@ class MacsOptions(Options):
 
 
 class CheckOptions(Options):
+    positional = "DATAROOT"
     prog = "python -m data.check"
     description = (
         "Look at every file of a dataset: what it holds, what the flags make of it, what has to be mended."

@@ -18,7 +18,8 @@ from subnets.genetic import Candidate, GeneticSearch, GeneticSettings
 from subnets.objectives import ByScore
 from subnets.space import SearchSpace
 
-POOL = 20  # candidates screened for each one measured
+POOL = 20  # candidates screened for each one measured, and at least
+MIN_POOL = 1000
 EXPLORE = 0.1  # share of the measured that are drawn at random, so that the model is tested on more than its favourites
 
 
@@ -38,6 +39,18 @@ class GaussianProcess:
         self.mean, self.scale = float(y.mean()), float(y.std()) or 1.0
         self.y = torch.as_tensor((y - self.mean) / self.scale, dtype=torch.float64)
         self._fit()
+
+    def _condition(self) -> None:
+        """What predictions need, from the points and the hyperparameters."""
+        self.factor = self._factor()
+        self.weights = torch.cholesky_solve(self.y[:, None], self.factor)[:, 0]
+
+    @torch.no_grad()
+    def believe(self, x: np.ndarray) -> None:
+        """Take what is predicted at (k,) for measured, so that the next choice looks elsewhere (Ginsbourger et al. 2010)."""
+        value = torch.as_tensor((self.predict(x[None])[0] - self.mean) / self.scale)
+        self.x, self.y = torch.cat((self.x, torch.as_tensor(x[None]))), torch.cat((self.y, value))
+        self._condition()
 
     def _kernel(self, a: Tensor, b: Tensor) -> Tensor:
         lengths, signal, linear = self.theta[:-3].exp(), self.theta[-3].exp(), self.theta[-2].exp()
@@ -78,8 +91,7 @@ class GaussianProcess:
             self.theta = prior
         with torch.no_grad():
             self.theta = self.theta.detach()
-            self.factor = self._factor()
-            self.weights = torch.cholesky_solve(self.y[:, None], self.factor)[:, 0]
+            self._condition()
 
     @torch.no_grad()
     def predict(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -159,22 +171,29 @@ class PredictedSearch(GeneticSearch):
         return self._random(rng, self.count)
 
     def _next(self, rng: np.random.Generator, parents: list[ChannelConfig]) -> list[Candidate]:
-        fresh = [c for c in self._random(rng, self.count * POOL // 2) if c.config not in self.known]
-        pool = {c.config: c for c in [*fresh, *self._breed(rng, parents, self.count * POOL // 2)]}
+        size = max(POOL * self.count, MIN_POOL) // 2
+        fresh = [c for c in self._random(rng, size) if c.config not in self.known]
+        pool = {c.config: c for c in [*fresh, *self._breed(rng, parents, size)]}
         candidates = list(pool.values())
         if not candidates:
             return []
-        mean, deviation = self.model.predict(self._inputs([c.config for c in candidates]))
+        inputs = self._inputs([c.config for c in candidates])
+        expected, _ = self.model.predict(inputs)
         best = min(self.score(c) for c in self.measured)
-        z = (best - mean) / deviation
-        gain = (best - mean) * norm.cdf(z) + deviation * norm.pdf(
-            z
-        )  # expected improvement (Jones et al. 1998)
-        chance = max(1, round(EXPLORE * self.count))
-        chosen = list(np.argsort(-gain, kind="stable")[: self.count - chance])
+        chance = round(EXPLORE * self.count)
+        chosen: list[int] = []
+        for _ in range(min(self.count - chance, len(candidates))):
+            mean, deviation = self.model.predict(inputs)
+            z = (best - mean) / deviation
+            gain = (best - mean) * norm.cdf(z) + deviation * norm.pdf(
+                z
+            )  # expected improvement (Jones et al. 1998)
+            gain[chosen] = -np.inf
+            chosen.append(int(gain.argmax()))
+            self.model.believe(inputs[chosen[-1]])
         rest = np.setdiff1d(np.arange(len(candidates)), chosen)
-        chosen += list(rng.choice(rest, min(chance, len(rest)), replace=False)) if len(rest) else []
-        self.predicted = {candidates[i].config: float(mean[i]) for i in chosen}
+        chosen += [int(i) for i in rng.choice(rest, min(chance, len(rest)), replace=False)]
+        self.predicted = {candidates[i].config: float(expected[i]) for i in chosen}
         return [candidates[i] for i in chosen]
 
 
