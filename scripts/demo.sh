@@ -32,13 +32,13 @@ ls "$DATAROOT/train" | head -n -60 >"$OUT/train.meta"
 TRAIN+=(--meta_path "$OUT/train.meta")
 
 stage "teacher" "$OUT/teacher/results.json" \
-  py train.py "${TRAIN[@]}" --netG resnet_9blocks --ngf 32 --nepochs 4 --nepochs_decay 4 --save_epoch_freq 4 --log_dir "$OUT/teacher"
+  py train.py "${TRAIN[@]}" --netG resnet_9blocks --ngf 32 --nepochs 3 --nepochs_decay 3 --save_epoch_freq 3 --log_dir "$OUT/teacher"
 stage "supernet" "$OUT/supernet/results.json" \
-  py train_supernet.py "${TRAIN[@]}" "${STUDENT[@]}" --config_set channels-32 --nepochs 5 --nepochs_decay 6 --save_epoch_freq 11 \
+  py train_supernet.py "${TRAIN[@]}" "${STUDENT[@]}" --config_set channels-32 --nepochs 4 --nepochs_decay 4 --save_epoch_freq 8 \
   --log_dir "$OUT/supernet"
 stage "search" "$OUT/search/done" \
   py evolution_search.py "${TEST[@]}" --phase train --meta_path "$OUT/search.meta" --restore_G_path "$SUPERNET" \
-  --config_set channels-32 --budget "$BUDGET" --population_size 16 --evolution_iters 3 --mutate_prob 0.3 --output_dir "$OUT/search"
+  --config_set channels-32 --budget "$BUDGET" --population_size 12 --evolution_iters 3 --mutate_prob 0.3 --output_dir "$OUT/search"
 touch "$OUT/search/done"
 CONFIG="$(config_of "$OUT/search")"
 
@@ -47,7 +47,7 @@ stage "export" "$OUT/export/before.pth" \
 # Measured before its first step too: the best checkpoint is the better of before and after.
 stage "fine-tune" "$OUT/finetune/results.json" \
   py train_supernet.py "${TRAIN[@]}" "${STUDENT[@]}" --restore_student_G_path "$SUPERNET" --config_str "$CONFIG" \
-  --nepochs 1 --nepochs_decay 3 --save_epoch_freq 2 --log_dir "$OUT/finetune"
+  --nepochs 1 --nepochs_decay 2 --save_epoch_freq 3 --log_dir "$OUT/finetune"
 stage "export the better of before and after" "$OUT/export/compressed.pth" \
   py export.py --input_path "$OUT/finetune/checkpoints/best_net_G.pth" --output_path "$OUT/export/compressed.pth" --config_str "$CONFIG"
 
