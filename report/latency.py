@@ -152,7 +152,7 @@ def _plot(path: Path, entries: list[dict]) -> None:
     axes.set_xlabel("ms per image")
     first = entries[0]
     axes.set_title(
-        f"{first['width']}x{first['height']}, batch {first['batch']}, {first['device']}, {first['threads']} threads; "
+        f"{first['width']}x{first['height']}, batch {first['batch']}, {first['device']}, threads: {first['threads']}; "
         f"median of {first['times']}, line: 10% to 90%",
         fontsize=8,
     )
