@@ -397,7 +397,9 @@ def test_checkpoints_of_another_network(world):
     words = ("--restore_G_path", str(world.narrow), "sub_mobile_resnet_9blocks", "not a supernet")
     world.refuse("search.py", "--restore_G_path", world.narrow, words=words)
     words = ("--config_str", str(world.narrow), "contradicts")
-    world.refuse("export.py", "--input_path", world.narrow, "--config_str", "24_16_16_16_16_16_16_16", words=words)
+    world.refuse(
+        "export.py", "--input_path", world.narrow, "--config_str", "24_16_16_16_16_16_16_16", words=words
+    )
     words = ("--restore_teacher_G_path", str(world.supernet), "supernet", "export")
     world.refuse("distill.py", "--restore_teacher_G_path", world.supernet, words=words)
     prune = ("--restore_pretrained_G_path", world.teacher)
