@@ -96,9 +96,11 @@ class ElasticSeparableConv2d(nn.Module):
             ElasticConv2d(in_channels, out_channels, 1),
         )
 
-    def forward(self, x: Tensor, out: int | None = None) -> Tensor:
+    def forward(self, x: Tensor, out: int | None = None, keep: Tensor | None = None) -> Tensor:
+        """``keep``: bool N in 1 1, False for the channels of ``x`` that do not count: their bias gets past the depthwise conv alone."""
         depthwise, norm, pointwise = self.conv
-        return pointwise(norm(depthwise(x)), out)
+        x = norm(depthwise(x))
+        return pointwise(x if keep is None else x * keep, out)
 
 
 # ---------------------------------------------------------------------------------------------------------

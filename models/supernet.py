@@ -1,9 +1,16 @@
 """The once-for-all generator: a full-width mobile ResNet of which every configuration is a subnet sharing its weights.
 
-``supernet(x, config)`` equals ``extract(supernet, config)(x)`` bit for bit.
+Two ways to run a configuration:
+
+* slicing: ``supernet(x, config)`` computes with the first channels of every weight; it equals ``extract(supernet, config)(x)`` bit for bit.
+* masking: ``supernet(x, widths)`` computes at full width and zeroes the channels beyond the configuration after each conv + norm. Channels do
+  not mix in a norm, and a zero adds nothing to the next conv: the same function and gradients up to the order of float sums. Its shapes are
+  the same for all configurations, and each image of a batch may have its own.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -48,6 +55,17 @@ class ElasticBlock(nn.Module):
         y = dropout(relu(norm1(conv1(pad1(x), inner))))
         return x + norm2(conv2(pad2(y), x.shape[1]))
 
+    def masked(self, x: Tensor, trunk: Tensor, inner: Tensor) -> Tensor:
+        """The same at full width; ``trunk`` and ``inner`` (bool N C 1 1) say which channels count."""
+        pad1, conv1, norm1, relu, dropout, pad2, conv2, norm2 = self.conv_block
+        y = dropout(relu(norm1(conv1(pad1(x), keep=trunk)) * inner))
+        return x + norm2(conv2(pad2(y), keep=inner)) * trunk
+
+
+def widths_of(configs: Sequence[ChannelConfig]) -> Tensor:
+    """int64 (N, 14): the real channels of every elastic layer for each configuration; what the masked form is given."""
+    return torch.tensor([[*config.widths] for config in configs])
+
 
 class SuperMobileResnetGenerator(nn.Module):
     """``super_mobile_resnet_9blocks``: forward(x, config) runs the subnet ``config``; None = full width.
@@ -80,21 +98,44 @@ class SuperMobileResnetGenerator(nn.Module):
 
     # Layers whose out channels a configuration decides, in the order in which `Widths` lists them.
     ELASTIC = (1, 4, 7, *range(10, 19), 19, 22)
+    CONVS = (1, 4, 7, 19, 22)  # those that are no blocks
 
     def forward(
-        self, x: Tensor, config: ChannelConfig | None = None, taps: bool = False
+        self, x: Tensor, config: ChannelConfig | Tensor | None = None, taps: bool = False
     ) -> Tensor | tuple[Tensor, list[Tensor]]:
-        if config is None:
-            config = ChannelConfig.uniform(self.ngf)
+        """``config``: a ChannelConfig (slicing), `widths_of` one configuration per image on the device of ``x`` (masking), None: full width.
+
+        Masked taps have full width, with zeros beyond each image's trunk.
+        """
+        run = self._masked if torch.is_tensor(config) else self._sliced
+        tapped: list[Tensor] = []
+        for index, y in run(x.clamp(-1, 1), config):
+            if taps and index in TAPS:
+                tapped.append(y)
+        return (y, tapped) if taps else y
+
+    def _sliced(self, x: Tensor, config: ChannelConfig | None) -> Iterator[tuple[int, Tensor]]:
+        config = ChannelConfig.uniform(self.ngf) if config is None else config
         # The trunk is decided by layer 7; a block is told its inner width.
         out = dict(zip(self.ELASTIC, config.widths, strict=True))
-        x = x.clamp(-1, 1)
-        tapped = []
         for index, layer in enumerate(self.model):
             x = layer(x, out[index]) if index in out else layer(x)
-            if taps and index in TAPS:
-                tapped.append(x)
-        return (x, tapped) if taps else x
+            yield index, x
+
+    def _masked(self, x: Tensor, widths: Tensor) -> Iterator[tuple[int, Tensor]]:
+        full = ChannelConfig.uniform(self.ngf).widths
+        keep = {
+            index: (torch.arange(channels, device=x.device) < width[:, None])[..., None, None]
+            for index, channels, width in zip(self.ELASTIC, full, widths.unbind(1), strict=True)
+        }
+        for index, layer in enumerate(self.model):
+            if isinstance(layer, ElasticBlock):
+                x = layer.masked(x, keep[7], keep[index])
+            else:
+                x = layer(x)
+                if index - 1 in self.CONVS:  # the norm behind the conv
+                    x = x * keep[index - 1]
+            yield index, x
 
 
 # ---------------------------------------------------------------------------------------------------------

@@ -95,7 +95,7 @@ _STUDENT += (
     "restore_D_path",
     "restore_O_path",
 )
-_STUDENT += ("lambda_distill",)
+_STUDENT += ("lambda_distill", "ema")
 _INFERENCE = (
     *_INPUT,
     *_MACHINE,
@@ -261,7 +261,7 @@ class DistillOptions(_TrainingOptions):
 class SupernetOptions(_TrainingOptions):
     prog = "train_supernet.py"
     description = "Train the once-for-all student (--config_set), or fine-tune one subnet (--config_str)."
-    flags = (*_TRAIN, *_STUDENT, "supernet")
+    flags = (*_TRAIN, *_STUDENT, "supernet", "sandwich", "config_per_image")
     required = ("dataroot", "restore_teacher_G_path")
     defaults = dict(
         log_dir="logs/supernet", student_netG="super_mobile_resnet_9blocks", nepochs=10, nepochs_decay=30
@@ -273,6 +273,10 @@ class SupernetOptions(_TrainingOptions):
         super().check(opt, parser)
         if opt.config_set is None and opt.config_str is None:
             parser.error("give --config_set to train a supernet, or --config_str to train one subnet")
+        if opt.config_str is not None and (opt.sandwich or opt.config_per_image):
+            parser.error(
+                "--sandwich and --config_per_image choose among configurations, --config_str names one"
+            )
 
 
 class _SearchOptions(Options):

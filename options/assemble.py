@@ -40,6 +40,7 @@ from subnets.genetic import GeneticSearch, GeneticSettings
 from subnets.objectives import ByFront, ByScore
 from subnets.predictor import PredictedSearch
 from subnets.results import Evaluated, Results, read_evaluations, write_summary
+from subnets.sampling import Sampling
 from subnets.search import Measurer, pareto_front
 from subnets.space import SearchSpace
 from training import distributed
@@ -382,12 +383,15 @@ def subnets_of(opt: argparse.Namespace, spec: GeneratorSpec) -> Subnets | None:
         config.check_fits(spec.ngf)
         if opt.config_set:
             SearchSpace(opt.config_set).number(config)
-        return Subnets(lambda step: config, {str(config): config})
+        return Subnets(lambda step, images: [config], {str(config): config})
     space = SearchSpace(opt.config_set)
     space.largest.check_fits(spec.ngf)
-    return Subnets(
-        lambda step: space.draw_at(opt.seed, step), {"largest": space.largest, "smallest": space.smallest}
-    )
+    if opt.config_per_image and opt.batch_size * distributed.world_size() == 1:
+        raise InputError(
+            "--config_per_image with one image per step changes nothing: give --batch_size 2 or more"
+        )
+    draw = Sampling(space, opt.seed, opt.sandwich, opt.config_per_image, distributed.rank(), opt.batch_size)
+    return Subnets(draw, {"largest": space.largest, "smallest": space.smallest})
 
 
 def restore_optimizers(opt: argparse.Namespace, optimizers: list[torch.optim.Optimizer]) -> None:
@@ -484,6 +488,7 @@ def distill(opt: argparse.Namespace) -> None:
         device,
         subnets,
         amp=opt.amp,
+        ema=opt.ema,
     )
     restore_optimizers(opt, task.optimizers)
     # A student that starts from trained weights is measured before its first step: the best checkpoint is then the better of

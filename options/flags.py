@@ -200,6 +200,22 @@ FLAGS: dict[str, Flag] = {
         50,
         metavar="N",
     ),
+    "ema": Flag(
+        _LOSS,
+        "decay per step of a moving average of the student's weights, e.g. 0.999; the average is measured and saved as G, the "
+        "student itself as G_raw; 0 = off",
+        _number(float, 0, 0.999999),
+        0.0,
+        metavar="X",
+    ),
+    "sandwich": Flag(
+        _LOSS,
+        "train the largest, the smallest and so many random configurations in every step; 0 = one random one alone",
+        natural,
+        0,
+        metavar="K",
+    ),
+    "config_per_image": Flag(_LOSS, "every image of a batch has a random configuration of its own", bool),
     # ---- length and learning rate
     "nepochs": Flag(_TIME, "epochs at the initial learning rate", natural, 5, metavar="N"),
     "nepochs_decay": Flag(_TIME, "epochs over which it falls to zero", natural, 15, metavar="N"),

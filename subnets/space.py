@@ -104,9 +104,9 @@ class SearchSpace:
         """A configuration with every gene uniform."""
         return ChannelConfig(tuple(int(c[rng.integers(len(c))]) for c in self.choices))
 
-    def draw_at(self, seed: int, step: int) -> ChannelConfig:
-        """The configuration of a training step: a function of seed and step, so that any process can know it."""
-        return self.draw(np.random.Generator(np.random.Philox(key=[seed, step])))
+    def draw_at(self, seed: int, step: int, index: int = 0) -> ChannelConfig:
+        """The ``index``-th configuration of a training step: a function of its arguments, so that any process can know it."""
+        return self.draw(np.random.Generator(np.random.Philox(key=[seed, step], counter=[0, 0, 0, index])))
 
     def feasible(self, budget: float) -> np.ndarray:
         """Numbers of all configurations within ``budget`` MACs, ascending.

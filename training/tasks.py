@@ -1,10 +1,11 @@
-"""The update rules (SPEC 3): the teacher, and the distillation of a student, which for a supernet only adds "which config this step".
+"""The update rules (SPEC 3): the teacher, and the distillation of a student, which for a supernet only adds "which configs this step".
 
 A task holds networks and optimizers and makes one step; the `Trainer` owns everything around it.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -17,6 +18,7 @@ from models.config import ChannelConfig
 from models.generators import GeneratorSpec
 from models.layers import ElasticConv2d, init_weights
 from models.resnet import TAPS, ResnetGenerator
+from models.supernet import widths_of
 from training import distributed
 from training.losses import discriminator_loss, generator_loss, gradient_penalty, make_reconstruction_loss
 
@@ -73,12 +75,23 @@ class Task:
         """Label -> function A -> output, of all that an evaluation measures."""
         raise NotImplementedError
 
-    def _update(self, loss: Tensor, optimizer: torch.optim.Optimizer, retain_graph: bool = False) -> None:
-        """Gradients of ``loss`` for the parameters of one optimizer alone, averaged over processes. The step comes later."""
-        parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(loss).backward(inputs=parameters, retain_graph=retain_graph)
-        distributed.average_gradients(parameters)
+    def _add_gradients(
+        self, loss: Tensor, optimizer: torch.optim.Optimizer, retain_graph: bool = False
+    ) -> None:
+        """Add the gradients of ``loss`` for the parameters of one optimizer alone."""
+        self.scaler.scale(loss).backward(inputs=_parameters(optimizer), retain_graph=retain_graph)
+
+    def _step(self, *optimizers: torch.optim.Optimizer) -> None:
+        """Average the gradients over processes, update, and forget them."""
+        for optimizer in optimizers:
+            distributed.average_gradients(_parameters(optimizer))
+        for optimizer in optimizers:
+            self.scaler.step(optimizer)
+            optimizer.zero_grad(set_to_none=True)
+
+
+def _parameters(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
+    return [p for group in optimizer.param_groups for p in group["params"]]
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -116,15 +129,15 @@ class TeacherTask(Task):
         if w.gan_mode == "wgangp":
             losses["D_gp"] = gradient_penalty(self.net_d, fake_pair.float(), real_pair)
             loss_d = loss_d + losses["D_gp"]
-        self._update(loss_d, optimizer_d)
-        self.scaler.step(optimizer_d)
+        self._add_gradients(loss_d, optimizer_d)
+        self._step(optimizer_d)
 
         with self._autocast():
             score = self.net_d(fake_pair)
         losses["G_gan"] = w.gan * generator_loss(w.gan_mode, score)
         losses["G_recon"] = w.reconstruction * self.reconstruct(fake.float(), batch.B)
-        self._update(losses["G_gan"] + losses["G_recon"], optimizer_g)
-        self.scaler.step(optimizer_g)
+        self._add_gradients(losses["G_gan"] + losses["G_recon"], optimizer_g)
+        self._step(optimizer_g)
         self.scaler.update()
         return {name: value.detach() for name, value in losses.items()}
 
@@ -144,16 +157,20 @@ def make_adaptors(
     return [init_weights(ElasticConv2d(*widths, 1), init_type, gain) for _ in TAPS]
 
 
+# What a supernet runs in one pass: one configuration, or one for each image of the batch.
+Choice = ChannelConfig | tuple[ChannelConfig, ...]
+
+
 @dataclass(frozen=True)
 class Subnets:
     """Which configurations a supernet is trained and evaluated at.
 
     Args:
-        draw:     step number -> the configuration of that step
+        draw:     (step number, images in the batch) -> what that step runs, one pass each; their losses are averaged
         measured: label -> configuration measured in evaluations
     """
 
-    draw: Callable[[int], ChannelConfig]
+    draw: Callable[[int, int], list[Choice]]
     measured: dict[str, ChannelConfig]
 
 
@@ -164,6 +181,8 @@ class DistillTask(Task):
         subnets:      None for a student of fixed width, else the student is a supernet
         paired:       True: reconstruct the real image, conditional discriminator; False (unpaired data): reconstruct the teacher's
                       output, the discriminator sees the output alone
+        ema:          decay per step of a moving average of the student's weights; 0 = none. With one, the network ``G`` that is measured
+                      and saved is the average, and ``G_raw`` the student as the optimizer left it.
     """
 
     def __init__(
@@ -180,60 +199,85 @@ class DistillTask(Task):
         subnets: Subnets | None = None,
         paired: bool = True,
         amp: str = "none",
+        ema: float = 0.0,
     ):
         super().__init__(weights, device, amp)
         self.student, self.teacher, self.net_d, self.adaptors = student, teacher, net_d, adaptors
-        self.subnets, self.paired = subnets, paired
+        self.subnets, self.paired, self.ema = subnets, paired, ema
         teacher.eval().requires_grad_(False)
-        self.networks = {"G": student, "D": net_d} | {f"A-{i}": a for i, a in enumerate(adaptors)}
+        self.average = copy.deepcopy(student).requires_grad_(False) if ema else student
+        self.networks = {"G": self.average, "D": net_d} | {f"A-{i}": a for i, a in enumerate(adaptors)}
         self.specs = {"G": spec}
+        if ema:
+            self.networks["G_raw"] = student
+            self.specs["G_raw"] = spec
         trained = [*student.parameters(), *(p for a in adaptors for p in a.parameters())]
         self.optimizers = [make_adam(trained, lr, beta1), make_adam([*net_d.parameters()], lr, beta1)]
 
     def step(self, batch: Batch, step: int) -> dict[str, Tensor]:
         w, (optimizer_g, optimizer_d) = self.weights, self.optimizers
+        passes = [None] if self.subnets is None else self.subnets.draw(step, len(batch))
         with self._autocast():
             with torch.no_grad():
                 if self.paired:
                     target, teacher_taps = batch.B, self.teacher.tap(batch.A)
                 else:
                     target, teacher_taps = self.teacher(batch.A, taps=True)
-            if self.subnets is None:
-                fake, taps = self.student(batch.A, taps=True)
-            else:
-                fake, taps = self.student(batch.A, self.subnets.draw(step), taps=True)
-            adapted = [adaptor(tap) for adaptor, tap in zip(self.adaptors, taps, strict=True)]
-            # The discriminator sees the fake once: its own gradient stops at its weights, the generator's passes through them.
-            if self.paired:
-                score_fake, score_real = (self.net_d(torch.cat((batch.A, y), 1)) for y in (fake, batch.B))
-            else:
-                score_fake, score_real = self.net_d(fake), self.net_d(batch.B)
+            score_real = self._judge(batch.A, batch.B)
 
-        d_fake, d_real = discriminator_loss(w.gan_mode, score_fake, score_real)
-        layers = [F.mse_loss(a.float(), t.float()) for a, t in zip(adapted, teacher_taps, strict=True)]
-        g_gan = w.gan * generator_loss(w.gan_mode, score_fake)
-        g_recon = w.reconstruction * self.reconstruct(fake.float(), target.float())
-        g_distill = w.distill * sum(layers)
-        self._update((d_fake + d_real) / 2, optimizer_d, retain_graph=True)
-        self._update(g_gan + g_recon + g_distill, optimizer_g)
-        self.scaler.step(optimizer_d)
-        self.scaler.step(optimizer_g)
+        sums: dict[str, Tensor] = {}
+        for index, choice in enumerate(passes):
+            with self._autocast():
+                fake, adapted = self._student(batch.A, choice)
+                # The discriminator sees a fake once: its own gradient stops at its weights, the generator's passes through them.
+                score_fake = self._judge(batch.A, fake)
+            d_fake, d_real = discriminator_loss(w.gan_mode, score_fake, score_real)
+            layers = [F.mse_loss(a.float(), t.float()) for a, t in zip(adapted, teacher_taps, strict=True)]
+            g_gan = w.gan * generator_loss(w.gan_mode, score_fake)
+            g_recon = w.reconstruction * self.reconstruct(fake.float(), target.float())
+            g_distill = w.distill * sum(layers)
+            loss_d = d_fake / len(passes) + (d_real if index == 0 else 0)
+            self._add_gradients(loss_d / 2, optimizer_d, retain_graph=True)
+            self._add_gradients((g_gan + g_recon + g_distill) / len(passes), optimizer_g)
+            losses = dict(D_fake=d_fake, D_real=d_real, G_gan=g_gan, G_recon=g_recon, G_distill=g_distill)
+            losses |= {f"G_distill{i}": value for i, value in enumerate(layers)}
+            for name, value in losses.items():
+                sums[name] = sums.get(name, 0) + value.detach() / len(passes)
+        self._step(optimizer_d, optimizer_g)
         self.scaler.update()
+        if self.ema:
+            self._follow(step)
+        return sums
 
-        losses = {
-            "D_fake": d_fake,
-            "D_real": d_real,
-            "G_gan": g_gan,
-            "G_recon": g_recon,
-            "G_distill": g_distill,
-        }
-        losses |= {f"G_distill{i}": value for i, value in enumerate(layers)}
-        return {name: value.detach() for name, value in losses.items()}
+    def _judge(self, a: Tensor, b: Tensor) -> Tensor:
+        return self.net_d(torch.cat((a, b), 1) if self.paired else b)
+
+    def _student(self, x: Tensor, choice: Choice | None) -> tuple[Tensor, list[Tensor]]:
+        """(output, adapted taps) of the student, at a configuration if it is a supernet."""
+        if isinstance(choice, tuple) and x.device.type == "cpu":
+            # On a CPU the arithmetic counts: each image alone, at the width it needs (benchmarks/train_step.py).
+            parts = [self._student(image, config) for image, config in zip(x.split(1), choice, strict=True)]
+            fakes, taps = zip(*parts, strict=True)
+            return torch.cat(fakes), [torch.cat(t) for t in zip(*taps, strict=True)]
+        if isinstance(choice, tuple):
+            choice = widths_of(choice).to(x.device)
+        chosen = () if choice is None else (choice,)
+        fake, taps = self.student(x, *chosen, taps=True)
+        return fake, [adaptor(tap) for adaptor, tap in zip(self.adaptors, taps, strict=True)]
+
+    @torch.no_grad()
+    def _follow(self, step: int) -> None:
+        """Move the average towards the student; in early steps faster, or it would remember the initial weights for long."""
+        decay = min(self.ema, (1 + step) / (10 + step))
+        for average, value in zip(self.average.parameters(), self.student.parameters(), strict=True):
+            average.lerp_(value, 1 - decay)
+        for average, value in zip(self.average.buffers(), self.student.buffers(), strict=True):
+            average.copy_(value)
 
     def generators(self) -> dict[str, Generate]:
         if self.subnets is None:
-            return {"student": self.student}
+            return {"student": self.average}
         return {
-            label: lambda x, config=config: self.student(x, config)
+            label: lambda x, config=config: self.average(x, config)
             for label, config in self.subnets.measured.items()
         }

@@ -1,17 +1,18 @@
 """The supernet runs a configuration exactly as the subnet cut out of it does: bit for bit."""
 
+import copy
 import functools
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from errors import InputError
 from models.config import ChannelConfig
 from models.generators import GeneratorSpec
 from models.layers import init_weights
-from models.supernet import SuperMobileResnetGenerator, extract
+from models.supernet import SuperMobileResnetGenerator, extract, widths_of
 from training.checkpoints import load_generator, save_network
 
 CHOICES = (64, 56, 48, 40, 32, 24, 16)
@@ -119,3 +120,51 @@ def test_gradients_reach_only_the_channels_of_the_config():
     gradient = net.model[4].weight.grad
     assert gradient[:8, :4].abs().sum() > 0
     assert not gradient[8:].any() and not gradient[:, 4:].any()
+
+
+# ------------------------------------------------------------------------------------------------------------
+# Masking: the same function at full width, with a configuration of its own for every image
+
+
+def doubled(net: SuperMobileResnetGenerator) -> SuperMobileResnetGenerator:
+    """A copy in float64, in which two orders of summation hardly differ: what is left is a difference of the functions."""
+    return copy.deepcopy(net).double().requires_grad_(True)
+
+
+@settings(max_examples=10, phases=[Phase.explicit, Phase.reuse, Phase.generate])  # shrinking takes minutes
+@given(st.lists(configs, min_size=1, max_size=3), st.integers(0, 99))
+def test_masking_equals_slicing_in_outputs_taps_and_gradients(chosen, seed):
+    x = random_images(seed, len(chosen), 3, 16, 24).double()
+    masked, sliced = doubled(supernet()), doubled(supernet())
+    y, taps = masked(x, widths_of(chosen), taps=True)
+    (y.square().mean() * len(chosen) + sum(t.square().sum() for t in taps)).backward()
+    for index, config in enumerate(chosen):
+        y_one, taps_one = sliced(x[index : index + 1], config, taps=True)
+        (y_one.square().mean() + sum(t.square().sum() for t in taps_one)).backward()
+        torch.testing.assert_close(y[index : index + 1], y_one, rtol=0, atol=1e-10)
+        for tap, tap_one in zip(taps, taps_one, strict=True):
+            trunk = tap_one.shape[1]
+            torch.testing.assert_close(tap[index : index + 1, :trunk], tap_one, rtol=0, atol=1e-10)
+            assert not tap[index, trunk:].any()
+    scale = max(float(p.grad.abs().max()) for p in sliced.parameters())
+    for a, b in zip(masked.parameters(), sliced.parameters(), strict=True):
+        torch.testing.assert_close(a.grad, b.grad, rtol=1e-7, atol=1e-9 * scale)
+
+
+def test_masked_gradients_of_unused_channels_are_exactly_zero():
+    net = doubled(supernet()).float()
+    net(random_images(0, 2, 3, 16, 16), widths_of([ChannelConfig.uniform(16)] * 2)).sum().backward()
+    for index in (1, 4, 7):
+        gradient = net.model[index].weight.grad
+        out = 16 * (1, 2, 4)[(1, 4, 7).index(index)]
+        assert gradient[:out].any() and not gradient[out:].any()
+    pointwise = net.model[10].conv_block[1].conv[2].weight.grad
+    assert pointwise[:64, :64].any() and not pointwise[64:].any() and not pointwise[:, 64:].any()
+
+
+@torch.no_grad()
+def test_masking_in_float32_is_slicing_to_rounding():
+    chosen = [ChannelConfig.parse("16_24_48_56_40_48_24_16"), ChannelConfig.uniform(64)]
+    x = random_images(3, 2, 3, 64, 64)
+    sliced = torch.cat([supernet()(x[i : i + 1], c) for i, c in enumerate(chosen)])
+    torch.testing.assert_close(supernet()(x, widths_of(chosen)), sliced, rtol=0, atol=2e-4)

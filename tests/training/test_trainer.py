@@ -64,7 +64,7 @@ def make_task(kind: str = "supernet"):
     student = init_weights(STUDENT.build(), gain=0.2)
     adaptors = make_adaptors(STUDENT, TEACHER, "normal", 0.2)
     large, small = ChannelConfig.uniform(3), ChannelConfig.uniform(2)
-    subnets = Subnets(lambda step: (large, small)[step % 2], {"largest": large, "smallest": small})
+    subnets = Subnets(lambda step, images: [(large, small)[step % 2]], {"largest": large, "smallest": small})
     return DistillTask(student, teacher, net_d, adaptors, STUDENT, LossWeights(), 1e-3, 0.5, CPU, subnets)
 
 
