@@ -131,6 +131,13 @@ class Loader:
         """Steps per epoch."""
         return -(-len(self.dataset) // (self.batch_size * self.world))
 
+    def images(self, steps: int) -> int:
+        """Images in the first ``steps`` steps from the start of an epoch on, over all processes."""
+        joint = self.batch_size * self.world
+        whole = len(self) * joint if self.world > 1 and self.fill else len(self.dataset)
+        epochs, rest = divmod(steps, len(self))
+        return epochs * whole + min(rest * joint, whole)
+
     def epoch(self, epoch: int = 0, start: int = 0) -> Iterator[Batch]:
         """The batches of one epoch from step ``start`` on, read ahead by ``threads``."""
         count = len(self.dataset)

@@ -167,7 +167,10 @@ class Trainer:
         )
         if resumed:
             print(f"{self.folder}: continuing at epoch {self.epoch}, step {self.step}")
-        with tqdm(total=total, initial=self.step, unit="step", dynamic_ncols=True) as self.bar:
+        images, first = self.loader.images, self.step_in_epoch
+        done = images(self.step - plan.iter_base)
+        left = images(first + total - self.step) - images(first)
+        with tqdm(total=done + left, initial=done, unit="img", dynamic_ncols=True) as self.bar:
             while self.epoch <= plan.epochs and self.step < plan.max_steps:
                 self.bar.set_description(f"epoch {self.epoch}/{plan.epochs}")
                 for batch in self.loader.epoch(self.epoch, self.step_in_epoch):
@@ -196,7 +199,7 @@ class Trainer:
         self.step += 1
         self.step_in_epoch += 1
         self.window_steps += 1
-        self.bar.update()
+        self.bar.update(len(batch) * distributed.world_size())
         # Reading a loss waits for the device: only on the CPU, where it is free, is every step looked at.
         if self.loader.device.type == "cpu" or self.window_steps >= self.plan.print_freq:
             self._check_finite()

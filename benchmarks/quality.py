@@ -1,0 +1,116 @@
+"""What the options of supernet training do to its subnets: FID of the largest, the smallest and random ones, same steps, several seeds.
+
+Trains with the product's own scripts. One training gives two lines: the student as the optimizer left it and, from ``--ema``, its average.
+A teacher is trained first. Results are kept in ``--output`` and a second run measures only what is missing.
+"""
+
+import json
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+from common import ROOT, arguments, machine, report
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from data.datasets import AlignedDataset, Source
+from data.loader import Loader
+from data.transforms import Crops, Resize
+from metrics.criteria import FeatureCriterion
+from metrics.inception import load_inception
+from subnets.evaluator import Evaluator, measure_real
+from subnets.space import SearchSpace
+from training.checkpoints import load_generator
+from training.logs import write_json
+
+VARIANTS = {"one random": [], "sandwich 1": ["--sandwich", "1"], "per image": ["--config_per_image"]}
+
+
+def script(name: str, opt, *flags: str) -> None:
+    """Run one of the product's training scripts; what it has finished before, it does not do again."""
+    data = ["--dataroot", opt.dataroot, "--direction", opt.direction, "--batch_size", "4", "--ndf", "32"]
+    data += ["--load_size", str(opt.size + 8), "--crop_size", str(opt.size), "--gpu_ids", opt.gpu]
+    data += ["--lr", "4e-4", "--lr_policy", "cosine", "--nepochs", "1000", "--nepochs_decay", "0", "--no_fid"]
+    data += ["--save_epoch_freq", "100000", "--save_latest_freq", "100000", "--niters", str(opt.steps)]
+    subprocess.run([sys.executable, ROOT / name, *data, *flags], check=True, stdout=subprocess.DEVNULL)
+
+
+def main() -> None:
+    parser = arguments(__doc__)
+    parser.add_argument("--dataroot", required=True)
+    parser.add_argument("--direction", default="BtoA")
+    parser.add_argument("--output", required=True, type=Path, help="folder for the trainings and results")
+    parser.add_argument("--size", type=int, default=64)
+    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--subnets", type=int, default=20)
+    parser.add_argument("--images", type=int, default=80, help="of phase val, that subnets are measured on")
+    parser.add_argument("--config_set", default="channels-32")
+    parser.add_argument("--student_ngf", default="32")
+    parser.add_argument("--lambda_distill", default="0.5")
+    parser.add_argument("--fid_features", default="random")
+    parser.add_argument("--fid_dims", type=int, default=192)
+    parser.add_argument("--fid_weights")
+    opt = parser.parse_args()
+    device = torch.device(opt.device)
+    opt.gpu = "0" if device.type == "cuda" else "-1"
+
+    resize = Resize("resize_and_crop", opt.size, opt.size)
+    dataset = AlignedDataset(Source(opt.dataroot, "val", None, opt.images), opt.direction, resize)
+    features = load_inception(opt.fid_dims, opt.fid_weights, opt.fid_features, device)
+    criterion = FeatureCriterion(features, measure_real(dataset, features, device), device)
+    evaluate = Evaluator(Loader(dataset, 10, device, Crops(resize.crop, False, False)), [criterion])
+    space = SearchSpace(opt.config_set)
+    numbers = np.random.default_rng(0).choice(space.size, opt.subnets, replace=False)
+    configs = [space.largest, space.smallest, *(space.config(int(n)) for n in numbers)]
+
+    teacher = opt.output / "teacher"
+    script("train.py", opt, "--netG", "resnet_9blocks", "--ngf", "32", "--log_dir", str(teacher))
+    student = ["--restore_teacher_G_path", str(teacher / "checkpoints" / "latest_net_G.pth")]
+    student += ["--student_ngf", opt.student_ngf, "--config_set", opt.config_set, "--ema", "0.99"]
+    student += ["--lambda_distill", opt.lambda_distill]
+
+    measured: dict[str, list[list[float]]] = {}
+    for seed in range(opt.seeds):
+        for variant, flags in VARIANTS.items():
+            folder = opt.output / f"{variant.replace(' ', '_')}_{seed}"
+            script("train_supernet.py", opt, *student, *flags, "--seed", str(seed), "--log_dir", str(folder))
+            for name, note in (("G_raw", ""), ("G", ", averaged")):
+                path = folder / f"fid_{name}.json"
+                if not path.exists():
+                    wanted = {"netG": "super_mobile_resnet_9blocks"}
+                    net, _ = load_generator(
+                        folder / "checkpoints" / f"latest_net_{name}.pth", "checkpoint", wanted
+                    )
+                    net.to(device).eval()
+                    fids = [
+                        evaluate(lambda x, c=c, net=net: net(x, c))["fid"]
+                        for c in tqdm(configs, desc=f"{variant}{note}, seed {seed}", unit="subnet")
+                    ]
+                    write_json(path, fids)
+                measured.setdefault(variant + note, []).append(json.loads(path.read_text()))
+
+    rows = []
+    for variant, runs in measured.items():
+        columns = {
+            "largest": [r[0] for r in runs],
+            "smallest": [r[1] for r in runs],
+            "random, mean": [statistics.mean(r[2:]) for r in runs],
+            "random, best": [min(r[2:]) for r in runs],
+        }
+        cells = {k: f"{statistics.mean(v):.3f} ± {statistics.stdev(v):.3f}" for k, v in columns.items()}
+        rows.append({"training": variant} | cells)
+    facts = machine(opt.device) | {
+        "measure": f"{criterion.label}, n={len(dataset)}, {opt.size} px",
+        "steps": opt.steps,
+        "seeds": opt.seeds,
+        "spread": "standard deviation over seeds",
+    }
+    report(f"Supernet training: FID of {opt.subnets + 2} subnets", rows, facts, opt.json)
+
+
+if __name__ == "__main__":
+    main()
