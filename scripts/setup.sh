@@ -4,10 +4,11 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 what="${1:-}"
+# Each of the three holds those before it: which is wanted, and which do as well.
 case "$what" in
-  dev) requirements=requirements-dev.txt ;;
-  web) requirements=requirements-deploy.txt ;;
-  *) requirements=requirements.txt ;;
+  dev) enough=(dev) ;;
+  web) enough=(deploy dev) ;;
+  *) enough=(base deploy dev) ;;
 esac
 
 python="${PYTHON:-python3}"
@@ -18,11 +19,17 @@ fi
 [ -x .venv/bin/python ] || "$python" -m venv .venv
 
 # Installed once per change of the requirements.
-stamp=".venv/.installed-$requirements"
-if ! cmp -s <(cat requirements*.txt) "$stamp"; then
+installed() {
+  local name
+  for name in "${enough[@]}"; do cmp -s <(cat requirements*.txt) ".venv/.installed-$name" && return; done
+  return 1
+}
+if ! installed; then
+  requirements="requirements-${enough[0]}.txt"
+  [ "${enough[0]}" = base ] && requirements=requirements.txt
   echo "installing $requirements into .venv (PyTorch is large: a few minutes on a slow line)"
   .venv/bin/python -m pip install --quiet --disable-pip-version-check -r "$requirements"
-  cat requirements*.txt >"$stamp"
+  cat requirements*.txt >".venv/.installed-${enough[0]}"
 fi
 
 # The browser's ONNX Runtime, for the web page; once per change of the lock file.

@@ -1,7 +1,7 @@
 // The page: controls on one side, a drawing and its networks on the other. Runs the latest drawing only; older ones are skipped.
 
 import { Drawing } from "./drawing.js";
-import { Network, REMEMBERED } from "./network.js";
+import { Network, REMEMBERED, THREADS } from "./network.js";
 
 const $ = (id) => document.getElementById(id);
 
@@ -71,7 +71,6 @@ function failed(network, error) {
 // Networks and their speed
 
 const label = (network) => network.facts.name[0].toUpperCase() + network.facts.name.slice(1);
-const threads = (network) => (network.threads > 1 ? `${network.threads} threads` : "1 thread");
 const size = (bytes) => `${(bytes / 1e6).toPrecision(bytes < 1e7 ? 2 : 3)} MB`;
 const digits = (value) => (value >= 100 ? value.toFixed(0) : value.toPrecision(value >= 1 ? 3 : 2));
 
@@ -115,7 +114,7 @@ function showSpeed() {
     time.textContent = `${digits(network.median)} ms`;
     time.parentElement.querySelector(".fill").style.width = `${(100 * network.median) / slowest}%`;
   }
-  $("measured").textContent = `Time per frame, median of the last ${REMEMBERED}, in WebAssembly with ${threads(current)}.`;
+  $("measured").textContent = `Time per frame, median of the last ${REMEMBERED}, in WebAssembly with ${THREADS > 1 ? `${THREADS} threads` : "1 thread"}.`;
   const [compressed, teacher] = networks;
   if (!teacher) return;
   if (compressed.median === undefined || teacher.median === undefined) {

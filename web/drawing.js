@@ -98,7 +98,8 @@ export class Drawing {
       const [bx, by] = points[i + 1];
       context.quadraticCurveTo(ax, ay, (ax + bx) / 2, (ay + by) / 2);
     }
-    context.lineTo(endX, endY);
+    // Lines of no length are not drawn; a dot is one of nearly none.
+    context.lineTo(endX + 0.01, endY);
     context.stroke();
   }
 

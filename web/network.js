@@ -5,11 +5,14 @@ export const REMEMBERED = 15; // frames that the time per frame is the median of
 const WARM_UP = 800;
 const MEASURED = 5; // frames that tell a time
 
+// Threads need a page that is isolated from others, which its server has to ask for by headers. Half of the cores: threads wait for
+// each other, and a core that also draws the page keeps all of them waiting.
+export const THREADS = self.crossOriginIsolated ? Math.min(4, Math.max(1, (navigator.hardwareConcurrency || 1) >> 1)) : 1;
+
 export class Network {
   constructor(facts) {
     this.facts = facts; // {name, file, bytes, parameters, macs, config}
     this.times = [];
-    this.threads = 1;
     this.busy = false;
     this.spent = 0; // milliseconds in all frames
   }
@@ -21,8 +24,7 @@ export class Network {
 
   async start() {
     this.worker = new Worker(new URL("worker.js", import.meta.url), { type: "module" });
-    const answer = await this.ask({ load: new URL(this.facts.file, document.baseURI).href });
-    this.threads = answer.threads;
+    await this.ask({ load: new URL(this.facts.file, document.baseURI).href, threads: THREADS });
     this.ready = true;
   }
 

@@ -1,4 +1,4 @@
-// One network in one thread of its own: pixels in, pixels out. {load: url, runtime: url} -> {loaded}; {pixels} -> {pixels, ms}; or {error}.
+// One network in one thread of its own: pixels in, pixels out. {load: url, threads} -> {loaded}; {pixels} -> {pixels, ms}; or {error}.
 
 import { env, InferenceSession, Tensor } from "./ort/ort.wasm.min.mjs";
 
@@ -7,15 +7,9 @@ const TO_FLOAT = Float32Array.from({ length: 256 }, (_, x) => Math.fround(Math.f
 
 let session = null;
 
-// Threads need a page that is isolated from others, which its server has to ask for by headers. Half of the cores: threads wait for
-// each other, and a core that also draws the page keeps all of them waiting.
-function threads() {
-  return self.crossOriginIsolated ? Math.min(4, Math.max(1, (navigator.hardwareConcurrency || 1) >> 1)) : 1;
-}
-
-async function load(url) {
+async function load(url, threads) {
   env.wasm.wasmPaths = new URL("ort/", import.meta.url).href;
-  env.wasm.numThreads = threads();
+  env.wasm.numThreads = threads;
   env.logLevel = "error";
   const answer = await fetch(url, { cache: "no-cache" });
   if (!answer.ok) throw new Error(`${url}: ${answer.status} ${answer.statusText}`);
@@ -58,8 +52,8 @@ function toByte(y) {
 self.onmessage = async ({ data }) => {
   try {
     if (data.load) {
-      await load(data.load);
-      self.postMessage({ loaded: true, threads: env.wasm.numThreads });
+      await load(data.load, data.threads);
+      self.postMessage({ loaded: true });
       return;
     }
     const start = performance.now();
