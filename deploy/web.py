@@ -11,6 +11,7 @@ import http.server
 import json
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -418,12 +419,19 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
         """Nothing: one line per file says nothing to a user."""
 
 
+class _Server(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Nothing of browsers that hang up, as they do when a page is reloaded."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
+
+
 def server(folder: Path, port: int, address: str = "127.0.0.1") -> http.server.ThreadingHTTPServer:
     """A server of ``folder``, not yet running. ``port`` 0 takes a free one. InputError when the port is taken."""
     try:
-        return http.server.ThreadingHTTPServer(
-            (address, port), functools.partial(_Handler, directory=str(folder))
-        )
+        return _Server((address, port), functools.partial(_Handler, directory=str(folder)))
     except (OSError, OverflowError) as error:
         raise InputError(
             f"--serve {port}: cannot listen there ({getattr(error, 'strerror', None) or error}); give another port"

@@ -6,9 +6,9 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 what="${1:-}"
 # Each of the three holds those before it: which is wanted, and which do as well.
 case "$what" in
-  dev) enough=(dev) ;;
-  web) enough=(deploy dev) ;;
-  *) enough=(base deploy dev) ;;
+  dev) enough=(requirements-dev.txt) ;;
+  web) enough=(requirements-deploy.txt requirements-dev.txt) ;;
+  *) enough=(requirements.txt requirements-deploy.txt requirements-dev.txt) ;;
 esac
 
 python="${PYTHON:-python3}"
@@ -25,10 +25,8 @@ installed() {
   return 1
 }
 if ! installed; then
-  requirements="requirements-${enough[0]}.txt"
-  [ "${enough[0]}" = base ] && requirements=requirements.txt
-  echo "installing $requirements into .venv (PyTorch is large: a few minutes on a slow line)"
-  .venv/bin/python -m pip install --quiet --disable-pip-version-check -r "$requirements"
+  echo "installing ${enough[0]} into .venv (PyTorch is large: a few minutes on a slow line)"
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check -r "${enough[0]}"
   cat requirements*.txt >".venv/.installed-${enough[0]}"
 fi
 

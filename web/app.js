@@ -123,6 +123,7 @@ function showSpeed() {
   }
   const fewer = (what) => `${(teacher.facts[what] / compressed.facts[what]).toFixed(1)}× fewer ${{ macs: "MACs" }[what] ?? what}`;
   $("ratio").replaceChildren(
+    "Compressed is ",
     element("strong", { textContent: `${(teacher.median / compressed.median).toFixed(1)}×` }),
     " as fast",
     element("span", { textContent: `, with ${fewer("parameters")}${compressed.facts.macs && teacher.facts.macs ? ` and ${fewer("macs")}` : ""}` }),
@@ -337,7 +338,7 @@ function pageKey(event) {
 // --------------------------------------------------------------------------------------------------------
 // Images in and out
 
-async function openImage(blob) {
+async function openImage(blob, announced = true) {
   try {
     // The numbers in the file, as the training reads them.
     const image = await createImageBitmap(blob, { colorSpaceConversion: "none" });
@@ -345,7 +346,7 @@ async function openImage(blob) {
     const pair = image.width === 2 * image.height;
     const part = pair ? (model.mode === "map" ? "right" : "left") : "middle";
     drawing.show(image, part);
-    say(pair ? `A pair of images: took its ${part} half` : "Image opened");
+    if (announced) say(pair ? `A pair of images: took its ${part} half` : "Image opened");
     image.close();
   } catch {
     say("That is not an image that this browser reads");
@@ -360,7 +361,7 @@ async function makeExamples() {
     $("examples").append(button);
   }
   if (!model.examples.length) return;
-  await openImage(await (await fetch(model.examples[0])).blob());
+  await openImage(await (await fetch(model.examples[0])).blob(), false);
   drawing.past = [];
 }
 
@@ -422,7 +423,7 @@ async function start() {
   document.title = $("title").textContent = model.title;
   for (const canvas of [$("input"), $("output")]) canvas.width = canvas.height = model.size;
   makeNetworks();
-  drawing = new Drawing($("input"), model.palettes[0].colours[0].rgb, () => drawing && drawingChanged());
+  drawing = new Drawing($("input"), model.palettes[0].colours[0].rgb, () => drawing && drawingChanged()); // not while it is being made
   makeTools();
   makePalette();
   makePointer();

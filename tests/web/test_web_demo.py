@@ -10,9 +10,11 @@ import os
 import re
 import runpy
 import shutil
+import signal
 import subprocess
 import sys
 import threading
+import urllib.request
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +24,7 @@ from PIL import Image
 
 import deploy.web
 from data.transforms import to_float, to_uint8
+from errors import InputError
 from models.generators import GeneratorSpec
 from models.layers import init_weights
 from training.checkpoints import save_network
@@ -609,6 +612,38 @@ def test_what_is_said_of_a_network(folder, networks):
         assert entry["bytes"] == (folder / entry["file"]).stat().st_size
     assert described[0]["config"] == CONFIG
     assert described[1]["config"] == "resnet_9blocks, ngf 8"
+
+
+@needs_runtime
+def test_serving_it(tmp_path):
+    """Until Ctrl-C; a port that is taken is said."""
+    model, page = write_onnx(tmp_path / "net.onnx"), tmp_path / "page"
+    command = [
+        sys.executable,
+        "scripts/make_web_demo.py",
+        model,
+        "--size",
+        "32",
+        "--output",
+        page,
+        "--serve",
+        "0",
+    ]
+    process = subprocess.Popen(
+        list(map(str, command)), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        address = next(line for line in process.stdout if line.startswith("see it: ")).split()[2]
+        with urllib.request.urlopen(f"{address}/ort/{deploy.web.RUNTIME[2]}") as answer:
+            assert answer.headers["Content-Type"] == "application/wasm"
+            assert answer.headers["Cross-Origin-Embedder-Policy"] == "require-corp"
+        with pytest.raises(InputError, match=r"--serve .*another port"):
+            deploy.web.server(page, int(address.rpartition(":")[2]))
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 130 and process.stderr.read() == "interrupted\n"
+    finally:
+        process.kill()
+        process.communicate()
 
 
 @needs_browser
