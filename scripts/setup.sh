@@ -1,9 +1,15 @@
 #!/usr/bin/env bash
-# Make .venv and install what the product needs (setup.sh) and what its tests need too (setup.sh dev). Quick when it is already there.
+# Make .venv and install what the product needs (setup.sh), what its web page is made with too (setup.sh web), or what its tests need
+# (setup.sh dev). Quick when it is already there.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-requirements=requirements.txt
-[ "${1:-}" = dev ] && requirements=requirements-dev.txt
+what="${1:-}"
+# Each of the three holds those before it: which is wanted, and which do as well.
+case "$what" in
+  dev) enough=(requirements-dev.txt) ;;
+  web) enough=(requirements-deploy.txt requirements-dev.txt) ;;
+  *) enough=(requirements.txt requirements-deploy.txt requirements-dev.txt) ;;
+esac
 
 python="${PYTHON:-python3}"
 if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))'; then
@@ -13,9 +19,38 @@ fi
 [ -x .venv/bin/python ] || "$python" -m venv .venv
 
 # Installed once per change of the requirements.
-stamp=".venv/.installed-$requirements"
-if ! cmp -s <(cat requirements*.txt) "$stamp"; then
-  echo "installing $requirements into .venv (PyTorch is large: a few minutes on a slow line)"
-  .venv/bin/python -m pip install --quiet --disable-pip-version-check -r "$requirements"
-  cat requirements*.txt >"$stamp"
+installed() {
+  local name
+  for name in "${enough[@]}"; do cmp -s <(cat requirements*.txt) ".venv/.installed-$name" && return; done
+  return 1
+}
+if ! installed; then
+  echo "installing ${enough[0]} into .venv (PyTorch is large: a few minutes on a slow line)"
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check -r "${enough[0]}"
+  cat requirements*.txt >".venv/.installed-${enough[0]}"
+fi
+
+# The browser's ONNX Runtime, for the web page; once per change of the lock file.
+install_npm() {
+  local stamp=web/node_modules/.installed-lock
+  cmp -s web/package-lock.json "$stamp" && return
+  echo "installing ONNX Runtime for browsers into web/node_modules (150 MB, of which the page takes 14)"
+  npm ci --prefix web --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null && cp web/package-lock.json "$stamp"
+}
+
+# A browser to test the page in, where this machine lets us: as root, with apt.
+install_browser() {
+  for name in chromium chromium-browser google-chrome google-chrome-stable; do command -v "$name" >/dev/null && return; done
+  [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || return 1
+  echo "installing Chromium, to test the web page in"
+  { apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends chromium; } >/dev/null 2>&1
+}
+
+if [ "$what" = web ]; then
+  command -v npm >/dev/null || { echo "error: npm is not installed; the web page needs Node.js 18 or newer: https://nodejs.org" >&2; exit 2; }
+  install_npm || { echo "error: npm ci --prefix web failed, see above; is the network there?" >&2; exit 2; }
+elif [ "$what" = dev ]; then
+  # The tests of the web page are skipped where these are not to be had, and say so.
+  { command -v npm >/dev/null && install_npm; } || echo "note: no ONNX Runtime for browsers (needs npm): the web page is not tested"
+  install_browser || echo "note: no Chromium: the web page is not tested in a browser"
 fi

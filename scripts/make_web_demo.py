@@ -1,0 +1,176 @@
+#!/usr/bin/env python3
+"""Make a static folder that runs a compressed generator inside the browser: draw, and see its output live.
+
+bash scripts/web_demo.sh                                        the networks of scripts/demo.sh
+bash scripts/web_demo.sh small.onnx --teacher teacher.onnx      others, as .onnx or .pth
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from deploy.onnx import export_onnx, require_onnx
+from deploy.web import (
+    PALETTES,
+    Network,
+    build,
+    fixed_size,
+    folder_bytes,
+    require_runtime,
+    server,
+)
+from errors import InputError
+from options import run
+from training.checkpoints import load_generator
+
+PORT = 8000
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="web_demo.sh", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "model",
+        nargs="?",
+        type=Path,
+        metavar="MODEL",
+        help=".onnx or .pth of the compressed generator (default: that of the demo, with its teacher)",
+    )
+    parser.add_argument("--teacher", type=Path, metavar="FILE", help=".onnx or .pth to compare it with")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="DIR",
+        default=Path("results/web_demo"),
+        help="folder to make (%(default)s)",
+    )
+    parser.add_argument(
+        "--mode",
+        choices=("map", "edges"),
+        default="map",
+        help="draw coloured areas, or black lines (%(default)s)",
+    )
+    parser.add_argument(
+        "--palette",
+        choices=[name for name in PALETTES if name != "edges"],
+        default="builtin",
+        help="colours of --mode map: of the built-in dataset, or of web maps (%(default)s); the page offers both",
+    )
+    parser.add_argument(
+        "--size",
+        type=int,
+        metavar="PX",
+        help="side of an image (default: that of the demo's training, or 256)",
+    )
+    parser.add_argument("--title", help="heading of the page")
+    parser.add_argument(
+        "--example",
+        type=Path,
+        nargs="+",
+        metavar="IMAGE",
+        help="drawings to start from, instead of the built-in ones",
+    )
+    parser.add_argument(
+        "--demo",
+        type=Path,
+        metavar="DIR",
+        default=Path("logs/demo"),
+        help="results of scripts/demo.sh (%(default)s)",
+    )
+    parser.add_argument(
+        "--serve",
+        type=int,
+        nargs="?",
+        const=PORT,
+        metavar="PORT",
+        help=f"show it at http://localhost:PORT ({PORT}; 0: any free one) until Ctrl-C",
+    )
+    parser.add_argument(
+        "--bind",
+        metavar="ADDRESS",
+        default="127.0.0.1",
+        help="with --serve: who may look; 0.0.0.0 is everybody, e.g. a phone (%(default)s)",
+    )
+    return parser.parse_args()
+
+
+def _demo_networks(folder: Path) -> tuple[list[Network], int]:
+    """(the demo's networks as ``.pth``, pixels of an image's side in its training)."""
+    compressed, teacher = (
+        folder / "export" / "compressed.pth",
+        folder / "teacher" / "checkpoints" / "best_net_G.pth",
+    )
+    if not compressed.is_file():
+        raise InputError(f"{compressed}: not there; run bash scripts/demo.sh first or give MODEL.onnx")
+    networks = [Network("compressed", "--demo", compressed)]
+    if teacher.is_file():
+        networks.append(Network("teacher", "--demo", teacher))
+    try:
+        size = json.loads((folder / "teacher" / "options.json").read_text())["crop_size"]
+    except (OSError, ValueError, KeyError):
+        size = 256
+    return networks, size
+
+
+def _as_onnx(network: Network, folder: Path) -> Network:
+    """``network`` itself when it is no ``.pth``, else exported into ``folder`` and compared with PyTorch."""
+    if network.path.suffix != ".pth":
+        return network
+    require_onnx()
+    net, spec = load_generator(network.path, network.flag)
+    if (spec.input_nc, spec.output_nc) != (3, 3):
+        raise InputError(
+            f"{network.flag} {network.path}: makes images of {spec.output_nc} channels of ones of {spec.input_nc}; "
+            "the page draws in colour, give a network of 3 channels"
+        )
+    path = folder / f"{network.name}.onnx"
+    print(f"{network.path} as ONNX: {export_onnx(net, path)}")
+    return Network(network.name, network.flag, path)
+
+
+def _side(networks: list[Network], given: int | None, default: int) -> int:
+    """Pixels of an image's side: as given, or the one that the networks take."""
+    fixed = {network: fixed_size(network.path, network.flag) for network in networks}
+    for network, size in fixed.items():
+        wanted = given or next((side for side in fixed.values() if side), None)
+        if size and size != wanted:
+            raise InputError(
+                f"{network.flag} {network.path}: takes images of {size} pixels only, not {wanted}; "
+                "export it again, or give others"
+            )
+    return given or next((side for side in fixed.values() if side), default)
+
+
+def main() -> None:
+    opt = _parse()
+    require_runtime()
+    if opt.model is None:
+        networks, default = _demo_networks(opt.demo)
+    else:
+        networks, default = [Network("compressed", "MODEL", opt.model)], 256
+    if opt.teacher is not None:
+        networks = [networks[0], Network("teacher", "--teacher", opt.teacher)]
+    with tempfile.TemporaryDirectory() as temporary:
+        networks = [_as_onnx(network, Path(temporary)) for network in networks]
+        size = _side(networks, opt.size, default)
+        folder = build(opt.output, networks, size, opt.mode, opt.palette, opt.title, opt.example)
+    print(f"{folder}: {size}x{size} pixels, {folder_bytes(folder) / 1e6:.1f} MB")
+    if opt.serve is None:
+        print(
+            f"see it: {Path(sys.executable).name} -m http.server -d {folder} {PORT}, then http://localhost:{PORT}"
+        )
+        return
+    with server(folder, opt.serve, opt.bind) as running:
+        print(f"see it: http://localhost:{running.server_address[1]} (Ctrl-C ends it)", flush=True)
+        running.serve_forever()
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,679 @@
+"""The web page in a real browser: what it draws, what comes out of it, and what it says where it cannot run; and the maker of its folder."""
+
+import base64
+import functools
+import http.server
+import importlib.util
+import io
+import json
+import os
+import re
+import runpy
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import deploy.web
+from data.transforms import to_float, to_uint8
+from errors import InputError
+from models.generators import GeneratorSpec
+from models.layers import init_weights
+from training.checkpoints import save_network
+
+ROOT = Path(__file__).resolve().parents[2]
+SIZE = 64
+CONFIG = "8_8_16_8_8_16_8_8"
+
+# ------------------------------------------------------------------------------------------------------------
+# What the tests need: all from scripts/setup.sh dev, where it can
+
+
+def find_browser() -> str | None:
+    """A Chromium on this machine, ``$CHROMIUM`` first; else the one that playwright may have brought."""
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+    found = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
+    if found is None and importlib.util.find_spec("playwright"):
+        from playwright.sync_api import sync_playwright
+
+        with sync_playwright() as playwright:
+            own = playwright.chromium.executable_path
+        found = own if Path(own).exists() else None
+    return found
+
+
+HAS_ONNX = all(importlib.util.find_spec(name) for name in ("onnx", "onnxscript", "onnxruntime"))
+HAS_RUNTIME = HAS_ONNX and (deploy.web.PACKAGE / "dist" / deploy.web.RUNTIME[0]).is_file()
+BROWSER = find_browser() if HAS_RUNTIME and importlib.util.find_spec("playwright") else None
+REASON = "the web page is tested with npm, playwright and Chromium: bash scripts/setup.sh dev"
+needs_runtime = pytest.mark.skipif(not HAS_RUNTIME, reason=REASON)
+needs_browser = pytest.mark.skipif(BROWSER is None, reason=REASON)
+
+
+# ------------------------------------------------------------------------------------------------------------
+# A folder of the page, served, in a browser
+
+
+def generator(spec: GeneratorSpec, seed: int):
+    """With weights large enough that outputs use their range."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return init_weights(spec.build(), gain=0.1).eval()
+
+
+@pytest.fixture(scope="module")
+def networks():
+    specs = {
+        "compressed": GeneratorSpec("sub_mobile_resnet_9blocks", config_str=CONFIG),
+        "teacher": GeneratorSpec("resnet_9blocks", ngf=8),
+    }
+    return {name: (generator(spec, seed), spec) for seed, (name, spec) in enumerate(specs.items())}
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory, networks) -> Path:
+    """What scripts/demo.sh leaves, as far as it matters here."""
+    folder = tmp_path_factory.mktemp("demo")
+    save_network(networks["compressed"][0], folder / "export/compressed.pth", networks["compressed"][1])
+    teacher = folder / "teacher/checkpoints/best_net_G.pth"
+    save_network(networks["teacher"][0], teacher, networks["teacher"][1])
+    (folder / "teacher/options.json").write_text(json.dumps({"crop_size": SIZE}))
+    return folder
+
+
+def make(*args: object) -> subprocess.CompletedProcess:
+    command = [sys.executable, ROOT / "scripts/make_web_demo.py", *args]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        list(map(str, command)), cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, demo) -> Path:
+    """The page as its script makes it from the demo's results."""
+    path = tmp_path_factory.mktemp("page") / "page"
+    done = make("--demo", demo, "--output", path)
+    assert done.returncode == 0, done.stderr
+    assert f"{path}: 64x64 pixels" in done.stdout and f"http.server -d {path}" in done.stdout
+    return path
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+def serving(server):
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return f"http://localhost:{server.server_address[1]}/"
+
+
+@pytest.fixture(scope="module")
+def serve():
+    """``serve(folder)``: its address on a server without any special header."""
+    servers = []
+
+    def start(folder: Path) -> str:
+        handler = functools.partial(Quiet, directory=str(folder))
+        servers.append(http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler))
+        return serving(servers[-1])
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture(scope="module")
+def address(serve, folder) -> str:
+    return serve(folder)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    from playwright.sync_api import sync_playwright
+
+    flags = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
+    flags += ["--disable-background-networking", "--disable-component-update"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=BROWSER, args=flags)
+        yield browser
+        browser.close()
+
+
+def is_error(message) -> bool:
+    """Of the console; that these tests read the canvases often is theirs."""
+    return message.type in ("error", "warning") and "willReadFrequently" not in message.text
+
+
+@pytest.fixture
+def visit(browser):
+    """``visit(address, script=None, ready=True, **context)``: a page of a fresh visitor. ``page.errors``: what it complained of."""
+    contexts = []
+
+    def go(address, script=None, ready=True, **context):
+        contexts.append(browser.new_context(**{"viewport": {"width": 1280, "height": 800}, **context}))
+        if script:
+            contexts[-1].add_init_script(script)
+        page = contexts[-1].new_page()
+        page.errors = []
+        page.on("console", lambda m: page.errors.append(m.text) if is_error(m) else None)
+        page.on("pageerror", lambda error: page.errors.append(str(error)))
+        page.on("requestfailed", lambda request: page.errors.append(f"{request.url} failed"))
+        page.on("request", lambda r: page.errors.append(r.url) if not r.url.startswith(own) else None)
+        own = ("blob:", "data:", address)
+        page.goto(address)
+        if ready:
+            settle(page)
+        return page
+
+    yield go
+    for context in contexts:
+        context.close()
+
+
+@pytest.fixture
+def page(visit, address):
+    """The page with its first example; at the end nothing may have gone wrong in it, nor anything been fetched from elsewhere."""
+    page = visit(address)
+    yield page
+    assert page.errors == []
+
+
+def settle(page) -> None:
+    """Wait until the output is that of the drawing."""
+    page.wait_for_selector('#output[aria-busy="false"]', timeout=30_000)
+
+
+def await_text(page, selector: str, pattern: str) -> None:
+    from playwright.sync_api import expect
+
+    expect(page.locator(selector)).to_have_text(re.compile(pattern), timeout=20_000)
+
+
+def pixels(page, canvas: str) -> np.ndarray:
+    """H W 3 uint8 of a canvas."""
+    data = page.evaluate(
+        """(id) => {
+            const canvas = document.getElementById(id);
+            const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+            let text = "";
+            for (const byte of data) text += String.fromCharCode(byte);
+            return [canvas.height, canvas.width, btoa(text)];
+        }""",
+        canvas,
+    )
+    height, width, text = data
+    return np.frombuffer(base64.b64decode(text), np.uint8).reshape(height, width, 4)[:, :, :3].copy()
+
+
+def drag(page, *points: tuple[float, float]) -> None:
+    """A stroke with the mouse; points are parts of the canvas's side. The output follows."""
+    page.locator("#input").scroll_into_view_if_needed()
+    box = page.locator("#input").bounding_box()
+    at = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in points]
+    page.mouse.move(*at[0])
+    page.mouse.down()
+    for point in at[1:]:
+        page.mouse.move(*point, steps=8)
+    page.mouse.up()
+    settle(page)
+
+
+def expected(net, image: np.ndarray) -> np.ndarray:
+    """What PyTorch makes of H W 3 uint8."""
+    with torch.inference_mode():
+        y = net(to_float(torch.from_numpy(image).permute(2, 0, 1))[None])[0]
+    return to_uint8(y).permute(1, 2, 0).numpy()
+
+
+def difference(a: np.ndarray, b: np.ndarray) -> int:
+    return int(np.abs(a.astype(int) - b.astype(int)).max())
+
+
+def choose(page, name: str) -> None:
+    page.locator(f"label[for=network-{name}]").click()
+    settle(page)
+
+
+def png(image: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "PNG")
+    return file.getvalue()
+
+
+# ------------------------------------------------------------------------------------------------------------
+# Drawing and its output
+
+
+@needs_browser
+def test_a_drawing_changes_the_output_and_undo_restores_it(page):
+    drawn, output = pixels(page, "input"), pixels(page, "output")
+    drag(page, (0.1, 0.2), (0.5, 0.7), (0.9, 0.3))
+    new_drawn, new_output = pixels(page, "input"), pixels(page, "output")
+    assert difference(new_drawn, drawn) > 20 and difference(new_output, output) > 20
+
+    page.keyboard.press("Control+z")
+    settle(page)
+    assert difference(pixels(page, "input"), drawn) == 0 and difference(pixels(page, "output"), output) == 0
+    assert page.get_attribute("#undo", "aria-disabled") == "true"
+    page.click("#redo")
+    settle(page)
+    assert difference(pixels(page, "input"), new_drawn) == 0
+    assert difference(pixels(page, "output"), new_output) == 0
+
+    page.click("#clear")
+    settle(page)
+    assert np.ptp(pixels(page, "input").reshape(-1, 3), axis=0).max() == 0
+    page.click("#undo")
+    settle(page)
+    assert difference(pixels(page, "input"), new_drawn) == 0
+
+
+@needs_browser
+def test_the_output_is_pytorchs(page, networks):
+    """Of both networks, on an example, on a drawing made quickly, and on noise; the switch changes the output."""
+    noise = np.random.default_rng(0).integers(0, 256, (SIZE, SIZE, 3), np.uint8)
+    steps = [
+        lambda: None,
+        lambda: drag(page, (0.2, 0.9), (0.3, 0.1), (0.8, 0.8), (0.9, 0.1)),
+        lambda: open_image(page, noise),
+    ]
+    for step in steps:
+        step()
+        outputs = {}
+        for name, (net, _) in networks.items():
+            choose(page, name)
+            outputs[name] = pixels(page, "output")
+            assert difference(outputs[name], expected(net, pixels(page, "input"))) <= 2
+            assert np.ptp(outputs[name]) > 100
+        assert difference(outputs["teacher"], outputs["compressed"]) > 20
+        choose(page, "compressed")
+
+
+def open_image(page, image: np.ndarray, name: str = "image.png") -> None:
+    page.set_input_files("#file", [{"name": name, "mimeType": "image/png", "buffer": png(image)}])
+    await_text(page, "#status", "opened|half")
+    settle(page)
+
+
+@needs_browser
+def test_both_times_are_shown_with_their_ratio(page):
+    assert page.inner_text("#time-teacher") == "–" and "Choose the teacher" in page.inner_text("#ratio")
+    for name in ("compressed", "teacher"):
+        choose(page, name)
+        await_text(page, f"#time-{name}", " ms$")
+    assert "× as fast" in page.inner_text("#ratio") and "fewer MACs" in page.inner_text("#ratio")
+    assert "1 thread" in page.inner_text("#measured")
+    facts = page.locator("#networks .facts").all_inner_texts()
+    assert all("parameters" in text and "MACs" in text and "MB" in text for text in facts)
+
+
+@needs_browser
+def test_images_are_opened_and_dropped(page):
+    """As they are at the network's size; else the middle square, or the half that the network reads of a pair."""
+    random = np.random.default_rng(1)
+    exact, other, pair = (
+        random.integers(0, 256, (SIZE, width, 3), np.uint8) for width in (SIZE, SIZE + 20, 2 * SIZE)
+    )
+    open_image(page, exact)
+    assert difference(pixels(page, "input"), exact) == 0
+    open_image(page, pair)
+    assert difference(pixels(page, "input"), pair[:, SIZE:]) == 0
+    drop = """(text) => {
+        const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+        const transfer = new DataTransfer();
+        transfer.items.add(new File([bytes], "dropped.png", { type: "image/png" }));
+        document.getElementById("output").dispatchEvent(new DragEvent("drop", { dataTransfer: transfer, bubbles: true, cancelable: true }));
+    }"""
+    page.evaluate(drop, base64.b64encode(png(other)).decode())
+    await_text(page, "#status", "^Image opened$")
+    settle(page)
+    assert difference(pixels(page, "input"), other[:, 10:-10]) == 0
+    page.evaluate(drop, base64.b64encode(b"no image").decode())
+    await_text(page, "#status", "not an image")
+    assert difference(pixels(page, "input"), other[:, 10:-10]) == 0
+
+
+@needs_browser
+def test_saving(page):
+    for button, name, wanted in (
+        ("#save", "output", ["output"]),
+        ("#save-both", "pair", ["input", "output"]),
+    ):
+        with page.expect_download() as download:
+            page.click(button)
+        assert download.value.suggested_filename == f"{name}-compressed.png"
+        saved = Image.open(download.value.path())
+        assert saved.format == "PNG"
+        images = [pixels(page, canvas) for canvas in wanted]
+        assert difference(np.asarray(saved.convert("RGB")), np.concatenate(images, 1)) == 0
+
+
+@needs_browser
+def test_tools(page, folder):
+    """Each draws what it says; streets that cross are not cut by each other's outline."""
+    palette = {
+        c["name"]: c for c in json.loads((folder / "model.json").read_text())["palettes"][0]["colours"]
+    }
+    page.click("#clear")
+    page.keyboard.press("2")
+    assert page.inner_text("#colour-name") == "Street"
+    drag(page, (0.0, 0.5), (1.0, 0.5))
+    drag(page, (0.5, 0.0), (0.5, 1.0))
+    drawn = pixels(page, "input")
+    assert (drawn[SIZE // 2, 2:-2] == palette["Street"]["rgb"]).all()
+    assert (drawn[2:-2, SIZE // 2] == palette["Street"]["rgb"]).all()
+
+    page.keyboard.press("f")
+    page.keyboard.press("7")
+    drag(page, (0.1, 0.1))
+    drawn = pixels(page, "input")
+    assert (drawn[5, 5] == palette["Water"]["rgb"]).all() and (
+        drawn[5, -5] == palette["Gardens"]["rgb"]
+    ).all()
+
+    page.click("#tool-rectangle")
+    page.click("#palette button[aria-label=Building]")
+    drag(page, (0.6, 0.1), (0.9, 0.4))
+    drawn = pixels(page, "input")
+    assert (drawn[10:22, 42:54] == palette["Building"]["rgb"]).all()
+
+    page.keyboard.press("e")
+    page.fill("#width", "10")
+    drag(page, (0.75, 0.25))
+    assert (pixels(page, "input")[15:17, 47:49] == palette["Gardens"]["rgb"]).all()
+    page.keyboard.press("]")
+    assert page.inner_text("#width-value") == "11 px"
+
+    page.select_option("#palette-name", label="Web maps")
+    assert page.get_attribute("#tool-brush", "aria-pressed") == "true"
+    page.click("#palette button[aria-label=Highway]")
+    drag(page, (0.1, 0.9))
+    assert (pixels(page, "input")[57, 6] == (248, 160, 36)).all()
+
+
+@needs_browser
+def test_keyboard_alone(page):
+    """Every control is reached by Tab; the canvas is drawn on with arrows and Space, and says so."""
+    reached = set()
+    page.evaluate("document.activeElement.blur()")
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        reached.add(page.evaluate("document.activeElement.id || document.activeElement.parentElement.id"))
+    wanted = {"input", "undo", "redo", "clear", "save", "save-both", "network-compressed", "tool-brush"}
+    assert reached >= wanted | {"tool-fill", "width", "palette-name", "palette", "examples", "open"}
+
+    before, output = pixels(page, "input"), pixels(page, "output")
+    page.focus("#input")
+    page.keyboard.press("3")
+    for key in ("Shift+ArrowLeft", "Shift+ArrowLeft", "ArrowUp", "Space"):
+        page.keyboard.press(key)
+    assert page.inner_text("#status") == "Pen down" and page.is_visible("#cursor.key.down")
+    for _ in range(10):
+        page.keyboard.press("ArrowDown")
+    page.keyboard.press("Space")
+    settle(page)
+    assert page.inner_text("#status") == "Pen up"
+    after = pixels(page, "input")
+    assert (after[34, 16] == (252, 222, 128)).all() and difference(after[:, 32:], before[:, 32:]) == 0
+    assert difference(pixels(page, "output"), output) > 10
+    page.keyboard.press("Control+z")
+    page.keyboard.press("t")
+    settle(page)
+    assert page.is_checked("#network-teacher") and difference(pixels(page, "input"), before) == 0
+    page.keyboard.press("Space")
+    page.keyboard.press("Shift+ArrowRight")
+    page.keyboard.press("Escape")
+    settle(page)
+    assert difference(pixels(page, "input"), before) == 0
+
+
+@needs_browser
+def test_on_a_phone(visit, address, networks):
+    page = visit(address, viewport={"width": 360, "height": 640}, is_mobile=True, has_touch=True)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    box = page.locator("#input").bounding_box()
+    assert box["width"] > 300 and box["y"] + box["height"] < 640  # the whole drawing, below the output
+    assert page.locator("#output").bounding_box()["y"] >= 0
+    before = pixels(page, "input")
+    page.click("#palette button[aria-label=Water]")
+    page.locator("#input").scroll_into_view_if_needed()
+    box = page.locator("#input").bounding_box()
+    page.touchscreen.tap(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.wait_for_selector('#undo[aria-disabled="false"]')
+    settle(page)
+    drawn = pixels(page, "input")
+    assert difference(drawn, before) > 10
+    assert difference(pixels(page, "output"), expected(networks["compressed"][0], drawn)) <= 2
+    assert page.errors == []
+
+
+@needs_browser
+def test_with_threads(visit, folder, networks):
+    """A server that isolates the page lets it use several; the result stays."""
+    with deploy.web.server(folder, 0) as server:
+        page = visit(serving(server), ready=False)
+        cores = page.context.new_cdp_session(page)
+        cores.send("Emulation.setHardwareConcurrencyOverride", {"hardwareConcurrency": 4})
+        page.reload()
+        settle(page)
+        assert page.evaluate("crossOriginIsolated")
+        assert "2 threads" in page.inner_text("#measured")
+        wanted = expected(networks["compressed"][0], pixels(page, "input"))
+        assert difference(pixels(page, "output"), wanted) <= 2
+        server.shutdown()
+
+
+# ------------------------------------------------------------------------------------------------------------
+# Where it cannot run
+
+
+@needs_browser
+@pytest.mark.parametrize("missing, word", [("WebAssembly", "WebAssembly"), ("Worker", "module workers")])
+def test_browsers_that_lack_something(visit, address, missing, word):
+    page = visit(address, script=f"delete window.{missing}", ready=False)
+    assert f"This browser has no {word}" in page.inner_text("#message")
+    assert page.is_hidden("#app") and page.errors == []
+
+
+@needs_browser
+def test_opened_as_a_file(visit, folder):
+    page = visit(f"file://{folder}/index.html", ready=False)
+    assert f"python -m http.server 8000 -d {folder}" in page.inner_text("#message")
+    assert page.is_hidden("#app")
+
+
+@needs_browser
+def test_a_network_that_is_gone(visit, serve, folder, tmp_path):
+    """The teacher's: the page stays with the compressed one. The compressed one's: a message."""
+    copy = tmp_path / "page"
+    shutil.copytree(folder, copy)
+    (copy / "models/teacher.onnx").write_bytes(b"no network")
+    address = serve(copy)
+    page = visit(address)
+    page.keyboard.press("t")
+    await_text(page, "#status", "teacher network could not run")
+    assert page.is_checked("#network-compressed") and page.is_disabled("#network-teacher")
+    settle(page)
+    (copy / "models/compressed.onnx").unlink()
+    page = visit(address, ready=False)
+    page.wait_for_selector("#message:not([hidden])")
+    assert "compressed network could not run" in page.inner_text("#message") and page.is_hidden("#app")
+
+
+# ------------------------------------------------------------------------------------------------------------
+# Making the folder
+
+
+def write_onnx(path: Path, channels_in=3, channels_out=3, size="side") -> Path:
+    """One 1x1 convolution; from 3 to 3 channels it changes nothing but to darken."""
+    from onnx import TensorProto, helper, numpy_helper, save
+
+    weight = 0.5 * np.eye(channels_out, channels_in, dtype=np.float32)[:, :, None, None]
+    node = helper.make_node("Conv", ["x", "w"], ["y"])
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, channels_in, size, size])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, channels_out, size, size])
+    graph = helper.make_graph([node], "g", [x], [y], [numpy_helper.from_array(weight, "w")])
+    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), path)
+    return path
+
+
+@pytest.fixture
+def call(monkeypatch, capsys):
+    """``call(*args)`` of scripts/make_web_demo.py in this process -> (exit code, stdout, stderr)."""
+
+    def run(*args):
+        monkeypatch.setattr(sys, "argv", ["web_demo.sh", *map(str, args)])
+        code = 0
+        try:
+            runpy.run_path(str(ROOT / "scripts/make_web_demo.py"), run_name="__main__")
+        except SystemExit as stop:
+            code = stop.code or 0
+        return (code, *capsys.readouterr())
+
+    monkeypatch.syspath_prepend(str(ROOT))
+    return run
+
+
+@needs_runtime
+def test_bad_input_is_one_line_with_the_remedy(call, tmp_path):
+    good = write_onnx(tmp_path / "good.onnx")
+    text = tmp_path / "text.onnx"
+    text.write_text("no network")
+    grey = write_onnx(tmp_path / "grey.onnx", channels_in=1)
+    four = write_onnx(tmp_path / "four.onnx", channels_out=4)
+    fixed = write_onnx(tmp_path / "fixed.onnx", size=32)
+    page, full = tmp_path / "page", tmp_path / "full"
+    full.mkdir()
+    (full / "thesis.txt").touch()
+    cases = [
+        (["--demo", tmp_path / "none"], "run bash scripts/demo.sh first or give MODEL.onnx"),
+        ([tmp_path / "none.onnx"], "no such file"),
+        ([tmp_path / "none.pth"], "no such file"),
+        ([text], "not a network that ONNX Runtime reads"),
+        ([grey], "1 channels"),
+        ([four], "3 channels out"),
+        ([good, "--teacher", grey], "--teacher .*1 channels"),
+        ([fixed, "--size", 64], "32 pixels only, not 64"),
+        ([good, "--size", 66], "multiple of 4"),
+        ([good, "--example", text], "not an image"),
+        ([good, "--output", full], "holds something else"),
+        ([good, "--output", text / "x"], "cannot be written|holds something else"),
+    ]
+    for args, message in cases:
+        code, out, err = call("--output", page, *args)
+        assert code == 2 and len(err.splitlines()) == 1, (args, out, err)
+        assert re.search(message, err), (args, err)
+    assert not page.exists() and [p.name for p in full.iterdir()] == ["thesis.txt"]
+    assert call(good, "--mode", "sketch")[0] == 2
+
+
+@needs_runtime
+def test_a_folder_is_replaced_whole(call, tmp_path, monkeypatch):
+    """And stays as it was when the new one cannot be made. A network of one size sets the page's."""
+    page = tmp_path / "page"
+    model = write_onnx(tmp_path / "fixed.onnx", size=32)
+    assert call(model, "--output", page, "--title", "First", "--palette", "maps")[0] == 0
+    (page / "old").touch()
+    described = json.loads((page / "model.json").read_text())
+    assert described["title"] == "First" and described["size"] == 32
+    assert [p["name"] for p in described["palettes"]] == ["maps", "builtin"]
+    assert len(described["networks"]) == 1 and described["networks"][0]["macs"] is None
+    assert Image.open(page / described["examples"][0]).size == (32, 32)
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "copyfile", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left")))
+        code, _, err = call(model, "--output", page)
+    assert code == 2 and "No space left" in err and (page / "old").exists()
+    assert call(model, "--output", page)[0] == 0
+    assert not (page / "old").exists() and [p.name for p in tmp_path.iterdir() if p.is_dir()] == ["page"]
+
+
+@needs_runtime
+def test_what_is_said_of_a_network(folder, networks):
+    """Found in the .onnx alone: configuration, parameters, MACs."""
+    from metrics.macs import Architecture, config_cost
+
+    described = json.loads((folder / "model.json").read_text())["networks"]
+    for entry, separable in zip(described, (True, False), strict=True):
+        net, spec = networks[entry["name"]]
+        macs, parameters = config_cost(spec.config, Architecture(separable), "published", SIZE, SIZE)
+        assert (entry["macs"], entry["parameters"]) == (macs, parameters)
+        assert parameters == sum(p.numel() for p in net.parameters())
+        assert entry["bytes"] == (folder / entry["file"]).stat().st_size
+    assert described[0]["config"] == CONFIG
+    assert described[1]["config"] == "resnet_9blocks, ngf 8"
+
+
+@needs_runtime
+def test_serving_it(tmp_path):
+    """Until Ctrl-C; a port that is taken is said."""
+    model, page = write_onnx(tmp_path / "net.onnx"), tmp_path / "page"
+    command = [
+        sys.executable,
+        "scripts/make_web_demo.py",
+        model,
+        "--size",
+        "32",
+        "--output",
+        page,
+        "--serve",
+        "0",
+    ]
+    process = subprocess.Popen(
+        list(map(str, command)), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        address = next(line for line in process.stdout if line.startswith("see it: ")).split()[2]
+        with urllib.request.urlopen(f"{address}/ort/{deploy.web.RUNTIME[2]}") as answer:
+            assert answer.headers["Content-Type"] == "application/wasm"
+            assert answer.headers["Cross-Origin-Embedder-Policy"] == "require-corp"
+        with pytest.raises(InputError, match=r"--serve .*another port"):
+            deploy.web.server(page, int(address.rpartition(":")[2]))
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 130 and process.stderr.read() == "interrupted\n"
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@needs_browser
+def test_black_lines_on_white(call, serve, visit, tmp_path):
+    """Mode edges: no palette; brush, eraser and line; no teacher to choose."""
+    page_folder = tmp_path / "page"
+    model = write_onnx(tmp_path / "net.onnx")
+    assert call(model, "--mode", "edges", "--size", 64, "--output", page_folder)[0] == 0
+    page = visit(serve(page_folder))
+    example = pixels(page, "input")
+    assert example.min() < 60 and (example == 255).mean() > 0.8
+    assert page.is_hidden("#palette-box") and page.locator("#tools button").count() == 3
+    assert page.locator("#networks label").count() == 1
+    page.click("#clear")
+    page.keyboard.press("4")  # no such colour
+    page.keyboard.press("r")  # no such tool
+    drag(page, (0.2, 0.5), (0.8, 0.5))
+    drawn = pixels(page, "input")
+    assert drawn[31:33, 20:44].min() < 128 and (drawn[:24] == 255).all()
+    page.keyboard.press("e")
+    page.fill("#width", "9")
+    drag(page, (0.1, 0.5), (0.9, 0.5))
+    assert (pixels(page, "input") == 255).all() and page.errors == []
+
+
+@needs_runtime
+@pytest.mark.skipif(
+    Path(sys.prefix).resolve() != (ROOT / ".venv").resolve(), reason="needs the project's .venv"
+)
+def test_the_shell_script(tmp_path):
+    command = ["bash", "scripts/web_demo.sh", "--demo", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 2 and done.stderr.endswith("first or give MODEL.onnx\n")

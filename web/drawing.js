@@ -1,0 +1,198 @@
+// A drawing on a canvas of the network's input size: tools, undo, redo. Knows no page around it.
+
+const HISTORY = 60;
+
+export class Drawing {
+  // canvas: its width and height are the image's. changed(): called after every change of a pixel.
+  constructor(canvas, background, changed) {
+    this.canvas = canvas;
+    this.context = canvas.getContext("2d", { alpha: false, willReadFrequently: true });
+    this.background = background; // [r, g, b]
+    this.changed = changed;
+    this.tool = "brush"; // brush | eraser | line | rectangle | fill
+    this.colour = { rgb: [0, 0, 0] }; // with edge and edgeWidth: drawn with an outline
+    this.width = 1;
+    this.past = [];
+    this.future = [];
+    this.stroke = null; // points of the stroke being drawn
+    this.fillAll(background);
+  }
+
+  get pixels() {
+    return this.context.getImageData(0, 0, this.canvas.width, this.canvas.height);
+  }
+
+  // ------------------------------------------------------------------------------------------------------
+  // Strokes, in pixels of the image
+
+  begin(x, y) {
+    if (this.stroke) this.end();
+    this.before = this.pixels;
+    this.stroke = [[x, y]];
+    if (this.tool === "fill") {
+      this.flood(Math.floor(x), Math.floor(y));
+      this.end();
+    } else {
+      this.paint();
+    }
+  }
+
+  // points: [x, y] that were passed since the last time.
+  move(points) {
+    if (!this.stroke || !points.length) return;
+    if (this.tool === "line" || this.tool === "rectangle") this.stroke.splice(1, Infinity, points.at(-1));
+    else this.stroke.push(...points);
+    this.paint();
+  }
+
+  end() {
+    if (!this.stroke) return;
+    this.stroke = null;
+    this.remember(this.before);
+    this.changed();
+  }
+
+  cancel() {
+    if (!this.stroke) return;
+    this.stroke = null;
+    this.context.putImageData(this.before, 0, 0);
+    this.changed();
+  }
+
+  // Everything of the current stroke, anew, over what was there before it.
+  paint() {
+    const { context, stroke } = this;
+    const { rgb, edge, edgeWidth } = this.tool === "eraser" ? { rgb: this.background } : this.colour;
+    context.putImageData(this.before, 0, 0);
+    if (edge) {
+      this.shape(stroke, edge, edgeWidth);
+      this.keep(rgb);
+    }
+    this.shape(stroke, rgb, 0);
+    this.changed();
+  }
+
+  shape(points, rgb, margin) {
+    const { context } = this;
+    const colour = `rgb(${rgb.join(" ")})`;
+    const [[x, y]] = points;
+    const [endX, endY] = points.at(-1);
+    if (this.tool === "rectangle") {
+      context.fillStyle = colour;
+      context.fillRect(
+        Math.min(x, endX) - margin,
+        Math.min(y, endY) - margin,
+        Math.abs(endX - x) + 2 * margin,
+        Math.abs(endY - y) + 2 * margin,
+      );
+      return;
+    }
+    context.strokeStyle = colour;
+    context.lineWidth = this.width + 2 * margin;
+    context.lineCap = context.lineJoin = "round";
+    context.beginPath();
+    context.moveTo(x, y);
+    // Curves through the middles between points, which are smooth where the pointer was fast.
+    for (let i = 1; i < points.length - 1; i++) {
+      const [ax, ay] = points[i];
+      const [bx, by] = points[i + 1];
+      context.quadraticCurveTo(ax, ay, (ax + bx) / 2, (ay + by) / 2);
+    }
+    // Lines of no length are not drawn; a dot is one of nearly none.
+    context.lineTo(endX + 0.01, endY);
+    context.stroke();
+  }
+
+  // Where there already was the colour, an outline does not cross it: streets join.
+  keep([r, g, b]) {
+    const now = this.pixels;
+    const [old, new_] = [new Uint32Array(this.before.data.buffer), new Uint32Array(now.data.buffer)];
+    const colour = new Uint32Array(new Uint8ClampedArray([r, g, b, 255]).buffer)[0];
+    for (let i = 0; i < old.length; i++) if (old[i] === colour) new_[i] = colour;
+    this.context.putImageData(now, 0, 0);
+  }
+
+  // The area of nearly one colour around (x, y), in the current colour.
+  flood(x, y) {
+    const { width, height } = this.canvas;
+    if (x < 0 || y < 0 || x >= width || y >= height) return;
+    const image = this.pixels;
+    const { data } = image;
+    const start = 4 * (y * width + x);
+    const [r, g, b] = data.slice(start, start + 3);
+    const seen = new Uint8Array(width * height);
+    const stack = [y * width + x];
+    while (stack.length) {
+      const i = stack.pop();
+      if (seen[i]) continue;
+      const [dr, dg, db] = [data[4 * i] - r, data[4 * i + 1] - g, data[4 * i + 2] - b];
+      if (dr * dr + dg * dg + db * db > 300) continue;
+      seen[i] = 1;
+      const column = i % width;
+      if (column > 0) stack.push(i - 1);
+      if (column < width - 1) stack.push(i + 1);
+      if (i >= width) stack.push(i - width);
+      if (i < width * (height - 1)) stack.push(i + width);
+    }
+    for (let i = 0; i < seen.length; i++) if (seen[i]) data.set(this.colour.rgb, 4 * i);
+    this.context.putImageData(image, 0, 0);
+  }
+
+  // ------------------------------------------------------------------------------------------------------
+  // The whole drawing
+
+  fillAll(rgb) {
+    this.context.fillStyle = `rgb(${rgb.join(" ")})`;
+    this.context.fillRect(0, 0, this.canvas.width, this.canvas.height);
+  }
+
+  clear() {
+    this.replace(() => this.fillAll(this.background));
+  }
+
+  // image: anything a canvas draws. part: "middle" square of it, or the "left" or "right" one.
+  show(image, part = "middle") {
+    const side = Math.min(image.width, image.height);
+    const share = { left: 0, middle: 0.5, right: 1 }[part];
+    const [left, top] = [Math.round((image.width - side) * share), Math.round((image.height - side) / 2)];
+    this.replace(() => {
+      this.fillAll([255, 255, 255]); // under transparent images
+      this.context.imageSmoothingQuality = "high";
+      this.context.drawImage(image, left, top, side, side, 0, 0, this.canvas.width, this.canvas.height);
+    });
+  }
+
+  replace(draw) {
+    this.cancel();
+    const before = this.pixels;
+    draw();
+    this.remember(before);
+    this.changed();
+  }
+
+  // ------------------------------------------------------------------------------------------------------
+  // Undo
+
+  remember(before) {
+    this.past.push(before);
+    if (this.past.length > HISTORY) this.past.shift();
+    this.future = [];
+  }
+
+  undo() {
+    this.cancel();
+    this.travel(this.past, this.future);
+  }
+
+  redo() {
+    this.cancel();
+    this.travel(this.future, this.past);
+  }
+
+  travel(from, to) {
+    if (!from.length) return;
+    to.push(this.pixels);
+    this.context.putImageData(from.pop(), 0, 0);
+    this.changed();
+  }
+}

@@ -1,0 +1,71 @@
+// A network of model.json in its worker. Loads when first asked; runs one frame at a time.
+
+export const REMEMBERED = 15; // frames that the time per frame is the median of
+// Milliseconds of running before frames count: browsers compile WebAssembly quickly first, and again, better, what runs much.
+const WARM_UP = 800;
+const MEASURED = 5; // frames that tell a time
+
+// Threads need a page that is isolated from others, which its server has to ask for by headers. Half of the cores: threads wait for
+// each other, and a core that also draws the page keeps all of them waiting.
+export const THREADS = self.crossOriginIsolated ? Math.min(4, Math.max(1, (navigator.hardwareConcurrency || 1) >> 1)) : 1;
+
+export class Network {
+  constructor(facts) {
+    this.facts = facts; // {name, file, bytes, parameters, macs, config}
+    this.times = [];
+    this.busy = false;
+    this.spent = 0; // milliseconds in all frames
+  }
+
+  load() {
+    this.loaded ??= this.start();
+    return this.loaded;
+  }
+
+  async start() {
+    this.worker = new Worker(new URL("worker.js", import.meta.url), { type: "module" });
+    await this.ask({ load: new URL(this.facts.file, document.baseURI).href, threads: THREADS });
+    this.ready = true;
+  }
+
+  // image: ImageData -> ImageData
+  async run(image) {
+    this.busy = true;
+    try {
+      await this.load();
+      const { width, height } = image;
+      const answer = await this.ask({ pixels: image.data, width, height }, [image.data.buffer]);
+      this.last = answer.ms;
+      this.spent += answer.ms;
+      return new ImageData(answer.pixels, width, height);
+    } finally {
+      this.busy = false;
+    }
+  }
+
+  // Count the last frame; not those that came while the browser still compiled.
+  count() {
+    if (this.spent > WARM_UP) this.times.push(this.last);
+    if (this.times.length > REMEMBERED) this.times.shift();
+  }
+
+  // Whether more frames of the same drawing are wanted, to know the time per frame.
+  get measuring() {
+    return this.times.length < MEASURED && this.spent < 4 * WARM_UP;
+  }
+
+  // Milliseconds per frame; undefined before there is one.
+  get median() {
+    const sorted = [...this.times].sort((a, b) => a - b);
+    const middle = sorted.length >> 1;
+    return sorted.length % 2 ? sorted[middle] : sorted.length ? (sorted[middle - 1] + sorted[middle]) / 2 : undefined;
+  }
+
+  ask(question, moved = []) {
+    return new Promise((resolve, reject) => {
+      this.worker.onmessage = ({ data }) => (data.error ? reject(new Error(data.error)) : resolve(data));
+      this.worker.onerror = (event) => reject(new Error(event.message || "its worker did not start"));
+      this.worker.postMessage(question, moved);
+    });
+  }
+}

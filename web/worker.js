@@ -1,0 +1,65 @@
+// One network in one thread of its own: pixels in, pixels out. {load: url, threads} -> {loaded}; {pixels} -> {pixels, ms}; or {error}.
+
+import { env, InferenceSession, Tensor } from "./ort/ort.wasm.min.mjs";
+
+// As in training: float32 of x / 255, minus 0.5, over 0.5, rounded to float32 after each step.
+const TO_FLOAT = Float32Array.from({ length: 256 }, (_, x) => Math.fround(Math.fround(x / 255) - 0.5) / 0.5);
+
+let session = null;
+
+async function load(url, threads) {
+  env.wasm.wasmPaths = new URL("ort/", import.meta.url).href;
+  env.wasm.numThreads = threads;
+  env.logLevel = "error";
+  const answer = await fetch(url, { cache: "no-cache" });
+  if (!answer.ok) throw new Error(`${url}: ${answer.status} ${answer.statusText}`);
+  session = await InferenceSession.create(new Uint8Array(await answer.arrayBuffer()), {
+    executionProviders: ["wasm"],
+    graphOptimizationLevel: "all",
+  });
+}
+
+// pixels: Uint8ClampedArray, H W RGBA -> the same of the output.
+async function run(pixels, width, height) {
+  const area = width * height;
+  const x = new Float32Array(3 * area);
+  for (let i = 0; i < area; i++) {
+    x[i] = TO_FLOAT[pixels[4 * i]];
+    x[area + i] = TO_FLOAT[pixels[4 * i + 1]];
+    x[2 * area + i] = TO_FLOAT[pixels[4 * i + 2]];
+  }
+  const input = new Tensor("float32", x, [1, 3, height, width]);
+  const results = await session.run({ [session.inputNames[0]]: input });
+  const result = results[session.outputNames[0]];
+  const y = result.data;
+  const out = new Uint8ClampedArray(4 * area);
+  for (let i = 0; i < area; i++) {
+    out[4 * i] = toByte(y[i]);
+    out[4 * i + 1] = toByte(y[area + i]);
+    out[4 * i + 2] = toByte(y[2 * area + i]);
+    out[4 * i + 3] = 255;
+  }
+  result.dispose();
+  input.dispose();
+  return out;
+}
+
+// As images are written: cut off, not rounded, in float32.
+function toByte(y) {
+  return Math.trunc(Math.min(255, Math.max(0, Math.fround(Math.fround(Math.fround(y + 1) / 2) * 255))));
+}
+
+self.onmessage = async ({ data }) => {
+  try {
+    if (data.load) {
+      await load(data.load, data.threads);
+      self.postMessage({ loaded: true });
+      return;
+    }
+    const start = performance.now();
+    const pixels = await run(data.pixels, data.width, data.height);
+    self.postMessage({ pixels, ms: performance.now() - start }, [pixels.buffer]);
+  } catch (error) {
+    self.postMessage({ error: error?.message || String(error) });
+  }
+};
