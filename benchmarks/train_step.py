@@ -56,6 +56,7 @@ class PlainStep:
         self.optimizer_d.step()
         self.optimizer_g.step()
         losses = {"D_fake": d_fake, "D_real": d_real, "G_gan": g_gan, "G_recon": g_recon}
+        losses["G_distill"] = LAMBDA_DISTILL * sum(layers)
         return {name: value.detach() for name, value in losses.items()}
 
 

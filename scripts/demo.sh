@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # The whole pipeline on the built-in dataset: teacher -> supernet -> search -> export -> fine-tune -> test, in a few minutes on a
 # laptop's CPU. Run it again to continue after an interruption; what is done is not done twice.
+bash "$(dirname "${BASH_SOURCE[0]}")/setup.sh"  # first: lib.sh takes the Python that it makes
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
-bash scripts/setup.sh
 
 OUT="${OUT:-logs/demo}"           # everything is written here
 DATAROOT="${DATAROOT:-datasets/demo}"

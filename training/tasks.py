@@ -19,6 +19,7 @@ from models.generators import GeneratorSpec
 from models.layers import ElasticConv2d, init_weights
 from models.resnet import TAPS, ResnetGenerator
 from models.supernet import widths_of
+from models.winograd import with_winograd
 from training import distributed
 from training.losses import discriminator_loss, generator_loss, gradient_penalty, make_reconstruction_loss
 
@@ -202,9 +203,13 @@ class DistillTask(Task):
         ema: float = 0.0,
     ):
         super().__init__(weights, device, amp)
-        self.student, self.teacher, self.net_d, self.adaptors = student, teacher, net_d, adaptors
+        self.student, self.net_d, self.adaptors = student, net_d, adaptors
         self.subnets, self.paired, self.ema = subnets, paired, ema
         teacher.eval().requires_grad_(False)
+        self.teacher = with_winograd(teacher) if device.type == "cpu" and amp == "none" else teacher
+        # Low-precision kernels want channels last; in float32 that is slower (benchmarks/train_step.py).
+        self.layout = torch.contiguous_format if amp == "none" else torch.channels_last
+        net_d.to(memory_format=self.layout)
         self.average = copy.deepcopy(student).requires_grad_(False) if ema else student
         self.networks = {"G": self.average, "D": net_d} | {f"A-{i}": a for i, a in enumerate(adaptors)}
         self.specs = {"G": spec}
@@ -250,7 +255,7 @@ class DistillTask(Task):
         return sums
 
     def _judge(self, a: Tensor, b: Tensor) -> Tensor:
-        return self.net_d(torch.cat((a, b), 1) if self.paired else b)
+        return self.net_d((torch.cat((a, b), 1) if self.paired else b).contiguous(memory_format=self.layout))
 
     def _student(self, x: Tensor, choice: Choice | None) -> tuple[Tensor, list[Tensor]]:
         """(output, adapted taps) of the student, at a configuration if it is a supernet."""

@@ -212,7 +212,9 @@ def test_an_error_of_the_dataset_reaches_the_caller():
 
 
 @pytest.mark.parametrize("world", [1, 3])
-@given(count=st.integers(1, 12), batch_size=st.integers(1, 5), start=st.integers(0, 30), steps=st.integers(0, 30))
+@given(
+    count=st.integers(1, 12), batch_size=st.integers(1, 5), start=st.integers(0, 30), steps=st.integers(0, 30)
+)
 def test_images_of_steps_are_counted_over_epochs_and_processes(world, count, batch_size, start, steps):
     loaders = [make(count, batch_size, rank=rank, world=world) for rank in range(world)]
     per_step = [sum(map(len, parts)) for parts in zip(*(loader.epoch() for loader in loaders), strict=True)]
