@@ -215,9 +215,11 @@ class Trainer:
     def _end_epoch(self) -> None:
         epoch = self.epoch
         self.epoch, self.step_in_epoch = epoch + 1, 0
-        if epoch % self.plan.save_epoch_freq == 0 or epoch == self.plan.epochs:
+        numbered = epoch % self.plan.save_epoch_freq == 0 or epoch == self.plan.epochs
+        if numbered or self.step % self.plan.save_latest_freq == 0:
             self._save_networks("latest")
-            self._save_networks(str(epoch))
+            if numbered:
+                self._save_networks(str(epoch))
             self._evaluate(epoch)
             self._save_state()
         self._save_if_due()

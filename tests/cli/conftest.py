@@ -71,10 +71,18 @@ def cli() -> Callable[..., Outcome]:
 
 @pytest.fixture
 def spawn():
-    """``spawn(script, *args)``: start a script and return its process; killed after the test if it still runs."""
+    """``spawn(script, *args)``: start a script and return its process; killed after the test if it still runs.
+
+    ``max_file_bytes``: it cannot write files beyond that, as on a full disk.
+    """
     started = []
 
-    def start(script: str, *args: object) -> subprocess.Popen:
+    def start(script: str, *args: object, max_file_bytes: int | None = None) -> subprocess.Popen:
+        def limit():
+            import resource  # not on Windows
+
+            resource.setrlimit(resource.RLIMIT_FSIZE, (max_file_bytes, max_file_bytes))
+
         process = subprocess.Popen(
             command(script, *args),
             cwd=ROOT,
@@ -82,6 +90,7 @@ def spawn():
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            preexec_fn=limit if max_file_bytes else None,
         )
         started.append(process)
         return process

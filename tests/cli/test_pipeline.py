@@ -571,6 +571,42 @@ def test_a_teacher_that_is_killed_twice_ends_as_if_it_had_not_been(
     same_run(tmp_path, teacher, read_lines)
 
 
+def test_a_run_killed_while_it_saves_ends_as_if_it_had_not_been(
+    spawn, cli, tmp_path, supernet, supernet_flags, read_lines
+):
+    flags = (*supernet_flags, "--log_dir", tmp_path)
+    checkpoints = tmp_path / "checkpoints"
+    killed = 0
+    for _ in range(3):  # the moment is short: a save may end before the signal comes
+        process = spawn("train_supernet.py", *flags)
+        wait_until(lambda: list(checkpoints.glob(".*.tmp")), process, "a file being written")
+        process.kill()
+        process.communicate(timeout=60)
+        killed += process.returncode == -signal.SIGKILL
+    assert killed == 3
+    cli("train_supernet.py", *flags).succeeded()
+    same_run(tmp_path, supernet, read_lines)
+
+
+def test_a_full_disk_leaves_the_last_state_and_the_run_goes_on(
+    spawn, cli, tmp_path, supernet, supernet_flags, read_lines
+):
+    flags = (*supernet_flags, "--log_dir", tmp_path)
+    process = spawn("train_supernet.py", *flags)
+    interrupt_training(process, tmp_path, 2, 0, signal.SIGTERM)
+    state = tmp_path / "checkpoints" / "state.pth"
+    before = state.read_bytes()
+    process = spawn("train_supernet.py", *flags, max_file_bytes=32_000)  # enough for the log
+    printed = process.communicate(timeout=60)[0]
+    assert process.returncode == 2, printed
+    assert "could not be written" in printed and "free some space" in printed
+    assert "Traceback" not in printed
+    assert state.read_bytes() == before
+    assert not list(state.parent.glob(".*.tmp"))
+    cli("train_supernet.py", *flags).succeeded()
+    same_run(tmp_path, supernet, read_lines)
+
+
 def test_a_supernet_that_is_told_to_stop_saves_and_goes_on(
     spawn, cli, tmp_path, supernet, supernet_flags, read_lines
 ):

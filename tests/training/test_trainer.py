@@ -4,6 +4,7 @@ import json
 import math
 import os
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,10 +13,14 @@ import torch
 from data.loader import Loader
 from data.transforms import Crops
 from errors import InputError
+from metrics.criteria import FeatureCriterion
+from metrics.inception import load_inception
 from models.config import ChannelConfig
 from models.discriminators import build_discriminator
 from models.generators import GeneratorSpec
 from models.layers import init_weights
+from report.run import write_run_page
+from subnets.evaluator import Evaluator, measure_real
 from training.checkpoints import load_generator, safe_load
 from training.logs import read_json_lines
 from training.schedules import Schedule
@@ -402,3 +407,45 @@ def test_without_evaluation_there_is_no_best(tmp_path):
     assert results["best"] is None and results["finished"]
     assert not list((tmp_path / "checkpoints").glob("best*"))
     assert (tmp_path / "checkpoints" / "3_net_G.pth").exists()
+
+
+# ------------------------------------------------------------------------------------------------------------
+# Memory
+
+
+def resident_megabytes() -> float:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+@pytest.mark.skipif(
+    not Path("/proc/self/statm").exists(), reason="reads the memory of the process from /proc"
+)
+def test_memory_stays_flat_over_two_thousand_steps_and_their_evaluations(tmp_path):
+    """A supernet with averaged weights; an evaluation, its page and its checkpoints every 100 steps."""
+    task = make_task()
+    net = load_inception(64, None, "random", CPU)
+    loader = make_loader()
+    statistics = FeatureCriterion(net, measure_real(Noise(), net, CPU, threads=1), CPU)
+    evaluation = Evaluation(
+        Evaluator(loader, [statistics]),
+        lambda generators: np.zeros((4, 4, 3), np.uint8),
+        "fid",
+        True,
+        "FID (test)",
+        write_run_page,
+    )
+    plan = Plan(epochs=1000, max_steps=2000, print_freq=50, save_latest_freq=100, save_epoch_freq=1000)
+    after = {}
+    step = task.step
+
+    def watched(batch, index):
+        if index in (300, 1999):
+            after[index] = resident_megabytes()
+        return step(batch, index)
+
+    task.step = watched
+    make_trainer(tmp_path, task, plan, evaluation=evaluation).run()
+    evaluations = [r for r in read_json_lines(tmp_path / "log.jsonl") if r["event"] == "eval"]
+    assert len(evaluations) == 20
+    assert after[1999] - after[300] < 50
