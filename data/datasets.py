@@ -76,7 +76,8 @@ def _select(source: Source, folder: Path) -> list[Path]:
         missing = [name for name in wanted if name not in by_name]
         if missing:
             raise InputError(
-                f"--meta_path {meta} names {len(missing)} of {len(wanted)} files that {folder} does not have, first {missing[0]}"
+                f"--meta_path {meta} names {len(missing)} of {len(wanted)} files that {folder} does not have, first {missing[0]}; "
+                "give the list of this dataset and phase"
             )
         if not wanted:
             raise InputError(f"--meta_path {meta}: names no files")
