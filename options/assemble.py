@@ -508,7 +508,7 @@ def distill(opt: argparse.Namespace) -> None:
         device,
         subnets,
         paired,
-        opt.amp,
+        amp=opt.amp,
     )
     restore_optimizers(opt, task.optimizers)
     # A student that starts from trained weights is measured before its first step: the best checkpoint is then the better of

@@ -158,7 +158,7 @@ def test_unpaired_updates_from_first_principles(gan_mode, elastic):
     spec = GeneratorSpec(
         "super_mobile_resnet_9blocks" if elastic else "mobile_resnet_9blocks", 8 if elastic else 4
     )
-    subnets = Subnets(lambda step: config, {}) if elastic else None
+    subnets = Subnets(lambda step, *images: [config] if images else config, {}) if elastic else None
     weights = dict(gan_mode=gan_mode, gan=1.5, reconstruction=10.0, distill=0.01)
     task = tiny_distillation(spec, paired=False, subnets=subnets, **weights)
     student, net_d, adaptors = (copy.deepcopy(x) for x in (task.student, task.net_d, task.adaptors))
