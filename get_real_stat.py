@@ -12,7 +12,8 @@ def main() -> None:
     device = a.device_of(opt)
     output = make_parent(opt.output_path, "--output_path")
     net = a.feature_net(opt, device)
-    statistics = measure_real(a.dataset_of(opt), net, device, opt.num_threads)
+    _, real = a.sides_of(opt)
+    statistics = measure_real(real, net, device, opt.num_threads)
     save_statistics(output, statistics, net.label)
     print(f"{output}: {statistics.n} images, {net.label}")
 

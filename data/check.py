@@ -19,7 +19,7 @@ from pathlib import Path
 from PIL import Image
 from tqdm import tqdm
 
-from data.datasets import AlignedDataset, SingleDataset, Source, list_images, phases
+from data.datasets import AlignedDataset, SingleDataset, Source, list_images, path_of_side, phases
 from data.images import EXTENSIONS, read_image
 from data.transforms import Resize, multiple_of_4
 from errors import InputError
@@ -40,6 +40,10 @@ class Usage:
     cache_bytes: float = 4e9
     phase: str | None = None  # None: all
     meta_path: str | None = None  # of `phase`, or of train
+
+    @property
+    def meta_phase(self) -> str:
+        return self.phase or "train"
 
     def resize_of(self, phase: str) -> Resize:
         """What happens to a phase: measuring takes all but train straight to the size of the crop."""
@@ -72,9 +76,9 @@ class Finding:
 
 @dataclass(frozen=True)
 class PhaseReport:
-    """One phase: its usable items and what the options make of them.
+    """One phase, or one side of an unpaired one: its usable items and what the options make of them.
 
-    layout: "A|B" | "folders A, B" | "single"
+    layout: "A|B" | "folders A, B" | "single" | "unpaired"
     count:  items (pairs or images) that can be used
     sizes:  (width, height) of an A (before anything is done) -> how many
     modes:  mode as stored -> how many files
@@ -146,11 +150,11 @@ def look_at_all(files: list[Path], threads: int, title: str, progress: bool = Tr
 # Which phases there are
 
 
-ONE_SIDE = "one side"
+ONE_SIDE, UNPAIRED = "one side", "unpaired"
 
 
 def find_phases(root: Path, mode: str) -> dict[str, str]:
-    """Phase -> layout, by the folders of ``root`` that hold images.
+    """Phase -> layout, by the folders of ``root`` that hold images; of unpaired data each side by itself, as trainA.
 
     Single images may lie in ``root`` itself: phase ".".
     A folder like trainA whose trainB is missing has the layout `ONE_SIDE`: nothing to train on.
@@ -161,6 +165,11 @@ def find_phases(root: Path, mode: str) -> dict[str, str]:
     found = {}
     for name in folders:
         phase, side = name[:-1], name[-1]
+        if mode == "unaligned":
+            if side in "AB":
+                both = f"{phase}A" in folders and f"{phase}B" in folders
+                found[name] = UNPAIRED if both else ONE_SIDE
+            continue
         if side in "AB" and phase and f"{phase}A" in folders and f"{phase}B" in folders:
             found.setdefault(
                 phase, "A|B" if phase in folders else "folders A, B"
@@ -170,12 +179,22 @@ def find_phases(root: Path, mode: str) -> dict[str, str]:
     return found
 
 
+def _phase_of(name: str, layout: str) -> str:
+    """train, of its side trainA too."""
+    return name[:-1] if layout == UNPAIRED else name
+
+
 def check_folders(root: Path, found: dict[str, str], usage: Usage) -> tuple[list[Finding], list[Finding]]:
     """(problems, notes) about the folders as such."""
     problems, notes = [], []
-    wanted = [usage.phase] if usage.phase else ["train", "val"] if usage.dataset_mode == "aligned" else []
+    wanted = [usage.phase] if usage.phase else ["train", "val"] if usage.dataset_mode != "single" else []
+    usable = {_phase_of(name, layout) for name, layout in found.items() if layout != ONE_SIDE}
     if found:
-        problems += [_missing_phase(root, phase, found) for phase in wanted if not _is_usable(phase, found)]
+        missing = _missing_sides if usage.dataset_mode == "unaligned" else _missing_phase
+        problems += [missing(root, phase, found) for phase in wanted if phase not in usable]
+    elif usage.dataset_mode == "unaligned" and phases(root):
+        what = f"there are no folders <phase>A and <phase>B with images; found: {', '.join(phases(root))}"
+        problems.append(Finding(what, "for A|B pairs give --dataset_mode aligned"))
     else:
         fix = "unpack the images there, as <phase>/*.jpg"
         problems.append(Finding(f"{root} has no folder with images ({', '.join(sorted(EXTENSIONS))})", fix))
@@ -196,10 +215,6 @@ def check_folders(root: Path, found: dict[str, str], usage: Usage) -> tuple[list
     return problems, notes
 
 
-def _is_usable(phase: str, found: dict[str, str]) -> bool:
-    return found.get(phase, ONE_SIDE) != ONE_SIDE
-
-
 def _missing_phase(root: Path, phase: str, found: dict[str, str]) -> Finding:
     """What to do about a phase that training or the user asks for."""
     for side, other in (("A", "B"), ("B", "A")):
@@ -215,6 +230,20 @@ def _missing_phase(root: Path, phase: str, found: dict[str, str]) -> Finding:
     return Finding(
         f"there is no folder '{phase}' with images; found: {', '.join(found)}", "move the images there"
     )
+
+
+def _missing_sides(root: Path, phase: str, found: dict[str, str]) -> Finding:
+    """The same for unpaired data, which need two folders."""
+    for side, other in (("A", "B"), ("B", "A")):
+        if f"{phase}{side}" in found:
+            what = f"there is {phase}{side} but no {phase}{other} with images"
+            return Finding(what, f"put images of the other kind into {root / (phase + other)}")
+    what = f"there are no folders '{phase}A' and '{phase}B' with images"
+    if phase != "val":
+        return Finding(f"{what}; found: {', '.join(found)}", "move the images there")
+    if "testA" in found:
+        return Finding(f"{what}: training measures FID on them", "rename 'testA' and 'testB' to them")
+    return Finding(f"{what}: training measures FID on them", "move images there, or give --no_fid")
 
 
 def _is_strange(path: Path, root: Path) -> bool:
@@ -265,14 +294,13 @@ def check_phase(
     else:
         items = [Item(f, None, f.size) for f in facts if f.size]
     if not problems:
-        wrong, known = _listing(root, name, usage)
+        wrong, known = _listing(root, name, layout, usage)
         problems, notes = problems + wrong, notes + known
-    resize = usage.resize_of(name)
+    resize = usage.resize_of(_phase_of(name, layout))
     problems += _shapes_problems(items, resize, usage.batch_size)
     notes += _about_files(seen, root) + _about_sizes(items, resize)
     targets = [_target(item.size, resize) for item in items]
     pixels = sum(w * h for w, h in targets)
-    planes = usage.channels[0] + (0 if layout == "single" else usage.channels[1])
     return PhaseReport(
         name,
         layout,
@@ -280,11 +308,18 @@ def check_phase(
         Counter(item.size for item in items),
         Counter(f.mode for f in seen if f.size),
         Counter(_final(target, resize) for target in targets),
-        pixels * planes,
+        pixels * _planes(name, layout, usage),
         tuple(problems),
         tuple(notes),
         {f.digest: str(f.path.relative_to(root)) for f in facts if f.size},
     )
+
+
+def _planes(name: str, layout: str, usage: Usage) -> int:
+    """Channels of an item."""
+    if layout == UNPAIRED:
+        return usage.channels[name[-1] != usage.direction[0]]
+    return usage.channels[0] if layout == "single" else sum(usage.channels)
 
 
 def _unusable(facts: list[FileFacts], root: Path) -> list[Finding]:
@@ -341,7 +376,9 @@ def _match(
     alone = [f.path for name, f in a.items() if name not in b]
     if alone:
         what = f"in {folder_a.name} without a partner of the same name in {folder_b.name}: {_count(alone)}"
-        problems.append(Finding(what, "add the partners or remove them", _show(alone, root)))
+        no_pairs = ", or give --dataset_mode unaligned if these are no pairs" if len(alone) == len(a) else ""
+        fix = f"add the partners or remove them{no_pairs}"
+        problems.append(Finding(what, fix, _show(alone, root)))
     unused = [f.path for name, f in b.items() if name not in a]
     if unused:
         what = f"in {folder_b.name} without a partner in {folder_a.name}, not used: {_count(unused)}"
@@ -356,14 +393,16 @@ def _match(
     return [Item(f, partner, f.size) for f, partner in both if f.size == partner.size], problems, notes
 
 
-def _listing(root: Path, name: str, usage: Usage) -> tuple[list[Finding], list[Finding]]:
+def _listing(root: Path, name: str, layout: str, usage: Usage) -> tuple[list[Finding], list[Finding]]:
     """(problems, notes): what the dataset of training itself says of the folder, and of --meta_path."""
-    meta = usage.meta_path if name == (usage.phase or "train") else None
+    meta = usage.meta_path if _phase_of(name, layout) == usage.meta_phase else None
+    if meta and layout == UNPAIRED:
+        meta = path_of_side(meta, name[-1])
     source = Source(str(root), name, meta)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            if usage.dataset_mode == "single":
+            if layout in ("single", UNPAIRED):
                 dataset = SingleDataset(source, usage.resize)
             else:
                 dataset = AlignedDataset(source, usage.direction, usage.resize)
@@ -461,18 +500,23 @@ def check_dataset(root: Path, usage: Usage, threads: int = 4, progress: bool = T
         raise InputError(f"{root}: no such folder")
     found = find_phases(root, usage.dataset_mode)
     problems, notes = check_folders(root, found, usage)
-    if usage.meta_path and (usage.phase or "train") not in found:
+    by_phase = {name: _phase_of(name, layout) for name, layout in found.items()}
+    if usage.meta_path and usage.meta_phase not in by_phase.values():
         problems.append(Finding("--meta_path belongs to a phase that is not there", "give its --phase"))
     used = {
-        name: layout for name, layout in found.items() if usage.phase in (None, name) and layout != ONE_SIDE
+        name: layout
+        for name, layout in found.items()
+        if usage.phase in (None, by_phase[name]) and layout != ONE_SIDE
     }
     reports = [check_phase(root, name, layout, usage, threads, progress) for name, layout in used.items()]
     by_name = {report.name: report for report in reports}
-    if "train" in by_name and "val" in by_name:
-        train, val = by_name["train"].digests, by_name["val"].digests
+    for side in ("", "A", "B"):
+        if f"train{side}" not in by_name or f"val{side}" not in by_name:
+            continue
+        train, val = by_name[f"train{side}"].digests, by_name[f"val{side}"].digests
         shared = [val[digest] for digest in val if digest in train]
         if shared:
-            what = f"in val and, byte for byte, in train too: {_count(shared)}; measures will flatter"
+            what = f"in val{side} and, byte for byte, in train{side} too: {_count(shared)}; measures will flatter"
             notes.append(Finding(what, "", tuple(shared)))
     return Report(root, tuple(reports), tuple(problems), tuple(notes))
 
@@ -524,6 +568,11 @@ def format_report(report: Report, usage: Usage, shown: int = 5) -> str:
     if usage.dataset_mode == "aligned":
         a, b = ("A (left)", "B (right)") if usage.direction == "AtoB" else ("B (right)", "A (left)")
         lines.append(f"--direction {usage.direction}: the input is {a}, the output to learn is {b}")
+    if usage.dataset_mode == "unaligned":
+        a, b = usage.direction[0], usage.direction[-1]
+        lines.append(
+            f"--direction {usage.direction}: the inputs are side {a}, outputs shall look like side {b}"
+        )
     lines.append(_describe(usage.resize))
     for p in report.phases:
         if p.bytes > usage.cache_bytes:

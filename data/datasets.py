@@ -1,14 +1,14 @@
 """Folders of images -> items of uint8 pixels. A dataset lists its files at once and decodes on demand.
 
 Every dataset has ``names`` (what outputs are called), ``len()`` and ``load(index) -> dict`` of uint8 C H W arrays: ``A`` is the
-network's input, ``B`` (where there is one) what it should become; ``--direction`` has been applied.
+network's input, ``B`` (where there is one) what it should become; ``--direction`` has been applied. Unpaired data are two such datasets.
 """
 
 from __future__ import annotations
 
 import warnings
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +30,12 @@ class Source:
     phase: str = "train"
     meta_path: str | None = None
     max_size: int | None = None
+
+
+def path_of_side(path: str, side: str) -> str:
+    """``lists/train2.meta`` -> ``lists/train2A.meta``: of unpaired data a list is two files, as phase train is the folders trainA and trainB."""
+    file = Path(path)
+    return str(file.with_name(f"{file.stem}{side}{file.suffix}"))
 
 
 def list_images(folder: Path) -> list[Path]:
@@ -70,7 +76,8 @@ def _select(source: Source, folder: Path) -> list[Path]:
         missing = [name for name in wanted if name not in by_name]
         if missing:
             raise InputError(
-                f"--meta_path {meta} names {len(missing)} of {len(wanted)} files that {folder} does not have, first {missing[0]}"
+                f"--meta_path {meta} names {len(missing)} of {len(wanted)} files that {folder} does not have, first {missing[0]}; "
+                "give the list of this dataset and phase"
             )
         if not wanted:
             raise InputError(f"--meta_path {meta}: names no files")
@@ -122,9 +129,11 @@ class AlignedDataset:
             self.names = _names(self.files, self.folder)
             missing = [name for name in self.names if name not in by_name]
             if missing:
+                pairs = len(missing) < len(self.names)
+                other = "" if pairs else ", or give --dataset_mode unaligned if these are no pairs"
                 raise InputError(
                     f"--dataroot {root}: {len(missing)} images of {source.phase}A have no partner of the same name in {source.phase}B, "
-                    f"first {missing[0]}; remove them or add their partners"
+                    f"first {missing[0]}; remove them or add their partners{other}"
                 )
             self.files_b = [by_name[name] for name in self.names]
             surplus = len(by_name) - len(list_images(self.folder))
@@ -197,3 +206,32 @@ class SingleDataset:
 
     def load(self, index: int) -> dict[str, np.ndarray]:
         return {"A": _pixels(read_image(self.files[index], self.channels), self.resize)}
+
+
+def unpaired_datasets(
+    source: Source, direction: str, resize: Resize, channels: tuple[int, int] = (3, 3)
+) -> tuple[SingleDataset, SingleDataset]:
+    """(inputs, targets): the folders ``<phase>A`` and ``<phase>B`` of any names, counts and sizes, which belong together as wholes only.
+
+    Args:
+        source:    ``max_size`` limits each side; ``meta_path`` ``x.meta`` stands for two lists, ``xA.meta`` and ``xB.meta``
+        direction: AtoB | BtoA, which side is the input
+        channels:  of the input and of the target; 1 = grey
+
+    Raises:
+        InputError: a folder or a list of either side is missing.
+    """
+    root = Path(source.dataroot)
+    if (root / source.phase).is_dir() and not (root / f"{source.phase}A").is_dir():
+        raise InputError(
+            f"--dataset_mode unaligned: --dataroot {root} has '{source.phase}' instead of '{source.phase}A' and '{source.phase}B'; "
+            "for A|B pairs give --dataset_mode aligned"
+        )
+    for side in "AB":
+        _folder(source, side)
+    sides = []
+    for side, planes in zip("AB" if direction == "AtoB" else "BA", channels, strict=True):
+        meta = path_of_side(source.meta_path, side) if source.meta_path else None
+        of_side = replace(source, phase=f"{source.phase}{side}", meta_path=meta)
+        sides.append(SingleDataset(of_side, resize, planes))
+    return sides[0], sides[1]

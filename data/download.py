@@ -22,9 +22,9 @@ import urllib.error
 import urllib.request
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import IO
 from urllib.parse import urlsplit
@@ -50,6 +50,7 @@ class Entry:
     sha256: of the file; None where it is not known
     kind:   tar | zip: unpacked into the folder ``target`` | file: stored as ``target``
     note:   what it is, its terms, what to know
+    rename: top folders of an archive that have another name here, old -> new
     """
 
     name: str
@@ -58,6 +59,7 @@ class Entry:
     kind: str
     target: Path
     note: str
+    rename: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_entries(path: Path) -> dict[str, Entry]:
@@ -70,7 +72,13 @@ def read_entries(path: Path) -> dict[str, Entry]:
     for name, row in raw.items():
         try:
             entry = Entry(
-                name, tuple(row["urls"]), row["sha256"], row["kind"], Path(row["target"]), row["note"]
+                name,
+                tuple(row["urls"]),
+                row["sha256"],
+                row["kind"],
+                Path(row["target"]),
+                row["note"],
+                dict(row.get("rename", {})),
             )
         except (KeyError, TypeError) as error:
             raise InputError(
@@ -510,6 +518,7 @@ def unpack(
     max_ratio: int = 100,
     max_files: int = 2_000_000,
     progress: bool = True,
+    rename: Mapping[str, str] | None = None,
 ) -> Path:
     """Unpack a tar or zip so that ``folder`` appears whole or not at all; a single folder in it is stripped.
 
@@ -522,6 +531,7 @@ def unpack(
         max_bytes: of all files together
         max_ratio: of their bytes to the archive's; below 64 MiB everything is allowed
         max_files: number of members
+        rename:    folders in it that get another name, old -> new
 
     Raises:
         InputError: a damaged or hostile archive, no room, or ``folder`` is there.
@@ -550,6 +560,9 @@ def unpack(
                 if not top:
                     raise InputError(f"{archive} is empty; download it again")
                 only = top[0] if len(top) == 1 and top[0].is_dir() and not top[0].is_symlink() else root
+                for old, new in (rename or {}).items():
+                    if (only / old).is_dir() and not (only / new).exists():
+                        (only / old).rename(only / new)
                 only.rename(folder)
             finally:
                 shutil.rmtree(root, ignore_errors=True)

@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,7 +76,7 @@ class ImageStore:
 
 @dataclass
 class Batch:
-    """A (and B): float32 N C H W in [-1, 1] on the device; names of the N images."""
+    """A (and B): float32 N C H W in [-1, 1] on the device; names of the N images, of unpaired ones those of A."""
 
     A: Tensor
     B: Tensor | None
@@ -98,6 +99,7 @@ class Loader:
         threads:    decoding threads
         max_bytes:  of decoded images kept in memory
         rank, world: this process takes images ``rank * batch_size`` onward of every joint batch of ``world * batch_size``
+        length:     images per epoch, default all once; more or fewer take the images in rounds, each shuffled and cut anew
         fill:       when processes share the images, fill up the last joint batch so that all take as many steps (training); False gives
                     every image to exactly one process (evaluation)
     """
@@ -115,8 +117,10 @@ class Loader:
         rank: int = 0,
         world: int = 1,
         fill: bool = True,
+        length: int | None = None,
     ):
         self.fill = fill
+        self.length = len(dataset) if length is None else length
         self.dataset, self.batch_size, self.device, self.crops = (
             dataset,
             batch_size,
@@ -129,7 +133,11 @@ class Loader:
 
     def __len__(self) -> int:
         """Steps per epoch."""
-        return -(-len(self.dataset) // (self.batch_size * self.world))
+        return -(-self.length // (self.batch_size * self.world))
+
+    def load_all(self) -> None:
+        """Decode everything now instead of at first use (``--load_in_memory``)."""
+        self.store.load_all(self.threads)
 
     def images(self, steps: int) -> int:
         """Images in the first ``steps`` steps from the start of an epoch on, over all processes."""
@@ -140,11 +148,15 @@ class Loader:
 
     def epoch(self, epoch: int = 0, start: int = 0) -> Iterator[Batch]:
         """The batches of one epoch from step ``start`` on, read ahead by ``threads``."""
-        count = len(self.dataset)
-        order = np.arange(count)
+        count, images = self.length, len(self.dataset)
+        # A place in the epoch is a number v: image v % images, in round v // images through them.
+        order = np.arange(-(-count // images) * images).reshape(-1, images)
+        draws = self.crops.draw(order.size, self.seed, epoch)
         if self.shuffle:
-            np.random.Generator(np.random.Philox(key=[self.seed, 2 * epoch])).shuffle(order)
-        draws = self.crops.draw(count, self.seed, epoch)
+            rng = np.random.Generator(np.random.Philox(key=[self.seed, 2 * epoch]))
+            for once in order:
+                rng.shuffle(once)
+        order = order.reshape(-1)[:count]
         joint = self.batch_size * self.world
         chunks = [order[i : i + joint] for i in range(start * joint, count, joint)]
         if self.world > 1:
@@ -155,17 +167,17 @@ class Loader:
             chunks = [c[self.rank * self.batch_size : (self.rank + 1) * self.batch_size] for c in chunks]
             chunks = [c for c in chunks if len(c)]
         with ThreadPoolExecutor(self.threads) as pool:
+
+            def decode(chunk: np.ndarray) -> list:
+                return [pool.submit(self.store.__getitem__, int(v % images)) for v in chunk]
+
             ahead = max(2, -(-2 * self.threads // self.batch_size))
-            pending = [
-                [pool.submit(self.store.__getitem__, int(i)) for i in chunk] for chunk in chunks[:ahead]
-            ]
+            pending = [decode(chunk) for chunk in chunks[:ahead]]
             try:
                 for number, chunk in enumerate(chunks):
                     items = [future.result() for future in pending.pop(0)]
                     if number + ahead < len(chunks):
-                        pending.append(
-                            [pool.submit(self.store.__getitem__, int(i)) for i in chunks[number + ahead]]
-                        )
+                        pending.append(decode(chunks[number + ahead]))
                     yield self._collate(items, chunk, draws)
             finally:
                 pool.shutdown(wait=True, cancel_futures=True)
@@ -174,7 +186,7 @@ class Loader:
         sides = {}
         for side in items[0]:
             cut = [
-                self.crops.apply(item[side], draws[index]) for item, index in zip(items, chunk, strict=True)
+                self.crops.apply(item[side], draws[place]) for item, place in zip(items, chunk, strict=True)
             ]
             if len({t.shape for t in cut}) > 1:
                 sizes = sorted({f"{t.shape[2]}x{t.shape[1]}" for t in cut})
@@ -187,4 +199,44 @@ class Loader:
             if self.device.type == "cuda":
                 pixels = pixels.pin_memory().to(self.device, non_blocking=True)
             sides[side] = to_float(pixels)
-        return Batch(sides["A"], sides.get("B"), [self.dataset.names[i] for i in chunk])
+        return Batch(sides["A"], sides.get("B"), [self.dataset.names[v % len(self.dataset)] for v in chunk])
+
+
+class UnpairedLoader:
+    """Batches of inputs beside targets that have nothing to do with them; an epoch is one pass over the inputs.
+
+    Order, crops and flips of the two sides are independent, and each a function of (seed, epoch) alone. The targets come in rounds of their
+    own: with more targets than inputs an epoch sees a random part of them, with fewer each about as often.
+
+    Args:
+        inputs, targets: datasets of single images
+        seed, max_bytes: of both sides together
+        settings:        of both, see `Loader`
+    """
+
+    def __init__(self, inputs, targets, *, seed: int = 0, max_bytes: float = 4e9, **settings):
+        share = max_bytes / (len(inputs) + len(targets))
+        other = int(np.random.SeedSequence([seed, 1]).generate_state(1, np.uint64)[0])
+        self.inputs = Loader(inputs, seed=seed, max_bytes=share * len(inputs), **settings)
+        self.targets = Loader(
+            targets, seed=other, max_bytes=share * len(targets), length=len(inputs), **settings
+        )
+        self.device = self.inputs.device
+
+    def __len__(self) -> int:
+        """Steps per epoch."""
+        return len(self.inputs)
+
+    def load_all(self) -> None:
+        """Decode everything now instead of at first use (``--load_in_memory``)."""
+        self.inputs.load_all()
+        self.targets.load_all()
+
+    def epoch(self, epoch: int = 0, start: int = 0) -> Iterator[Batch]:
+        """The batches of one epoch from step ``start`` on; names are those of the inputs."""
+        with (
+            closing(self.inputs.epoch(epoch, start)) as first,
+            closing(self.targets.epoch(epoch, start)) as second,
+        ):
+            for a, b in zip(first, second, strict=True):
+                yield Batch(a.A, b.A, a.names)

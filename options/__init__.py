@@ -241,6 +241,15 @@ class TrainOptions(_TrainingOptions):
     defaults = dict(model="pix2pix", netG="mobile_resnet_9blocks")
     choices = dict(model=("pix2pix",), netG=GENERATORS[:2])
 
+    @classmethod
+    def check(cls, opt, parser):
+        super().check(opt, parser)
+        if opt.dataset_mode == "unaligned":
+            parser.error(
+                "--dataset_mode unaligned: pix2pix learns from pairs; give a generator trained elsewhere (CycleGAN) to "
+                "train_supernet.py --restore_teacher_G_path"
+            )
+
 
 class DistillOptions(_TrainingOptions):
     prog = "distill.py"

@@ -15,8 +15,8 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from data.datasets import AlignedDataset, SingleDataset, Source
-from data.loader import Loader
+from data.datasets import AlignedDataset, SingleDataset, Source, path_of_side, unpaired_datasets
+from data.loader import Loader, UnpairedLoader
 from data.transforms import Crops, Resize
 from errors import InputError
 from metrics.criteria import LOWER_IS_BETTER, FeatureCriterion
@@ -117,6 +117,12 @@ def _content(path: str) -> str:
     return f"{Path(path).name} [{hashlib.sha256(Path(path).read_bytes()).hexdigest()[:12]}]"
 
 
+def _contents(opt: argparse.Namespace, flag: str, path: str) -> str:
+    if flag == "meta_path" and opt.dataset_mode == "unaligned":
+        return " ".join(_content(path_of_side(path, side)) for side in "AB")
+    return _content(path)
+
+
 def settings_of(opt: argparse.Namespace) -> dict:
     """The flags that decide a run's result, as they are stored with it: files by their content, folders by their real path."""
     plain = {
@@ -124,7 +130,7 @@ def settings_of(opt: argparse.Namespace) -> dict:
         for k, v in vars(opt).items()
     }
     plain = {k: v for k, v in plain.items() if k not in HARMLESS}
-    plain |= {k: _content(plain[k]) for k in INPUT_FILES & plain.keys() if plain[k]}
+    plain |= {k: _contents(opt, k, plain[k]) for k in INPUT_FILES & plain.keys() if plain[k]}
     return plain | {"dataroot": os.path.realpath(plain["dataroot"])}
 
 
@@ -142,25 +148,31 @@ def write_options(opt: argparse.Namespace, folder: Path) -> None:
 # Data
 
 
-def dataset_of(opt: argparse.Namespace, **changes):
-    """The dataset of the data flags; ``changes`` replace flags, e.g. ``phase='val'``."""
+def sides_of(opt: argparse.Namespace, **changes) -> tuple:
+    """(inputs, real images that outputs are compared with) of the data flags; ``changes`` replace flags, e.g. ``phase='val'``.
+
+    Both are one dataset but for unaligned data.
+    """
     o = argparse.Namespace(**vars(opt) | changes)
     source = Source(o.dataroot, o.phase, o.meta_path, o.max_dataset_size)
     resize = Resize(o.preprocess, o.load_size, o.crop_size, o.aspect_ratio)
+    if o.dataset_mode == "unaligned":
+        return unpaired_datasets(source, o.direction, resize, (o.input_nc, o.output_nc))
     if o.dataset_mode == "single":
-        return SingleDataset(source, resize, o.input_nc)
-    return AlignedDataset(source, o.direction, resize, (o.input_nc, o.output_nc))
+        dataset = SingleDataset(source, resize, o.input_nc)
+    else:
+        dataset = AlignedDataset(source, o.direction, resize, (o.input_nc, o.output_nc))
+    return dataset, dataset
 
 
-def training_loader(opt: argparse.Namespace, device: torch.device) -> Loader:
+def training_loader(opt: argparse.Namespace, device: torch.device) -> Loader | UnpairedLoader:
     if opt.dataset_mode == "single":
-        raise InputError("--dataset_mode single has no targets to train on; use aligned")
-    dataset = dataset_of(opt)
-    loader = Loader(
-        dataset,
-        opt.batch_size,
-        device,
-        Crops(dataset.resize.crop, random=True, flip=not opt.no_flip),
+        raise InputError("--dataset_mode single has no targets to train on; use aligned or unaligned")
+    inputs, targets = sides_of(opt)
+    settings = dict(
+        batch_size=opt.batch_size,
+        device=device,
+        crops=Crops(inputs.resize.crop, random=True, flip=not opt.no_flip),
         shuffle=not opt.serial_batches,
         seed=opt.seed,
         threads=opt.num_threads,
@@ -168,16 +180,20 @@ def training_loader(opt: argparse.Namespace, device: torch.device) -> Loader:
         rank=distributed.rank(),
         world=distributed.world_size(),
     )
+    if opt.dataset_mode == "unaligned":
+        loader = UnpairedLoader(inputs, targets, **settings)
+    else:
+        loader = Loader(inputs, **settings)
     if opt.load_in_memory:
-        loader.store.load_all(opt.num_threads)
+        loader.load_all()
     return loader
 
 
 def inference_loader(
     opt: argparse.Namespace, device: torch.device, batch_size: int, shared: bool = False, **changes
 ) -> Loader:
-    """Images in order, without chance; ``shared`` gives each process of the run its share."""
-    dataset = dataset_of(opt, **changes)
+    """Inputs in order, without chance; ``shared`` gives each process of the run its share."""
+    dataset, _ = sides_of(opt, **changes)
     share = {"rank": distributed.rank(), "world": distributed.world_size(), "fill": False} if shared else {}
     loader = Loader(
         dataset,
@@ -189,7 +205,7 @@ def inference_loader(
         **share,
     )
     if opt.load_in_memory:
-        loader.store.load_all(opt.num_threads)
+        loader.load_all()
     return loader
 
 
@@ -216,7 +232,7 @@ def criteria_of(opt: argparse.Namespace, device: torch.device, **changes) -> lis
     """
     criteria = []
     if measures_miou(opt):
-        names = dataset_of(opt, **changes).names
+        names = sides_of(opt, **changes)[0].names
         labels = LabelStore(
             names, read_table(opt.table_path, opt.cityscapes_path), threads=max(1, opt.num_threads)
         )
@@ -230,8 +246,10 @@ def criteria_of(opt: argparse.Namespace, device: torch.device, **changes) -> lis
         )
         return criteria
     net = feature_net(opt, device)
-    # As stored, as the published statistics were taken (SPEC 5).
-    real = dataset_of(opt, **{**changes, "preprocess": "none"})
+    # As stored, as the published statistics were taken (SPEC 5). Outputs without partners are compared with all real images,
+    # however few of them there are.
+    whole = {"max_dataset_size": -1} if opt.dataset_mode == "unaligned" else {}
+    _, real = sides_of(opt, **changes | {"preprocess": "none"} | whole)
     cache = (Path(opt.dataroot) / ".statistics", _user_cache() / "statistics")
     statistics = real_statistics(real, net, device, opt.real_stat_path, cache, opt.num_threads)
     return [*criteria, FeatureCriterion(net, statistics, device)]
@@ -249,11 +267,15 @@ def evaluation_of(opt: argparse.Namespace, device: torch.device, columns: dict) 
     ``columns``: label -> generate, shown in the pictures beside input and target (the teacher of a student).
     """
     measured = dict(phase="val", load_size=opt.crop_size, meta_path=None, max_dataset_size=-1)
-    if not (Path(opt.dataroot) / "val").is_dir() and not (Path(opt.dataroot) / "valA").is_dir():
+    unpaired = opt.dataset_mode == "unaligned"
+    folders = ("valA",) if unpaired else ("val", "valA")
+    if not any((Path(opt.dataroot) / folder).is_dir() for folder in folders):
         if opt.no_fid:
             return None
+        what = "folders 'valA' and 'valB'" if unpaired else "folder 'val'"
+        remedy = "add them (rename 'testA' and 'testB')" if unpaired else "add one"
         raise InputError(
-            f"--dataroot {opt.dataroot} has no folder 'val' to measure FID on; add one or give --no_fid"
+            f"--dataroot {opt.dataroot} has no {what} to measure FID on; {remedy} or give --no_fid"
         )
     loader = inference_loader(opt, device, opt.eval_batch_size, shared=True, **measured)
     with distributed.main_first():
@@ -476,10 +498,12 @@ def distill(opt: argparse.Namespace) -> None:
     if opt.restore_A_path:
         for index, adaptor in enumerate(adaptors):
             load_network(adaptor, f"{opt.restore_A_path}-{index}.pth", "--restore_A_path")
+    # Without pairs there is no input that belongs to a real image: the discriminator sees the images alone (SPEC 3).
+    paired = opt.dataset_mode != "unaligned"
     task = DistillTask(
         student.to(device),
         teacher.to(device),
-        discriminator_of(opt, opt.input_nc + opt.output_nc).to(device),
+        discriminator_of(opt, opt.output_nc + (opt.input_nc if paired else 0)).to(device),
         [adaptor.to(device) for adaptor in adaptors],
         spec,
         weights_of(opt),
@@ -487,6 +511,7 @@ def distill(opt: argparse.Namespace) -> None:
         opt.beta1,
         device,
         subnets,
+        paired,
         amp=opt.amp,
         ema=opt.ema,
     )

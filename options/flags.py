@@ -93,14 +93,21 @@ FLAGS: dict[str, Flag] = {
     "dataroot": Flag(_DATA, "folder with the images: <dataroot>/<phase>/*.jpg", metavar="DIR"),
     "dataset_mode": Flag(
         _DATA,
-        "aligned: A|B pairs side by side, or folders <phase>A and <phase>B | single: images without partners",
+        "aligned: A|B pairs side by side, or folders <phase>A and <phase>B of equal names | unaligned: folders <phase>A and "
+        "<phase>B that are no pairs | single: images alone",
         default="aligned",
-        choices=("aligned", "single"),
+        choices=("aligned", "unaligned", "single"),
     ),
-    "direction": Flag(_DATA, "which half is the input", default="AtoB", choices=("AtoB", "BtoA")),
+    "direction": Flag(_DATA, "which half or side is the input", default="AtoB", choices=("AtoB", "BtoA")),
     "phase": Flag(_DATA, "folder of dataroot that is used", default="train"),
-    "meta_path": Flag(_DATA, "use only the files named in this list, one name per line", metavar="FILE"),
-    "max_dataset_size": Flag(_DATA, "use at most so many images, -1 = all", integer, -1, metavar="N"),
+    "meta_path": Flag(
+        _DATA,
+        "use only the files named in this list, one name per line; unaligned: x.meta stands for two lists, xA.meta and xB.meta",
+        metavar="FILE",
+    ),
+    "max_dataset_size": Flag(
+        _DATA, "use at most so many images (unaligned: of each side), -1 = all", integer, -1, metavar="N"
+    ),
     "preprocess": Flag(
         _DATA, "how an image is brought to size", default="resize_and_crop", choices=PREPROCESS
     ),
@@ -114,7 +121,9 @@ FLAGS: dict[str, Flag] = {
         metavar="R",
     ),
     "no_flip": Flag(_DATA, "do not mirror images at random", bool),
-    "serial_batches": Flag(_DATA, "take images in order of their names instead of shuffled", bool),
+    "serial_batches": Flag(
+        _DATA, "take images in order of their names instead of shuffled (unaligned: both sides)", bool
+    ),
     "batch_size": Flag(_DATA, "images per step and process", positive, 1, metavar="N"),
     "input_nc": Flag(_DATA, "channels of the input images, 1 = grey", int, 3, choices=(1, 3)),
     "output_nc": Flag(_DATA, "channels of the output images, 1 = grey", int, 3, choices=(1, 3)),

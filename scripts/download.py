@@ -34,7 +34,7 @@ def download(entry: Entry, keep: bool, tries: int, timeout: float) -> Path:
         return fetch(entry.urls, entry.target, entry.sha256, tries, timeout)
     archive = entry.target.with_name(entry.target.name + SUFFIX[entry.kind])
     fetch(entry.urls, archive, entry.sha256, tries, timeout)
-    unpack(archive, entry.kind, entry.target)
+    unpack(archive, entry.kind, entry.target, rename=entry.rename)
     if not keep:
         archive.unlink()
     return entry.target

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Split a phase in two for the search: the held-out names judge subnets, the rest trains them.
 
-With --held_out FILE the rest is everything else; with --count N the held-out names are drawn at random and written as well.
+With --held_out FILE the rest is everything else; with --count N the held-out names are drawn at random and written as well. With
+--dataset_mode unaligned both sides are split, each by itself: x.meta stands for the lists xA.meta and xB.meta, and N are held out of each.
 """
 
 import argparse
@@ -11,24 +12,53 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from data.datasets import list_images
+from data.datasets import list_images, path_of_side
+from data.pairs import save_lines
 from errors import InputError
 from options import run
 
 
-def write_lines(path: Path, lines: list[str]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text("".join(f"{line}\n" for line in lines))
-    temporary.replace(path)
+def images_of(folder: Path) -> list[str]:
+    """Names of a folder's images, as lists give them; never empty."""
+    names = [str(path.relative_to(folder)) for path in list_images(folder)] if folder.is_dir() else []
+    if not names:
+        raise InputError(f"{folder} holds no images")
+    return names
 
 
-def main() -> None:
+def published(names: list[str], path: Path, folder: Path) -> set[str]:
+    """The names of a list, all of which the folder must have."""
+    if not path.is_file():
+        raise InputError(f"--held_out {path}: no such file")
+    held_out = {line.strip() for line in path.read_text().splitlines()} - {""}
+    missing = held_out - set(names)
+    if missing:
+        raise InputError(
+            f"--held_out {path} names {len(missing)} files that {folder} does not have, first {min(missing)}"
+        )
+    return held_out
+
+
+def drawn(names: list[str], count: int, seed: int, folder: Path) -> set[str]:
+    if not 2 <= count < len(names):
+        raise InputError(
+            f"--count {count}: must be from 2 to {len(names) - 1}, {folder} holds {len(names)} images"
+        )
+    return set(random.Random(seed).sample(names, count))
+
+
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("dataroot", type=Path)
     parser.add_argument("--phase", default="train", help="folder to split (default: train)")
+    parser.add_argument(
+        "--dataset_mode",
+        default="aligned",
+        choices=("aligned", "unaligned"),
+        help="aligned: pairs, in one folder or two of equal names (default) | unaligned: <phase>A and <phase>B, no pairs",
+    )
     how = parser.add_mutually_exclusive_group(required=True)
     how.add_argument(
         "--held_out", type=Path, metavar="FILE", help="names held out, one per line (e.g. a published split)"
@@ -42,31 +72,30 @@ def main() -> None:
         metavar="DIR",
         help="train1.meta (rest) and train2.meta (held out) go here",
     )
-    opt = parser.parse_args()
+    opt = parser.parse_args(argv)
 
-    folder = opt.dataroot / opt.phase
-    names = [str(path.relative_to(folder)) for path in list_images(folder)] if folder.is_dir() else []
-    if not names:
-        raise InputError(f"{folder} holds no images")
-    if opt.held_out:
-        if not opt.held_out.is_file():
-            raise InputError(f"--held_out {opt.held_out}: no such file")
-        held_out = set(opt.held_out.read_text().split())
-        missing = held_out - set(names)
-        if missing:
-            raise InputError(
-                f"--held_out {opt.held_out} names {len(missing)} files that {folder} does not have, first {min(missing)}"
-            )
-    else:
-        if not 2 <= opt.count < len(names):
-            raise InputError(
-                f"--count {opt.count}: must be from 2 to {len(names) - 1}, {folder} holds {len(names)} images"
-            )
-        held_out = set(random.Random(opt.seed).sample(names, opt.count))
-    rest = [name for name in names if name not in held_out]
-    write_lines(opt.output / "train1.meta", rest)
-    write_lines(opt.output / "train2.meta", [name for name in names if name in held_out])
-    print(f"{opt.output}: {len(rest)} names in train1.meta, {len(held_out)} held out in train2.meta")
+    def of_side(path: Path, side: str) -> Path:
+        return Path(path_of_side(str(path), side)) if opt.dataset_mode == "unaligned" else path
+
+    pairs = opt.dataroot / opt.phase
+    if opt.dataset_mode == "unaligned":
+        folders = {side: opt.dataroot / f"{opt.phase}{side}" for side in "AB"}
+    else:  # two folders of equal names are listed by the names of A
+        two = opt.dataroot / f"{opt.phase}A"
+        folders = {"": two if two.is_dir() and not pairs.is_dir() else pairs}
+    names = {side: images_of(folder) for side, folder in folders.items()}
+    held_out = {
+        side: published(names[side], of_side(opt.held_out, side), folder)
+        if opt.held_out
+        else drawn(names[side], opt.count, opt.seed, folder)
+        for side, folder in folders.items()
+    }
+    for side in folders:
+        parts = [[name for name in names[side] if (name in held_out[side]) == held] for held in (False, True)]
+        rest, held = (of_side(opt.output / f"train{number}.meta", side) for number in (1, 2))
+        save_lines(parts[0], rest)
+        save_lines(parts[1], held)
+        print(f"{opt.output}: {len(parts[0])} names in {rest.name}, {len(parts[1])} held out in {held.name}")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,11 @@ import pytest
 import options
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLDERS = sorted(p for p in (ROOT / "scripts" / "pix2pix").iterdir() if p.is_dir())
+FOLDERS = sorted(
+    p for kind in ("pix2pix", "cycle_gan") for p in (ROOT / "scripts" / kind).iterdir() if p.is_dir()
+)
+PIX2PIX = [folder for folder in FOLDERS if folder.parent.name == "pix2pix"]
+HORSE2ZEBRA = ROOT / "scripts" / "cycle_gan" / "horse2zebra_fast"
 CONFIG = "16_16_32_16_16_64_16_24"
 NEED_CONFIG = {"finetune", "export", "test_compressed", "test_supernet", "latency_compressed"}
 CLASSES = {
@@ -47,7 +51,16 @@ def shown(folder: Path, stage: str, *args: str, **environment: str) -> dict[str,
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda f: f.name)
 def test_every_stage_shows_a_valid_command(folder):
     stages = {p.stem for p in folder.glob("*.sh")} - {"recipe", "run"}
-    needed = {"train_full", "train_supernet", "finetune", "export", "test_full", "test_compressed"}
+    needed = {
+        "train_supernet",
+        "finetune",
+        "export",
+        "test_full",
+        "test_compressed",
+        "test_supernet",
+        "get_real_stat",
+    }
+    needed |= {"train_full"} if folder in PIX2PIX else set()
     needed |= {"latency_full", "latency_compressed", "search", "evolution_search"}
     if not folder.name.endswith("_fast"):
         needed |= {"train_mobile", "distill", "test_mobile"}
@@ -56,7 +69,7 @@ def test_every_stage_shows_a_valid_command(folder):
         assert shown(folder, stage), stage
 
 
-@pytest.mark.parametrize("folder", FOLDERS, ids=lambda f: f.name)
+@pytest.mark.parametrize("folder", PIX2PIX, ids=lambda f: f.name)
 def test_the_published_recipes(folder):
     fast = folder.name.endswith("_fast")
     teacher, supernet, finetune, batch, recon, distill, budget, criterion, direction = RECIPES[
@@ -87,6 +100,38 @@ def test_the_published_recipes(folder):
     more = {"MORE": "--batch_size 3", "MORE_TRAIN_FULL": "--ngf 24", "GPU_IDS": "-1", "DATAROOT": "/d"}
     opt = shown(folder, "train_full", "--ngf", "12", **more)["train.py"]
     assert (opt.batch_size, opt.ngf, opt.gpu_ids, opt.dataroot) == (3, 12, "-1", "/d")
+    assert (opt.dataset_mode, opt.gan_mode) == ("aligned", "hinge")
+    # A teacher that is given takes the place of the one that would be trained.
+    opt = shown(folder, "test_full", TEACHER="/t.pth")["test.py"]
+    assert opt.restore_G_path == "/t.pth"
+    opt = shown(folder, "train_supernet", TEACHER="/t.pth")["train_supernet.py"]
+    assert (opt.restore_teacher_G_path == "/t.pth") == fast
+
+
+def test_the_published_recipe_of_unpaired_data():
+    opt = shown(HORSE2ZEBRA, "train_supernet", TEACHER="/t.pth")["train_supernet.py"]
+    assert (opt.dataset_mode, opt.direction, opt.dataroot) == ("unaligned", "AtoB", "database/horse2zebra")
+    assert (opt.gan_mode, opt.lambda_recon, opt.lambda_distill, opt.batch_size) == ("lsgan", 10, 0.01, 1)
+    assert (opt.nepochs, opt.nepochs_decay) == (200, 200)
+    assert (opt.config_set, opt.student_ngf) == ("channels-64-cycleGAN", 64)
+    assert opt.meta_path.endswith("splits/train1.meta")
+    assert opt.restore_teacher_G_path == "/t.pth"
+    opt = shown(HORSE2ZEBRA, "evolution_search")["evolution_search.py"]
+    assert (opt.budget, opt.mutate_prob, opt.criterion, opt.phase) == (3e9, 0.4, "fid", "train")
+    assert opt.meta_path.endswith("splits/train2.meta") and opt.config_set == "channels-64-cycleGAN"
+    opt = shown(HORSE2ZEBRA, "finetune")["train_supernet.py"]
+    assert (opt.nepochs, opt.nepochs_decay, opt.gan_mode, opt.config_str) == (200, 200, "lsgan", CONFIG)
+    for stage, script in (("test_compressed", "test.py"), ("get_real_stat", "get_real_stat.py")):
+        assert shown(HORSE2ZEBRA, stage)[script].dataset_mode == "unaligned"
+
+
+@pytest.mark.parametrize("stage", ["train_supernet", "finetune", "test_full", "latency_full", "run"])
+def test_a_teacher_that_is_missing_is_asked_for_at_once(stage, tmp_path):
+    call = ["bash", str(HORSE2ZEBRA / f"{stage}.sh"), *([CONFIG] if stage in NEED_CONFIG else [])]
+    environment = os.environ | {"OUT": str(tmp_path / "out"), "TEACHER": str(tmp_path / "none.pth")}
+    done = subprocess.run(call, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.count("\n") == 1 and f"TEACHER {tmp_path / 'none.pth'}: no such file" in done.stderr
 
 
 def test_a_stage_that_needs_a_config_says_so():
@@ -95,10 +140,38 @@ def test_a_stage_that_needs_a_config_says_so():
 
 
 def test_the_published_splits_are_kept():
-    counts = {"edges2shoes-r": 2048, "cityscapes": 200, "map2sat": 300}
-    for name, count in counts.items():
-        names = (ROOT / "datasets" / "metas" / name / "train2.meta").read_text().split()
+    lists = {"edges2shoes-r/train2": 2048, "cityscapes/train2": 200, "map2sat/train2": 300}
+    lists |= {"horse2zebra/train2A": 120, "horse2zebra/train2B": 120}
+    for name, count in lists.items():
+        names = (ROOT / "datasets" / "metas" / f"{name}.meta").read_text().split()
         assert len(names) == len(set(names)) == count
+
+
+@pytest.mark.parametrize(
+    ("folder", "images", "rest"),
+    [
+        ("cityscapes_fast", [f"{i}.jpg" for i in range(2975)], 2775),
+        ("map2sat_fast", [f"{i}.jpg" for i in range(1, 1097)], 796),
+    ],
+)
+def test_the_recipes_use_the_published_splits(folder, images, rest, tmp_path):
+    """On the datasets' file names: all that is not held out trains the supernet, what is held out judges the subnets."""
+    (tmp_path / "data" / "train").mkdir(parents=True)
+    for name in images:
+        (tmp_path / "data" / "train" / name).touch()
+    out = tmp_path / "out"
+    environment = {"OUT": str(out), "DATAROOT": str(tmp_path / "data"), "PYTHON": sys.executable}
+    recipe = shlex.quote(str(ROOT / "scripts" / "pix2pix" / folder / "recipe.sh"))
+    subprocess.run(
+        ["bash", "-c", f"source {recipe}; split"],
+        env=os.environ | environment,
+        check=True,
+        capture_output=True,
+    )
+    parts = [(out / "splits" / f"train{n}.meta").read_text().split() for n in (1, 2)]
+    assert len(parts[0]) == rest and sorted(parts[0] + parts[1]) == sorted(images)
+    name = folder.removesuffix("_fast")
+    assert set(parts[1]) == set((ROOT / "datasets" / "metas" / name / "train2.meta").read_text().split())
 
 
 def test_a_whole_pipeline_and_again(tmp_path, dataset):

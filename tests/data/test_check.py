@@ -233,6 +233,84 @@ def test_lists_of_names(root, tmp_path):
 
 
 # ------------------------------------------------------------------------------------------------------------
+# Two folders that are no pairs
+
+UNALIGNED = replace(AS_STORED, dataset_mode="unaligned")
+
+
+@pytest.fixture
+def unpaired(tmp_path):
+    """Three images against two to train on, one against one to measure on; no two have a name or a size in common."""
+    for folder, count in {"trainA": 3, "trainB": 2, "valA": 1, "valB": 1}.items():
+        for i in range(count):
+            write(
+                tmp_path / folder / f"{folder}{i}.png", noise(16, 20) if folder[-1] == "B" else noise(24, 24)
+            )
+    return tmp_path
+
+
+def test_unpaired_sides_are_counted_apart(unpaired):
+    usage = replace(UNALIGNED, channels=(3, 1), direction="BtoA", resize=Resize(load_size=24, crop_size=20))
+    report = check(unpaired, usage)
+    assert report.ready and not report.notes
+    assert [(p.name, p.layout, p.count, p.bytes) for p in report.phases] == [
+        ("trainA", "unpaired", 3, 3 * 1 * 24 * 24),
+        ("trainB", "unpaired", 2, 2 * 3 * 24 * 24),
+        ("valA", "unpaired", 1, 1 * 20 * 20),
+        ("valB", "unpaired", 1, 3 * 20 * 20),
+    ]
+    text = format_report(report, usage)
+    assert "the inputs are side B, outputs shall look like side A" in text
+    assert text.endswith("ready to train: trainA 3, trainB 2, valA 1, valB 1")
+    only = check(unpaired, replace(UNALIGNED, phase="val"))
+    assert [p.name for p in only.phases] == ["valA", "valB"]
+
+
+def test_problems_of_unpaired_sides(unpaired):
+    (unpaired / "trainB" / "x.png").write_bytes(b"")
+    text = only_problem(unpaired, UNALIGNED)
+    assert "trainB: not an image: 1 file" in text and "trainB/x.png" in text
+    (unpaired / "trainB" / "x.png").unlink()
+    for side in "AB":
+        (unpaired / f"val{side}").rename(unpaired / f"test{side}")
+    assert "rename 'testA' and 'testB'" in only_problem(unpaired, UNALIGNED)
+    (unpaired / "testA").rename(unpaired / "valA")
+    text = only_problem(unpaired, UNALIGNED)
+    assert "there is valA but no valB" in text and str(unpaired / "valB") in text
+    assert "no folders 'otherA' and 'otherB'" in only_problem(unpaired, replace(UNALIGNED, phase="other"))
+
+
+def test_folders_that_share_no_name_may_be_no_pairs(unpaired):
+    report = check(unpaired)
+    assert not report.ready
+    assert (
+        format_report(report, AS_STORED).count("or give --dataset_mode unaligned if these are no pairs") == 2
+    )
+
+
+def test_pairs_are_not_taken_for_unpaired(root):
+    assert "found: train, val\n    -> for A|B pairs give --dataset_mode aligned" in only_problem(
+        root, UNALIGNED
+    )
+
+
+def test_unpaired_lists_of_names(unpaired):
+    (unpaired / "xA.meta").write_text("trainA1.png\n")
+    (unpaired / "xB.meta").write_text("trainB0.png\ntrainB1.png\n")
+    usage = replace(UNALIGNED, meta_path=str(unpaired / "x.meta"))
+    text = notes(unpaired, usage)
+    assert "trainA: --meta_path takes 1 of them" in text and "trainB: --meta_path takes 2 of them" in text
+    (unpaired / "xB.meta").write_text("trainA0.png\n")
+    assert "trainA0.png" in only_problem(unpaired, usage)
+
+
+def test_unpaired_images_of_val_that_are_trained_on_are_found(unpaired):
+    (unpaired / "valB" / "same.png").write_bytes((unpaired / "trainB" / "trainB1.png").read_bytes())
+    text = notes(unpaired, UNALIGNED)
+    assert "in valB and, byte for byte, in trainB too: 1 file" in text and "valB/same.png" in text
+
+
+# ------------------------------------------------------------------------------------------------------------
 # What works but may not be meant
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.datasets import AlignedDataset, SingleDataset, Source, list_images
+from data.datasets import AlignedDataset, SingleDataset, Source, list_images, path_of_side, unpaired_datasets
 from data.transforms import Resize
 from errors import InputError
 
@@ -147,6 +147,69 @@ def test_a_lone_half_of_two_folders_is_listed(two_folders):
     (two_folders / "trainB").rmdir()
     with pytest.raises(InputError, match=r"no folder 'train' \(--phase train\); it has trainA"):
         aligned(two_folders)
+
+
+# ------------------------------------------------------------------------------------------------------------
+# Two folders that are no pairs
+
+
+@pytest.fixture
+def unpaired_folders(tmp_path):
+    """Three images against two, of other names and sizes."""
+    for i in range(3):
+        write(tmp_path / "trainA" / f"horse{i}.png", A + np.uint8(i))
+    for i in range(2):
+        write(tmp_path / "trainB" / "deep" / f"zebra{i}.jpg", B[:8])
+    return tmp_path
+
+
+def unpaired(root, direction="AtoB", channels=(3, 3), **source):
+    return unpaired_datasets(Source(str(root), **source), direction, AS_STORED, channels)
+
+
+@pytest.mark.parametrize("channels", [(3, 3), (1, 3), (3, 1)])
+def test_unpaired_sides_are_listed_apart(unpaired_folders, channels):
+    inputs, targets = unpaired(unpaired_folders, channels=channels)
+    assert inputs.names == ["horse0", "horse1", "horse2"] and targets.names == ["deep/zebra0", "deep/zebra1"]
+    assert inputs.load(1)["A"].shape == (channels[0], 16, 16)
+    assert targets.load(0)["A"].shape == (channels[1], 8, 16)
+    swapped = unpaired(unpaired_folders, "BtoA", channels)
+    assert [d.names for d in swapped] == [targets.names, inputs.names]
+    assert [d.load(0)["A"].shape[0] for d in swapped] == list(channels)
+    if channels == (3, 3):
+        assert np.array_equal(swapped[1].load(2)["A"], chw(A + np.uint8(2)))
+
+
+def test_unpaired_lists_are_two(unpaired_folders, tmp_path):
+    assert path_of_side("lists/train2.meta", "A") == "lists/train2A.meta"
+    (tmp_path / "x.yA.meta").write_text("horse2.png\nhorse0.png\n")
+    meta = str(tmp_path / "x.y.meta")
+    with pytest.raises(InputError, match=r"--meta_path .*x\.yB\.meta: no such file"):
+        unpaired(unpaired_folders, meta_path=meta)
+    (tmp_path / "x.yB.meta").write_text("deep/zebra1.jpg\n")
+    for direction in ("AtoB", "BtoA"):
+        sides = unpaired(unpaired_folders, direction, meta_path=meta)
+        assert [d.names for d in sides] == [["horse0", "horse2"], ["deep/zebra1"]][
+            :: 1 if direction == "AtoB" else -1
+        ]
+    assert [len(d) for d in unpaired(unpaired_folders, max_size=1)] == [1, 1]
+
+
+def test_what_is_missing_of_unpaired_data_is_said(unpaired_folders, root):
+    with pytest.raises(
+        InputError, match=r"has no folder 'testA' \(--phase test\); it has train, trainA, trainB"
+    ):
+        unpaired(unpaired_folders, phase="test")
+    (root / "trainA").rename(root / "elsewhere")
+    with pytest.raises(
+        InputError, match=r"has 'train' instead of 'trainA' and 'trainB'.*--dataset_mode aligned"
+    ):
+        unpaired(root)
+
+
+def test_folders_that_share_no_name_may_be_no_pairs(unpaired_folders):
+    with pytest.raises(InputError, match=r"3 images of trainA have no partner.*--dataset_mode unaligned"):
+        aligned(unpaired_folders)
 
 
 # ------------------------------------------------------------------------------------------------------------

@@ -544,6 +544,33 @@ def test_the_command_downloads_and_unpacks(server, tmp_path, capsys):
     assert "is there already" in capsys.readouterr().out
 
 
+def test_the_command_renames_the_test_images_of_horse2zebra(server, tmp_path):
+    """Training measures on valA and valB."""
+    files = [
+        (f"horse2zebra/{folder}/1.jpg", folder.encode()) for folder in ("trainA", "trainB", "testA", "testB")
+    ]
+    server.body = zip_of(tmp_path / "a", *files).read_bytes()
+    out = tmp_path / "horse2zebra"
+    script("download").main(["horse2zebra", "--url", server.url, "--output", str(out), "--timeout", "5"])
+    expected = {
+        "trainA/1.jpg": b"trainA",
+        "trainB/1.jpg": b"trainB",
+        "valA/1.jpg": b"testA",
+        "valB/1.jpg": b"testB",
+    }
+    assert contents(out) == expected
+    # A mirror that has them renamed already keeps what it has.
+    files = [("x/testA/1.jpg", b"test"), ("x/valA/1.jpg", b"val")]
+    unpack(
+        zip_of(tmp_path / "b", *files),
+        "zip",
+        tmp_path / "x",
+        progress=False,
+        rename={"testA": "valA", "testB": "valB"},
+    )
+    assert contents(tmp_path / "x") == {"testA/1.jpg": b"test", "valA/1.jpg": b"val"}
+
+
 def test_the_command_checks_a_file(server, tmp_path):
     command = script("download")
     args = ["fid-inception", "--url", server.url, "--output", str(tmp_path / "p"), "--tries", "1"]

@@ -52,6 +52,16 @@ def test_palettes_are_looked_up(tmp_path):
     assert np.array_equal(read_image(saved(tmp_path, image)), np.array(colours, np.uint8)[GREY % 4])
 
 
+@pytest.mark.filterwarnings("error")
+def test_palettes_with_transparency_are_read_without_a_word(tmp_path):
+    alpha = (np.arange(16) * 17).astype(np.uint8)[None, :, None].repeat(12, 0)
+    image = Image.fromarray(np.concatenate([RGB // 128 * 255, alpha], 2)).quantize(64)
+    path = saved(tmp_path, image)
+    with Image.open(path) as stored:
+        assert isinstance(stored.info["transparency"], bytes)
+    assert np.array_equal(read_image(path), np.asarray(image.convert("RGBA"))[..., :3])
+
+
 def test_one_bit_is_black_and_white(tmp_path):
     path = saved(tmp_path, Image.fromarray(GREY > 128))
     assert np.array_equal(read_image(path, 1), np.where(GREY > 128, 255, 0))

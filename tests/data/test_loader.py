@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.loader import ImageStore, Loader
+from data.loader import ImageStore, Loader, UnpairedLoader
 from data.transforms import Crops
 from errors import InputError
 
@@ -97,6 +97,115 @@ def test_a_and_b_are_cut_and_flipped_alike():
 def test_images_without_target_have_none():
     batch = next(make(dataset=Numbered(3, paired=False)).epoch())
     assert batch.B is None and len(batch) == 3
+
+
+# ------------------------------------------------------------------------------------------------------------
+# Two sides that are no pairs
+
+
+class Marked(Numbered):
+    """An image's first pixel says which it is; below it a ramp tells where it was cut and whether it was flipped."""
+
+    def load(self, index):
+        image = super().load(index)["A"]
+        image[1] = index
+        return {"A": image}
+
+
+def unpaired(inputs=7, targets=5, batch_size=2, shuffle=True, crops=Crops((4, 4), True, True), **kwargs):
+    settings = dict(batch_size=batch_size, device=torch.device("cpu"), crops=crops, shuffle=shuffle)
+    return UnpairedLoader(Marked(inputs), Marked(targets), **settings, **kwargs)
+
+
+def numbers(images: torch.Tensor) -> list[int]:
+    """Which images these are."""
+    return ((images[:, 1, 0, 0] + 1) * 127.5).round().int().tolist()
+
+
+def cut(image: torch.Tensor) -> list:
+    """Where an image was cut and whether it was flipped, without which image it is."""
+    ramp = ((image[0] - image[0, 0, 0]) * 127.5).round()
+    return [*ramp.flatten().tolist(), float(image[0, 0, 0] - image[1, 0, 0])]
+
+
+counts = st.integers(1, 12)
+
+
+@given(counts, counts, st.integers(1, 4), st.integers(0, 2**40), st.integers(0, 300), st.integers(0, 6))
+def test_an_unpaired_epoch_is_a_function_of_seed_and_epoch(inputs, targets, batch_size, seed, epoch, start):
+    whole = list(unpaired(inputs, targets, batch_size, seed=seed).epoch(epoch))
+    again = unpaired(inputs, targets, batch_size, seed=seed, threads=1, max_bytes=0)
+    assert same(whole[start:], list(again.epoch(epoch, start)))
+    assert len(whole) == len(again) == -(-inputs // batch_size)
+
+
+@given(counts, counts, st.integers(1, 4), st.integers(0, 9))
+def test_every_input_comes_once_and_targets_as_evenly_as_they_can(inputs, targets, batch_size, epoch):
+    batches = list(unpaired(inputs, targets, batch_size).epoch(epoch))
+    a, b = ([n for batch in batches for n in numbers(side(batch))] for side in (lambda x: x.A, lambda x: x.B))
+    assert sorted(a) == list(range(inputs)) and len(b) == inputs
+    assert [n for batch in batches for n in batch.names] == [f"image{n}" for n in a]
+    times = np.bincount(b, minlength=targets)
+    assert times.max() - times.min() <= 1
+    for start in range(0, inputs, targets):  # every round through them holds each once
+        assert len(set(b[start : start + targets])) == len(b[start : start + targets])
+
+
+def test_the_sides_are_drawn_independently():
+    """Sides of one length, of the same images: neither order nor cuts nor flips of one follow from the other's."""
+    loader = unpaired(200, 200, 200)
+    first, second = (next(loader.epoch(epoch)) for epoch in (1, 2))
+    pairs = [list(zip(numbers(b.A), numbers(b.B), strict=True)) for b in (first, second)]
+    assert sum(a == b for a, b in pairs[0]) < 8  # 1 on average
+    assert len(set(pairs[0]) & set(pairs[1])) < 8
+    alike = sum(cut(a) == cut(b) for a, b in zip(first.A, first.B, strict=True))
+    assert alike < 20  # of 25 places and 2 ways round: 4 on average
+    flips = [[bool(image[0, 0, 1] < image[0, 0, 0]) for image in side] for side in (first.A, first.B)]
+    both = np.mean(np.equal(*flips))
+    assert 0.35 < both < 0.65
+
+
+def test_a_target_that_comes_again_is_cut_anew():
+    batch = next(unpaired(40, 1, 40).epoch(1))
+    assert len({tuple(cut(image)) for image in batch.B}) > 20
+
+
+def test_serial_targets_come_in_order_over_and_over():
+    batches = list(unpaired(7, 3, 2, shuffle=False).epoch(4))
+    assert [n for batch in batches for n in numbers(batch.A)] == [0, 1, 2, 3, 4, 5, 6]
+    assert [n for batch in batches for n in numbers(batch.B)] == [0, 1, 2, 0, 1, 2, 0]
+
+
+@given(counts, counts, st.integers(1, 3), st.integers(2, 3))
+def test_processes_share_unpaired_batches(inputs, targets, batch_size, world):
+    parts = [list(unpaired(inputs, targets, batch_size, rank=r, world=world).epoch(1)) for r in range(world)]
+    for step, batch in enumerate(unpaired(inputs, targets, batch_size * world).epoch(1)):
+        assert {len(part[step]) for part in parts} == {batch_size}
+        for side in ("A", "B"):
+            together = torch.cat([getattr(part[step], side) for part in parts])
+            assert torch.equal(together[: len(batch)], getattr(batch, side))
+
+
+@given(st.integers(0, 3000))
+def test_both_sides_together_keep_to_the_bound(bound):
+    loader = unpaired(9, 4, max_bytes=bound)
+    for epoch in range(6):
+        list(loader.epoch(epoch))
+    assert loader.inputs.store.bytes + loader.targets.store.bytes <= bound
+
+
+def test_unpaired_images_are_decoded_now_on_request():
+    loader = unpaired(9, 4)
+    loader.load_all()
+    assert loader.inputs.dataset.decoded == [1] * 9 and loader.targets.dataset.decoded == [1] * 4
+
+
+def test_an_abandoned_unpaired_epoch_leaves_no_threads():
+    before = threading.active_count()
+    batches = unpaired(50, 50).epoch()
+    next(batches)
+    batches.close()
+    assert threading.active_count() == before
 
 
 # ------------------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.datasets import AlignedDataset, Source
+from data.datasets import AlignedDataset, Source, unpaired_datasets
 from data.pairs import is_done, join_pair, run_all, save_image, split_pair
 from data.transforms import Resize
 from errors import InputError
@@ -32,6 +32,7 @@ def script(name):
 
 
 combine, split, cityscapes = script("combine_pairs"), script("split_pairs"), script("prepare_cityscapes")
+make_split = script("make_split")
 
 
 def noise(width=24, height=16):
@@ -188,6 +189,89 @@ def test_what_split_refuses(tmp_path):
     write(tmp_path / "pairs" / "x.png", noise(48))
     write(tmp_path / "pairs" / "x.bmp", noise(48))
     says("would both become")
+
+
+# ------------------------------------------------------------------------------------------------------------
+# A held-out split
+
+
+def lists(folder):
+    return {p.name: p.read_text().split("\n")[:-1] for p in sorted(folder.iterdir())}
+
+
+@pytest.mark.parametrize("layout", ["train", "trainA"])
+def test_a_part_of_train_is_held_out(tmp_path, layout):
+    """Of pairs, and of two folders of equal names, which are listed by the names of A."""
+    names = ["a.png", "b c.png", "d.png", "deep/e.png"]
+    for name in names:
+        write(tmp_path / layout / name, noise(32, 16))
+        if layout == "trainA":
+            write(tmp_path / "trainB" / name, noise(32, 16))
+    make_split.main([str(tmp_path), "--count", "2", "--output", str(tmp_path / "drawn")])
+    drawn = lists(tmp_path / "drawn")
+    assert set(drawn) == {"train1.meta", "train2.meta"} and len(drawn["train2.meta"]) == 2
+    assert sorted(drawn["train1.meta"] + drawn["train2.meta"]) == names
+    make_split.main([str(tmp_path), "--count", "2", "--output", str(tmp_path / "again")])
+    assert lists(tmp_path / "again") == drawn
+    for seed in range(5):
+        make_split.main(
+            [str(tmp_path), "--count", "2", "--seed", str(seed), "--output", str(tmp_path / "other")]
+        )
+        if lists(tmp_path / "other") != drawn:
+            break
+    else:
+        pytest.fail("five seeds drew the same two of four names")
+    held_out = ["--held_out", str(tmp_path / "drawn" / "train2.meta")]
+    make_split.main([str(tmp_path), *held_out, "--output", str(tmp_path / "given")])
+    assert lists(tmp_path / "given") == drawn
+    for number in (1, 2):
+        source = Source(str(tmp_path), meta_path=str(tmp_path / "drawn" / f"train{number}.meta"))
+        assert len(AlignedDataset(source, "AtoB", Resize("none"))) == 2
+
+
+def test_of_unpaired_data_both_sides_are_split(tmp_path):
+    for side, count in (("A", 5), ("B", 7)):
+        for i in range(count):
+            write(tmp_path / f"train{side}" / f"{side}{i}.png")
+    (tmp_path / "heldA.meta").write_text("A3.png\nA1.png\n")
+    (tmp_path / "heldB.meta").write_text("B0.png\nB6.png\nB2.png\n")
+    mode = ["--dataset_mode", "unaligned", "--output", str(tmp_path / "out")]
+    make_split.main([str(tmp_path), "--held_out", str(tmp_path / "held.meta"), *mode])
+    assert lists(tmp_path / "out") == {
+        "train1A.meta": ["A0.png", "A2.png", "A4.png"],
+        "train1B.meta": ["B1.png", "B3.png", "B4.png", "B5.png"],
+        "train2A.meta": ["A1.png", "A3.png"],
+        "train2B.meta": ["B0.png", "B2.png", "B6.png"],
+    }
+    source = Source(str(tmp_path), meta_path=str(tmp_path / "out" / "train2.meta"))
+    assert [len(d) for d in unpaired_datasets(source, "AtoB", Resize("none"))] == [2, 3]
+    make_split.main([str(tmp_path), "--count", "4", *mode])
+    assert {k: len(v) for k, v in lists(tmp_path / "out").items()} == {
+        **{"train1A.meta": 1, "train1B.meta": 3, "train2A.meta": 4, "train2B.meta": 4}
+    }
+
+
+def test_what_a_split_refuses(tmp_path):
+    def says(words, *more):
+        with pytest.raises(InputError, match=words):
+            make_split.main([str(tmp_path), *more, "--output", str(tmp_path / "out")])
+        assert not (tmp_path / "out").exists()
+
+    says("train holds no images", "--count", "2")
+    for side, count in (("A", 5), ("B", 3)):
+        for i in range(count):
+            write(tmp_path / f"train{side}" / f"{i}.png")
+    unaligned = ("--dataset_mode", "unaligned")
+    says("--count 3: must be from 2 to 2, .*trainB holds 3 images", "--count", "3", *unaligned)
+    (tmp_path / "xA.meta").write_text("4.png\n")
+    (tmp_path / "xB.meta").write_text("4.png\n")
+    says(
+        "xB.meta names 1 files that .*trainB does not have, first 4",
+        "--held_out",
+        str(tmp_path / "x.meta"),
+        *unaligned,
+    )
+    says("x.meta: no such file", "--held_out", str(tmp_path / "x.meta"))
 
 
 # ------------------------------------------------------------------------------------------------------------

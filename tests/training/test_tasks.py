@@ -1,5 +1,7 @@
 """The update rules against the reference, three updates of each."""
 
+import copy
+
 import pytest
 import torch
 from golden_values import VALUES, fill, golden_array, golden_input
@@ -147,6 +149,74 @@ def test_unpaired_students_reconstruct_the_teacher():
     with torch.no_grad():
         expected = (task.student(batch.A) - task.teacher(batch.A)).abs().mean()
     assert float(task.step(batch, 0)["G_recon"]) == pytest.approx(float(expected), rel=1e-5)
+
+
+@pytest.mark.parametrize("gan_mode", ["hinge", "lsgan"])
+@pytest.mark.parametrize("elastic", [False, True], ids=["student", "supernet"])
+def test_unpaired_updates_from_first_principles(gan_mode, elastic):
+    """Two updates written out as SPEC 3 says them: teacher's output as target, a discriminator that never sees an input, both
+    gradients before either step."""
+    config = ChannelConfig.uniform(4)
+    spec = GeneratorSpec(
+        "super_mobile_resnet_9blocks" if elastic else "mobile_resnet_9blocks", 8 if elastic else 4
+    )
+    subnets = Subnets(lambda step, *images: [config] if images else config, {}) if elastic else None
+    weights = dict(gan_mode=gan_mode, gan=1.5, reconstruction=10.0, distill=0.01)
+    task = tiny_distillation(spec, paired=False, subnets=subnets, **weights)
+    student, net_d, adaptors = (copy.deepcopy(x) for x in (task.student, task.net_d, task.adaptors))
+    assert net_d.model[0].weight.shape[1] == 3
+    of_g = [*student.parameters(), *(p for a in adaptors for p in a.parameters())]
+    adam_g, adam_d = (torch.optim.Adam(p, lr=1e-2, betas=(0.5, 0.999)) for p in (of_g, net_d.parameters()))
+    arguments = (config,) if elastic else ()
+
+    def run(net, x, *rest):
+        """(output, features after modules 9, 12, 15, 18 of the Sequential)."""
+        taken = []
+        hooks = [net.model[i].register_forward_hook(lambda *a: taken.append(a[2])) for i in (9, 12, 15, 18)]
+        y = net(x, *rest)
+        for hook in hooks:
+            hook.remove()
+        return y, taken
+
+    for step in range(2):
+        batch = tiny_batch()
+        batch.B = (
+            batch.B[:1, :, :12].flip(0) if step else batch.B
+        )  # another count and size: nothing ties it to A
+        with torch.no_grad():
+            target, wanted = run(task.teacher, batch.A)
+        fake, taps = run(student, batch.A, *arguments)
+        layers = [(a(t) - w).square().mean() for a, t, w in zip(adaptors, taps, wanted, strict=True)]
+        fake_score, real_score = net_d(fake), net_d(batch.B)
+        if gan_mode == "hinge":
+            d_fake, d_real = (1 + fake_score).clamp(min=0).mean(), (1 - real_score).clamp(min=0).mean()
+            g_gan = -fake_score.mean()
+        else:
+            d_fake, d_real = fake_score.square().mean(), (real_score - 1).square().mean()
+            g_gan = (fake_score - 1).square().mean()
+        g_recon = (fake - target).abs().mean()
+        loss_g = 1.5 * g_gan + 10 * g_recon + 0.01 * sum(layers)
+        grad_d = torch.autograd.grad((d_fake + d_real) / 2, [*net_d.parameters()], retain_graph=True)
+        grad_g = torch.autograd.grad(loss_g, of_g, allow_unused=True)
+        for parameters, gradients in ((net_d.parameters(), grad_d), (of_g, grad_g)):
+            for p, g in zip(parameters, gradients, strict=True):
+                p.grad = g
+        adam_d.step(), adam_g.step()
+
+        expected = {"D_fake": d_fake, "D_real": d_real, "G_gan": 1.5 * g_gan, "G_recon": 10 * g_recon}
+        expected |= {"G_distill": 0.01 * sum(layers)} | {f"G_distill{i}": v for i, v in enumerate(layers)}
+        found = {name: float(value) for name, value in task.step(batch, step).items()}
+        assert found == pytest.approx({k: v.item() for k, v in expected.items()}, rel=1e-4)
+    # Outputs, not weights: a bias before a norm has no gradient but rounding, to which Adam gives the size of a step.
+    with torch.no_grad():
+        pairs = [
+            (task.student(batch.A, *arguments), student(batch.A, *arguments)),
+            (task.net_d(fake), net_d(fake)),
+        ]
+        pairs += [(a(t), b(t)) for a, b, t in zip(task.adaptors, adaptors, taps, strict=True)]
+        assert (pairs[0][1] - fake).abs().mean() > 0.02  # the second update alone moved them as much
+    for found, expected in pairs:
+        torch.testing.assert_close(found, expected, rtol=0, atol=5e-3)
 
 
 def test_losses_are_detached_and_weighed():

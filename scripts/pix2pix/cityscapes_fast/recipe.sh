@@ -1,2 +1,2 @@
 DATASET=cityscapes PIPELINE=fast
-source "$(dirname "${BASH_SOURCE[0]}")/../recipes.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/../../recipes.sh"

@@ -1,2 +1,2 @@
 DATASET=edges2shoes-r PIPELINE=full
-source "$(dirname "${BASH_SOURCE[0]}")/../recipes.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/../../recipes.sh"

@@ -1,2 +1,2 @@
 DATASET=map2sat PIPELINE=full
-source "$(dirname "${BASH_SOURCE[0]}")/../recipes.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/../../recipes.sh"

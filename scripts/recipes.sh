@@ -1,19 +1,21 @@
-# The published recipes (fast and full pipelines), each fact once. Sourced by <dataset>[_fast]/recipe.sh, which sets DATASET and
-# PIPELINE; the stage scripts beside it call one function each.
+# The published recipes (fast and full pipelines), each fact once. Sourced by {pix2pix,cycle_gan}/<dataset>[_fast]/recipe.sh, which sets
+# DATASET and PIPELINE; the stage scripts beside it call one function each.
 #
 # Environment, all optional:
 #   DATAROOT      the dataset                         (database/<name>)
-#   OUT           checkpoints and results go here     (logs/pix2pix/<dataset>[_fast])
+#   OUT           checkpoints and results go here     (logs/{pix2pix,cycle_gan}/<dataset>[_fast])
+#   TEACHER       weights of a trained original generator (resnet_9blocks), instead of training one; horse2zebra needs one
 #   BUDGET        MACs of the compressed generator
 #   GPU_IDS       -1 = CPU                            (0)
 #   MORE          flags for every stage, e.g. "--fid_features random"
 #   MORE_<STAGE>  flags for one stage, e.g. MORE_TRAIN_SUPERNET="--nepochs 5"
 #   DRY_RUN       1 = show the commands of a stage without running them
 # Flags given to a stage script come last and win.
-source "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 # ---- the datasets' facts
 
+MODEL=pix2pix DATASET_MODE=aligned GAN_MODE=hinge SPACE=channels-64-pix2pix MUTATE_PROB=0.3
 case "$DATASET" in
   edges2shoes-r)
     NAME=edges2shoes-r DIRECTION=AtoB BATCH=4 LAMBDA_RECON=100 LAMBDA_DISTILL=1 MOBILE_NGF=64
@@ -27,17 +29,23 @@ case "$DATASET" in
     NAME=maps DIRECTION=BtoA BATCH=1 LAMBDA_RECON=10 LAMBDA_DISTILL=0.01 MOBILE_NGF=96
     TEACHER_EPOCHS=(100 200) SUPERNET_EPOCHS=(200 400) DISTILL_EPOCHS=(100 200) FINETUNE_EPOCHS=(100 200)
     BUDGET=${BUDGET:-4.6e9} CRITERION=fid ;;
+  horse2zebra)  # no pairs: the student of a CycleGAN generator, which is trained elsewhere
+    NAME=horse2zebra DIRECTION=AtoB BATCH=1 LAMBDA_RECON=10 LAMBDA_DISTILL=0.01
+    MODEL=cycle_gan DATASET_MODE=unaligned GAN_MODE=lsgan SPACE=channels-64-cycleGAN MUTATE_PROB=0.4
+    TEACHER="${TEACHER:-pretrained/cycle_gan/horse2zebra/full/latest_net_G.pth}"
+    SUPERNET_EPOCHS=(200 200) FINETUNE_EPOCHS=(200 200)
+    BUDGET=${BUDGET:-3e9} CRITERION=fid ;;
 esac
 DATAROOT="${DATAROOT:-database/$NAME}"
-OUT="${OUT:-logs/pix2pix/$DATASET$([ "$PIPELINE" = fast ] && echo _fast || true)}"
+OUT="${OUT:-logs/$MODEL/$DATASET$([ "$PIPELINE" = fast ] && echo _fast || true)}"
 SPLITS="$OUT/splits"
 HELD_OUT="${HELD_OUT:-datasets/metas/$DATASET/train2.meta}"
 FULL="$OUT/full" MOBILE="$OUT/mobile" DISTILL="$OUT/distill" SUPERNET="$OUT/supernet" SEARCH="$OUT/search"
 # The full pipeline distils from a mobile teacher and pre-trains the student; the fast one does neither.
 if [ "$PIPELINE" = fast ]; then
-  TEACHER="$FULL" STUDENT_NGF=64 CONFIG_SET=channels-64-pix2pix
+  STUDENT_NGF=64 CONFIG_SET=$SPACE
 else
-  TEACHER="$MOBILE" STUDENT_NGF=48 CONFIG_SET=channels-48
+  STUDENT_NGF=48 CONFIG_SET=channels-48
 fi
 # A run measures mIoU where the task is label -> photo.
 MEASURE=()
@@ -66,12 +74,22 @@ go() {
   done
   shift
   mapfile -t extra < <(more "$stage")
-  py "$script" --dataroot "$DATAROOT" --direction "$DIRECTION" --gpu_ids "${GPU_IDS:-0}" "${recipe[@]}" "${extra[@]}" "$@"
+  py "$script" --dataroot "$DATAROOT" --dataset_mode "$DATASET_MODE" --direction "$DIRECTION" --gpu_ids "${GPU_IDS:-0}" "${recipe[@]}" "${extra[@]}" "$@"
 }
 
-train_flags() { printf '%s\n' --batch_size "$BATCH" --lambda_recon "$LAMBDA_RECON" --nepochs "$1" --nepochs_decay "$2" --save_epoch_freq 5; }
+train_flags() {
+  printf '%s\n' --batch_size "$BATCH" --gan_mode "$GAN_MODE" --lambda_recon "$LAMBDA_RECON" --nepochs "$1" --nepochs_decay "$2" --save_epoch_freq 5
+}
+
+# The original generator, and the one that the student learns from.
+original() { echo "${TEACHER:-$(best_of "$FULL/checkpoints")}"; }
+teacher() { if [ "$PIPELINE" = fast ]; then original; else best_of "$MOBILE/checkpoints"; fi; }
+need_teacher() {
+  [ -z "${TEACHER:-}" ] || [ -e "$TEACHER" ] || [ -n "${DRY_RUN:-}" ] ||
+    { echo "error: TEACHER $TEACHER: no such file; set it to the weights of a trained resnet_9blocks generator of $DATASET" >&2; exit 2; }
+}
 student_flags() {
-  printf '%s\n' --restore_teacher_G_path "$(best_of "$TEACHER/checkpoints")" --student_ngf "$STUDENT_NGF" --lambda_distill "$LAMBDA_DISTILL"
+  printf '%s\n' --restore_teacher_G_path "$(teacher)" --student_ngf "$STUDENT_NGF" --lambda_distill "$LAMBDA_DISTILL"
 }
 table_flags() { [ "$CRITERION" != mIoU ] || printf '%s\n' --table_path "${TABLE_DIR:-datasets/metas/$DATASET}/${1}_table.txt"; }
 
@@ -89,10 +107,12 @@ distill() {
 }
 
 split() {
-  [ -e "$SPLITS/train1.meta" ] || py scripts/make_split.py "$DATAROOT" --held_out "$HELD_OUT" --output "$SPLITS"
+  compgen -G "$SPLITS/train1*.meta" >/dev/null ||
+    py scripts/make_split.py "$DATAROOT" --dataset_mode "$DATASET_MODE" --held_out "$HELD_OUT" --output "$SPLITS"
 }
 
 train_supernet() {
+  need_teacher
   split
   local start=()
   [ "$PIPELINE" = fast ] || start=(--restore_student_G_path "$(best_of "$DISTILL/checkpoints")")
@@ -108,7 +128,7 @@ search_flags() {
 
 evolution_search() {
   split
-  go evolution_search evolution_search.py $(search_flags) --mutate_prob 0.3 --output_dir "$SEARCH" "${MEASURE[@]}" $(table_flags train) -- "$@"
+  go evolution_search evolution_search.py $(search_flags) --mutate_prob "$MUTATE_PROB" --output_dir "$SEARCH" "${MEASURE[@]}" $(table_flags train) -- "$@"
 }
 
 search() {
@@ -121,6 +141,7 @@ find_subnet() { if [ "$PIPELINE" = fast ]; then evolution_search "$@"; else sear
 
 finetune() {
   need_config "$@"
+  need_teacher
   local config=$1
   shift
   [ "${#FINETUNE_EPOCHS[@]}" -gt 0 ] || { echo "$DATASET: fine-tuning does not help here (published); give --nepochs and --nepochs_decay to try"; FINETUNE_EPOCHS=(5 15); }
@@ -145,12 +166,12 @@ of() {
   go "$name" "$script.py" --restore_G_path "$checkpoint" --results_dir "$OUT/results/${name#*_}" "${MEASURE[@]}" $(table_flags val) "$@"
 }
 
-test_full() { of "$(best_of "$FULL/checkpoints")" test test_full --batch_size 8 -- "$@"; }
+test_full() { need_teacher; of "$(original)" test test_full --batch_size 8 -- "$@"; }
 test_mobile() { of "$(best_of "$MOBILE/checkpoints")" test test_mobile --batch_size 8 -- "$@"; }
 test_distill() { of "$(best_of "$DISTILL/checkpoints")" test test_distill --batch_size 8 -- "$@"; }
 test_supernet() { need_config "$@"; local c=$1; shift; of "$(best_of "$SUPERNET/checkpoints")" test test_supernet --batch_size 8 --config_str "$c" -- "$@"; }
 test_compressed() { need_config "$@"; local c=$1; shift; of "$OUT/compressed_$c/latest_net_G.pth" test test_compressed --batch_size 8 -- "$@"; }
-latency_full() { of "$(best_of "$FULL/checkpoints")" latency latency_full -- "$@"; }
+latency_full() { need_teacher; of "$(original)" latency latency_full -- "$@"; }
 latency_mobile() { of "$(best_of "$MOBILE/checkpoints")" latency latency_mobile -- "$@"; }
 latency_compressed() { need_config "$@"; local c=$1; shift; of "$OUT/compressed_$c/latest_net_G.pth" latency latency_compressed -- "$@"; }
 get_real_stat() { go get_real_stat get_real_stat.py --output_path "$OUT/real_stat.npz" -- "$@"; }
@@ -158,10 +179,9 @@ get_real_stat() { go get_real_stat get_real_stat.py --output_path "$OUT/real_sta
 # ---- everything in order, each stage skipped when its result is there
 
 run_all() {
-  if [ "$PIPELINE" = fast ]; then
-    stage train_full "$FULL/results.json" train_full
-  else
-    stage train_full "$FULL/results.json" train_full
+  need_teacher
+  [ -n "${TEACHER:-}" ] || stage train_full "$FULL/results.json" train_full
+  if [ "$PIPELINE" != fast ]; then
     stage train_mobile "$MOBILE/results.json" train_mobile
     stage distill "$DISTILL/results.json" distill
   fi
