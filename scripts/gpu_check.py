@@ -1,0 +1,216 @@
+"""Golden parity, speed benchmarks and a short pipeline on one GPU; all figures in one JSON. See gpu_check.sh.
+
+``--device cpu`` runs the same at a small size, to try the script itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+import torch
+from golden_values import VALUES, fill, golden_array, golden_input
+
+from data.loader import Batch
+from errors import InputError
+from models.config import ChannelConfig
+from models.discriminators import build_discriminator
+from models.generators import GeneratorSpec
+from options import run
+from training.logs import make_folder, write_json
+from training.tasks import DistillTask, LossWeights, Subnets, make_adaptors
+
+# ---------------------------------------------------------------------------------------------------------
+# Parity with the reference values
+
+
+def network_differences(device: torch.device) -> dict[str, float]:
+    """Largest difference of the reference generators' outputs, for those that a config string names."""
+    differences = {}
+    for name, case in VALUES["cases"].items():
+        if not name.startswith("sub_mobile_resnet_9blocks@"):
+            continue
+        net = (
+            fill(GeneratorSpec("sub_mobile_resnet_9blocks", None, case["config_str"]).build())
+            .to(device)
+            .eval()
+        )
+        with torch.no_grad():
+            y = net(golden_input(*case["input_shape"]).to(device)).cpu()
+        differences[name] = float((y - torch.from_numpy(golden_array(name))).abs().max())
+    return differences
+
+
+def loss_differences(device: torch.device) -> dict[str, float]:
+    """Largest relative difference of the losses of the first update, for every reference distillation."""
+    differences = {}
+    for name, case in VALUES["train"].items():
+        if not isinstance(case, dict) or "steps" not in case or name == "pix2pix_teacher":
+            continue
+        options = case.get("options", {})
+        weights = LossWeights(
+            options.get("gan", "hinge"),
+            options.get("recon", "l1"),
+            1.0,
+            options.get("lam_r", 100.0),
+            options.get("lam_d", 1.0),
+        )
+        elastic = name.startswith("supernet")
+        teacher = GeneratorSpec("resnet_9blocks", 8)
+        spec = GeneratorSpec(
+            *(("super_mobile_resnet_9blocks", 16) if elastic else ("mobile_resnet_9blocks", 8))
+        )
+        expected = dict(case["steps"][0])
+        config = expected.pop("config_str", None)
+        subnets = Subnets(lambda *_, c=config: [ChannelConfig.parse(c)], {}) if elastic else None
+        adaptors = [fill(a).to(device) for a in make_adaptors(spec, teacher, "normal", 0.02)]
+        nets = [
+            fill(n).to(device) for n in (spec.build(), teacher.build(), build_discriminator("n_layers", 6, 8))
+        ]
+        task = DistillTask(*nets, adaptors, spec, weights, 2e-4, 0.5, device, subnets)
+        x = golden_input(2, 3, 64, 64)
+        losses = task.step(Batch(x.to(device), torch.tanh(1.5 * x.flip(3)).to(device), ["a", "b"]), 0)
+        layers = expected.pop("G_distill_layers", [])
+        expected |= {f"G_distill{i}": value for i, value in enumerate(layers)}
+        differences[name] = max(abs(float(losses[k]) - v) / max(abs(v), 1e-12) for k, v in expected.items())
+    return differences
+
+
+def parity(device: torch.device) -> dict:
+    """In float32, and with what TF32 does to it (PyTorch lets convolutions use it unless told otherwise)."""
+    found = {}
+    for label, allowed in (("float32", False), ("tf32", True)):
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = allowed
+        found[label] = {"networks": network_differences(device), "losses": loss_differences(device)}
+    torch.backends.cuda.matmul.allow_tf32 = False
+    # The reference's own rounding reaches 3e-4 at its outputs (tests/models/test_generators.py).
+    exact = found["float32"]
+    found["passed"] = max(exact["networks"].values()) < 1e-3 and max(exact["losses"].values()) < 1e-3
+    return found
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Benchmarks and pipeline, as processes
+
+
+def call(name: str, *words: object, timeout: float) -> dict:
+    """Run one of our scripts; how it ended and how long it took."""
+    print(f"\n$ python {name} {' '.join(map(str, words))}", flush=True)
+    start = time.monotonic()
+    try:
+        code = subprocess.run(
+            [sys.executable, str(ROOT / name), *map(str, words)], cwd=ROOT, timeout=timeout
+        ).returncode
+    except subprocess.TimeoutExpired:
+        code = f"stopped after {timeout:.0f} s"
+    return {"exit": code, "seconds": round(time.monotonic() - start, 1)}
+
+
+def benchmarks(folder: Path, device: torch.device) -> dict:
+    small = device.type == "cpu"
+    sizes = ("--size", 32, "--ngf", 32, "--ndf", 16, "--steps", 2) if small else ("--steps", 20)
+    plans = {"train_step": sizes, "frechet": ("--counts", 300), "cost": ()}
+    plans["evaluation"] = ("--images", 4, "--size", 32) if small else ()
+    results = {}
+    for name, words in plans.items():
+        path = folder / f"{name}.json"
+        ended = call(f"benchmarks/{name}.py", "--device", device.type, "--json", path, *words, timeout=120)
+        figures = json.loads(path.read_text()) if path.exists() else None
+        results[name] = ended | {"figures": figures}
+    return results
+
+
+def pipeline(folder: Path, opt: argparse.Namespace, device: torch.device) -> dict:
+    """Teacher, supernet, search, export and test, a hundred updates each: that they run, how fast, what they leave."""
+    small = device.type == "cpu"
+    size, ngf, steps = (32, 32, 2) if small else (256, 64, 100)
+    config_set = "channels-32" if small else "channels-64-pix2pix"
+    data = ["--dataroot", opt.dataroot, "--direction", opt.direction, "--gpu_ids", "-1" if small else "0"]
+    data += ["--crop_size", size]
+    fid = ["--fid_weights", opt.fid_weights, "--fid_dims", opt.fid_dims] if opt.fid_weights else []
+    fid = fid or ["--fid_features", "random", "--fid_dims", 192]
+    train = [
+        *data,
+        "--load_size",
+        size + size // 8,
+        "--batch_size",
+        4,
+        "--niters",
+        steps,
+        "--nepochs",
+        1000,
+        "--no_fid",
+    ]
+    test = [*data, *fid, "--load_size", size, "--batch_size", 8, "--max_dataset_size", 8 if small else 64]
+    if not small:
+        train += ["--amp", "bf16"]
+    teacher, supernet = folder / "teacher", folder / "supernet"
+    weights = teacher / "checkpoints" / "latest_net_G.pth"
+    student = supernet / "checkpoints" / "latest_net_G.pth"
+    config = "_".join(["16"] * 8)
+    stages = {
+        "train.py": [*train, "--netG", "resnet_9blocks", "--ngf", ngf, "--log_dir", teacher],
+        "train_supernet.py": [
+            *(*train, "--restore_teacher_G_path", weights, "--student_ngf", ngf),
+            *("--config_set", config_set, "--log_dir", supernet),
+        ],
+        "evolution_search.py": [
+            *(*test, "--restore_G_path", student, "--config_set", config_set),
+            *("--population_size", 4, "--evolution_iters", 1, "--output_dir", folder / "search"),
+        ],
+        "export.py": ["--input_path", student, "--output_path", folder / "small.pth", "--config_str", config],
+        "test.py": [*test, "--restore_G_path", folder / "small.pth", "--results_dir", folder / "test"],
+    }
+    results = {}
+    for name, words in stages.items():
+        results[name] = call(name, *words, timeout=150)
+        if results[name]["exit"] != 0:
+            break
+    return results | {"passed": all(r["exit"] == 0 for r in results.values())}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("dataroot", help="folder of A|B pairs with the phases train and val")
+    parser.add_argument("--output", default="logs/gpu_check", metavar="DIR")
+    parser.add_argument("--direction", default="BtoA", choices=("AtoB", "BtoA"))
+    parser.add_argument("--fid_weights", metavar="PTH", help="without them FID has random features")
+    parser.add_argument("--fid_dims", default="2048", help="of --fid_weights")
+    parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
+    opt = parser.parse_args()
+    if opt.device == "cuda" and not torch.cuda.is_available():
+        raise InputError("--device cuda: PyTorch finds no CUDA GPU here; check the driver and `nvidia-smi`")
+    if not (Path(opt.dataroot) / "train").is_dir():
+        raise InputError(f"{opt.dataroot}: has no folder 'train'; give a folder with <phase>/*.jpg")
+    device = torch.device(opt.device)
+    folder = make_folder(opt.output, "--output")
+    start = time.monotonic()
+    found = {
+        "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
+        "torch": torch.__version__,
+        "python": sys.version.split()[0],
+        "parity": parity(device),
+    }
+    write_json(folder / "gpu_check.json", found)
+    for name, part in (
+        ("benchmarks", lambda: benchmarks(folder, device)),
+        ("pipeline", lambda: pipeline(folder, opt, device)),
+    ):
+        found[name] = part()
+        found["seconds"] = round(time.monotonic() - start, 1)
+        write_json(folder / "gpu_check.json", found)  # after each part: what is known is kept
+    good = found["parity"]["passed"] and found["pipeline"]["passed"]
+    good = good and all(b["exit"] == 0 for b in found["benchmarks"].values())
+    print(f"{'passed' if good else 'FAILED'} in {found['seconds']:.0f} s: {folder / 'gpu_check.json'}")
+    sys.exit(0 if good else 1)
+
+
+if __name__ == "__main__":
+    run(main)
