@@ -643,10 +643,10 @@ def select_subnet(opt: argparse.Namespace) -> None:
 def tested_model(
     opt: argparse.Namespace, device: torch.device, label: str, path: str, net: nn.Module, spec: GeneratorSpec
 ) -> Loaded:
-    """A loaded generator ready to be measured, with ``--config_str`` cut out of it when it is a supernet."""
+    """A loaded generator ready to be measured; of a supernet, the network of ``--config_str`` or the whole width."""
     config = spec.config
-    if spec.is_supernet and opt.config_str:
-        config = ChannelConfig.parse(opt.config_str)
+    if spec.is_supernet:
+        config = ChannelConfig.parse(opt.config_str) if opt.config_str else config
         net = extract(net, config)
     height, width = network_size(opt)
     arch = Architecture(spec.netG != "resnet_9blocks", spec.input_nc, spec.output_nc, spec.norm)

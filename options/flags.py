@@ -315,9 +315,9 @@ FLAGS: dict[str, Flag] = {
     ),
     "backends": Flag(
         _MEASURE,
-        "how the networks are run, all computing the same but bf16",
+        "how the networks are run, all computing the same but those in bf16",
         default="eager",
-        choices=("eager", "channels_last", "fused", "compile", "onnxruntime", "bf16"),
+        choices=("eager", "channels_last", "fused", "compile", "onnxruntime", "bf16", "compile_bf16"),
         many=True,
     ),
     "threads": Flag(
