@@ -1,10 +1,10 @@
-"""Generate images with a checkpoint and measure it. ``--help`` lists the flags."""
+"""Generate images with checkpoints and measure them side by side. ``--help`` lists the flags."""
 
 from pathlib import Path
 
 from options import TestOptions, run
 from options import assemble as a
-from report.results import test_generator
+from report.results import test_generators
 from training.logs import make_folder
 
 
@@ -12,14 +12,16 @@ def main() -> None:
     opt = TestOptions.parse()
     folder = make_folder(opt.results_dir, "--results_dir")
     device = a.device_of(opt)
-    net, model = a.load_tested(opt, device)
+    teacher, models = a.load_models(opt, device)
     a.limit_images(opt)
     loader = a.inference_loader(opt, device, opt.batch_size)
-    results = test_generator(folder, net, model, loader, a.criteria_of(opt, device))
+    times = a.timed_runs(opt, len(loader.dataset), teacher is not None or len(models) > 1)
+    results = test_generators(folder, models, loader, a.criteria_of(opt, device), times, teacher)
     if opt.need_profile:
-        print(
-            f"{model.name}: {results['macs']:,} MACs ({opt.macs_convention} convention), {results['params']:,} parameters"
-        )
+        for model in results["models"]:
+            print(
+                f"{model['name']}: {model['macs']:,} MACs ({opt.macs_convention} convention), {model['params']:,} parameters"
+            )
     print(f"page: {Path(opt.results_dir) / 'index.html'}")
 
 

@@ -1,4 +1,4 @@
-"""The same generator, faster: rewritten, compiled, or in another runtime. All forms but ``bf16`` are exact within float rounding.
+"""The same generator, faster: rewritten, compiled, or in another runtime. All forms but the bfloat16 ones are exact within float rounding.
 
 ``make_form(name, net, x)`` builds one; `latency.py --backends` measures them side by side.
 """
@@ -19,6 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from errors import InputError
+from models.layers import SeparableConv2d
+from models.resnet import ResnetBlock
 
 # In the order of a table: name -> whether it computes what the network computes, within float rounding.
 FORMS = {
@@ -28,6 +30,7 @@ FORMS = {
     "compile": True,
     "onnxruntime": True,
     "bf16": False,
+    "compile_bf16": False,
 }
 
 
@@ -53,22 +56,13 @@ class RowSummedConv2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         height = x.shape[2] - self.size + 1
-        parts = self.rows(x)
+        parts = self.rows(
+            x
+        ).contiguous()  # planes: of an NHWC tensor every row's share would be gathered pixel by pixel
         y = self.bias
         for row in range(self.size):
             y = y + parts[:, row * self.out : (row + 1) * self.out, row : row + height]
         return y
-
-
-class GroupedInstanceNorm2d(nn.Module):
-    """Instance norm as group norm of one channel per group: the same numbers; PyTorch's CPU kernel of it is several times as fast."""
-
-    def __init__(self, eps: float):
-        super().__init__()
-        self.eps = eps
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.group_norm(x, x.shape[1], eps=self.eps)
 
 
 class TwoPassInstanceNorm2d(nn.Module):
@@ -83,23 +77,103 @@ class TwoPassInstanceNorm2d(nn.Module):
         return centred * torch.rsqrt((centred * centred).mean((2, 3), keepdim=True) + self.eps)
 
 
-_NORMS = {"grouped": GroupedInstanceNorm2d, "two_pass": TwoPassInstanceNorm2d}
+def _replace(net: nn.Module, kind: type, make: Callable[[nn.Module], nn.Module]) -> None:
+    """Put ``make(module)`` in the place of every module of ``kind`` below ``net``."""
+    for module in list(net.modules()):
+        for name, child in list(module.named_children()):
+            if isinstance(child, kind):
+                setattr(module, name, make(child))
 
 
-def rewrite(net: nn.Module, norm: str) -> nn.Module:
-    """A copy of a `ResnetGenerator` with the same function and faster layers.
-
-    Args:
-        norm: instance = as it is | grouped = `GroupedInstanceNorm2d` | two_pass = `TwoPassInstanceNorm2d`; batch norm is left alone
-    """
+def rewrite(net: nn.Module, written_norms: bool = False) -> nn.Module:
+    """A copy of a `ResnetGenerator` with the same function and a faster last convolution; ``written_norms``: with
+    `TwoPassInstanceNorm2d` too."""
     net = copy.deepcopy(net).eval().requires_grad_(False)
     net.model[26] = RowSummedConv2d(net.model[26])
-    if norm != "instance":
-        for module in list(net.modules()):
-            for name, child in list(module.named_children()):
-                if isinstance(child, nn.InstanceNorm2d):
-                    setattr(module, name, _NORMS[norm](child.eps))
+    if written_norms:
+        _replace(net, nn.InstanceNorm2d, lambda norm: TwoPassInstanceNorm2d(norm.eps))
     return net
+
+
+# ---------------------------------------------------------------------------------------------------------
+# One image at a time in NHWC: an instance norm is then a batch norm, whose kernels take that layout, and half of the norms need not be
+# computed but only measured
+
+
+def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance of each channel of one image, (C,) each. PyTorch's other kernels lose digits in NHWC, or take ten times as long."""
+    return torch.batch_norm_update_stats(x, None, None, 0.0)
+
+
+class ImageNorm2d(nn.Module):
+    """Instance norm of a batch of one."""
+
+    def __init__(self, eps: float):
+        super().__init__()
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.batch_norm(x, None, None, training=True, eps=self.eps)
+
+
+class FoldedSeparableConv2d(nn.Module):
+    """`SeparableConv2d` of a batch of one whose norm goes into the weights of its 1x1 convolution instead of over the pixels."""
+
+    def __init__(self, separable: SeparableConv2d):
+        super().__init__()
+        self.depthwise, norm, self.pointwise = separable.conv
+        self.eps = norm.eps
+
+    def forward(self, x: Tensor, eps: Tensor | None = None, bias: bool = True) -> Tensor:
+        """``eps``: (C,), in place of the norm's; without ``bias`` every channel of the result has mean 0."""
+        x = self.depthwise(x)
+        mean, variance = _moments(x)
+        scale = torch.rsqrt(variance + (self.eps if eps is None else eps))
+        weight = self.pointwise.weight * scale.view(1, -1, 1, 1)
+        shift = -(weight.flatten(1) @ mean)
+        return F.conv2d(x, weight, shift + self.pointwise.bias if bias else shift)
+
+
+class FoldedBlock(nn.Module):
+    """A separable `ResnetBlock` with instance norms, of a batch of one.
+
+    A norm takes the bias before it away, so there is none. A depthwise convolution passes a channel's scale on to the norm behind it,
+    which takes it away too, but for its eps: that is scaled instead of the pixels.
+    """
+
+    def __init__(self, block: ResnetBlock):
+        super().__init__()
+        pad, first, norm, *_, second, _ = block.conv_block
+        self.pad, self.eps = pad, norm.eps
+        self.first, self.second = FoldedSeparableConv2d(first), FoldedSeparableConv2d(second)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.first(self.pad(x), bias=False)
+        _, variance = _moments(y)
+        y = self.second(self.pad(F.relu_(y)), eps=self.eps * (variance + self.eps), bias=False)
+        _, variance = _moments(y)
+        return torch.addcmul(x, y, torch.rsqrt(variance + self.eps).view(1, -1, 1, 1))
+
+
+class FusedGenerator(nn.Module):
+    """A `ResnetGenerator` of the same function that takes a batch image by image, in NHWC and with folded norms."""
+
+    def __init__(self, net: nn.Module):
+        super().__init__()
+        net = rewrite(net)
+
+        def fold(block: ResnetBlock) -> nn.Module:
+            _, conv, norm, *_ = block.conv_block
+            folds = isinstance(conv, SeparableConv2d) and isinstance(norm, nn.InstanceNorm2d)
+            return FoldedBlock(block) if folds else block
+
+        _replace(net, ResnetBlock, fold)
+        _replace(net, SeparableConv2d, FoldedSeparableConv2d)
+        _replace(net, nn.InstanceNorm2d, lambda norm: ImageNorm2d(norm.eps))
+        self.net = net.to(memory_format=torch.channels_last)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([self.net(i.contiguous(memory_format=torch.channels_last)) for i in x.split(1)])
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -127,7 +201,7 @@ def _channels_last(net: nn.Module) -> Callable[[Tensor], Tensor]:
     return lambda x: net(x.contiguous(memory_format=torch.channels_last))
 
 
-def _compiled(net: nn.Module, x: Tensor) -> Callable[[Tensor], Tensor]:
+def _compiled(net: nn.Module, x: Tensor, dtype: torch.dtype = torch.float32) -> Callable[[Tensor], Tensor]:
     if x.device.type == "cpu":
         candidates = [name for name in (os.environ.get("CXX"), "g++", "clang++", "c++") if name]
         if not any(shutil.which(name) for name in candidates):
@@ -136,12 +210,12 @@ def _compiled(net: nn.Module, x: Tensor) -> Callable[[Tensor], Tensor]:
             )
     import torch._inductor.config as inductor
 
-    compiled = torch.compile(rewrite(net, "two_pass"))
+    compiled = torch.compile(rewrite(net, written_norms=True).to(dtype))
 
     def run(x: Tensor) -> Tensor:
         # Freezing brings the weights into the kernels' layout when compiling. The option of torch.compile of that name comes too late.
         with inductor.patch(freezing=True):
-            return compiled(x)
+            return compiled(x.to(dtype)).float()
 
     return run
 
@@ -185,9 +259,11 @@ def make_form(name: str, net: nn.Module, x: Tensor) -> Form:
     elif name == "channels_last":
         run = _channels_last(net)
     elif name == "fused":
-        run = _channels_last(rewrite(net, "grouped"))
+        run = FusedGenerator(net)
     elif name == "compile":
         run = _compiled(net, x)
+    elif name == "compile_bf16":
+        run = _compiled(net, x, torch.bfloat16)
     elif name == "onnxruntime":
         run = _in_onnxruntime(net, x)
         release = run.release
@@ -198,7 +274,7 @@ def make_form(name: str, net: nn.Module, x: Tensor) -> Form:
     try:
         y = run(x)
     except Exception as error:
-        if name != "compile":
+        if not name.startswith("compile"):
             raise
         raise Unavailable(f"could not compile here ({type(error).__name__})") from error
     difference = (y - net(x)).abs().max().item()

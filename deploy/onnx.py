@@ -92,7 +92,7 @@ def _program(net: nn.Module, fp16: bool):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return torch.onnx.export(
-                Traced(rewrite(net, "instance"), fp16),
+                Traced(rewrite(net), fp16),
                 (x,),
                 dynamo=True,
                 opset_version=OPSET,

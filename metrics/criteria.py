@@ -1,11 +1,14 @@
 """What images are judged by: criteria of one kind, fed batch by batch.
 
-A criterion has ``keys`` (the metrics it yields), ``label`` (how they must be named), and
-``reset()``, ``update(images: uint8 N C H W on the device, names)``, ``result() -> {key: float, "n": int}``; processes that share the images
+A criterion has ``keys`` (the metrics it yields, the deciding one first), ``label`` (how that one must be named), ``labels`` (key -> how
+it must be named, of those that belong in a table), and ``reset()``, which replaces all that it has gathered,
+``update(images: uint8 N C H W on the device, names)``, ``result() -> {key: float, "n": int}``; processes that share the images
 exchange ``state()`` and take up everyone's by ``merge(states)``. mIoU is `metrics.miou.SegmentationScorer`.
 """
 
 from __future__ import annotations
+
+import copy
 
 import torch
 from torch import Tensor
@@ -28,7 +31,8 @@ class FeatureCriterion:
     def __init__(self, net: InceptionFeatures, real: Statistics, device: torch.device):
         self.net, self.real = net, real.to(device)
         self.keys = ("fid", "kid") if self.real.sample is not None else ("fid",)
-        self.label = f"FID ({net.label})"
+        self.labels = {key: f"{key.upper()} ({net.label})" for key in self.keys}
+        self.label = self.labels["fid"]
         self.reset()
 
     def reset(self) -> None:
@@ -49,3 +53,11 @@ class FeatureCriterion:
         if "kid" in self.keys:
             result["kid"] = kernel_distance(features, self.real.sample)
         return result
+
+
+def fresh(criteria: list) -> list:
+    """Criteria of the same kind for other images: they share the networks and start with nothing gathered."""
+    copies = [copy.copy(criterion) for criterion in criteria]
+    for criterion in copies:
+        criterion.reset()
+    return copies

@@ -357,6 +357,7 @@ class SegmentationScorer:
 
     keys = ("mIoU", "accu")
     label = "mIoU"
+    labels = {"mIoU": label}
 
     def __init__(
         self,

@@ -196,7 +196,8 @@ class Options:
             if FLAGS[name].many:
                 value = getattr(opt, name)
                 value = [] if value is None else [value] if isinstance(value, str) else value
-                setattr(opt, name, list(dict.fromkeys(value)))
+                # The same format or backend twice is once; the same checkpoint twice is a mistake, said where it is loaded.
+                setattr(opt, name, list(dict.fromkeys(value)) if FLAGS[name].choices else value)
         cls.check(opt, parser)
         return opt
 
@@ -359,10 +360,8 @@ class SearchOptions(_SearchOptions):
 class TestOptions(Options):
     __test__ = False  # not a pytest class
     prog = "test.py"
-    description = (
-        "Generate images with a checkpoint and measure it: FID, MACs, parameters, a page to look at."
-    )
-    flags = (*_INFERENCE, "results_dir", "need_profile", "times")
+    description = "Generate images with checkpoints and measure them side by side: FID, KID, MACs, time, a page to look at."
+    flags = (*_INFERENCE, "results_dir", "need_profile", "times", "restore_teacher_G_path", "compare")
     required = ("dataroot", "restore_G_path", "results_dir")
     defaults = dict(**_TEST_SIZES, model="test", netG="sub_mobile_resnet_9blocks")
     choices = dict(model=("test",))
@@ -371,7 +370,7 @@ class TestOptions(Options):
 class LatencyOptions(TestOptions):
     prog = "latency.py"
     description = "Measure the speed of checkpoints, side by side."
-    flags = (*TestOptions.flags, "compare", "backends", "threads")
+    flags = (*TestOptions.flags, "backends", "threads")
 
 
 class ExportOptions(Options):

@@ -32,9 +32,9 @@ from models.pruning import prune_into
 from models.supernet import extract
 from report.pictures import montage_of
 from report.plots import plot_search
-from report.results import TestedModel
 from report.run import write_run_page
 from report.search import write_search_page
+from report.tested import TAKEN, Loaded, TestedModel, short_names
 from subnets.evaluator import Evaluator, real_statistics
 from subnets.genetic import GeneticSearch, GeneticSettings
 from subnets.objectives import ByFront, ByScore
@@ -348,6 +348,15 @@ def new_generator(opt: argparse.Namespace, spec: GeneratorSpec) -> nn.Module:
     return init_weights(spec.build(), opt.init_type, opt.init_gain)
 
 
+def check_channels(opt: argparse.Namespace, flag: str, path: str, spec: GeneratorSpec) -> None:
+    """InputError when a generator is not made for the images of ``--input_nc`` and ``--output_nc``."""
+    if (spec.input_nc, spec.output_nc) != (opt.input_nc, opt.output_nc):
+        raise InputError(
+            f"{flag} {path} maps {spec.input_nc} to {spec.output_nc} channels, the images have {opt.input_nc} and {opt.output_nc}; "
+            f"give --input_nc {spec.input_nc} --output_nc {spec.output_nc}"
+        )
+
+
 def teacher_spec_and_net(opt: argparse.Namespace) -> tuple[GeneratorSpec, nn.Module]:
     """The trained teacher, rebuilt from its checkpoint; explicit flags must agree with it."""
     renamed = {
@@ -359,11 +368,7 @@ def teacher_spec_and_net(opt: argparse.Namespace) -> tuple[GeneratorSpec, nn.Mod
     }
     wanted = {name: getattr(opt, flag) for flag, name in renamed.items() if flag in opt.explicit}
     net, spec = load_generator(opt.restore_teacher_G_path, "--restore_teacher_G_path", wanted, "teacher_")
-    if (spec.input_nc, spec.output_nc) != (opt.input_nc, opt.output_nc):
-        raise InputError(
-            f"--restore_teacher_G_path {opt.restore_teacher_G_path} maps {spec.input_nc} to {spec.output_nc} channels; "
-            f"give --input_nc {spec.input_nc} --output_nc {spec.output_nc}"
-        )
+    check_channels(opt, "--restore_teacher_G_path", opt.restore_teacher_G_path, spec)
     if spec.is_supernet:
         raise InputError(
             f"--restore_teacher_G_path {opt.restore_teacher_G_path} is a supernet; export a subnet of it first"
@@ -665,20 +670,56 @@ def select_subnet(opt: argparse.Namespace) -> None:
 # Testing
 
 
-def load_tested(opt: argparse.Namespace, device: torch.device) -> tuple[nn.Module, TestedModel]:
-    """The generator to test, rebuilt from its checkpoint, with ``--config_str`` cut out of it when it is a supernet."""
-    net, spec = load_generator(opt.restore_G_path, "--restore_G_path", wanted_architecture(opt))
+def tested_model(
+    opt: argparse.Namespace, device: torch.device, label: str, path: str, net: nn.Module, spec: GeneratorSpec
+) -> Loaded:
+    """A loaded generator ready to be measured; of a supernet, the network of ``--config_str`` or the whole width."""
     config = spec.config
-    if spec.is_supernet and opt.config_str:
-        config = ChannelConfig.parse(opt.config_str)
+    if spec.is_supernet:
+        config = ChannelConfig.parse(opt.config_str) if opt.config_str else config
         net = extract(net, config)
     height, width = network_size(opt)
     arch = Architecture(spec.netG != "resnet_9blocks", spec.input_nc, spec.output_nc, spec.norm)
     macs, params = config_cost(config, arch, opt.macs_convention, height, width)
-    name = (
-        f"{spec.netG} {config}"
-        if spec.ngf is None or config != spec.config
-        else f"{spec.netG} ngf {spec.ngf}"
-    )
-    model = TestedModel(name, str(opt.restore_G_path), macs, params, opt.macs_convention, height, width)
-    return net.to(device).eval(), model
+    by_config = spec.ngf is None or config != spec.config
+    name = f"{spec.netG} {config}" if by_config else f"{spec.netG} ngf {spec.ngf}"
+    model = TestedModel(name, str(path), macs, params, opt.macs_convention, height, width)
+    return Loaded(label, net.to(device).eval(), model)
+
+
+def load_models(opt: argparse.Namespace, device: torch.device) -> tuple[Loaded | None, list[Loaded]]:
+    """(``--restore_teacher_G_path`` or None; ``--restore_G_path`` and each of ``--compare``), each under a name of its own.
+
+    Flags on the architecture speak of ``--restore_G_path``, ``--norm`` of the teacher too; those of ``--compare`` say what they are.
+    """
+    given = [("--restore_teacher_G_path", opt.restore_teacher_G_path)] if opt.restore_teacher_G_path else []
+    given += [("--restore_G_path", opt.restore_G_path), *(("--compare", path) for path in opt.compare)]
+    seen: dict[str, str] = {}
+    for flag, path in given:
+        real = os.path.realpath(path)
+        if real in seen:
+            raise InputError(f"{flag} {path}: the same checkpoint as {seen[real]}; give each once")
+        seen[real] = f"{flag} {path}"
+
+    teacher = None
+    if opt.restore_teacher_G_path:
+        spec, net = teacher_spec_and_net(opt)
+        teacher = tested_model(opt, device, "teacher", opt.restore_teacher_G_path, net, spec)
+        given = given[1:]
+    paths = [Path(os.path.realpath(path)) for _, path in given]
+    labels = short_names(paths, (*TAKEN, "teacher") if teacher else TAKEN)
+    models = []
+    for label, (flag, path) in zip(labels, given, strict=True):
+        wanted = wanted_architecture(opt) if flag == "--restore_G_path" else {}
+        net, spec = load_generator(path, flag, wanted)
+        check_channels(opt, flag, path, spec)
+        models.append(tested_model(opt, device, label, path, net, spec))
+    return teacher, models
+
+
+def timed_runs(opt: argparse.Namespace, images: int, several: bool) -> int | None:
+    """How often a test times each network: as ``--times`` says, else not at all or, of several models, so few times that it takes
+    no longer than generating the images."""
+    if "times" in opt.explicit:
+        return opt.times
+    return min(10, images) if several else None

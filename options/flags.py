@@ -193,7 +193,18 @@ FLAGS: dict[str, Flag] = {
         "optimizers: a state.pth of ours, or the common start of -0.pth (generator) and -1.pth (discriminator)",
         metavar="PATH",
     ),
-    "restore_teacher_G_path": Flag(_START, "checkpoint of the teacher", metavar="PTH"),
+    "restore_teacher_G_path": Flag(
+        _START,
+        "checkpoint of the teacher; where models are compared, they are compared with it",
+        metavar="PTH",
+    ),
+    "compare": Flag(
+        _START,
+        "further checkpoints, measured side by side with the first; they need no flags on their architecture, and a supernet "
+        "among them is cut to --config_str too",
+        metavar="PTH",
+        many=True,
+    ),
     "restore_student_G_path": Flag(_START, "checkpoint of the student", metavar="PTH"),
     "restore_pretrained_G_path": Flag(_START, "wider network that the student is pruned from", metavar="PTH"),
     # ---- losses
@@ -320,13 +331,18 @@ FLAGS: dict[str, Flag] = {
         choices=("published", "exact"),
     ),
     "need_profile": Flag(_MEASURE, "print MACs and parameters", bool),
-    "times": Flag(_MEASURE, "timed runs", positive, 100, metavar="N"),
-    "compare": Flag(_MEASURE, "further checkpoints, timed in turn with the first", metavar="PTH", many=True),
+    "times": Flag(
+        _MEASURE,
+        "timed runs; test.py times only when it is given this or several models, and then 10 runs without it",
+        positive,
+        100,
+        metavar="N",
+    ),
     "backends": Flag(
         _MEASURE,
-        "how the networks are run, all computing the same but bf16",
+        "how the networks are run, all computing the same but those in bf16",
         default="eager",
-        choices=("eager", "channels_last", "fused", "compile", "onnxruntime", "bf16"),
+        choices=("eager", "channels_last", "fused", "compile", "onnxruntime", "bf16", "compile_bf16"),
         many=True,
     ),
     "threads": Flag(

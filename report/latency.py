@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from deploy.fast import Form
 from report.plots import new_figure, save_figure
-from report.results import TestedModel
 from report.tables import giga, ratio, text_table
+from report.tested import TestedModel
 from training.logs import write_json
 
 # ---------------------------------------------------------------------------------------------------------

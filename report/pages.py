@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
@@ -10,29 +11,23 @@ import dominate
 from dominate import tags as t
 from dominate.util import raw
 
-_STYLE = """
-body{font:15px/1.45 system-ui,sans-serif;margin:0 auto;max-width:1280px;padding:24px;color:#1d2329;background:#fafbfc}
-h1{font-size:24px;margin:0 0 4px}h2{font-size:18px;margin:32px 0 8px}p.note{color:#59636e;margin:4px 0 12px}
-table{border-collapse:collapse;background:#fff;box-shadow:0 0 0 1px #dfe3e8;border-radius:6px}
-th,td{padding:7px 14px;text-align:right;border-bottom:1px solid #e8ebee;font-variant-numeric:tabular-nums}
-th:first-child,td:first-child{text-align:left}thead th{background:#f1f3f5;font-weight:600}tbody tr:last-child td{border-bottom:0}
-.scroll{overflow-x:auto}.plot{max-width:100%;background:#fff;box-shadow:0 0 0 1px #dfe3e8;border-radius:6px}
-.row{display:grid;gap:6px;margin-bottom:10px}.row figure{margin:0}.row img{width:100%;border-radius:4px;cursor:zoom-in;display:block;background:#e8ebee}
-.row.head{position:sticky;top:0;background:#fafbfc;font-weight:600;padding:6px 0;z-index:1}.name{grid-column:1/-1;color:#59636e;font-size:12px;margin-top:4px}
-table.sortable th{cursor:pointer}th[aria-sort=ascending]::after{content:" ▲"}th[aria-sort=descending]::after{content:" ▼"}
-td.config{font-family:ui-monospace,monospace;font-size:13px}
-dialog{border:0;padding:0;background:transparent;max-width:96vw;max-height:96vh}dialog::backdrop{background:#000c}
-dialog img{width:min(92vw,92vh);height:auto;display:block;image-rendering:pixelated}
-"""
-_ZOOM = """
-const d=document.querySelector('dialog'),z=d.querySelector('img');
-document.addEventListener('click',e=>{if(d.open){d.close();return}const i=e.target.closest('.row img');if(i){z.src=i.src;z.alt=i.alt;d.showModal()}});
-document.querySelectorAll('table.sortable th').forEach((th,c)=>{th.tabIndex=0;const sort=()=>{const b=th.closest('table').tBodies[0],
-v=r=>r.cells[c].textContent,num=x=>parseFloat(x.replaceAll(',','')),up=th.ariaSort!=='ascending';
-[...b.rows].sort((p,q)=>{const a=num(v(p)),e=num(v(q));const k=isNaN(a)||isNaN(e)?v(p).localeCompare(v(q)):a-e;return up?k:-k}).forEach(r=>b.append(r));
-th.closest('tr').querySelectorAll('th').forEach(o=>o.ariaSort=null);th.ariaSort=up?'ascending':'descending'};
-th.onclick=sort;th.onkeydown=e=>{if(e.key==='Enter')sort()}});
-"""
+from training.logs import write_text
+
+_STYLE, _SCRIPT = (
+    Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("page.css", "page.js")
+)
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Images side by side: a row per name, a column per label."""
+
+    columns: dict[str, Path]  # label -> folder that holds <name>.png
+    names: list[str]
+    # label -> a number per name that rows can be sorted by; what it is
+    differences: dict[str, list[float]] = field(default_factory=dict)
+    measure: str = ""
+    aspect: float = 1.0  # width / height of a thumbnail; images of another shape are shown whole inside it
 
 
 def _link(target: Path, folder: Path) -> str:
@@ -55,13 +50,8 @@ def _document(title: str) -> dominate.document:
 
 def _finish(page: dominate.document, path: Path) -> None:
     with page:
-        with _Dialog():
-            t.img(alt="")
-        t.script(raw(_ZOOM))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(page.render(), encoding="utf-8")
-    temporary.replace(path)
+        t.script(raw(_SCRIPT))
+    write_text(path, page.render())
 
 
 def add_table(headings: list[str], rows: list[list[str]], sortable: bool = False) -> None:
@@ -76,22 +66,46 @@ def add_table(headings: list[str], rows: list[list[str]], sortable: bool = False
                         t.td(value)
 
 
-def add_gallery(columns: dict[str, Path], names: list[str], page_folder: Path) -> None:
-    """A row per name, a column per label; ``columns``: label -> folder that holds ``<name>.png``. Images load as they scroll into view."""
-    layout = f"grid-template-columns:repeat({len(columns)},1fr)"
-    with t.div(cls="row head", style=layout):
-        for label in columns:
-            t.div(label)
-    for name in names:
-        with t.div(cls="row", style=layout):
-            for label, folder in columns.items():
-                with t.figure():
-                    t.img(
-                        src=_link(folder / f"{name}.png", page_folder),
-                        alt=f"{label} of {name}",
-                        loading="lazy",
-                    )
-            t.div(name, cls="name")
+def _sorter(gallery: Gallery) -> None:
+    """A choice of orders; page.js reads the column and the direction off its values."""
+    with t.div(cls="bar"), t.label("order "), t.select():
+        t.option("name", value="0")
+        for column, label in enumerate(gallery.columns):
+            if label in gallery.differences:
+                t.option(f"{label}: {gallery.measure}, largest first", value=str(-column))
+                t.option(f"{label}: {gallery.measure}, smallest first", value=str(column))
+
+
+def _add_row(gallery: Gallery, index: int, page_folder: Path) -> None:
+    name = gallery.names[index]
+    with t.div(cls="row"):
+        for column, (label, folder) in enumerate(gallery.columns.items()):
+            source = _link(folder / f"{name}.png", page_folder)
+            with t.figure():
+                t.img(src=source, alt=f"{label} of {name}", loading="lazy", decoding="async")
+                if column == 0:
+                    t.button(name, cls="name")
+                if label in gallery.differences:
+                    t.figcaption(f"{gallery.differences[label][index]:.3f}", title=gallery.measure)
+
+
+def add_gallery(gallery: Gallery, page_folder: Path) -> None:
+    """Thumbnails, which load as they scroll into view, and the dialog that a click on one opens."""
+    with t.div(cls="gallery", style=f"--columns:{len(gallery.columns)};--aspect:{gallery.aspect:.4f}"):
+        if gallery.differences:
+            _sorter(gallery)
+        with t.div(cls="row head"):
+            for label in gallery.columns:
+                t.div(label)
+        with t.div(cls="rows"):
+            for index in range(len(gallery.names)):
+                _add_row(gallery, index, page_folder)
+    with _Dialog(tabindex="-1"):
+        with t.p():
+            t.b()
+            t.span(cls="place")
+            t.span("← → image, ↑ ↓ one alone, Esc closes")
+        t.div(cls="stage")
 
 
 def write_report(
@@ -127,8 +141,7 @@ def write_page(
     note: str,
     headings: list[str],
     rows: list[list[str]],
-    columns: dict[str, Path],
-    names: list[str],
+    gallery: Gallery,
     plots: dict[str, Path] | None = None,
 ) -> None:
     """A page with a table, plots (caption -> PNG) and a gallery; everything is linked relative to the page."""
@@ -136,10 +149,10 @@ def write_page(
     with page:
         t.h1(title)
         t.p(note, cls="note")
-        add_table(headings, rows)
+        add_table(headings, rows, sortable=len(rows) > 2)
         for caption, plot in (plots or {}).items():
             t.h2(caption)
             t.img(src=_link(plot, path.parent), alt=caption, cls="plot")
         t.h2("Images")
-        add_gallery(columns, names, path.parent)
+        add_gallery(gallery, path.parent)
     _finish(page, path)

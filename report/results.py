@@ -1,73 +1,199 @@
-"""Testing a generator: its images, its numbers, and a page that shows both."""
+"""Testing generators: their images, their numbers, and a page that shows them side by side."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor
 from tqdm import tqdm
 
 from data.images import save_png
 from data.loader import Loader
 from data.transforms import to_uint8
-from report.pages import write_page
+from metrics.criteria import fresh
+from report.latency import measure_side_by_side
+from report.pages import Gallery, write_page
 from report.pictures import to_numpy
-from report.tables import giga, mega, text_table
-from training.logs import write_json
+from report.tables import csv_table, giga, markdown_table, measured, mega, ratio, text_table
+from report.tested import Loaded
+from training.logs import write_json, write_text
+
+# ---------------------------------------------------------------------------------------------------------
+# Images and measures, in one pass over the inputs
 
 
-@dataclass(frozen=True)
-class TestedModel:
-    """What is tested and what it costs."""
-
-    __test__ = False  # not a pytest class
-
-    name: str  # e.g. sub_mobile_resnet_9blocks 16_16_40_40_40_64_24_16
-    checkpoint: str
-    macs: int
-    params: int
-    macs_convention: str
-    height: int  # pixels that MACs are counted at
-    width: int
+def l1(a: Tensor, b: Tensor) -> list[float]:
+    """Mean absolute difference of each image of two uint8 N C H W batches, in grey levels 0..255."""
+    return (a.int() - b.int()).abs().double().mean(dim=(1, 2, 3)).tolist()
 
 
 @torch.inference_mode()
-def test_generator(folder: Path, net: nn.Module, model: TestedModel, loader: Loader, criteria: list) -> dict:
-    """Write ``images/{real_A,fake_B,real_B}/<name>.png``, ``results.json`` and ``index.html``; print a table; return the results.
+def generate(
+    folders: dict[str, Path], models: Sequence[Loaded], loader: Loader, criteria: dict[str, list]
+) -> dict[str, list[float]]:
+    """Write every model's image of every input as ``<folder>/<name>.png``, and feed them to the criteria as they are written: uint8
+    by truncation.
 
-    The images are measured as they are written: uint8 by truncation.
+    Args:
+        folders:  of ``input``, ``real`` (used where there are targets) and each model's label
+        models:   the first is what the others are compared with
+        criteria: label -> what judges that model
+
+    Returns label -> `l1` to the first model of each image, in the loader's order; of all models but the first.
     """
-    images = folder / "images"
-    for criterion in criteria:
-        criterion.reset()
+    reference, *others = (loaded.label for loaded in models)
+    differences: dict[str, list[float]] = {label: [] for label in others}
     with tqdm(total=len(loader.dataset), desc="testing", unit="img", dynamic_ncols=True) as bar:
         for batch in loader.epoch():
-            fake = to_uint8(net(batch.A))
-            for criterion in criteria:
-                criterion.update(fake, batch.names)
-            sides = {"real_A": to_uint8(batch.A), "fake_B": fake}
+            made = {loaded.label: to_uint8(loaded.net(batch.A)) for loaded in models}
+            for label, images in made.items():
+                for criterion in criteria[label]:
+                    criterion.update(images, batch.names)
+            for label in others:
+                differences[label] += l1(made[label], made[reference])
+            shown = made | {"input": to_uint8(batch.A)}
             if batch.B is not None:
-                sides["real_B"] = to_uint8(batch.B)
-            for side, pixels in sides.items():
-                for name, image in zip(batch.names, to_numpy(pixels), strict=True):
-                    save_png(images / side / f"{name}.png", image)
+                shown["real"] = to_uint8(batch.B)
+            for label, images in shown.items():
+                for name, image in zip(batch.names, to_numpy(images), strict=True):
+                    save_png(folders[label] / f"{name}.png", image)
             bar.update(len(batch))
-    names = loader.dataset.names
-    metrics = {"n": len(names)}
-    for criterion in criteria:
-        metrics |= criterion.result()
-    results = asdict(model) | {"metrics": metrics, "measures": {c.keys[0]: c.label for c in criteria}}
-    write_json(folder / "results.json", results)
+    return differences
 
-    headings = ["model", "parameters", "MACs", *(c.label for c in criteria), "n"]
-    values = [f"{metrics[c.keys[0]]:.2f}" for c in criteria]
-    rows = [[model.name, mega(model.params), giga(model.macs), *values, str(len(names))]]
-    note = f"{model.checkpoint}; MACs at {model.width}x{model.height}, {model.macs_convention} convention"
-    columns = {"input": images / "real_A", "output": images / "fake_B"}
-    if (images / "real_B").is_dir():
-        columns["real"] = images / "real_B"
-    write_page(folder / "index.html", "Test results", note, headings, rows, columns, names)
+
+def time_models(models: Sequence[Loaded], loader: Loader, times: int) -> list[dict]:
+    """How long one image, the first, takes each network as it is, in turns; see `measure_side_by_side`."""
+    image = next(iter(loader.epoch())).A[:1]
+    return measure_side_by_side([loaded.net for loaded in models], image, times, warmup=2)
+
+
+# ---------------------------------------------------------------------------------------------------------
+# What is found, as people and programs read it
+
+
+def _table(entries: list[dict], reference: dict | None) -> tuple[list[str], list[list[str]]]:
+    """(headings, rows) of the results, a model each; with a ``reference``, how many times smaller and faster each is."""
+
+    def against(key: str, entry: dict) -> str:
+        """How many times less than the reference, behind a figure; nothing for the reference itself."""
+        if not reference or entry is reference:
+            return ""
+        parts = [e["latency"]["median_ms"] if key == "latency" else e[key] for e in (reference, entry)]
+        return f" ({ratio(*parts)})"
+
+    headings = ["model", "network"] if reference else ["model"]
+    headings += ["parameters", "MACs"]
+    headings += [f"{label}, n={entries[0]['metrics']['n']}" for label in entries[0]["measures"].values()]
+    headings += [f"L1 to {reference['label']}"] if reference else []
+    headings += ["latency"] if entries[0]["latency"] else []
+    rows = []
+    for entry in entries:
+        row = [entry["label"], entry["name"]] if reference else [entry["name"]]
+        row.append(mega(entry["params"]) + against("params", entry))
+        row.append(giga(entry["macs"]) + against("macs", entry))
+        row += [measured(key, entry["metrics"][key]) for key in entry["measures"]]
+        if reference:
+            row.append("-" if entry["l1"] is None else f"{entry['l1']:.2f}")
+        if entry["latency"]:
+            row.append(f"{entry['latency']['median_ms']:.1f} ms" + against("latency", entry))
+        rows.append(row)
+    return headings, rows
+
+
+def _notes(entries: list[dict], reference: dict | None) -> list[str]:
+    """What the table's numbers are."""
+    first, timing = entries[0], entries[0]["latency"]
+    notes = [f"MACs at {first['width']}x{first['height']}, {first['macs_convention']} convention"]
+    if reference:
+        notes.append(
+            f"L1: mean absolute difference of the 8-bit images to those of {reference['label']}, in grey levels (0 to 255)"
+        )
+    if timing:
+        notes.append(
+            f"latency: one image of {timing['width']}x{timing['height']} on {timing['device']}, threads: {timing['threads']}, "
+            f"PyTorch {timing['torch']} as it is, median of {timing['times']}"
+        )
+    return notes
+
+
+def _spreadsheet(entries: list[dict]) -> str:
+    """results.csv: a line per model with every figure at full precision."""
+    plain = ["label", "name", "checkpoint", "images", "params", "macs", "macs_convention", "height", "width"]
+    numbers = [key for key, value in entries[0]["metrics"].items() if isinstance(value, (int, float))]
+    timed = ["median_ms", "p10_ms", "p90_ms", "times", "device", "threads", "torch"]
+    headings = [*plain, *numbers, "measured_by", "l1", *(f"latency_{key}" for key in timed)]
+    rows = []
+    for entry in entries:
+        timing = entry["latency"] or {}
+        row = [entry[key] for key in plain] + [entry["metrics"][key] for key in numbers]
+        row += ["; ".join(entry["measures"].values()), entry["l1"], *(timing.get(key) for key in timed)]
+        rows.append(row)
+    return csv_table(headings, rows)
+
+
+# ---------------------------------------------------------------------------------------------------------
+# The whole test
+
+
+def test_generators(
+    folder: Path,
+    models: Sequence[Loaded],
+    loader: Loader,
+    criteria: list,
+    times: int | None = None,
+    teacher: Loaded | None = None,
+) -> dict:
+    """Run generators on the same images, measure them, write everything into ``folder``, print a table; return the results.
+
+    Written: ``images/{real_A,real_B,fake_B}/<name>.png`` (of several models ``images/<label>`` instead of ``fake_B``), ``results.json``,
+    ``results.csv``, ``results.md`` and ``index.html``; of several models also ``images.csv``, a line per image.
+
+    Args:
+        models:   the first one's figures are at the top of results.json, and all models' below it
+        criteria: what the images are judged by; each model is given its own, which share their networks
+        times:    timed runs of each model; None = none
+        teacher:  what the others are compared with; without it the first of ``models`` is
+    """
+    everything = [teacher, *models] if teacher else list(models)
+    labels = [loaded.label for loaded in everything]
+    several = len(everything) > 1
+    own = {label: folder / "images" / (label if several else "fake_B") for label in labels}
+    sides = {"input": folder / "images" / "real_A", "real": folder / "images" / "real_B"}
+    judges = {label: fresh(criteria) for label in labels}
+    differences = generate(own | sides, everything, loader, judges)
+    timings = time_models(everything, loader, times) if times else [None] * len(everything)
+
+    names = loader.dataset.names
+    entries = []
+    for loaded, timing in zip(everything, timings, strict=True):
+        label, metrics, measures = loaded.label, {"n": len(names)}, {}
+        for criterion in judges[label]:
+            metrics |= criterion.result()
+            measures |= criterion.labels
+        mean = sum(differences[label]) / len(names) if label in differences else None
+        found = {"label": label, "images": str(own[label].relative_to(folder)), "metrics": metrics}
+        entries.append(asdict(loaded.model) | found | {"measures": measures, "l1": mean, "latency": timing})
+    reference = entries[0] if several else None
+    results = entries[1 if teacher else 0] | {"reference": labels[0] if several else None, "models": entries}
+
+    headings, rows = _table(entries, reference)
+    notes = _notes(entries, reference)
+    write_json(folder / "results.json", results)
+    write_text(folder / "results.csv", _spreadsheet(entries))
+    write_text(folder / "results.md", f"{markdown_table(headings, rows)}\n\n" + "; ".join(notes) + "\n")
+    if several:
+        lines = [list(line) for line in zip(names, *differences.values(), strict=True)]
+        write_text(
+            folder / "images.csv", csv_table(["name", *(f"l1 {label}" for label in differences)], lines)
+        )
+    columns = {"input": sides["input"]} | (own if several else {"output": own[labels[0]]})
+    if sides["real"].is_dir():
+        columns["real"] = sides["real"]
+    gallery = Gallery(columns, names, differences, f"L1 to {labels[0]}", results["width"] / results["height"])
+    note = "; ".join(notes if several else [results["checkpoint"], *notes])
+    write_page(folder / "index.html", "Test results", note, headings, rows, gallery)
     print(text_table(headings, rows))
     return results

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from errors import InputError
-from report.pages import write_page
-from report.tables import giga, markdown_table, mega, ratio, text_table
-from training.logs import write_json
+from report.pages import Gallery, write_page
+from report.tables import giga, markdown_table, measured, mega, ratio, text_table
+from training.logs import write_json, write_text
 
 # ---------------------------------------------------------------------------------------------------------
 # Reading
@@ -33,9 +33,14 @@ class Tested:
         timing = json.loads(latency.read_text()) if latency.is_file() else None
         return cls(folder, json.loads(path.read_text()), timing)
 
+    @property
+    def images(self) -> Path:
+        """The folder of the model's images; results of older versions do not say it."""
+        return self.folder / self.results.get("images", "images/fake_B")
+
     def cells(self) -> list[str]:
         metrics = self.results["metrics"]
-        values = [f"{metrics[key]:.2f}" for key in self.results["measures"]]
+        values = [measured(key, metrics[key]) for key in self.results["measures"]]
         time = [f"{self.latency['median_ms']:.1f} ms"] if self.latency else ["-"]
         return [mega(self.results["params"]), giga(self.results["macs"]), *values, *time]
 
@@ -74,20 +79,17 @@ def summarise(teacher: Path, compressed: Path, search: Path | None, page: Path, 
         else ""
     )
     note = f"MACs at {model['width']}x{model['height']}, {model['macs_convention']} convention{where}"
-    images = [t.folder / "images" for t in tested]
-    columns = {
-        "input": images[0] / "real_A",
-        "teacher": images[0] / "fake_B",
-        "compressed": images[1] / "fake_B",
-    }
-    if (images[0] / "real_B").is_dir():
-        columns["real"] = images[0] / "real_B"
+    given = teacher / "images"
+    columns = {"input": given / "real_A", "teacher": tested[0].images, "compressed": tested[1].images}
+    if (given / "real_B").is_dir():
+        columns["real"] = given / "real_B"
     names = sorted(
         str(p.relative_to(columns["input"]).with_suffix("")) for p in columns["input"].rglob("*.png")
     )
     plots = {"Search": search / "search.png"} if search else {}
-    write_page(page, title, note, headings, rows, columns, names, plots)
-    page.with_name("summary.md").write_text(f"{title}\n\n{markdown_table(headings, rows)}\n\n{note}\n")
+    gallery = Gallery(columns, names, aspect=model["width"] / model["height"])
+    write_page(page, title, note, headings, rows, gallery, plots)
+    write_text(page.with_name("summary.md"), f"{title}\n\n{markdown_table(headings, rows)}\n\n{note}\n")
     write_json(
         page.with_name("summary.json"),
         {

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import io
+
 
 def giga(value: float) -> str:
     return f"{value / 1e9:.3f}G"
@@ -9,6 +12,11 @@ def giga(value: float) -> str:
 
 def mega(value: float) -> str:
     return f"{value / 1e6:.3f}M"
+
+
+def measured(key: str, value: float) -> str:
+    """A measure to the digits that mean something: KID is a hundredth of what FID and mIoU are."""
+    return f"{value:.5f}" if key == "kid" else f"{value:.2f}"
 
 
 def ratio(before: float, after: float) -> str:
@@ -31,5 +39,15 @@ def text_table(headings: list[str], rows: list[list[str]]) -> str:
 
 
 def markdown_table(headings: list[str], rows: list[list[str]]) -> str:
-    lines = [headings, ["---", *["---:"] * (len(headings) - 1)], *rows]
-    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+    def line(cells):
+        return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
+
+    rule = "| " + " | ".join(["---", *["---:"] * (len(headings) - 1)]) + " |"
+    return "\n".join([line(headings), rule, *map(line, rows)])
+
+
+def csv_table(headings: list[str], rows: list[list[object]]) -> str:
+    """Comma-separated, one line each; None is left empty."""
+    file = io.StringIO()
+    csv.writer(file, lineterminator="\n").writerows([headings, *rows])
+    return file.getvalue()

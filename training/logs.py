@@ -9,12 +9,17 @@ from pathlib import Path
 from errors import InputError
 
 
-def write_json(path: Path, value: object) -> None:
-    """Indented JSON, atomically."""
+def write_text(path: Path, text: str) -> None:
+    """UTF-8, atomically; line ends as they are."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(value, indent=1) + "\n")
+    temporary.write_text(text, encoding="utf-8", newline="")
     os.replace(temporary, path)
+
+
+def write_json(path: Path, value: object) -> None:
+    """Indented JSON, atomically."""
+    write_text(path, json.dumps(value, indent=1) + "\n")
 
 
 def make_folder(path: str | Path, flag: str) -> Path:

@@ -409,6 +409,24 @@ def test_checkpoints_of_another_network(world):
     world.refuse("distill.py", *prune, "--student_netG", "resnet_9blocks", words=words)
 
 
+@pytest.mark.parametrize("script", ["test.py", "latency.py"])
+def test_models_that_cannot_be_compared(world, script):
+    grey = world.tmp / "grey.pth"
+    spec = GeneratorSpec("sub_mobile_resnet_9blocks", None, NARROWEST, 1, 3)
+    torch.save(dict(spec.build().state_dict()), grey)
+    again = world.narrow.parent / ".." / world.narrow.parent.name / world.narrow.name
+    for flag in ("--restore_G_path", "--compare", "--restore_teacher_G_path"):
+        words = (flag, str(grey), "1 to 3", "--input_nc 1")
+        world.refuse(script, flag, grey, words=words)
+        world.refuse(script, flag, world.tmp / "none.pth", words=(flag, "none.pth: no such file"))
+        if flag != "--restore_G_path":
+            world.refuse(script, flag, again, words=(flag, "the same checkpoint", str(world.narrow)))
+    words = ("--compare", str(world.teacher), "the same checkpoint")
+    world.refuse(script, "--compare", world.teacher, world.teacher, words=words)
+    words = ("--restore_teacher_G_path", str(world.supernet), "supernet", "export")
+    world.refuse(script, "--restore_teacher_G_path", world.supernet, words=words)
+
+
 @pytest.mark.parametrize("script", ["evolution_search.py", "search.py"])
 @pytest.mark.parametrize(
     ("name", "text"),

@@ -320,6 +320,10 @@ def test_test(tested, exported, best_config, dataset):
     assert best_config in results["name"]
     assert results["checkpoint"] == str(exported)
 
+    assert results["models"] == [{k: v for k, v in results.items() if k not in ("models", "reference")}]
+    assert results["latency"] is None, "one model is timed when --times is given"
+    assert not (tested / "images.csv").exists()
+
     page = (tested / "index.html").read_text()
     links = re.findall(r'<img[^>]* src="([^"]+)"', page) or re.findall(r'src="([^"]+)"', page)
     assert len(links) == 3 * VAL
@@ -339,6 +343,33 @@ def test_the_supernet_at_a_config_makes_the_images_of_the_export(
     ours, theirs = (read_json(folder / "results.json") for folder in (tmp_path, tested))
     assert ours["metrics"]["fid"] == pytest.approx(theirs["metrics"]["fid"], rel=1e-4)
     assert (ours["macs"], ours["params"]) == (theirs["macs"], theirs["params"])
+
+
+def test_teacher_and_compressed_side_by_side(
+    call, tmp_path, tested, teacher, exported, supernet_pth, inference_flags, best_config
+):
+    """One run gives each model what a run of its own gives it; a supernet is cut to --config_str."""
+    checkpoint = teacher / "checkpoints" / "latest_net_G.pth"
+    flags = (*inference_flags, "--restore_teacher_G_path", checkpoint, "--restore_G_path", exported)
+    outcome = call(
+        *("test.py", *flags, "--compare", supernet_pth, "--config_str", best_config, "--times", 2),
+        *("--results_dir", tmp_path),
+    ).succeeded()
+    found, alone = read_json(tmp_path / "results.json"), read_json(tested / "results.json")
+    assert [m["label"] for m in found["models"]] == ["teacher", "exported", "supernet"]
+    assert found["metrics"] == pytest.approx(alone["metrics"], rel=1e-4)
+    assert {k: found[k] for k in ("name", "macs", "params", "checkpoint")} == {
+        k: alone[k] for k in ("name", "macs", "params", "checkpoint")
+    }
+    assert found["models"][0]["name"] == "mobile_resnet_9blocks ngf 36"
+    assert found["models"][2]["params"] == found["params"]
+    for path in (tested / "images" / "fake_B").iterdir():
+        with Image.open(path) as expected, Image.open(tmp_path / "images" / "exported" / path.name) as image:
+            assert np.array_equal(np.asarray(image), np.asarray(expected))
+    assert {p.name for p in tmp_path.iterdir()} == {
+        *("images", "index.html", "results.json", "results.csv", "results.md", "images.csv")
+    }
+    assert "KID (random features, 64), n=6" in outcome.stdout and "L1 to teacher" in outcome.stdout
 
 
 def test_a_search_and_a_test_measure_alike(call, tmp_path, evolution, supernet_pth, inference_flags):

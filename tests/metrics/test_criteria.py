@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from metrics.criteria import LOWER_IS_BETTER, FeatureCriterion
+from metrics.criteria import LOWER_IS_BETTER, FeatureCriterion, fresh
 from metrics.frechet import Statistics, frechet_distance
 from metrics.kid import kernel_distance
 
@@ -38,6 +38,18 @@ def test_batches_add_up_and_reset_forgets():
             "n": 10,
         }
     assert criterion.keys == ("fid", "kid") and criterion.label == "FID (mean colours)"
+    assert criterion.labels == {"fid": criterion.label, "kid": "KID (mean colours)"}
+
+
+def test_fresh_criteria_gather_for_themselves():
+    """Several models are judged in one pass, by one feature network."""
+    net = MeanColours()
+    first = FeatureCriterion(net, Statistics.of_features(net(random_images(0, 20))), torch.device("cpu"))
+    first.update(random_images(1, 5), ["a"] * 5)
+    (second,) = fresh([first])
+    second.update(random_images(2, 8), ["b"] * 8)
+    assert (first.result()["n"], second.result()["n"]) == (5, 8)
+    assert second.net is net and first.result()["fid"] != second.result()["fid"]
 
 
 def test_statistics_without_feature_vectors_give_no_kid():

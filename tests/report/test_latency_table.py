@@ -8,7 +8,7 @@ from PIL import Image
 
 from deploy.fast import Form
 from report.latency import Timed, measure_side_by_side, peak_memory, write_comparison
-from report.results import TestedModel
+from report.tested import TestedModel
 
 
 def timed(name: str, backend: str, macs: int) -> Timed:

@@ -5,7 +5,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from report.pages import write_page
+from report.pages import Gallery, write_page
 
 
 class Page(HTMLParser):
@@ -13,22 +13,28 @@ class Page(HTMLParser):
 
     def __init__(self, path):
         super().__init__()
-        self.sources, self.cells, self.text, self.tag = [], [], "", ""
+        self.sources, self.images, self.cells, self.captions, self.options = [], [], [], [], []
+        self.text, self.tag = "", ""
         self.feed(path.read_text(encoding="utf-8"))
 
     def handle_starttag(self, tag, attributes):
         self.tag = tag
         if tag == "img" and dict(attributes).get("src"):
             self.sources.append(dict(attributes)["src"])
+            self.images.append(dict(attributes))
+        if tag == "option":
+            self.options.append(dict(attributes)["value"])
 
     def handle_data(self, data):
         if self.tag in ("td", "th") and data.strip():
             self.cells.append(data.strip())
+        if self.tag == "figcaption" and data.strip():
+            self.captions.append(data.strip())
         if self.tag not in ("style", "script"):
             self.text += data
 
 
-def write(folder, names, title="Test results", plots=None):
+def write(folder, names, title="Test results", plots=None, **gallery):
     columns = {"input": folder / "images" / "real_A", "output": folder / "images" / "fake_B"}
     for column in columns.values():
         for name in names:
@@ -37,7 +43,8 @@ def write(folder, names, title="Test results", plots=None):
             path.write_bytes(b"")
     rows = [["teacher", "11.378M", "24.12"], ["<b>student</b> & co", "0.703M", "25.76"]]
     page = folder / "pages" / "index.html"
-    write_page(page, title, "a note", ["model", "parameters", "FID"], rows, columns, names, plots)
+    headings = ["model", "parameters", "FID"]
+    write_page(page, title, "a note", headings, rows, Gallery(columns, names, **gallery), plots)
     return page
 
 
@@ -48,6 +55,29 @@ def test_every_image_is_linked_relative_to_the_page(tmp_path):
     assert page.sources == [f"../images/{side}/{name}.png" for name in names for side in ("real_A", "fake_B")]
     assert all((path.parent / source).is_file() for source in page.sources)
     assert [p.name for p in path.parent.iterdir()] == ["index.html"]
+
+
+def test_thousands_of_images_are_not_loaded_at_once(tmp_path):
+    page = Page(write(tmp_path, [str(i) for i in range(50)]))
+    assert len(page.images) == 100
+    assert all(image["loading"] == "lazy" for image in page.images)
+
+
+def test_differences_are_shown_and_can_be_sorted_by(tmp_path):
+    """The script finds the numbers in the column that a choice's value names."""
+    differences = {"output": [1.25, 0.5, 12.3456]}
+    path = write(tmp_path, ["a", "b", "c"], differences=differences, measure="L1 to teacher")
+    page = Page(path)
+    assert page.captions == ["1.250", "0.500", "12.346"]
+    assert page.options == ["0", "-1", "1"]  # by name, and by the second column both ways
+    assert "output: L1 to teacher, largest first" in page.text
+    without = Page(write(tmp_path, ["a"]))
+    assert without.captions == without.options == []
+
+
+def test_a_page_needs_no_network(tmp_path):
+    html = write(tmp_path, ["a"]).read_text()
+    assert "http" not in html and "//" not in "".join(Page(write(tmp_path, ["a"])).sources)
 
 
 def test_the_table_is_complete(tmp_path):

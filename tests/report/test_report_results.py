@@ -1,7 +1,10 @@
 """What testing a generator leaves: its images, its numbers, and a page that links them all."""
 
+import csv
 import json
 import re
+from dataclasses import replace
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -11,6 +14,7 @@ from PIL import Image
 from data.loader import Loader
 from data.transforms import Crops
 from report import results as report
+from report.tested import Loaded, TestedModel
 
 
 class Images:
@@ -31,12 +35,13 @@ class Brightness:
     """A criterion: the mean of all pixels it was given."""
 
     keys, label = ("fid",), "brightness"
+    labels = {"fid": label}
 
     def reset(self):
         self.values, self.names = [], []
 
     def update(self, images, names):
-        assert images.dtype == torch.uint8
+        assert images.dtype == torch.uint8 and len(images) == len(names)
         self.values.append(images.double().mean(dim=(1, 2, 3)))
         self.names += names
 
@@ -49,14 +54,26 @@ class Negative(torch.nn.Module):
         return -x
 
 
-MODEL = report.TestedModel("sub 16_16", "logs/best_net_G.pth", 4_569_694_208, 719_507, "published", 256, 256)
+class Dimmed(torch.nn.Module):
+    """Takes ``steps`` grey levels off the negative."""
+
+    def __init__(self, steps):
+        super().__init__()
+        self.steps = steps
+
+    def forward(self, x):
+        return -x - 2 * self.steps / 255
+
+
+MODEL = TestedModel("sub 16_16", "logs/best_net_G.pth", 4_569_694_208, 719_507, "published", 256, 256)
+LOADED = Loaded("best", Negative(), MODEL)
 
 
 @pytest.mark.parametrize("paired", [True, False])
 def test_images_numbers_and_page(tmp_path, capsys, paired):
     loader = Loader(Images(paired), 2, torch.device("cpu"), Crops(None, False, False))
     criterion = Brightness()
-    found = report.test_generator(tmp_path, Negative(), MODEL, loader, [criterion])
+    found = report.test_generators(tmp_path, [LOADED], loader, [criterion])
     sides = ["real_A", "fake_B"] + ["real_B"] * paired
     written = {str(p.relative_to(tmp_path / "images")) for p in tmp_path.glob("images/**/*.png")}
     assert written == {f"{side}/{name}.png" for side in sides for name in Images.names}
@@ -71,7 +88,6 @@ def test_images_numbers_and_page(tmp_path, capsys, paired):
             assert np.abs(stored["real_B"].astype(int) - item["B"].transpose(1, 2, 0)).max() <= 1
     fakes = [np.asarray(Image.open(tmp_path / "images" / "fake_B" / f"{n}.png")).mean() for n in Images.names]
     assert found["metrics"] == {"n": 3, "fid": pytest.approx(np.mean(fakes))}
-    assert criterion.names == Images.names
     assert json.loads((tmp_path / "results.json").read_text()) == found
     assert found["macs"] == MODEL.macs and found["measures"] == {"fid": "brightness"}
 
@@ -92,5 +108,85 @@ def test_images_numbers_and_page(tmp_path, capsys, paired):
 
 def test_without_criteria_there_are_still_images_and_a_page(tmp_path):
     loader = Loader(Images(True), 2, torch.device("cpu"), Crops(None, False, False))
-    found = report.test_generator(tmp_path, Negative(), MODEL, loader, [])
+    found = report.test_generators(tmp_path, [LOADED], loader, [])
     assert found["metrics"] == {"n": 3} and (tmp_path / "index.html").exists()
+
+
+@pytest.fixture
+def compared(tmp_path, capsys):
+    """Three models on three images: the teacher, and two that differ from it by 10 and 30 grey levels where there is room."""
+    loader = Loader(Images(True), 2, torch.device("cpu"), Crops(None, False, False))
+    small = replace(MODEL, name="small", macs=MODEL.macs // 4, params=MODEL.params // 8)
+    models = [Loaded("ten", Dimmed(10), small), Loaded("thirty|x", Dimmed(30), small)]
+    found = report.test_generators(
+        tmp_path, models, loader, [Brightness()], 3, Loaded("teacher", Negative(), MODEL)
+    )
+    return found, capsys.readouterr().out
+
+
+def pixels(folder, label, name):
+    return np.asarray(Image.open(folder / "images" / label / f"{name}.png")).astype(int)
+
+
+def test_models_side_by_side(tmp_path, compared):
+    """Each has its folder and its own measures; differences are those of the written images."""
+    found, _ = compared
+    labels = ["teacher", "ten", "thirty|x"]
+    written = {str(p.relative_to(tmp_path / "images")) for p in tmp_path.glob("images/**/*.png")}
+    assert written == {f"{side}/{n}.png" for side in ("real_A", "real_B", *labels) for n in Images.names}
+    assert [m["label"] for m in found["models"]] == labels and found["reference"] == "teacher"
+    assert found["label"] == "ten"  # at the top is the model under test, not the teacher
+    assert json.loads((tmp_path / "results.json").read_text()) == found
+    for entry in found["models"]:
+        images = [pixels(tmp_path, entry["label"], name) for name in Images.names]
+        assert entry["metrics"]["fid"] == pytest.approx(np.mean(images))
+        assert entry["images"] == f"images/{entry['label']}"
+        assert entry["latency"]["times"] == 3 and entry["latency"]["batch"] == 1
+    lines = list(csv.DictReader((tmp_path / "images.csv").open()))
+    assert [line["name"] for line in lines] == Images.names
+    for label, entry in zip(labels[1:], found["models"][1:], strict=True):
+        expected = [
+            np.abs(pixels(tmp_path, label, n) - pixels(tmp_path, "teacher", n)).mean() for n in Images.names
+        ]
+        assert [float(line[f"l1 {label}"]) for line in lines] == pytest.approx(expected)
+        assert entry["l1"] == pytest.approx(np.mean(expected))
+    assert found["models"][0]["l1"] is None
+    assert 5 < found["models"][1]["l1"] < 11 < found["models"][2]["l1"] < 31
+
+
+def test_tables_of_models_side_by_side(tmp_path, compared):
+    found, printed = compared
+    rows = list(csv.DictReader((tmp_path / "results.csv").open()))
+    assert [row["label"] for row in rows] == [m["label"] for m in found["models"]]
+    for row, entry in zip(rows, found["models"], strict=True):
+        assert float(row["fid"]) == entry["metrics"]["fid"] and int(row["macs"]) == entry["macs"]
+        assert row["l1"] == ("" if entry["l1"] is None else repr(entry["l1"]))
+        assert float(row["latency_median_ms"]) == entry["latency"]["median_ms"]
+        assert row["measured_by"] == "brightness"
+    table, _, notes = (tmp_path / "results.md").read_text().partition("\n\n")
+    lines = table.splitlines()
+    assert len(lines) == 5 and len({line.replace(r"\|", "").count("|") for line in lines}) == 1
+    assert "brightness, n=3" in lines[0] and "L1 to teacher" in lines[0]
+    assert "(4.0x)" in lines[3] and "(8.0x)" in lines[3] and "x)" not in lines[2]
+    assert "grey levels" in notes and "threads" in notes and "CPU" in notes
+    assert "4.570G" in printed and "L1 to teacher" in printed
+
+
+def test_the_page_of_models_side_by_side(tmp_path, compared):
+    html = (tmp_path / "index.html").read_text()
+    sources = [unquote(source) for source in re.findall(r'src="([^"]+)"', html)]
+    sides = ("real_A", "teacher", "ten", "thirty|x", "real_B")
+    assert sources == [f"images/{side}/{name}.png" for name in Images.names for side in sides]
+    captions = [float(value) for value in re.findall(r"<figcaption[^>]*>([\d.]+)", html)]
+    lines = list(csv.DictReader((tmp_path / "images.csv").open()))
+    expected = [float(line[f"l1 {label}"]) for line in lines for label in ("ten", "thirty|x")]
+    assert captions == pytest.approx(expected, abs=6e-4)
+
+
+def test_without_a_teacher_the_first_is_compared_with(tmp_path):
+    loader = Loader(Images(False), 2, torch.device("cpu"), Crops(None, False, False))
+    models = [Loaded("first", Negative(), MODEL), Loaded("same", Dimmed(0), MODEL)]
+    found = report.test_generators(tmp_path, models, loader, [])
+    assert found["reference"] == found["label"] == "first"
+    assert found["models"][1]["l1"] == 0 and found["models"][1]["latency"] is None
+    assert "latency" not in (tmp_path / "results.md").read_text()
