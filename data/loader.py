@@ -227,6 +227,10 @@ class UnpairedLoader:
         """Steps per epoch."""
         return len(self.inputs)
 
+    def images(self, steps: int) -> int:
+        """Inputs in the first ``steps`` steps, see `Loader.images`."""
+        return self.inputs.images(steps)
+
     def load_all(self) -> None:
         """Decode everything now instead of at first use (``--load_in_memory``)."""
         self.inputs.load_all()
