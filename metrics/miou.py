@@ -367,7 +367,7 @@ class SegmentationScorer:
         batch_size: int = 8,
     ):
         self.drn = drn
-        self.labels = labels
+        self.store = labels
         self.device = torch.device(device)
         self.batch_size = batch_size
         self.reset()
@@ -393,10 +393,10 @@ class SegmentationScorer:
             )
         for start in range(0, len(names), self.batch_size):
             batch = names[start : start + self.batch_size]
-            self.labels.prefetch(batch)  # decoded while the network runs
+            self.store.prefetch(batch)  # decoded while the network runs
             photos = images[start : start + self.batch_size].to(self.device).float() / 255
             for scores, name in zip(self.drn((photos - self._mean) / self._std), batch, strict=True):
-                label = self.labels[name]
+                label = self.store[name]
                 if label.shape[0] < scores.shape[1] or label.shape[1] < scores.shape[2]:
                     raise InputError(
                         f"the label of image {image_stem(name)!r} is {label.shape[1]}x{label.shape[0]}, "
