@@ -4,6 +4,7 @@ import torch
 
 from deploy.fast import Unavailable, make_form
 from errors import InputError
+from models.layers import pad_to_fit
 from options import LatencyOptions, run
 from options import assemble as a
 from report.latency import Timed, measure_side_by_side, peak_memory, write_comparison
@@ -36,7 +37,7 @@ def main() -> None:
         torch.set_num_threads(opt.threads)
     device = a.device_of(opt)
     teacher, models = a.load_models(opt, device)
-    x = next(iter(a.inference_loader(opt, device, opt.batch_size).epoch())).A
+    x = pad_to_fit(next(iter(a.inference_loader(opt, device, opt.batch_size).epoch())).A)
     timed = forms_of([teacher, *models] if teacher else models, opt.backends, x)
     memory = [peak_memory(entry.form, x) for entry in timed]
     timings = measure_side_by_side([entry.form.run for entry in timed], x, opt.times)

@@ -47,7 +47,8 @@ class Usage:
 
     def resize_of(self, phase: str) -> Resize:
         """What happens to a phase: measuring takes all but train straight to the size of the crop."""
-        return self.resize if phase == "train" else replace(self.resize, load_size=self.resize.crop_size)
+        resize = replace(self.resize, any_size=self.dataset_mode == "single")
+        return resize if phase == "train" else replace(resize, load_size=resize.crop_size)
 
 
 @dataclass(frozen=True)
@@ -464,7 +465,7 @@ def _about_sizes(items: list[Item], resize: Resize) -> list[Finding]:
     notes = []
     if resize.preprocess == "none":
         rounded = [i for i in items if any(multiple_of_4(side) != side for side in i.size)]
-        if rounded:
+        if rounded and not resize.any_size:
             notes.append(Finding(f"resized to the nearest multiple of 4: {_count(rounded, 'image')}"))
         return notes
     skewed = [i for i in items if _is_skewed(i.size, resize)]

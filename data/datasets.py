@@ -98,9 +98,9 @@ def _names(files: list[Path], folder: Path) -> list[str]:
 
 
 def _pixels(image: Image.Image, resize: Resize) -> np.ndarray:
-    """PIL -> uint8 C H W, contiguous."""
+    """PIL -> uint8 C H W, contiguous and writable (what `numpy.asarray` shows of a PIL image is not)."""
     array = np.asarray(resize(image))
-    return np.ascontiguousarray(array[None] if array.ndim == 2 else array.transpose(2, 0, 1))
+    return (array[None] if array.ndim == 2 else array.transpose(2, 0, 1)).copy()
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -189,10 +189,13 @@ class AlignedDataset:
 
 
 class SingleDataset:
-    """Images without partners: inference, or statistics of a plain folder. ``<dataroot>/<phase>`` or, where that is missing, ``<dataroot>``."""
+    """Images without partners: inference, or statistics of a plain folder. ``<dataroot>/<phase>`` or, where that is missing, ``<dataroot>``.
+
+    What comes out of them is as large as they are: uncropped sizes are not rounded.
+    """
 
     def __init__(self, source: Source, resize: Resize, channels: int = 3):
-        self.resize, self.channels = resize, channels
+        self.resize, self.channels = replace(resize, any_size=True), channels
         root = Path(source.dataroot)
         if root.is_dir() and not (root / source.phase).is_dir() and list_images(root):
             self.folder = root

@@ -36,16 +36,18 @@ class Resize:
 
     Args:
         preprocess:   resize_and_crop: to load_size | scale_width(_and_crop): width to load_size, keeping the aspect |
-                      crop, none: size kept. All but the cropping ones end at a multiple of 4.
+                      crop, none: size kept. All but the cropping ones end at a multiple of 4, unless any_size.
         load_size:    pixels
         crop_size:    pixels; the size that reaches the network for the cropping kinds
         aspect_ratio: width / height of what load_size and crop_size describe: the height is divided by it
+        any_size:     uncropped images stay as large as they come out, for a network that pads them (`models.layers.any_size`)
     """
 
     preprocess: str = "resize_and_crop"
     load_size: int = 286
     crop_size: int = 256
     aspect_ratio: float = 1.0
+    any_size: bool = False
 
     @property
     def crop(self) -> tuple[int, int] | None:
@@ -66,6 +68,8 @@ class Resize:
         else:
             size = width, height
         crop = self.crop
+        if crop is None and self.any_size:
+            return max(1, size[0]), max(1, size[1])
         if crop is None:
             rounded = multiple_of_4(size[0]), multiple_of_4(size[1])
             if rounded != size:

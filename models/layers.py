@@ -6,6 +6,8 @@ a configuration travels as plain integers and a network holds no hidden state.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -101,6 +103,22 @@ class ElasticSeparableConv2d(nn.Module):
         depthwise, norm, pointwise = self.conv
         x = norm(depthwise(x))
         return pointwise(x if keep is None else x * keep, out)
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Images of any size: a generator halves its input twice, and what is left must be wide enough to be mirrored by 1
+
+
+def pad_to_fit(x: Tensor) -> Tensor:
+    """N C H W with the last column and row repeated until both are multiples of 4 and at least 8; ``x`` itself where they are."""
+    height, width = x.shape[2:]
+    below, right = (max(8, -(-side // 4) * 4) - side for side in (height, width))
+    return F.pad(x, (0, right, 0, below), mode="replicate") if below or right else x
+
+
+def any_size(generate: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """``generate(x)`` as large as ``x``, whose height and width may be anything."""
+    return generate(pad_to_fit(x))[..., : x.shape[2], : x.shape[3]]
 
 
 # ---------------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from data.loader import Loader
 from data.transforms import to_uint8
+from models.layers import any_size
 
 HEADER = 18  # pixels above the images for the labels
 
@@ -64,7 +65,9 @@ def montage_of(
         shape = shape or batch.A.shape[2:]
         if batch.A.shape[2:] != shape:
             continue
-        shown = {"input": batch.A} | {label: generate(batch.A) for label, generate in generators.items()}
+        shown = {"input": batch.A} | {
+            label: any_size(generate, batch.A) for label, generate in generators.items()
+        }
         if batch.B is not None:
             shown["real"] = batch.B
         for label, images in shown.items():

@@ -14,6 +14,7 @@ from data.images import save_png
 from data.loader import Loader
 from data.transforms import to_uint8
 from metrics.criteria import fresh
+from models.layers import any_size, pad_to_fit
 from report.latency import measure_side_by_side
 from report.pages import Gallery, write_page
 from report.pictures import to_numpy
@@ -48,7 +49,7 @@ def generate(
     differences: dict[str, list[float]] = {label: [] for label in others}
     with tqdm(total=len(loader.dataset), desc="testing", unit="img", dynamic_ncols=True) as bar:
         for batch in loader.epoch():
-            made = {loaded.label: to_uint8(loaded.net(batch.A)) for loaded in models}
+            made = {loaded.label: to_uint8(any_size(loaded.net, batch.A)) for loaded in models}
             for label, images in made.items():
                 for criterion in criteria[label]:
                     criterion.update(images, batch.names)
@@ -66,7 +67,7 @@ def generate(
 
 def time_models(models: Sequence[Loaded], loader: Loader, times: int) -> list[dict]:
     """How long one image, the first, takes each network as it is, in turns; see `measure_side_by_side`."""
-    image = next(iter(loader.epoch())).A[:1]
+    image = pad_to_fit(next(iter(loader.epoch())).A[:1])
     return measure_side_by_side([loaded.net for loaded in models], image, times, warmup=2)
 
 

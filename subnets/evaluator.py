@@ -21,6 +21,7 @@ from data.transforms import to_uint8
 from errors import InputError
 from metrics.frechet import Statistics, load_statistics, save_statistics
 from metrics.inception import InceptionFeatures
+from models.layers import any_size
 from training import distributed
 
 Generate = Callable[[Tensor], Tensor]
@@ -52,7 +53,7 @@ class Evaluator:
         """uint8 N C H W on the device, and names, batch by batch; ``limit`` stops after at least so many images."""
         done = 0
         for batch in self.loader.epoch():
-            yield to_uint8(generate(batch.A)), batch.names
+            yield to_uint8(any_size(generate, batch.A)), batch.names
             done += len(batch)
             if limit is not None and done >= limit:
                 return

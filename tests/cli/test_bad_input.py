@@ -602,3 +602,15 @@ def test_sizes_that_are_no_multiple_of_4(cli, world):
     sizes = [Image.open(world.out / "images" / "fake_B" / f"{i}.png").size for i in range(3)]
     assert sizes == [(32, 32), (32, 32), (36, 36)]
     assert line.startswith("warning: "), "a line of its own, not the end of a progress bar's"
+
+
+def test_a_folder_of_images_of_any_size(cli, world):
+    """Outputs are as large as inputs, and nothing needs saying."""
+    sizes = [(60, 30), (31, 33), (5, 3), (40, 40)]
+    write_images(world.tmp / "data", *sizes)
+    flags = ("--dataroot", world.tmp / "data", "--dataset_mode", "single", "--preprocess", "none")
+    flags += ("--batch_size", 1, "--results_dir", world.out)
+    outcome = cli("test.py", *world.flags["test.py"], *flags).succeeded()
+    assert "warning" not in (outcome.stdout + outcome.stderr).lower()
+    found = [Image.open(world.out / "images" / "fake_B" / f"{i}.png").size for i in range(4)]
+    assert found == sizes

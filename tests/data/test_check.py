@@ -338,6 +338,7 @@ def test_unusual_ways_of_storing_are_mentioned(root):
 def test_sizes_that_change_are_mentioned(root):
     write(root / "train" / "wide.png", noise(62, 16))
     assert "nearest multiple of 4: 1 image" in notes(root)
+    assert "multiple of 4" not in notes(root, Usage("single", resize=Resize("none")))
     text = notes(root, Usage(resize=Resize(load_size=16, crop_size=16)))
     assert "lose their proportions, e.g. 31x16 -> 16x16: 1 image" in text
 

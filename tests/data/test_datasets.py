@@ -294,6 +294,19 @@ def test_single_images_have_no_target(root):
     assert single(root, 1).load(0)["A"].shape == (1, 16, 32)
 
 
+def test_single_images_keep_their_sizes_and_can_be_written_to(tmp_path):
+    """Whatever they are, down to one pixel."""
+    shapes = [(30, 31), (1, 1), (5, 3)]
+    for number, shape in enumerate(shapes):
+        write(tmp_path / f"{number}.png", RNG.integers(0, 256, (*shape, 3), dtype=np.uint8))
+    for channels in (1, 3):
+        dataset = SingleDataset(Source(str(tmp_path)), AS_STORED, channels)
+        for index, shape in enumerate(shapes):
+            image = dataset.load(index)["A"]
+            assert image.shape == (channels, *shape)
+            assert image.flags.writeable and image.flags.c_contiguous
+
+
 def test_single_images_may_lie_in_the_dataroot_itself(root):
     assert single(root / "train").names == ["a", "b", "deep/c"]
 

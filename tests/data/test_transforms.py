@@ -77,6 +77,16 @@ def test_what_reaches_the_network_is_whole_and_a_multiple_of_4(preprocess, load,
             assert Crops(window, True, True).apply(image, draw).shape == (3, *window)
 
 
+@given(st.sampled_from(["none", "scale_width"]), sizes, sizes, sizes)
+def test_any_size_is_not_rounded(preprocess, load, width, height):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        target = Resize(preprocess, load, load, any_size=True).target(width, height)
+    assert target == (
+        (width, height) if preprocess == "none" else (load, max(1, round(height * load / width)))
+    )
+
+
 @pytest.mark.parametrize(
     "resize, image, target, crop",
     [

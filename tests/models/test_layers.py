@@ -3,6 +3,8 @@
 import pytest
 import torch
 from golden_values import golden_input
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 
 from models.generators import GeneratorSpec
@@ -11,8 +13,10 @@ from models.layers import (
     ElasticConvTranspose2d,
     ElasticDepthwiseConv2d,
     ElasticInstanceNorm2d,
+    any_size,
     init_weights,
     make_norm,
+    pad_to_fit,
     set_dropout,
 )
 
@@ -81,3 +85,32 @@ def test_dropout_can_be_changed_later():
     net = GeneratorSpec("super_mobile_resnet_9blocks", 4).build()
     set_dropout(net, 0.25)
     assert {m.p for m in net.modules() if isinstance(m, nn.Dropout)} == {0.25}
+
+
+# ------------------------------------------------------------------------------------------------------------
+# Any size
+
+sides = st.integers(1, 33)
+
+
+@given(sides, sides)
+def test_images_are_padded_by_their_edges_as_little_as_possible(height, width):
+    x = torch.randn(2, 3, height, width)
+    padded = pad_to_fit(x)
+    assert torch.equal(padded[..., :height, :width], x)
+    assert (padded[..., height:, :width] == x[..., -1:, :]).all()
+    assert (padded[..., width:] == padded[..., width - 1 : width]).all()
+    for side, found in zip((height, width), padded.shape[2:], strict=True):
+        assert found % 4 == 0 and found >= 8 and (found - side < 4 or found == 8)
+    assert any_size(lambda x: 2 * x, x).shape == x.shape
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 5), (8, 8), (13, 30)])
+def test_a_generator_runs_at_any_size(size):
+    net = GeneratorSpec("sub_mobile_resnet_9blocks", config_str="2_2_2_2_2_2_2_2").build().eval()
+    x = torch.rand(1, 3, *size)
+    with torch.inference_mode():
+        y = any_size(net, x)
+        assert y.shape == x.shape
+        if size == (8, 8):
+            assert torch.equal(y, net(x))
