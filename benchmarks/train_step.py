@@ -60,6 +60,37 @@ class PlainStep:
         return {name: value.detach() for name, value in losses.items()}
 
 
+def compare_forms(spec, space, opt, device, wait, facts) -> None:
+    """Slicing against masking."""
+    supernet = init_weights(spec.build()).to(device)
+    configs = [space.draw_at(1, i) for i in range(4)]
+    x = (torch.rand(4, 3, opt.size, opt.size) * 2 - 1).to(device)
+    forms = {
+        "slicing, one config": lambda: supernet(x, configs[0], taps=True),
+        "slicing, a config per image": lambda: [
+            supernet(x[i : i + 1], c, taps=True) for i, c in enumerate(configs)
+        ],
+        "masking, a config per image": lambda: supernet(x, widths_of(configs).to(device), taps=True),
+    }
+
+    def once(form) -> float:
+        wait()
+        start = time.perf_counter()
+        results = form()
+        results = results if isinstance(results, list) else [results]
+        sum(y.mean() + sum(t.mean() for t in taps) for y, taps in results).backward()
+        wait()
+        return time.perf_counter() - start
+
+    rows = []
+    for name, form in forms.items():
+        once(form)
+        rows.append(
+            {"student, batch 4": name, "median [ms]": 1e3 * statistics.median(once(form) for _ in range(3))}
+        )
+    report(f"Slicing against masking (forward and backward of the student; taps {TAPS})", rows, facts, None)
+
+
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--size", type=int, default=256)
@@ -133,33 +164,7 @@ def main() -> None:
     facts = machine(opt.device) | {"size": opt.size, "ngf": opt.ngf, "ndf": opt.ndf, "timed steps": opt.steps}
     report("A distillation step against a plain one", rows, facts, opt.json)
 
-    supernet = init_weights(spec.build()).to(device)
-    configs = [space.draw_at(1, i) for i in range(4)]
-    x = (torch.rand(4, 3, opt.size, opt.size) * 2 - 1).to(device)
-    forms = {
-        "slicing, one config": lambda: supernet(x, configs[0], taps=True),
-        "slicing, a config per image": lambda: [
-            supernet(x[i : i + 1], c, taps=True) for i, c in enumerate(configs)
-        ],
-        "masking, a config per image": lambda: supernet(x, widths_of(configs).to(device), taps=True),
-    }
-
-    def once(form) -> float:
-        wait()
-        start = time.perf_counter()
-        results = form()
-        results = results if isinstance(results, list) else [results]
-        sum(y.mean() + sum(t.mean() for t in taps) for y, taps in results).backward()
-        wait()
-        return time.perf_counter() - start
-
-    rows = []
-    for name, form in forms.items():
-        once(form)
-        rows.append(
-            {"student, batch 4": name, "median [ms]": 1e3 * statistics.median(once(form) for _ in range(3))}
-        )
-    report(f"Slicing against masking (forward and backward of the student; taps {TAPS})", rows, facts, None)
+    compare_forms(spec, space, opt, device, wait, facts)
 
 
 if __name__ == "__main__":

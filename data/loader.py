@@ -142,7 +142,7 @@ class Loader:
     def images(self, steps: int) -> int:
         """Images in the first ``steps`` steps from the start of an epoch on, over all processes."""
         joint = self.batch_size * self.world
-        whole = len(self) * joint if self.world > 1 and self.fill else len(self.dataset)
+        whole = len(self) * joint if self.world > 1 and self.fill else self.length
         epochs, rest = divmod(steps, len(self))
         return epochs * whole + min(rest * joint, whole)
 

@@ -16,16 +16,13 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 import torch
+from golden_updates import CASES, batch_at, expected_losses, filled_task
 from golden_values import VALUES, fill, golden_array, golden_input
 
-from data.loader import Batch
 from errors import InputError
-from models.config import ChannelConfig
-from models.discriminators import build_discriminator
 from models.generators import GeneratorSpec
 from options import run
 from training.logs import make_folder, write_json
-from training.tasks import DistillTask, LossWeights, Subnets, make_adaptors
 
 # ---------------------------------------------------------------------------------------------------------
 # Parity with the reference values
@@ -49,37 +46,12 @@ def network_differences(device: torch.device) -> dict[str, float]:
 
 
 def loss_differences(device: torch.device) -> dict[str, float]:
-    """Largest relative difference of the losses of the first update, for every reference distillation."""
+    """Largest relative difference of the losses of the first update, for every reference task."""
     differences = {}
-    for name, case in VALUES["train"].items():
-        if not isinstance(case, dict) or "steps" not in case or name == "pix2pix_teacher":
-            continue
-        options = case.get("options", {})
-        weights = LossWeights(
-            options.get("gan", "hinge"),
-            options.get("recon", "l1"),
-            1.0,
-            options.get("lam_r", 100.0),
-            options.get("lam_d", 1.0),
-        )
-        elastic = name.startswith("supernet")
-        teacher = GeneratorSpec("resnet_9blocks", 8)
-        spec = GeneratorSpec(
-            *(("super_mobile_resnet_9blocks", 16) if elastic else ("mobile_resnet_9blocks", 8))
-        )
-        expected = dict(case["steps"][0])
-        config = expected.pop("config_str", None)
-        subnets = Subnets(lambda *_, c=config: [ChannelConfig.parse(c)], {}) if elastic else None
-        adaptors = [fill(a).to(device) for a in make_adaptors(spec, teacher, "normal", 0.02)]
-        nets = [
-            fill(n).to(device) for n in (spec.build(), teacher.build(), build_discriminator("n_layers", 6, 8))
-        ]
-        task = DistillTask(*nets, adaptors, spec, weights, 2e-4, 0.5, device, subnets)
-        x = golden_input(2, 3, 64, 64)
-        losses = task.step(Batch(x.to(device), torch.tanh(1.5 * x.flip(3)).to(device), ["a", "b"]), 0)
-        layers = expected.pop("G_distill_layers", [])
-        expected |= {f"G_distill{i}": value for i, value in enumerate(layers)}
-        differences[name] = max(abs(float(losses[k]) - v) / max(abs(v), 1e-12) for k, v in expected.items())
+    for name in CASES:
+        losses = filled_task(name, device)[0].step(batch_at(0, device), 0)
+        pairs = [(float(losses[k]), v) for k, v in expected_losses(name, 0).items()]
+        differences[name] = max(abs(found - v) / max(abs(v), 1e-12) for found, v in pairs)
     return differences
 
 

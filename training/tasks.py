@@ -207,7 +207,7 @@ class DistillTask(Task):
         self.subnets, self.paired, self.ema = subnets, paired, ema
         teacher.eval().requires_grad_(False)
         self.teacher = with_winograd(teacher) if device.type == "cpu" and amp == "none" else teacher
-        # Low-precision kernels want channels last; in float32 that is slower (benchmarks/train_step.py).
+        # Low-precision kernels want channels last; in float32 that made a discriminator slower.
         self.layout = torch.contiguous_format if amp == "none" else torch.channels_last
         net_d.to(memory_format=self.layout)
         self.average = copy.deepcopy(student).requires_grad_(False) if ema else student
