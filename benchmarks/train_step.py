@@ -19,6 +19,7 @@ from models.layers import init_weights
 from models.resnet import TAPS
 from models.supernet import widths_of
 from subnets.space import SearchSpace
+from training.capture import CudaGraphs, StepCapture
 from training.losses import discriminator_loss, generator_loss
 from training.tasks import DistillTask, LossWeights, Subnets, make_adaptors
 
@@ -113,9 +114,9 @@ def main() -> None:
     draw = lambda step: space.draw_at(0, step)  # noqa: E731
     weights = LossWeights(reconstruction=LAMBDA_RECON, distill=LAMBDA_DISTILL)
 
-    def ours(amp: str) -> DistillTask:
+    def ours(amp: str, captured: bool = False) -> DistillTask:
         student, teacher, net_d, mine = copy.deepcopy((*nets, adaptors))
-        return DistillTask(
+        task = DistillTask(
             *(n.to(device) for n in (student, teacher, net_d)),
             [a.to(device) for a in mine],
             spec,
@@ -126,6 +127,9 @@ def main() -> None:
             Subnets(lambda step, images: [draw(step)], {}),
             amp=amp,
         )
+        if captured:
+            task.capture = StepCapture(CudaGraphs(device))
+        return task
 
     rows = []
     for size in opt.batch_sizes or ([1, 4] if device.type == "cuda" else [1]):
@@ -134,6 +138,11 @@ def main() -> None:
             *(n.to(device) for n in (student, teacher, net_d)), [a.to(device) for a in plain_adaptors], draw
         )
         sides = {"plain": plain, "ours, float32": ours("none"), "ours, bf16": ours("bf16")}
+        if device.type == "cuda":
+            sides |= {
+                "ours, float32, CUDA graphs": ours("none", captured=True),
+                "ours, bf16, CUDA graphs": ours("bf16", captured=True),
+            }
         x = (torch.rand(size, 3, opt.size, opt.size) * 2 - 1).to(device)
         batch = Batch(x, x.flip(3), ["x"] * size)
         first = {name: side.step(batch, 0) for name, side in sides.items()}
@@ -141,13 +150,15 @@ def main() -> None:
             abs(float(first["ours, float32"][k]) / float(v) - 1) for k, v in first["plain"].items()
         )
         times: dict[str, list[float]] = {name: [] for name in sides}
-        for step in range(1, opt.steps + 1):
+        warmup = StepCapture.WARMUP + 1 if device.type == "cuda" else 0
+        for step in range(1, warmup + opt.steps + 1):
             for name, side in sides.items():
                 wait()
                 start = time.perf_counter()
                 side.step(batch, step)
                 wait()
-                times[name].append(time.perf_counter() - start)
+                if step > warmup:
+                    times[name].append(time.perf_counter() - start)
         middle = {name: statistics.median(t) for name, t in times.items()}
         for name, value in middle.items():
             rows.append(

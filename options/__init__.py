@@ -79,6 +79,7 @@ _TRAIN = (
     *_MEASURE,
     "eval_batch_size",
     "amp",
+    "cuda_graphs",
 )
 _STUDENT = (
     "teacher_netG",

@@ -44,6 +44,7 @@ from subnets.sampling import Sampling
 from subnets.search import Measurer, pareto_front
 from subnets.space import SearchSpace
 from training import distributed
+from training.capture import CudaGraphs, StepCapture
 from training.checkpoints import load_generator, load_network, load_optimizers, load_state, read_spec
 from training.logs import claim_folder, make_folder, write_json
 from training.schedules import Schedule
@@ -74,6 +75,8 @@ def device_of(opt: argparse.Namespace) -> torch.device:
     device = _device_of(opt)
     if getattr(opt, "amp", "none") == "fp16" and device.type == "cpu":
         raise InputError("--amp fp16 needs a GPU; on the CPU use --amp bf16")
+    if getattr(opt, "cuda_graphs", False) and device.type == "cpu":
+        raise InputError("--cuda_graphs needs a CUDA GPU; leave it out on the CPU")
     return device
 
 
@@ -473,6 +476,8 @@ def train(
     opt: argparse.Namespace, task, loader: Loader, evaluation: Evaluation | None, evaluate_first: bool = False
 ) -> None:
     """Train a task as the flags say, to the end or to a signal."""
+    if opt.cuda_graphs:
+        task.capture = StepCapture(CudaGraphs(task.device))
     settings = {"script": Path(sys.argv[0]).name, "processes": distributed.world_size()} | settings_of(opt)
     trainer = Trainer(
         task,

@@ -418,6 +418,12 @@ FLAGS: dict[str, Flag] = {
         metavar="MACS",
     ),
     "amp": Flag(_RUN, "lower precision of the networks", default="none", choices=("none", "bf16", "fp16")),
+    "cuda_graphs": Flag(
+        _RUN,
+        "record the work of a training step once and replay it: fewer waits for Python, which count at small batches; a supernet "
+        "runs at full width then, its unused channels zeroed; CUDA only",
+        bool,
+    ),
     "num_splits": Flag(_SEARCH, "share the configurations out over so many runs", positive, 1, metavar="N"),
     "split": Flag(_SEARCH, "which share this run takes, from 0", natural, 0, metavar="N"),
     # ---- metrics.macs

@@ -21,6 +21,7 @@ from models.resnet import TAPS, ResnetGenerator
 from models.supernet import widths_of
 from models.winograd import with_winograd
 from training import distributed
+from training.capture import Phase, StepCapture, Work
 from training.losses import discriminator_loss, generator_loss, gradient_penalty, make_reconstruction_loss
 
 Generate = Callable[[Tensor], Tensor]
@@ -52,15 +53,19 @@ class Task:
         networks:   name -> network, as checkpoints are called (G, D, A-0 ...)
         specs:      name -> GeneratorSpec, for the networks whose files carry one
         optimizers: of the generator (and adaptors), of the discriminator
+        phases:     what a step computes, in order, each with the optimizers that step after it
+        capture:    set it to run steps from recordings, see `training.capture`
     """
 
     networks: dict[str, nn.Module]
     specs: dict[str, GeneratorSpec]
     optimizers: list[torch.optim.Optimizer]
+    phases: list[Phase]
 
     def __init__(self, weights: LossWeights, device: torch.device, amp: str = "none"):
         """``amp``: none | bf16 | fp16 (CUDA only, with a gradient scaler); weights and losses stay float32."""
         self.weights, self.device, self.amp = weights, device, amp
+        self.capture: StepCapture | None = None
         self.reconstruct = make_reconstruction_loss(weights.recon, device)
         self.scaler = torch.amp.GradScaler(device.type, enabled=amp == "fp16")
 
@@ -70,7 +75,17 @@ class Task:
 
     def step(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """One update of every network; the losses as detached scalars (nothing waits for the device)."""
-        raise NotImplementedError
+        work = Work(batch.A, batch.B, self._choices(step, len(batch)))
+        phases = self.capture.phases(self.phases, work) if self.capture else self.phases
+        for compute, optimizers in phases:
+            compute(work)
+            self._step(*optimizers)
+        self.scaler.update()
+        return work.losses
+
+    def _choices(self, step: int, images: int) -> list:
+        """`Work.choices` of a step."""
+        return []
 
     def generators(self) -> dict[str, Generate]:
         """Label -> function A -> output, of all that an evaluation measures."""
@@ -95,6 +110,10 @@ def _parameters(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
     return [p for group in optimizer.param_groups for p in group["params"]]
 
 
+def _detached(losses: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.detach() for name, value in losses.items()}
+
+
 # ---------------------------------------------------------------------------------------------------------
 # Teacher
 
@@ -117,30 +136,34 @@ class TeacherTask(Task):
         self.net_g, self.net_d = net_g, net_d
         self.networks, self.specs = {"G": net_g, "D": net_d}, {"G": spec}
         self.optimizers = [make_adam([*n.parameters()], lr, beta1) for n in (net_g, net_d)]
+        optimizer_g, optimizer_d = self.optimizers
+        self.phases = [(self._discriminate, (optimizer_d,)), (self._generate, (optimizer_g,))]
 
-    def step(self, batch: Batch, step: int) -> dict[str, Tensor]:
-        w, (optimizer_g, optimizer_d) = self.weights, self.optimizers
+    def _discriminate(self, work: Work) -> None:
+        mode = self.weights.gan_mode
         with self._autocast():
-            fake = self.net_g(batch.A)
-            fake_pair, real_pair = torch.cat((batch.A, fake), 1), torch.cat((batch.A, batch.B), 1)
+            fake = self.net_g(work.a)
+            fake_pair, real_pair = torch.cat((work.a, fake), 1), torch.cat((work.a, work.b), 1)
             scores = self.net_d(fake_pair.detach()), self.net_d(real_pair)
-        d_fake, d_real = discriminator_loss(w.gan_mode, *scores)
+        d_fake, d_real = discriminator_loss(mode, *scores)
         losses = {"D_fake": d_fake, "D_real": d_real}
         loss_d = (d_fake + d_real) / 2
-        if w.gan_mode == "wgangp":
+        if mode == "wgangp":
             losses["D_gp"] = gradient_penalty(self.net_d, fake_pair.float(), real_pair)
             loss_d = loss_d + losses["D_gp"]
-        self._add_gradients(loss_d, optimizer_d)
-        self._step(optimizer_d)
+        self._add_gradients(loss_d, self.optimizers[1])
+        work.losses |= _detached(losses)
+        work.outputs = fake, fake_pair
 
+    def _generate(self, work: Work) -> None:
+        w, (fake, fake_pair) = self.weights, work.outputs
         with self._autocast():
             score = self.net_d(fake_pair)
-        losses["G_gan"] = w.gan * generator_loss(w.gan_mode, score)
-        losses["G_recon"] = w.reconstruction * self.reconstruct(fake.float(), batch.B)
-        self._add_gradients(losses["G_gan"] + losses["G_recon"], optimizer_g)
-        self._step(optimizer_g)
-        self.scaler.update()
-        return {name: value.detach() for name, value in losses.items()}
+        losses = {"G_gan": w.gan * generator_loss(w.gan_mode, score)}
+        losses["G_recon"] = w.reconstruction * self.reconstruct(fake.float(), work.b)
+        self._add_gradients(losses["G_gan"] + losses["G_recon"], self.optimizers[0])
+        work.losses |= _detached(losses)
+        work.outputs = ()
 
     def generators(self) -> dict[str, Generate]:
         return {"G": self.net_g}
@@ -218,24 +241,40 @@ class DistillTask(Task):
             self.specs["G_raw"] = spec
         trained = [*student.parameters(), *(p for a in adaptors for p in a.parameters())]
         self.optimizers = [make_adam(trained, lr, beta1), make_adam([*net_d.parameters()], lr, beta1)]
+        # Both gradients before either step, those of the discriminator first.
+        self.phases = [(self._distill, (self.optimizers[1], self.optimizers[0]))]
 
     def step(self, batch: Batch, step: int) -> dict[str, Tensor]:
+        losses = super().step(batch, step)
+        if self.ema:
+            self._follow(step)
+        return losses
+
+    def _choices(self, step: int, images: int) -> list:
+        choices = [] if self.subnets is None else self.subnets.draw(step, images)
+        return [self._widths(c) for c in choices] if self.capture else choices
+
+    def _widths(self, choice: Choice) -> Tensor:
+        """int64 (1 or N, 14): a choice as the masked form takes it."""
+        return widths_of(choice if isinstance(choice, tuple) else (choice,)).to(self.device)
+
+    def _distill(self, work: Work) -> None:
         w, (optimizer_g, optimizer_d) = self.weights, self.optimizers
-        passes = [None] if self.subnets is None else self.subnets.draw(step, len(batch))
+        passes = work.choices or [None]
         with self._autocast():
             with torch.no_grad():
                 if self.paired:
-                    target, teacher_taps = batch.B, self.teacher.tap(batch.A)
+                    target, teacher_taps = work.b, self.teacher.tap(work.a)
                 else:
-                    target, teacher_taps = self.teacher(batch.A, taps=True)
-            score_real = self._judge(batch.A, batch.B)
+                    target, teacher_taps = self.teacher(work.a, taps=True)
+            score_real = self._judge(work.a, work.b)
 
         sums: dict[str, Tensor] = {}
         for index, choice in enumerate(passes):
             with self._autocast():
-                fake, adapted = self._student(batch.A, choice)
+                fake, adapted = self._student(work.a, choice)
                 # The discriminator sees a fake once: its own gradient stops at its weights, the generator's passes through them.
-                score_fake = self._judge(batch.A, fake)
+                score_fake = self._judge(work.a, fake)
             d_fake, d_real = discriminator_loss(w.gan_mode, score_fake, score_real)
             layers = [F.mse_loss(a.float(), t.float()) for a, t in zip(adapted, teacher_taps, strict=True)]
             g_gan = w.gan * generator_loss(w.gan_mode, score_fake)
@@ -248,16 +287,12 @@ class DistillTask(Task):
             losses |= {f"G_distill{i}": value for i, value in enumerate(layers)}
             for name, value in losses.items():
                 sums[name] = sums.get(name, 0) + value.detach() / len(passes)
-        self._step(optimizer_d, optimizer_g)
-        self.scaler.update()
-        if self.ema:
-            self._follow(step)
-        return sums
+        work.losses = sums
 
     def _judge(self, a: Tensor, b: Tensor) -> Tensor:
         return self.net_d((torch.cat((a, b), 1) if self.paired else b).contiguous(memory_format=self.layout))
 
-    def _student(self, x: Tensor, choice: Choice | None) -> tuple[Tensor, list[Tensor]]:
+    def _student(self, x: Tensor, choice: Choice | Tensor | None) -> tuple[Tensor, list[Tensor]]:
         """(output, adapted taps) of the student, at a configuration if it is a supernet."""
         if isinstance(choice, tuple) and x.device.type == "cpu":
             # On a CPU the arithmetic counts: each image alone, at the width it needs (benchmarks/train_step.py).
@@ -265,7 +300,7 @@ class DistillTask(Task):
             fakes, taps = zip(*parts, strict=True)
             return torch.cat(fakes), [torch.cat(t) for t in zip(*taps, strict=True)]
         if isinstance(choice, tuple):
-            choice = widths_of(choice).to(x.device)
+            choice = self._widths(choice)
         chosen = () if choice is None else (choice,)
         fake, taps = self.student(x, *chosen, taps=True)
         return fake, [adaptor(tap) for adaptor, tap in zip(self.adaptors, taps, strict=True)]
@@ -274,8 +309,7 @@ class DistillTask(Task):
     def _follow(self, step: int) -> None:
         """Move the average towards the student; in early steps faster, or it would remember the initial weights for long."""
         decay = min(self.ema, (1 + step) / (10 + step))
-        for average, value in zip(self.average.parameters(), self.student.parameters(), strict=True):
-            average.lerp_(value, 1 - decay)
+        torch._foreach_lerp_([*self.average.parameters()], [*self.student.parameters()], 1 - decay)
         for average, value in zip(self.average.buffers(), self.student.buffers(), strict=True):
             average.copy_(value)
 

@@ -21,6 +21,13 @@ def test_fp16_needs_a_gpu(call, tmp_path, teacher_flags):
     assert outcome.returncode == 2 and "--amp fp16" in outcome.stderr and not (tmp_path / "fp16").exists()
 
 
+def test_cuda_graphs_are_refused_on_the_cpu(call, teacher_flags, tmp_path):
+    outcome = call("train.py", *teacher_flags, "--cuda_graphs", "--log_dir", tmp_path / "graphs")
+    assert (
+        outcome.returncode == 2 and "--cuda_graphs" in outcome.stderr and not (tmp_path / "graphs").exists()
+    )
+
+
 def test_tensorboard_is_optional(call, tmp_path, teacher_flags):
     """Event files where the package is there, else a line that says what to install."""
     flags = (*teacher_flags, "--log_dir", tmp_path / "run", "--tensorboard_dir", tmp_path / "events")
