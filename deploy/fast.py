@@ -10,7 +10,8 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,18 +22,6 @@ from torch import Tensor, nn
 from errors import InputError
 from models.layers import SeparableConv2d
 from models.resnet import ResnetBlock
-
-# In the order of a table: name -> whether it computes what the network computes, within float rounding.
-FORMS = {
-    "eager": True,
-    "channels_last": True,
-    "fused": True,
-    "compile": True,
-    "onnxruntime": True,
-    "bf16": False,
-    "compile_bf16": False,
-}
-
 
 # ---------------------------------------------------------------------------------------------------------
 # Layers that compute the same with fewer or better-filled vector operations
@@ -221,25 +210,85 @@ def _compiled(net: nn.Module, x: Tensor, dtype: torch.dtype = torch.float32) -> 
     return run
 
 
-def _in_onnxruntime(net: nn.Module, x: Tensor):
+@contextmanager
+def _onnx_file(net: nn.Module, x: Tensor, *packages: str) -> Iterator[Path]:
+    """The network as a file, for as long as it takes to read it. Unavailable without ``packages`` or on another device."""
     # Imported here: deploy.onnx uses `rewrite`.
-    from deploy.onnx import OnnxGenerator, export_onnx, require_onnx
+    from deploy.onnx import export_onnx, require_onnx
 
     if x.device.type != "cpu":
         raise Unavailable("is measured on the CPU only: give --gpu_ids -1")
     try:
         require_onnx()
+        require_onnx(*packages)
     except InputError as error:
         raise Unavailable(str(error)) from None
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "net.onnx"
-        export_onnx(net, path)
+        export_onnx(net, Path(folder) / "net.onnx")
+        yield Path(folder) / "net.onnx"
+
+
+def _in_onnxruntime(net: nn.Module, x: Tensor) -> Callable[[Tensor], Tensor]:
+    from deploy.onnx import OnnxGenerator
+
+    with _onnx_file(net, x) as path:
         return OnnxGenerator(path)
+
+
+def _in_openvino(net: nn.Module, x: Tensor, bf16: bool = False) -> Callable[[Tensor], Tensor]:
+    from deploy.openvino import OpenVinoGenerator
+
+    with _onnx_file(net, x, "openvino") as path:
+        try:
+            return OpenVinoGenerator(path, bf16)
+        except InputError as error:
+            raise Unavailable(str(error)) from None
 
 
 def _bf16(net: nn.Module) -> Callable[[Tensor], Tensor]:
     net = copy.deepcopy(net).to(torch.bfloat16, memory_format=torch.channels_last)
     return lambda x: net(x.to(torch.bfloat16, memory_format=torch.channels_last)).float()
+
+
+def _cuda_graph(net: nn.Module, x: Tensor) -> Callable[[Tensor], Tensor]:
+    from training.capture import CudaGraphs
+
+    if x.device.type != "cuda":
+        raise Unavailable("needs a CUDA GPU")
+    recorder, static, outputs = CudaGraphs(x.device), x.clone(), []
+    for _ in range(3):
+        recorder.aside(net, static)
+    replay = recorder.record(lambda: outputs.append(net(static)))
+
+    def run(x: Tensor) -> Tensor:
+        static.copy_(x)
+        replay()
+        return outputs[0].clone()
+
+    return run
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How a form is built, and whether it computes what the network computes, within float rounding."""
+
+    build: Callable[[nn.Module, Tensor], Callable[[Tensor], Tensor]]
+    exact: bool = True
+
+
+# In the order of a table.
+FORMS = {
+    "eager": Kind(lambda net, x: net),
+    "channels_last": Kind(lambda net, x: _channels_last(net)),
+    "fused": Kind(lambda net, x: FusedGenerator(net)),
+    "compile": Kind(_compiled),
+    "cuda_graph": Kind(_cuda_graph),
+    "onnxruntime": Kind(_in_onnxruntime),
+    "openvino": Kind(_in_openvino),
+    "bf16": Kind(lambda net, x: _bf16(net), exact=False),
+    "compile_bf16": Kind(lambda net, x: _compiled(net, x, torch.bfloat16), exact=False),
+    "openvino_bf16": Kind(lambda net, x: _in_openvino(net, x, bf16=True), exact=False),
+}
 
 
 @torch.inference_mode()
@@ -248,30 +297,14 @@ def make_form(name: str, net: nn.Module, x: Tensor) -> Form:
 
     Args:
         net: a `ResnetGenerator` in evaluation mode, on the device of ``x``; left as it is
-        x:   N C H W float32, as it will be run: ``compile`` is compiled for this size, and again for others
+        x:   N C H W float32, as it will be run: ``compile`` is compiled for this size, and again for others; ``cuda_graph`` takes no other
 
     Raises:
         Unavailable: a compiler or a package is missing, or the device is not served.
     """
     start = time.perf_counter()
-    release = None
-    if name == "eager":
-        run = net
-    elif name == "channels_last":
-        run = _channels_last(net)
-    elif name == "fused":
-        run = FusedGenerator(net)
-    elif name == "compile":
-        run = _compiled(net, x)
-    elif name == "compile_bf16":
-        run = _compiled(net, x, torch.bfloat16)
-    elif name == "onnxruntime":
-        run = _in_onnxruntime(net, x)
-        release = run.release
-    elif name == "bf16":
-        run = _bf16(net)
-    else:
-        raise ValueError(f"form must be one of {', '.join(FORMS)}, not {name!r}")
+    kind = FORMS[name]
+    run = kind.build(net, x)
     try:
         y = run(x)
     except Exception as error:
@@ -279,4 +312,5 @@ def make_form(name: str, net: nn.Module, x: Tensor) -> Form:
             raise
         raise Unavailable(f"could not compile here ({type(error).__name__})") from error
     difference = (y - net(x)).abs().max().item()
-    return Form(name, FORMS[name], run, difference, time.perf_counter() - start, release)
+    seconds = time.perf_counter() - start
+    return Form(name, kind.exact, run, difference, seconds, getattr(run, "release", None))

@@ -342,7 +342,10 @@ FLAGS: dict[str, Flag] = {
         _MEASURE,
         "how the networks are run, all computing the same but those in bf16",
         default="eager",
-        choices=("eager", "channels_last", "fused", "compile", "onnxruntime", "bf16", "compile_bf16"),
+        choices=(
+            *("eager", "channels_last", "fused", "compile", "cuda_graph", "onnxruntime", "openvino"),
+            *("bf16", "compile_bf16", "openvino_bf16"),
+        ),
         many=True,
     ),
     "threads": Flag(

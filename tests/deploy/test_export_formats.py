@@ -19,6 +19,10 @@ from models.resnet import ResnetGenerator
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
 HAS_ONNX = all(importlib.util.find_spec(name) for name in NEEDED)
 needs_onnx = pytest.mark.skipif(not HAS_ONNX, reason="pip install -r requirements-deploy.txt to test ONNX")
+needs_openvino = pytest.mark.skipif(
+    not HAS_ONNX or importlib.util.find_spec("openvino") is None,
+    reason="pip install -r requirements-deploy.txt",
+)
 FORMATS = [
     pytest.param(deploy.onnx.export_onnx, "onnx", marks=needs_onnx),
     pytest.param(deploy.pt2.export_pt2, "pt2"),
@@ -192,9 +196,7 @@ def test_a_rewritten_network_keeps_its_digits_on_real_images(rewrite):
         assert (rewrite(net)(x) - exact).abs().max() < 2e-3
 
 
-@pytest.mark.parametrize(
-    "name", [name for name in fast.FORMS if name not in ("compile", "compile_bf16", "onnxruntime")]
-)
+@pytest.mark.parametrize("name", ["eager", "channels_last", "fused", "bf16"])
 def test_forms(net, name):
     x = torch.rand(2, 3, 32, 48) * 2 - 1
     form = fast.make_form(name, net, x)
@@ -213,6 +215,45 @@ def test_onnxruntime_form(net):
     assert form.exact and form.max_difference < 1e-4
     form.release(x)
     assert (form.run(x) - net(x)).abs().max() < 1e-4
+
+
+@needs_openvino
+@pytest.mark.parametrize("name", ["openvino", "openvino_bf16"])
+def test_openvino_forms(net, name):
+    x = torch.rand(2, 3, 32, 48) * 2 - 1
+    try:
+        form = fast.make_form(name, net, x)
+    except fast.Unavailable as error:
+        assert name == "openvino_bf16"
+        pytest.skip(f"{error}")
+    assert form.exact == (name == "openvino")
+    for other in (x, torch.rand(1, 3, 64, 32) * 2 - 1, x.flip(2), x.transpose(2, 3)):
+        assert (form.run(other) - net(other)).abs().max() < (1e-4 if form.exact else 0.3)
+
+
+@needs_openvino
+def test_openvino_results_are_their_owners(net):
+    """A result is not written over by the next run."""
+    x = torch.rand(1, 3, 32, 32) * 2 - 1
+    form = fast.make_form("openvino", net, x)
+    first = form.run(x)
+    kept = first.clone()
+    form.run(-x)
+    assert torch.equal(first, kept)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="says what it says without a GPU")
+def test_cuda_graphs_need_a_gpu(net):
+    with pytest.raises(fast.Unavailable, match="CUDA"):
+        fast.make_form("cuda_graph", net, torch.zeros(1, 3, 32, 32))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+def test_cuda_graph_form(net):
+    net, x = net.cuda(), (torch.rand(1, 3, 32, 32) * 2 - 1).cuda()
+    form = fast.make_form("cuda_graph", net, x)
+    with torch.inference_mode():
+        assert (form.run(-x) - net(-x)).abs().max() < 1e-3
 
 
 @pytest.mark.skipif(not shutil.which("g++") and not shutil.which("clang++"), reason="needs a C++ compiler")

@@ -1,0 +1,48 @@
+"""A generator in OpenVINO on the CPU, from its ``.onnx`` file: an optional package, like ONNX Runtime."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from errors import InputError
+
+
+class OpenVinoGenerator:
+    """An ``.onnx`` file in OpenVINO: N C H W float32 tensor in, N output_nc H W float32 tensor out.
+
+    Compiled for every shape that comes, since fixed shapes run faster; with as many threads as PyTorch has at the time of creation.
+
+    Args:
+        path: what `deploy.onnx.export_onnx` writes; read at once
+        bf16: compute in bfloat16, on CPUs that can. Otherwise float32, even where OpenVINO would choose less.
+
+    Raises:
+        InputError: this CPU has no bfloat16.
+    """
+
+    def __init__(self, path: Path, bf16: bool = False):
+        import openvino
+        from openvino.properties import hint, inference_num_threads
+
+        self._core = openvino.Core()
+        if bf16 and "BF16" not in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+            raise InputError("this CPU does not compute in bfloat16")
+        self._model = self._core.read_model(path)
+        self._settings = {
+            hint.inference_precision: openvino.Type.bf16 if bf16 else openvino.Type.f32,
+            hint.performance_mode: hint.PerformanceMode.LATENCY,
+            inference_num_threads: torch.get_num_threads(),
+        }
+        self._requests: dict[tuple[int, ...], object] = {}
+
+    def __call__(self, x: Tensor) -> Tensor:
+        shape = tuple(x.shape)
+        if shape not in self._requests:
+            self._model.reshape(list(shape))
+            compiled = self._core.compile_model(self._model, "CPU", self._settings)
+            self._requests[shape] = compiled.create_infer_request()
+        result = self._requests[shape].infer({0: x.contiguous().numpy()}, share_inputs=True)
+        return torch.from_numpy(result[0])
