@@ -235,6 +235,21 @@ def supernet(cli, runs, supernet_flags) -> Path:
     return runs / "supernet"
 
 
+QUALITY = ("--sandwich", 1, "--config_per_image", "--ema", 0.9)
+
+
+@pytest.fixture(scope="session")
+def quality_flags(supernet_flags) -> tuple[object, ...]:
+    """A supernet trained with all options of its quality at once."""
+    return (*supernet_flags, *QUALITY)
+
+
+@pytest.fixture(scope="session")
+def quality_supernet(cli, runs, quality_flags) -> Path:
+    cli("train_supernet.py", *quality_flags, "--log_dir", runs / "quality").succeeded()
+    return runs / "quality"
+
+
 @pytest.fixture(scope="session")
 def supernet_pth(supernet) -> Path:
     return supernet / "checkpoints" / "latest_net_G.pth"

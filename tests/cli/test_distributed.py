@@ -39,13 +39,12 @@ def without_time(records: list[dict]) -> list[dict]:
     return [{k: v for k, v in record.items() if k != "seconds"} for record in records]
 
 
-def test_two_processes_train_as_one_on_the_joint_batch(
-    cli, tmp_path, student_flags, supernet_flags, read_lines
-):
-    """Batches of 2 on two processes equal batches of 4 on one within float tolerance, evaluation included."""
-    one, two = tmp_path / "one", tmp_path / "two"
-    flags = (*supernet_flags, "--norm", "instance")
-    cli("train_supernet.py", *flags, "--log_dir", one).succeeded()
+@pytest.mark.parametrize(
+    ("run", "settings"), [("supernet", "supernet_flags"), ("quality_supernet", "quality_flags")]
+)
+def test_two_processes_train_as_one_on_the_joint_batch(request, run, settings, tmp_path, read_lines):
+    """Batches of 2 on two processes equal batches of 4 on one within float tolerance, evaluation included; a configuration per image too."""
+    one, flags, two = request.getfixturevalue(run), request.getfixturevalue(settings), tmp_path / "two"
     code, output = finish(torchrun("train_supernet.py", *flags, "--batch_size", 2, "--log_dir", two))
     assert code == 0, output
     logs = [read_lines(folder / "log.jsonl") for folder in (one, two)]

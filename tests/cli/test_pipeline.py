@@ -602,6 +602,19 @@ def test_a_teacher_that_is_killed_twice_ends_as_if_it_had_not_been(
     same_run(tmp_path, teacher, read_lines)
 
 
+def test_a_supernet_with_all_options_that_is_killed_ends_as_if_it_had_not_been(
+    spawn, cli, tmp_path, quality_supernet, quality_flags, read_lines
+):
+    """Several passes, a configuration per image and the average of the weights."""
+    flags = (*quality_flags, "--log_dir", tmp_path)
+    process = spawn("train_supernet.py", *flags)
+    interrupt_training(process, tmp_path, random.choice((1, 2, 3)), random.uniform(0, 0.1), signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    cli("train_supernet.py", *flags).succeeded()
+    assert "latest_net_G_raw.pth" in checkpoint_names(tmp_path)
+    same_run(tmp_path, quality_supernet, read_lines)
+
+
 def test_a_run_killed_while_it_saves_ends_as_if_it_had_not_been(
     spawn, cli, tmp_path, supernet, supernet_flags, read_lines
 ):
