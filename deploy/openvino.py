@@ -36,13 +36,16 @@ class OpenVinoGenerator:
             hint.performance_mode: hint.PerformanceMode.LATENCY,
             inference_num_threads: torch.get_num_threads(),
         }
-        self._requests: dict[tuple[int, ...], object] = {}
+        self._compiled: dict[tuple[int, ...], object] = {}
 
     def __call__(self, x: Tensor) -> Tensor:
         shape = tuple(x.shape)
-        if shape not in self._requests:
+        if shape not in self._compiled:
             self._model.reshape(list(shape))
-            compiled = self._core.compile_model(self._model, "CPU", self._settings)
-            self._requests[shape] = compiled.create_infer_request()
-        result = self._requests[shape].infer({0: x.contiguous().numpy()}, share_inputs=True)
-        return torch.from_numpy(result[0])
+            self._compiled[shape] = self._core.compile_model(self._model, "CPU", self._settings)
+        return torch.from_numpy(self._compiled[shape]({0: x.contiguous().numpy()})[0])
+
+    def release(self, x: Tensor) -> None:
+        """Give the memory kept for later runs back to the system."""
+        for compiled in self._compiled.values():
+            compiled.release_memory()

@@ -38,8 +38,13 @@ def make_folder(path: str | Path, flag: str) -> Path:
 
 
 def check_settings(before: dict, now: dict, folder: Path, flag: str) -> None:
-    """InputError naming the flags that differ when a folder holds a run with other settings."""
-    differ = [k for k in {**before, **now} if before.get(k) != now.get(k)]
+    """InputError naming the flags that differ when a folder holds a run with other settings.
+
+    A flag that one of them does not know and that is off in the other is the same: a run continues under a newer version.
+    """
+    names = {**before, **now}
+    before, now = ({k: None if v is False else v for k, v in each.items()} for each in (before, now))
+    differ = [k for k in names if before.get(k) != now.get(k)]
     if "script" in differ:
         raise InputError(f"{flag} {folder} holds a run of {before.get('script')}; choose another folder")
     if differ:

@@ -127,3 +127,10 @@ def test_other_settings_are_refused_naming_flag_and_both_values(tmp_path):
 
 def test_equal_settings_are_accepted(tmp_path):
     check_settings({"a": 1, "b": None}, {"a": 1}, tmp_path, "--log_dir")
+
+
+def test_a_flag_that_came_later_and_is_off_does_not_matter(tmp_path):
+    check_settings({"a": 1}, {"a": 1, "new": False}, tmp_path, "--log_dir")
+    for value in (True, 0, 0.0):
+        with pytest.raises(InputError, match="--new"):
+            check_settings({"a": 1}, {"a": 1, "new": value}, tmp_path, "--log_dir")

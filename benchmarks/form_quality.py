@@ -1,0 +1,82 @@
+"""What the faster forms of a generator (latency.py --backends) do to its FID and its pixels, against PyTorch in float32.
+
+Of a supernet, random subnets are measured.
+"""
+
+from common import arguments, machine, report
+
+import numpy as np
+import torch
+
+from data.datasets import AlignedDataset, Source
+from data.loader import Loader
+from data.transforms import Crops, Resize
+from deploy.fast import FORMS, make_form
+from metrics.criteria import FeatureCriterion
+from metrics.inception import load_inception
+from models.supernet import extract
+from subnets.evaluator import Evaluator, measure_real
+from subnets.space import SearchSpace
+from training.checkpoints import load_generator
+
+
+@torch.inference_mode()
+def grey_levels(run, net, loader) -> tuple[float, float]:
+    """(mean, largest) difference of the outputs from those of ``net``, in levels of 255."""
+    differences = [(run(batch.A) - net(batch.A)).abs() * 127.5 for batch in loader.epoch()]
+    return float(np.mean([d.mean() for d in differences])), float(max(d.max() for d in differences))
+
+
+def main() -> None:
+    parser = arguments(__doc__)
+    parser.add_argument("--restore_G_path", required=True, help="trained generator or supernet")
+    parser.add_argument("--dataroot", required=True)
+    parser.add_argument("--direction", default="BtoA")
+    parser.add_argument("--phase", default="val")
+    parser.add_argument("--images", type=int, default=100)
+    parser.add_argument("--size", type=int, default=64)
+    parser.add_argument("--config_set", default="channels-32")
+    parser.add_argument("--subnets", type=int, default=3)
+    parser.add_argument("--forms", nargs="+", choices=tuple(FORMS), default=["openvino", "openvino_bf16"])
+    parser.add_argument("--fid_features", default="inception")
+    parser.add_argument("--fid_dims", type=int, default=768)
+    parser.add_argument("--fid_weights")
+    opt = parser.parse_args()
+    device = torch.device(opt.device)
+    net, spec = load_generator(opt.restore_G_path, "--restore_G_path", {})
+    networks = {str(spec.config): net}
+    if spec.is_supernet:
+        space = SearchSpace(opt.config_set)
+        drawn = [space.draw_at(0, 0, index) for index in range(opt.subnets)]
+        networks = {str(config): extract(net, config) for config in drawn}
+    resize = Resize("resize_and_crop", opt.size, opt.size)
+    dataset = AlignedDataset(Source(opt.dataroot, opt.phase, None, opt.images), opt.direction, resize)
+    features = load_inception(opt.fid_dims, opt.fid_weights, opt.fid_features, device)
+    criterion = FeatureCriterion(features, measure_real(dataset, features, device), device)
+    loader = Loader(dataset, 10, device, Crops(resize.crop, False, False))
+    evaluator = Evaluator(loader, [criterion])
+    rows = []
+    for name, net in networks.items():
+        net.to(device).eval()
+        fid = evaluator(net)["fid"]
+        for form in opt.forms:
+            run = make_form(form, net, next(loader.epoch()).A).run
+            mean, largest = grey_levels(run, net, loader)
+            changed = evaluator(run)["fid"]
+            rows.append(
+                {
+                    "network": name,
+                    "form": form,
+                    "FID": changed,
+                    "FID of PyTorch": fid,
+                    "change": f"{changed / fid - 1:+.2%}",
+                    "grey levels, mean": mean,
+                    "largest": largest,
+                }
+            )
+    facts = machine(opt.device) | {"measure": f"{criterion.label}, n={len(dataset)}, {opt.size} px"}
+    report("Faster forms against PyTorch in float32", rows, facts, opt.json)
+
+
+if __name__ == "__main__":
+    main()
