@@ -2,9 +2,13 @@
 
 from pathlib import Path
 
+import torch
+
 from deploy.checks import Exported, max_difference, rounded
+from deploy.int8 import export_int8
 from deploy.onnx import export_onnx, require_onnx
 from deploy.pt2 import export_pt2
+from errors import InputError
 from models.config import ChannelConfig
 from models.generators import GeneratorSpec, count_parameters
 from models.supernet import extract
@@ -47,7 +51,11 @@ def main() -> None:
     opt = ExportOptions.parse()
     if "onnx" in opt.format:
         require_onnx()
+    if opt.int8 and not ("onnx" in opt.format and opt.dataroot):
+        raise InputError("--int8 needs --format onnx and images to calibrate on: --dataroot DIR")
     net, spec = load(opt)
+    if opt.int8:
+        a.check_channels(opt, "--input_path", opt.input_path, spec)
     output = make_parent(opt.output_path, "--output_path")
     if "format" in opt.explicit and output.suffix in SUFFIXES:
         output = output.with_suffix("")
@@ -59,6 +67,10 @@ def main() -> None:
         else:
             exported = {"onnx": export_onnx, "pt2": export_pt2}[name](net, path, opt.fp16)
         print(f"{path}: {spec.config}, {count_parameters(net):,} parameters, {exported}")
+    if opt.int8:
+        images = (batch.A for batch in a.inference_loader(opt, torch.device("cpu"), 1).epoch())
+        path = output.with_name(f"{output.name}.int8.onnx")
+        print(f"{path}: {spec.config}, {export_int8(net, path, images)}")
 
 
 if __name__ == "__main__":

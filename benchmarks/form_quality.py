@@ -1,7 +1,10 @@
-"""What the faster forms of a generator (latency.py --backends) do to its FID and its pixels, against PyTorch in float32.
+"""What the faster forms of a generator do to its FID and its pixels, and how fast they are, against PyTorch in float32.
 
-Of a supernet, random subnets are measured.
+Forms are those of latency.py, and ``int8``: what `export.py --int8` writes, in OpenVINO. Of a supernet, random subnets are measured.
 """
+
+import tempfile
+from pathlib import Path
 
 from common import arguments, machine, report
 
@@ -12,9 +15,12 @@ from data.datasets import AlignedDataset, Source
 from data.loader import Loader
 from data.transforms import Crops, Resize
 from deploy.fast import FORMS, make_form
+from deploy.int8 import export_int8
+from deploy.openvino import OpenVinoGenerator
 from metrics.criteria import FeatureCriterion
 from metrics.inception import load_inception
 from models.supernet import extract
+from report.latency import measure_side_by_side
 from subnets.evaluator import Evaluator, measure_real
 from subnets.space import SearchSpace
 from training.checkpoints import load_generator
@@ -27,6 +33,15 @@ def grey_levels(run, net, loader) -> tuple[float, float]:
     return float(np.mean([d.mean() for d in differences])), float(max(d.max() for d in differences))
 
 
+def int8(net, opt, resize) -> OpenVinoGenerator:
+    dataset = AlignedDataset(Source(opt.dataroot, "train", None, opt.calibration), opt.direction, resize)
+    images = (batch.A for batch in Loader(dataset, 1, "cpu", Crops(resize.crop, False, False)).epoch())
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "net.onnx"
+        export_int8(net, path, images)
+        return OpenVinoGenerator(path)
+
+
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--restore_G_path", required=True, help="trained generator or supernet")
@@ -37,7 +52,15 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--config_set", default="channels-32")
     parser.add_argument("--subnets", type=int, default=3)
-    parser.add_argument("--forms", nargs="+", choices=tuple(FORMS), default=["openvino", "openvino_bf16"])
+    parser.add_argument(
+        "--forms", nargs="+", choices=(*FORMS, "int8"), default=["openvino", "openvino_bf16", "int8"]
+    )
+    parser.add_argument(
+        "--time_size", type=int, default=256, help="of the random image that times are taken on [px]"
+    )
+    parser.add_argument(
+        "--calibration", type=int, default=64, help="images of phase train that int8 is calibrated on"
+    )
     parser.add_argument("--fid_features", default="inception")
     parser.add_argument("--fid_dims", type=int, default=768)
     parser.add_argument("--fid_weights")
@@ -56,11 +79,17 @@ def main() -> None:
     loader = Loader(dataset, 10, device, Crops(resize.crop, False, False))
     evaluator = Evaluator(loader, [criterion])
     rows = []
+    x = torch.rand(1, spec.input_nc, opt.time_size, opt.time_size, device=device) * 2 - 1
     for name, net in networks.items():
         net.to(device).eval()
         fid = evaluator(net)["fid"]
-        for form in opt.forms:
-            run = make_form(form, net, next(loader.epoch()).A).run
+        runs = {
+            form: int8(net, opt, resize) if form == "int8" else make_form(form, net, x).run
+            for form in opt.forms
+        }
+        timings = measure_side_by_side([net, *runs.values()], x, 20)
+        plain, *times = (timing["median_ms"] for timing in timings)
+        for (form, run), milliseconds in zip(runs.items(), times, strict=True):
             mean, largest = grey_levels(run, net, loader)
             changed = evaluator(run)["fid"]
             rows.append(
@@ -72,6 +101,8 @@ def main() -> None:
                     "change": f"{changed / fid - 1:+.2%}",
                     "grey levels, mean": mean,
                     "largest": largest,
+                    f"ms at {opt.time_size} px": milliseconds,
+                    "faster than PyTorch": plain / milliseconds,
                 }
             )
     facts = machine(opt.device) | {"measure": f"{criterion.label}, n={len(dataset)}, {opt.size} px"}

@@ -380,9 +380,11 @@ class ExportOptions(Options):
         "Cut one subnet out of a supernet as a stand-alone network, as weights or for other runtimes."
     )
     flags = ("model", "ngf", "input_path", "output_path", "config_str", "input_nc", "output_nc")
-    flags += ("format", "fp16")
+    flags += ("format", "fp16", "int8", "dataroot", "dataset_mode", "direction", "phase", "meta_path")
+    flags += ("max_dataset_size", "preprocess", "load_size", "crop_size", "aspect_ratio")
+    flags += ("num_threads", "load_in_memory", "cache_gb")
     required = ("input_path", "output_path", "config_str")
-    defaults = dict(model="mobile_resnet", ngf=48)
+    defaults = dict(model="mobile_resnet", ngf=48, load_size=256, max_dataset_size=64)
     choices = dict(model=("mobile_resnet",))
 
 

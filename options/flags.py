@@ -280,6 +280,11 @@ FLAGS: dict[str, Flag] = {
         many=True,
     ),
     "fp16": Flag(_LOG, "store weights as float16: half the size, computes in float32", bool),
+    "int8": Flag(
+        _LOG,
+        "also write NAME.int8.onnx: convolutions in 8 bits, calibrated on the images of --dataroot; needs --format onnx",
+        bool,
+    ),
     "results_dir": Flag(_LOG, "folder for images, page and metrics", metavar="DIR"),
     # ---- measures
     "no_fid": Flag(_MEASURE, "do not measure FID", bool),

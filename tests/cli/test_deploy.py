@@ -125,3 +125,27 @@ def test_latency_names_the_flag_of_a_wrong_checkpoint(call, tmp_path, latency_fl
     outcome = call("latency.py", *latency_flags, "--compare", tmp_path / "none.pth")
     assert outcome.returncode == 2
     assert f"--compare {tmp_path / 'none.pth'}: no such file" in outcome.stderr
+
+
+@needs_onnx
+def test_export_in_8_bits(call, tmp_path, source, data_flags, narrow_pth):
+    flags = (*source, "--format", "onnx", "--output_path", tmp_path / "small")
+    data = (*data_flags[:4], "--load_size", 32, "--crop_size", 32, "--max_dataset_size", 6)
+    outcome = call("export.py", *flags, "--int8", *data).succeeded()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["small.int8.onnx", "small.onnx"]
+    assert "levels on average" in outcome.stdout and "on the 6 images" in outcome.stdout
+    # Weights of a byte each, but for the first and the last convolution.
+    assert (tmp_path / "small.int8.onnx").stat().st_size < 0.7 * (tmp_path / "small.onnx").stat().st_size
+    net, run = load_generator(narrow_pth, "")[0].eval(), OnnxGenerator(tmp_path / "small.int8.onnx")
+    x = torch.rand(2, 3, 48, 64) * 2 - 1
+    with torch.inference_mode():
+        difference = (run(x) - net(x)).abs().mean()
+    assert 1e-5 < difference < 0.1
+
+
+@needs_onnx
+@pytest.mark.parametrize("missing", ["--dataroot", "--format"])
+def test_8_bits_need_images_and_the_format(call, tmp_path, source, data_flags, missing):
+    given = {"--dataroot": ("--format", "onnx"), "--format": data_flags[:4]}[missing]
+    outcome = call("export.py", *source, *given, "--int8", "--output_path", tmp_path / "small")
+    assert outcome.returncode == 2 and missing in outcome.stderr and not list(tmp_path.iterdir())
