@@ -55,7 +55,8 @@ def _quantise(source: Path, target: Path, images: list[Tensor]) -> None:
             return None if x is None else {"input": x.numpy()}
 
     prepared = source.with_name("prepared.onnx")
-    quant_pre_process(source, prepared)
+    # Symbolic shapes are not needed, and not every version can infer them.
+    quant_pre_process(source, prepared, skip_symbolic_shape=True)
     convolutions = [node.name for node in onnx.load(prepared).graph.node if node.op_type in CONVOLUTIONS]
     quantize_static(
         prepared,
