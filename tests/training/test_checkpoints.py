@@ -195,7 +195,7 @@ def test_read_spec_prefers_what_the_file_says(tmp_path):
 def test_a_failed_save_keeps_the_old_file(tmp_path):
     path = tmp_path / "net_G.pth"
     atomic_save({"a": torch.ones(1)}, path)
-    with pytest.raises(Exception, match="pickle|local object"):
+    with pytest.raises(Exception, match=r"pickle|local object"):
         atomic_save({"a": lambda: None}, path)
     assert safe_load(path, FLAG)["a"] == 1
     assert [p.name for p in tmp_path.iterdir()] == ["net_G.pth"]
