@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
-from options import EvolutionOptions, run
+from options import EvolutionOptions
 from options import assemble as a
+from runtime.entry import run
+from runtime.folders import make_folder
 from subnets.results import read_evaluations
 from subnets.search import evolve
-from training.logs import make_folder
 
 
 def main() -> None:
@@ -19,7 +20,9 @@ def main() -> None:
         for record in restored:
             measurer.results.adopt(record)
         if not opt.only_restore_cache:
-            start = a.best_configs(measurer, restored, round(opt.parent_ratio * opt.population_size))
+            start = a.best_configs(
+                measurer, restored, round(opt.parent_ratio * opt.population_size)
+            )
     search = a.genetic_search_of(opt, measurer, folder)
     evolve(search, measurer, opt.evolution_iters, opt.generation_base, start, opt.patience)
     finish()

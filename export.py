@@ -12,10 +12,11 @@ from errors import InputError
 from models.config import ChannelConfig
 from models.generators import GeneratorSpec, count_parameters
 from models.supernet import extract
-from options import ExportOptions, run
+from models.weights import load_generator, load_state, read_spec, save_network
+from options import ExportOptions
 from options import assemble as a
-from training.checkpoints import load_generator, load_state, read_spec, save_network
-from training.logs import make_parent
+from runtime.entry import run
+from runtime.folders import make_parent
 
 SUFFIXES = (".pth", ".onnx", ".pt2")
 

@@ -1,10 +1,11 @@
 """Statistics of the real images for FID, written as ``.npz``. ``--help`` lists the flags."""
 
+from evaluation.real import measure_real
 from metrics.frechet import save_statistics
-from options import RealStatOptions, run
+from options import RealStatOptions
 from options import assemble as a
-from subnets.evaluator import measure_real
-from training.logs import make_parent
+from runtime.entry import run
+from runtime.folders import make_parent
 
 
 def main() -> None:

@@ -4,12 +4,13 @@ import torch
 
 from deploy.fast import Unavailable, make_form
 from errors import InputError
+from evaluation.speed import Timed, measure_side_by_side, peak_memory, write_comparison
+from evaluation.tested import Loaded
 from models.layers import pad_to_fit
-from options import LatencyOptions, run
+from options import LatencyOptions
 from options import assemble as a
-from report.latency import Timed, measure_side_by_side, peak_memory, write_comparison
-from report.tested import Loaded
-from training.logs import make_folder
+from runtime.entry import run
+from runtime.folders import make_folder
 
 
 def forms_of(models: list[Loaded], backends: list[str], x: torch.Tensor) -> list[Timed]:

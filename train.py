@@ -1,8 +1,9 @@
 """Train the teacher: a pix2pix generator. ``python train.py --help`` lists the flags."""
 
-from options import TrainOptions, run
+from models.weights import load_network
+from options import TrainOptions
 from options import assemble as a
-from training.checkpoints import load_network
+from runtime.entry import run
 from training.tasks import TeacherTask
 
 
@@ -20,7 +21,14 @@ def main() -> None:
         load_network(net_g, opt.restore_G_path, "--restore_G_path")
     net_d = a.discriminator_of(opt, opt.input_nc + opt.output_nc)
     task = TeacherTask(
-        net_g.to(device), net_d.to(device), spec, a.weights_of(opt), opt.lr, opt.beta1, device, opt.amp
+        net_g.to(device),
+        net_d.to(device),
+        spec,
+        a.weights_of(opt),
+        opt.lr,
+        opt.beta1,
+        device,
+        opt.amp,
     )
     a.restore_optimizers(opt, task.optimizers)
     a.train(opt, task, loader, a.evaluation_of(opt, device, {}))

@@ -30,7 +30,9 @@ def arguments(description: str) -> argparse.ArgumentParser:
     return parser
 
 
-def seconds(function: Callable[[], object], device: str, repeats: int = 3, warmup: int = 1) -> float:
+def seconds(
+    function: Callable[[], object], device: str, repeats: int = 3, warmup: int = 1
+) -> float:
     """Median wall time of ``function`` after a warm-up."""
     wait = torch.cuda.synchronize if device.startswith("cuda") else (lambda: None)
     for _ in range(warmup):
@@ -65,8 +67,13 @@ def report(title: str, rows: list[dict], facts: dict, path: Path | None) -> None
     from report.tables import text_table
 
     keys = list(rows[0])
-    cells = [[f"{row[k]:.4g}" if isinstance(row[k], float) else str(row[k]) for k in keys] for row in rows]
-    print(f"{title}\n{', '.join(f'{k}: {v}' for k, v in facts.items())}\n\n{text_table(keys, cells)}\n")
+    cells = [
+        [f"{row[k]:.4g}" if isinstance(row[k], float) else str(row[k]) for k in keys]
+        for row in rows
+    ]
+    print(
+        f"{title}\n{', '.join(f'{k}: {v}' for k, v in facts.items())}\n\n{text_table(keys, cells)}\n"
+    )
     if path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps({"title": title, **facts, "rows": rows}, indent=1) + "\n")

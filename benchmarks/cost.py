@@ -13,7 +13,9 @@ from subnets.space import SearchSpace
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--set", default="channels-64-pix2pix")
-    parser.add_argument("--run", type=int, default=10, metavar="N", help="networks that the reference runs")
+    parser.add_argument(
+        "--run", type=int, default=10, metavar="N", help="networks that the reference runs"
+    )
     opt = parser.parse_args()
 
     whole = seconds(lambda: SearchSpace(opt.set, convention="exact").macs, opt.device)
@@ -28,7 +30,10 @@ def main() -> None:
         return counter.get_total_flops() // 2
 
     equal = all(run(int(number)) == space.macs[number] for number in numbers)
-    one = seconds(lambda: [run(int(number)) for number in numbers], opt.device, repeats=1, warmup=0) / opt.run
+    one = (
+        seconds(lambda: [run(int(number)) for number in numbers], opt.device, repeats=1, warmup=0)
+        / opt.run
+    )
     ours = whole / space.size
     rows = [
         {

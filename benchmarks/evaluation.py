@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from data.builtin import write_builtin_dataset
+from prepare.builtin import write_builtin_dataset
 from data.datasets import AlignedDataset, Source
 from data.loader import Loader
 from data.transforms import Crops, Resize
@@ -22,7 +22,8 @@ from metrics.inception import load_inception
 from models.config import ChannelConfig
 from models.generators import GeneratorSpec
 from models.supernet import extract
-from subnets.evaluator import Evaluator, measure_real
+from evaluation.evaluator import Evaluator
+from evaluation.real import measure_real
 
 
 class Timed:
@@ -60,7 +61,10 @@ def plain(root: Path, supernet, config: ChannelConfig, net, real, size: int, dev
             image = np.clip((y + 1) / 2 * 255, 0, 255).astype(np.uint8).astype(np.float32) / 255
             z = (
                 F.interpolate(
-                    torch.from_numpy(image).to(device), size=(299, 299), mode="bilinear", align_corners=False
+                    torch.from_numpy(image).to(device),
+                    size=(299, 299),
+                    mode="bilinear",
+                    align_corners=False,
                 )
                 * 2
                 - 1
@@ -95,7 +99,9 @@ def main() -> None:
     inception._fold_batch_norms = fold
     net = load_inception(opt.dims, features="random", device=opt.device)
     torch.manual_seed(0)
-    supernet = GeneratorSpec("super_mobile_resnet_9blocks", ngf=opt.ngf).build().eval().to(opt.device)
+    supernet = (
+        GeneratorSpec("super_mobile_resnet_9blocks", ngf=opt.ngf).build().eval().to(opt.device)
+    )
     config = ChannelConfig.parse(opt.config_str)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
@@ -106,13 +112,17 @@ def main() -> None:
         criterion = FeatureCriterion(net, real, torch.device(opt.device))
         generate = Timed(lambda x: supernet(x, config), opt.device)
         criterion.net = Timed(net, opt.device)
-        loader = Loader(dataset, opt.batch_size, torch.device(opt.device), Crops(resize.crop, False, False))
+        loader = Loader(
+            dataset, opt.batch_size, torch.device(opt.device), Crops(resize.crop, False, False)
+        )
         rows = []
         for name, bf16 in (("ours", False), ("ours, bf16", True)):
             evaluator = Evaluator(loader, [criterion], bf16)
             evaluator(generate)
             generate.total = criterion.net.total = 0.0
-            took = seconds(lambda evaluator=evaluator: evaluator(generate), opt.device, opt.repeats, warmup=0)
+            took = seconds(
+                lambda evaluator=evaluator: evaluator(generate), opt.device, opt.repeats, warmup=0
+            )
             share = (generate.total + criterion.net.total) / opt.repeats / took
             rows.append(
                 {

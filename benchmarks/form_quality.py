@@ -20,10 +20,11 @@ from deploy.openvino import OpenVinoGenerator
 from metrics.criteria import FeatureCriterion
 from metrics.inception import load_inception
 from models.supernet import extract
-from report.latency import measure_side_by_side
-from subnets.evaluator import Evaluator, measure_real
+from evaluation.speed import measure_side_by_side
+from evaluation.evaluator import Evaluator
+from evaluation.real import measure_real
 from subnets.space import SearchSpace
-from training.checkpoints import load_generator
+from models.weights import load_generator
 
 
 @torch.inference_mode()
@@ -34,8 +35,12 @@ def grey_levels(run, net, loader) -> tuple[float, float]:
 
 
 def int8(net, opt, resize) -> OpenVinoGenerator:
-    dataset = AlignedDataset(Source(opt.dataroot, "train", None, opt.calibration), opt.direction, resize)
-    images = (batch.A for batch in Loader(dataset, 1, "cpu", Crops(resize.crop, False, False)).epoch())
+    dataset = AlignedDataset(
+        Source(opt.dataroot, "train", None, opt.calibration), opt.direction, resize
+    )
+    images = (
+        batch.A for batch in Loader(dataset, 1, "cpu", Crops(resize.crop, False, False)).epoch()
+    )
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "net.onnx"
         export_int8(net, path, images)
@@ -53,13 +58,22 @@ def main() -> None:
     parser.add_argument("--config_set", default="channels-32")
     parser.add_argument("--subnets", type=int, default=3)
     parser.add_argument(
-        "--forms", nargs="+", choices=(*FORMS, "int8"), default=["openvino", "openvino_bf16", "int8"]
+        "--forms",
+        nargs="+",
+        choices=(*FORMS, "int8"),
+        default=["openvino", "openvino_bf16", "int8"],
     )
     parser.add_argument(
-        "--time_size", type=int, default=256, help="of the random image that times are taken on [px]"
+        "--time_size",
+        type=int,
+        default=256,
+        help="of the random image that times are taken on [px]",
     )
     parser.add_argument(
-        "--calibration", type=int, default=64, help="images of phase train that int8 is calibrated on"
+        "--calibration",
+        type=int,
+        default=64,
+        help="images of phase train that int8 is calibrated on",
     )
     parser.add_argument("--fid_features", default="inception")
     parser.add_argument("--fid_dims", type=int, default=768)
@@ -73,7 +87,9 @@ def main() -> None:
         drawn = [space.draw_at(0, 0, index) for index in range(opt.subnets)]
         networks = {str(config): extract(net, config) for config in drawn}
     resize = Resize("resize_and_crop", opt.size, opt.size)
-    dataset = AlignedDataset(Source(opt.dataroot, opt.phase, None, opt.images), opt.direction, resize)
+    dataset = AlignedDataset(
+        Source(opt.dataroot, opt.phase, None, opt.images), opt.direction, resize
+    )
     features = load_inception(opt.fid_dims, opt.fid_weights, opt.fid_features, device)
     criterion = FeatureCriterion(features, measure_real(dataset, features, device), device)
     loader = Loader(dataset, 10, device, Crops(resize.crop, False, False))

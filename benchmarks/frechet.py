@@ -15,14 +15,19 @@ def reference(features: np.ndarray, mu: np.ndarray, sigma: np.ndarray) -> float:
     root = scipy.linalg.sqrtm(fake_sigma @ sigma)
     root = root[0] if isinstance(root, tuple) else root
     return float(
-        ((fake_mu - mu) ** 2).sum() + np.trace(fake_sigma) + np.trace(sigma) - 2 * np.trace(root.real)
+        ((fake_mu - mu) ** 2).sum()
+        + np.trace(fake_sigma)
+        + np.trace(sigma)
+        - 2 * np.trace(root.real)
     )
 
 
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--dims", type=int, default=2048)
-    parser.add_argument("--counts", type=int, nargs="+", default=[300, 1000, 2048, 5000], metavar="N")
+    parser.add_argument(
+        "--counts", type=int, nargs="+", default=[300, 1000, 2048, 5000], metavar="N"
+    )
     opt = parser.parse_args()
     facts = machine(opt.device) | {"dims": opt.dims}
     generator = torch.Generator().manual_seed(0)
@@ -33,7 +38,10 @@ def main() -> None:
     )
 
     def draw(n: int) -> torch.Tensor:
-        return torch.randn(n, opt.dims, generator=generator, dtype=torch.float64) @ mix / opt.dims**0.5 + 0.1
+        return (
+            torch.randn(n, opt.dims, generator=generator, dtype=torch.float64) @ mix / opt.dims**0.5
+            + 0.1
+        )
 
     real = Statistics.of_features(draw(3000)).to(opt.device)
     factor = seconds(

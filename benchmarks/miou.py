@@ -51,7 +51,9 @@ def synthetic(images: int, smooth: bool) -> tuple[torch.Tensor, list[np.ndarray]
 
 
 def plain(scores: torch.Tensor, label: np.ndarray) -> np.ndarray:
-    channels = [Image.fromarray(c).resize(LABEL[::-1], Image.Resampling.BILINEAR) for c in scores.numpy()]
+    channels = [
+        Image.fromarray(c).resize(LABEL[::-1], Image.Resampling.BILINEAR) for c in scores.numpy()
+    ]
     predicted = np.stack([np.asarray(channel) for channel in channels]).argmax(0)
     valid = label < CLASSES
     code = CLASSES * label[valid].astype(np.int64) + predicted[valid]

@@ -11,9 +11,10 @@ from data.loader import Loader
 from data.transforms import Crops, Resize
 from metrics.criteria import FeatureCriterion
 from metrics.inception import load_inception
-from subnets.evaluator import Evaluator, measure_real
+from evaluation.evaluator import Evaluator
+from evaluation.real import measure_real
 from subnets.space import SearchSpace
-from training.checkpoints import load_generator
+from models.weights import load_generator
 
 
 def main() -> None:
@@ -32,7 +33,9 @@ def main() -> None:
     parser.add_argument("--fid_weights")
     opt = parser.parse_args()
     device = torch.device(opt.device)
-    net, _ = load_generator(opt.restore_G_path, "--restore_G_path", {"netG": "super_mobile_resnet_9blocks"})
+    net, _ = load_generator(
+        opt.restore_G_path, "--restore_G_path", {"netG": "super_mobile_resnet_9blocks"}
+    )
     net.to(device).eval()
     resize = Resize("resize_and_crop", opt.size, opt.size)
     dataset = AlignedDataset(
@@ -47,7 +50,9 @@ def main() -> None:
     for number in numbers:
         config = space.config(int(number))
         for bf16, results in measured.items():
-            results.append(Evaluator(loader, [criterion], bf16)(lambda x, config=config: net(x, config)))
+            results.append(
+                Evaluator(loader, [criterion], bf16)(lambda x, config=config: net(x, config))
+            )
     single, half = (np.array([m["fid"] for m in results]) for results in measured.values())
     seconds = [float(np.median([m["seconds"] for m in results])) for results in measured.values()]
     row = {

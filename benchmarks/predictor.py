@@ -15,14 +15,15 @@ from data.loader import Loader
 from data.transforms import Crops, Resize
 from metrics.criteria import FeatureCriterion
 from metrics.inception import load_inception
-from subnets.evaluator import Evaluator, measure_real
+from evaluation.evaluator import Evaluator
+from evaluation.real import measure_real
 from subnets.genetic import GeneticSearch, GeneticSettings
 from subnets.objectives import ByScore
 from subnets.predictor import PredictedSearch
 from subnets.results import Results
 from subnets.search import Measurer, evolve
 from subnets.space import SearchSpace
-from training.checkpoints import load_generator
+from models.weights import load_generator
 
 
 def main() -> None:
@@ -46,12 +47,17 @@ def main() -> None:
         "--share", type=float, default=0.2, help="of the population that the predictor measures"
     )
     parser.add_argument(
-        "--cache", type=Path, required=True, help="JSONL of all true measurements, kept between calls"
+        "--cache",
+        type=Path,
+        required=True,
+        help="JSONL of all true measurements, kept between calls",
     )
     opt = parser.parse_args()
 
     device = torch.device(opt.device)
-    net, _ = load_generator(opt.restore_G_path, "--restore_G_path", {"netG": "super_mobile_resnet_9blocks"})
+    net, _ = load_generator(
+        opt.restore_G_path, "--restore_G_path", {"netG": "super_mobile_resnet_9blocks"}
+    )
     net.to(device).eval()
     resize = Resize("resize_and_crop", opt.size, opt.size)
     dataset = AlignedDataset(
@@ -59,7 +65,9 @@ def main() -> None:
     )
     features = load_inception(opt.fid_dims, opt.fid_weights, opt.fid_features, device)
     criterion = FeatureCriterion(features, measure_real(dataset, features, device), device)
-    evaluator = Evaluator(Loader(dataset, 10, device, Crops(resize.crop, False, False)), [criterion])
+    evaluator = Evaluator(
+        Loader(dataset, 10, device, Crops(resize.crop, False, False)), [criterion]
+    )
     space = SearchSpace(opt.config_set, height=opt.size, width=opt.size)
 
     def measure(config):

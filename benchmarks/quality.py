@@ -11,43 +11,80 @@ import sys
 from pathlib import Path
 
 from common import ROOT, arguments, machine, report
+from runtime.progress import Bar
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from data.datasets import AlignedDataset, Source
 from data.loader import Loader
 from data.transforms import Crops, Resize
 from metrics.criteria import FeatureCriterion
 from metrics.inception import load_inception
-from subnets.evaluator import Evaluator, measure_real
+from evaluation.evaluator import Evaluator
+from evaluation.real import measure_real
 from subnets.space import SearchSpace
-from training.checkpoints import load_generator
-from training.logs import write_json
+from models.weights import load_generator
+from runtime.files import write_json
 
-VARIANTS = {"one random": [], "sandwich 1": ["--sandwich", "1"], "per image": ["--config_per_image"]}
+VARIANTS = {
+    "one random": [],
+    "sandwich 1": ["--sandwich", "1"],
+    "per image": ["--config_per_image"],
+}
 
 
 def script(name: str, opt, *flags: str) -> None:
     """Run one of the product's training scripts; what it has finished before, it does not do again."""
-    data = ["--dataroot", opt.dataroot, "--direction", opt.direction, "--batch_size", "4", "--ndf", "32"]
+    data = [
+        "--dataroot",
+        opt.dataroot,
+        "--direction",
+        opt.direction,
+        "--batch_size",
+        "4",
+        "--ndf",
+        "32",
+    ]
     data += ["--load_size", str(opt.size + 8), "--crop_size", str(opt.size), "--gpu_ids", opt.gpu]
-    data += ["--lr", "4e-4", "--lr_policy", "cosine", "--nepochs", "1000", "--nepochs_decay", "0", "--no_fid"]
-    data += ["--save_epoch_freq", "100000", "--save_latest_freq", "100000", "--niters", str(opt.steps)]
-    subprocess.run([sys.executable, ROOT / name, *data, *flags], check=True, stdout=subprocess.DEVNULL)
+    data += [
+        "--lr",
+        "4e-4",
+        "--lr_policy",
+        "cosine",
+        "--nepochs",
+        "1000",
+        "--nepochs_decay",
+        "0",
+        "--no_fid",
+    ]
+    data += [
+        "--save_epoch_freq",
+        "100000",
+        "--save_latest_freq",
+        "100000",
+        "--niters",
+        str(opt.steps),
+    ]
+    subprocess.run(
+        [sys.executable, ROOT / name, *data, *flags], check=True, stdout=subprocess.DEVNULL
+    )
 
 
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--dataroot", required=True)
     parser.add_argument("--direction", default="BtoA")
-    parser.add_argument("--output", required=True, type=Path, help="folder for the trainings and results")
+    parser.add_argument(
+        "--output", required=True, type=Path, help="folder for the trainings and results"
+    )
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--subnets", type=int, default=20)
-    parser.add_argument("--images", type=int, default=40, help="of phase val, that subnets are measured on")
+    parser.add_argument(
+        "--images", type=int, default=40, help="of phase val, that subnets are measured on"
+    )
     parser.add_argument("--config_set", default="channels-32")
     parser.add_argument("--student_ngf", default="32")
     parser.add_argument("--lambda_distill", default="0.5")
@@ -77,7 +114,16 @@ def main() -> None:
     for seed in range(opt.seeds):
         for variant, flags in VARIANTS.items():
             folder = opt.output / f"{variant.replace(' ', '_')}_{seed}"
-            script("train_supernet.py", opt, *student, *flags, "--seed", str(seed), "--log_dir", str(folder))
+            script(
+                "train_supernet.py",
+                opt,
+                *student,
+                *flags,
+                "--seed",
+                str(seed),
+                "--log_dir",
+                str(folder),
+            )
             for name, note in (("G_raw", ""), ("G", ", averaged")):
                 path = folder / f"fid_{name}.json"
                 if not path.exists():
@@ -88,7 +134,7 @@ def main() -> None:
                     net.to(device).eval()
                     fids = [
                         evaluate(lambda x, c=c, net=net: net(x, c))["fid"]
-                        for c in tqdm(configs, desc=f"{variant}{note}, seed {seed}", unit="subnet")
+                        for c in Bar(configs, desc=f"{variant}{note}, seed {seed}", unit="subnet")
                     ]
                     write_json(path, fids)
                 measured.setdefault(variant + note, []).append(json.loads(path.read_text()))
@@ -101,7 +147,9 @@ def main() -> None:
             "random, mean": [statistics.mean(r[2:]) for r in runs],
             "random, best": [min(r[2:]) for r in runs],
         }
-        cells = {k: f"{statistics.mean(v):.3f} ± {statistics.stdev(v):.3f}" for k, v in columns.items()}
+        cells = {
+            k: f"{statistics.mean(v):.3f} ± {statistics.stdev(v):.3f}" for k, v in columns.items()
+        }
         rows.append({"training": variant} | cells)
     facts = machine(opt.device) | {
         "measure": f"{criterion.label}, n={len(dataset)}, {opt.size} px",

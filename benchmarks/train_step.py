@@ -19,7 +19,7 @@ from models.layers import init_weights
 from models.resnet import TAPS
 from models.supernet import widths_of
 from subnets.space import SearchSpace
-from training.capture import CudaGraphs, StepCapture
+from runtime.cuda_graphs import CudaGraphs, StepCapture
 from training.losses import discriminator_loss, generator_loss
 from training.tasks import DistillTask, LossWeights, Subnets, make_adaptors
 
@@ -51,7 +51,9 @@ class PlainStep:
         self.optimizer_g.zero_grad()
         g_gan = generator_loss("hinge", self.net_d(torch.cat((batch.A, fake), 1)))
         g_recon = LAMBDA_RECON * F.l1_loss(fake, batch.B)
-        layers = [F.mse_loss(a(t), u) for a, t, u in zip(self.adaptors, taps, teacher_taps, strict=True)]
+        layers = [
+            F.mse_loss(a(t), u) for a, t, u in zip(self.adaptors, taps, teacher_taps, strict=True)
+        ]
         (g_gan + g_recon + LAMBDA_DISTILL * sum(layers)).backward()
         self.net_d.requires_grad_(True)
         self.optimizer_d.step()
@@ -71,7 +73,9 @@ def compare_forms(spec, space, opt, device, wait, facts) -> None:
         "slicing, a config per image": lambda: [
             supernet(x[i : i + 1], c, taps=True) for i, c in enumerate(configs)
         ],
-        "masking, a config per image": lambda: supernet(x, widths_of(configs).to(device), taps=True),
+        "masking, a config per image": lambda: supernet(
+            x, widths_of(configs).to(device), taps=True
+        ),
     }
 
     def once(form) -> float:
@@ -87,9 +91,17 @@ def compare_forms(spec, space, opt, device, wait, facts) -> None:
     for name, form in forms.items():
         once(form)
         rows.append(
-            {"student, batch 4": name, "median [ms]": 1e3 * statistics.median(once(form) for _ in range(3))}
+            {
+                "student, batch 4": name,
+                "median [ms]": 1e3 * statistics.median(once(form) for _ in range(3)),
+            }
         )
-    report(f"Slicing against masking (forward and backward of the student; taps {TAPS})", rows, facts, None)
+    report(
+        f"Slicing against masking (forward and backward of the student; taps {TAPS})",
+        rows,
+        facts,
+        None,
+    )
 
 
 def main() -> None:
@@ -135,7 +147,9 @@ def main() -> None:
     for size in opt.batch_sizes or ([1, 4] if device.type == "cuda" else [1]):
         student, teacher, net_d, plain_adaptors = copy.deepcopy((*nets, adaptors))
         plain = PlainStep(
-            *(n.to(device) for n in (student, teacher, net_d)), [a.to(device) for a in plain_adaptors], draw
+            *(n.to(device) for n in (student, teacher, net_d)),
+            [a.to(device) for a in plain_adaptors],
+            draw,
         )
         sides = {"plain": plain, "ours, float32": ours("none"), "ours, bf16": ours("bf16")}
         if device.type == "cuda":
@@ -169,10 +183,17 @@ def main() -> None:
                     "least [ms]": 1e3 * min(times[name]),
                     "images/s": size / value,
                     "speed against plain": middle["plain"] / value,
-                    "first losses differ by": f"{difference:.1e}" if name == "ours, float32" else "",
+                    "first losses differ by": f"{difference:.1e}"
+                    if name == "ours, float32"
+                    else "",
                 }
             )
-    facts = machine(opt.device) | {"size": opt.size, "ngf": opt.ngf, "ndf": opt.ndf, "timed steps": opt.steps}
+    facts = machine(opt.device) | {
+        "size": opt.size,
+        "ngf": opt.ngf,
+        "ndf": opt.ndf,
+        "timed steps": opt.steps,
+    }
     report("A distillation step against a plain one", rows, facts, opt.json)
 
     compare_forms(spec, space, opt, device, wait, facts)

@@ -40,7 +40,11 @@ def path_of_side(path: str, side: str) -> str:
 
 def list_images(folder: Path) -> list[Path]:
     """Image files below ``folder``, sorted by path as strings; hidden files are not seen."""
-    files = (p for p in folder.rglob("*") if p.suffix.lower() in EXTENSIONS and not p.name.startswith("."))
+    files = (
+        p
+        for p in folder.rglob("*")
+        if p.suffix.lower() in EXTENSIONS and not p.name.startswith(".")
+    )
     return sorted((p for p in files if p.is_file()), key=str)
 
 
@@ -58,7 +62,9 @@ def _folder(source: Source, suffix: str = "") -> Path:
     if not folder.is_dir():
         names = phases(root)
         found = f"it has {', '.join(names)}" if names else "it holds no folder of images"
-        raise InputError(f"--dataroot {root} has no folder '{folder.name}' (--phase {source.phase}); {found}")
+        raise InputError(
+            f"--dataroot {root} has no folder '{folder.name}' (--phase {source.phase}); {found}"
+        )
     return folder
 
 
@@ -93,7 +99,9 @@ def _names(files: list[Path], folder: Path) -> list[str]:
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         same = ", ".join(f.name for f, name in zip(files, names, strict=True) if name == twice[0])
-        raise InputError(f"{folder} holds {same}: outputs of one name would overwrite each other; rename one")
+        raise InputError(
+            f"{folder} holds {same}: outputs of one name would overwrite each other; rename one"
+        )
     return names
 
 
@@ -114,7 +122,9 @@ class AlignedDataset:
         channels: of the input and of the target (``--input_nc``, ``--output_nc``); 1 = grey
     """
 
-    def __init__(self, source: Source, direction: str, resize: Resize, channels: tuple[int, int] = (3, 3)):
+    def __init__(
+        self, source: Source, direction: str, resize: Resize, channels: tuple[int, int] = (3, 3)
+    ):
         self.direction, self.resize, self.channels = direction, resize, channels
         root = Path(source.dataroot)
         two_folders = (root / f"{source.phase}A").is_dir() and (root / f"{source.phase}B").is_dir()

@@ -53,9 +53,13 @@ def _to_mode(image: Image.Image, path: Path, mode: str) -> Image.Image:
     if image.mode.startswith("I"):  # 16 bits per pixel: 65535 -> 255
         pixels = np.asarray(image).astype(np.int64)
         if pixels.min() < 0 or pixels.max() > 65535:
-            raise InputError(f"{path}: 32-bit pixels have no known range; save it with 8 bits per channel")
+            raise InputError(
+                f"{path}: 32-bit pixels have no known range; save it with 8 bits per channel"
+            )
         image = Image.fromarray((pixels / 257).round().astype(np.uint8))
-    if image.mode == "P" and "transparency" in image.info:  # Pillow warns of other ways, which are the same
+    if (
+        image.mode == "P" and "transparency" in image.info
+    ):  # Pillow warns of other ways, which are the same
         image = image.convert("RGBA")
     return image if image.mode == mode else image.convert(mode)
 

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from data.transforms import Crops, to_float
 from errors import InputError
+from runtime.progress import Bar
 
 # ---------------------------------------------------------------------------------------------------------
 # Decoded images in memory
@@ -56,7 +56,7 @@ class ImageStore:
         count, step = len(self.dataset), 8 * max(1, threads)
         with (
             ThreadPoolExecutor(max(1, threads)) as pool,
-            tqdm(total=count, desc="loading images", unit="img") as bar,
+            Bar(total=count, desc="loading images", unit="img") as bar,
         ):
             for start in range(0, count, step):
                 indices = range(start, min(start + step, count))
@@ -162,9 +162,12 @@ class Loader:
         if self.world > 1:
             if self.fill:  # a short last batch is filled up from the start of the epoch
                 chunks = [
-                    c if len(c) == joint else np.resize(np.concatenate([c, order]), joint) for c in chunks
+                    c if len(c) == joint else np.resize(np.concatenate([c, order]), joint)
+                    for c in chunks
                 ]
-            chunks = [c[self.rank * self.batch_size : (self.rank + 1) * self.batch_size] for c in chunks]
+            chunks = [
+                c[self.rank * self.batch_size : (self.rank + 1) * self.batch_size] for c in chunks
+            ]
             chunks = [c for c in chunks if len(c)]
         with ThreadPoolExecutor(self.threads) as pool:
 
@@ -182,11 +185,14 @@ class Loader:
             finally:
                 pool.shutdown(wait=True, cancel_futures=True)
 
-    def _collate(self, items: list[dict[str, Tensor]], chunk: np.ndarray, draws: np.ndarray) -> Batch:
+    def _collate(
+        self, items: list[dict[str, Tensor]], chunk: np.ndarray, draws: np.ndarray
+    ) -> Batch:
         sides = {}
         for side in items[0]:
             cut = [
-                self.crops.apply(item[side], draws[place]) for item, place in zip(items, chunk, strict=True)
+                self.crops.apply(item[side], draws[place])
+                for item, place in zip(items, chunk, strict=True)
             ]
             if len({t.shape for t in cut}) > 1:
                 sizes = sorted({f"{t.shape[2]}x{t.shape[1]}" for t in cut})
@@ -199,7 +205,9 @@ class Loader:
             if self.device.type == "cuda":
                 pixels = pixels.pin_memory().to(self.device, non_blocking=True)
             sides[side] = to_float(pixels)
-        return Batch(sides["A"], sides.get("B"), [self.dataset.names[v % len(self.dataset)] for v in chunk])
+        return Batch(
+            sides["A"], sides.get("B"), [self.dataset.names[v % len(self.dataset)] for v in chunk]
+        )
 
 
 class UnpairedLoader:

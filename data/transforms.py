@@ -143,3 +143,8 @@ def to_float(pixels: Tensor) -> Tensor:
 def to_uint8(x: Tensor) -> Tensor:
     """Network output in [-1, 1] -> uint8 by truncation of (x + 1) / 2 * 255, as images are written and measured (SPEC 5)."""
     return ((x.float() + 1) / 2 * 255).clamp_(0, 255).to(torch.uint8)
+
+
+def to_numpy(images: Tensor) -> np.ndarray:
+    """uint8 N C H W -> N H W C."""
+    return images.permute(0, 2, 3, 1).cpu().numpy()

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,7 +33,9 @@ class Exported:
     max_difference: float
 
     def __str__(self) -> str:
-        return f"{self.size / 1e6:.2f} MB, largest difference from PyTorch {self.max_difference:.1e}"
+        return (
+            f"{self.size / 1e6:.2f} MB, largest difference from PyTorch {self.max_difference:.1e}"
+        )
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -84,7 +84,9 @@ def rounded(net: nn.Module) -> nn.Module:
             if tensor.is_floating_point():
                 tensor.copy_(tensor.half())
     if not all(torch.isfinite(p).all() for p in net.parameters()):
-        raise InputError("--fp16: some weights are beyond what float16 holds (65504); leave --fp16 out")
+        raise InputError(
+            "--fp16: some weights are beyond what float16 holds (65504); leave --fp16 out"
+        )
     return net
 
 
@@ -102,26 +104,3 @@ class HalfWeights(nn.Module):
         state = {**dict(self.net.named_parameters()), **dict(self.net.named_buffers())}
         full = {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
         return torch.func.functional_call(self.net, full, (x,))
-
-
-# ---------------------------------------------------------------------------------------------------------
-# Writing
-
-
-@contextlib.contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
-    """A temporary name beside ``path``, renamed to it at the end of the block; removed, ``path`` untouched, when the block raises."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # The suffix stays: readers and writers go by it.
-    temporary = path.with_name(f".{os.getpid()}.tmp.{path.name}")
-    try:
-        yield temporary
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        raise InputError(
-            f"{path} could not be written ({error}); free some space. What was there before is untouched"
-        ) from None
-    finally:
-        temporary.unlink(missing_ok=True)

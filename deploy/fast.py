@@ -19,70 +19,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from deploy.rewrite import replace_layers, rewrite
 from errors import InputError
 from models.layers import SeparableConv2d
 from models.resnet import ResnetBlock
-
-# ---------------------------------------------------------------------------------------------------------
-# Layers that compute the same with fewer or better-filled vector operations
-
-
-class RowSummedConv2d(nn.Module):
-    """A k x k convolution to few channels, as a 1 x k convolution to k times as many and a sum of shifted rows.
-
-    A 7x7 convolution to 3 channels leaves 13 of the 16 lanes of a vector unit idle; 21 channels fill them better. x: N C H W ->
-    N out H-k+1 W-k+1 (no padding, stride 1).
-    """
-
-    def __init__(self, conv: nn.Conv2d):
-        super().__init__()
-        out, channels, size, _ = conv.weight.shape
-        self.out, self.size = out, size
-        self.rows = nn.Conv2d(channels, out * size, (1, size), bias=False)
-        weight = conv.weight.detach().permute(2, 0, 1, 3).reshape(size * out, channels, 1, size)
-        self.rows.weight = nn.Parameter(weight.contiguous(), requires_grad=False)
-        self.bias = nn.Parameter(conv.bias.detach().clone().view(1, -1, 1, 1), requires_grad=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        height = x.shape[2] - self.size + 1
-        parts = self.rows(
-            x
-        ).contiguous()  # planes: of an NHWC tensor every row's share would be gathered pixel by pixel
-        y = self.bias
-        for row in range(self.size):
-            y = y + parts[:, row * self.out : (row + 1) * self.out, row : row + height]
-        return y
-
-
-class TwoPassInstanceNorm2d(nn.Module):
-    """Instance norm written out, for a compiler to merge with its neighbours: mean, then the mean square of what is left."""
-
-    def __init__(self, eps: float):
-        super().__init__()
-        self.eps = eps
-
-    def forward(self, x: Tensor) -> Tensor:
-        centred = x - x.mean((2, 3), keepdim=True)
-        return centred * torch.rsqrt((centred * centred).mean((2, 3), keepdim=True) + self.eps)
-
-
-def _replace(net: nn.Module, kind: type, make: Callable[[nn.Module], nn.Module]) -> None:
-    """Put ``make(module)`` in the place of every module of ``kind`` below ``net``."""
-    for module in list(net.modules()):
-        for name, child in list(module.named_children()):
-            if isinstance(child, kind):
-                setattr(module, name, make(child))
-
-
-def rewrite(net: nn.Module, written_norms: bool = False) -> nn.Module:
-    """A copy of a `ResnetGenerator` with the same function and a faster last convolution; ``written_norms``: with
-    `TwoPassInstanceNorm2d` too."""
-    net = copy.deepcopy(net).eval().requires_grad_(False)
-    net.model[26] = RowSummedConv2d(net.model[26])
-    if written_norms:
-        _replace(net, nn.InstanceNorm2d, lambda norm: TwoPassInstanceNorm2d(norm.eps))
-    return net
-
 
 # ---------------------------------------------------------------------------------------------------------
 # One image at a time in NHWC: half of the norms need then not be computed but only measured
@@ -157,13 +97,15 @@ class FusedGenerator(nn.Module):
             folds = isinstance(conv, SeparableConv2d) and isinstance(norm, nn.InstanceNorm2d)
             return FoldedBlock(block) if folds else block
 
-        _replace(net, ResnetBlock, fold)
-        _replace(net, SeparableConv2d, FoldedSeparableConv2d)
-        _replace(net, nn.InstanceNorm2d, lambda norm: ImageNorm2d(norm.eps))
+        replace_layers(net, ResnetBlock, fold)
+        replace_layers(net, SeparableConv2d, FoldedSeparableConv2d)
+        replace_layers(net, nn.InstanceNorm2d, lambda norm: ImageNorm2d(norm.eps))
         self.net = net.to(memory_format=torch.channels_last)
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.cat([self.net(i.contiguous(memory_format=torch.channels_last)) for i in x.split(1)])
+        return torch.cat(
+            [self.net(i.contiguous(memory_format=torch.channels_last)) for i in x.split(1)]
+        )
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -183,7 +125,9 @@ class Form:
     run: Callable[[Tensor], Tensor]
     max_difference: float  # from the plain network at the x it was made with
     setup_seconds: float  # compiling or exporting, and the first run
-    release: Callable[[Tensor], None] | None = None  # gives kept memory back before memory is measured
+    release: Callable[[Tensor], None] | None = (
+        None  # gives kept memory back before memory is measured
+    )
 
 
 def _channels_last(net: nn.Module) -> Callable[[Tensor], Tensor]:
@@ -191,7 +135,9 @@ def _channels_last(net: nn.Module) -> Callable[[Tensor], Tensor]:
     return lambda x: net(x.contiguous(memory_format=torch.channels_last))
 
 
-def _compiled(net: nn.Module, x: Tensor, dtype: torch.dtype = torch.float32) -> Callable[[Tensor], Tensor]:
+def _compiled(
+    net: nn.Module, x: Tensor, dtype: torch.dtype = torch.float32
+) -> Callable[[Tensor], Tensor]:
     if x.device.type == "cpu":
         candidates = [name for name in (os.environ.get("CXX"), "g++", "clang++", "c++") if name]
         if not any(shutil.which(name) for name in candidates):
@@ -251,7 +197,7 @@ def _bf16(net: nn.Module) -> Callable[[Tensor], Tensor]:
 
 
 def _cuda_graph(net: nn.Module, x: Tensor) -> Callable[[Tensor], Tensor]:
-    from training.capture import CudaGraphs
+    from runtime.cuda_graphs import CudaGraphs
 
     if x.device.type != "cuda":
         raise Unavailable("needs a CUDA GPU")

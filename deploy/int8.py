@@ -14,11 +14,12 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
-from deploy.checks import SHAPES, input_channels, sample, written_whole
+from deploy.checks import SHAPES, input_channels, sample
 from deploy.onnx import OnnxGenerator, export_onnx, require_onnx
 from errors import InputError
+from runtime.files import written_whole
+from runtime.progress import Bar
 
 CONVOLUTIONS = ("Conv", "ConvTranspose")
 
@@ -43,12 +44,17 @@ class Quantised:
 
 def _quantise(source: Path, target: Path, images: list[Tensor]) -> None:
     import onnx
-    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization import (
+        CalibrationDataReader,
+        QuantFormat,
+        QuantType,
+        quantize_static,
+    )
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     class Images(CalibrationDataReader):
         def __init__(self):
-            self.images = iter(tqdm(images, desc="calibrating", unit="img"))
+            self.images = iter(Bar(images, desc="calibrating", unit="img"))
 
         def get_next(self) -> dict | None:
             x = next(self.images, None)
@@ -57,7 +63,9 @@ def _quantise(source: Path, target: Path, images: list[Tensor]) -> None:
     prepared = source.with_name("prepared.onnx")
     # Symbolic shapes are not needed, and not every version can infer them.
     quant_pre_process(source, prepared, skip_symbolic_shape=True)
-    convolutions = [node.name for node in onnx.load(prepared).graph.node if node.op_type in CONVOLUTIONS]
+    convolutions = [
+        node.name for node in onnx.load(prepared).graph.node if node.op_type in CONVOLUTIONS
+    ]
     quantize_static(
         prepared,
         target,
@@ -86,7 +94,9 @@ def export_int8(net: nn.Module, path: Path, images: Iterable[Tensor]) -> Quantis
     require_onnx()
     images = list(images)
     if not images:
-        raise InputError("--int8: no images to calibrate on; see --dataroot, --phase and --max_dataset_size")
+        raise InputError(
+            "--int8: no images to calibrate on; see --dataroot, --phase and --max_dataset_size"
+        )
     net = net.float().eval()
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
@@ -98,7 +108,9 @@ def export_int8(net: nn.Module, path: Path, images: Iterable[Tensor]) -> Quantis
             for shape in SHAPES:
                 x = sample(shape[0], input_channels(net), *shape[1:])
                 if not bool(torch.isfinite(run(x)).all()):
-                    raise InputError(f"{path} is not finite at {shape[2]}x{shape[1]}: it was not written")
+                    raise InputError(
+                        f"{path} is not finite at {shape[2]}x{shape[1]}: it was not written"
+                    )
             differences = [(run(x) - net(x)).abs() * 127.5 for x in images]
     finally:
         logging.disable(level)

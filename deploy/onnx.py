@@ -1,6 +1,6 @@
 """A generator as one ``.onnx`` file: for ONNX Runtime, in any language and without PyTorch. Opset `OPSET`, float32 in and out.
 
-The graph is that of `deploy.fast.rewrite`: the same function with a last convolution that CPU kernels run three times as fast.
+The graph is that of `deploy.rewrite.rewrite`: the same function with a last convolution that CPU kernels run three times as fast.
 """
 
 from __future__ import annotations
@@ -15,18 +15,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from deploy.checks import (
-    Exported,
-    input_channels,
-    max_difference,
-    require_equal,
-    rounded,
-    sample,
-    written_whole,
-)
-from deploy.fast import rewrite
+from deploy.checks import Exported, input_channels, max_difference, require_equal, rounded, sample
 from deploy.pt2 import Traced, dynamic_shapes
+from deploy.rewrite import rewrite
 from errors import InputError
+from runtime.files import written_whole
 
 # What the exporter writes without conversion.
 OPSET = 18
@@ -67,7 +60,9 @@ class OnnxGenerator:
         # Waiting threads must not take the cores from what runs next, here PyTorch.
         options.add_session_config_entry("session.force_spinning_stop", "1")
         options.log_severity_level = 3
-        self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        self._session = onnxruntime.InferenceSession(
+            str(path), options, providers=["CPUExecutionProvider"]
+        )
         self._shrink = onnxruntime.RunOptions()
         self._shrink.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
 

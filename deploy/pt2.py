@@ -16,8 +16,8 @@ from deploy.checks import (
     require_equal,
     rounded,
     sample,
-    written_whole,
 )
+from runtime.files import written_whole
 
 # ---------------------------------------------------------------------------------------------------------
 # Sizes that an exported program takes
@@ -64,7 +64,9 @@ def export_pt2(net: nn.Module, path: Path, fp16: bool = False) -> Exported:
     """
     plain = copy.deepcopy(net).cpu().float().eval()
     program = torch.export.export(
-        Traced(plain, fp16), (sample(2, input_channels(plain), 64, 96),), dynamic_shapes=dynamic_shapes()
+        Traced(plain, fp16),
+        (sample(2, input_channels(plain), 64, 96),),
+        dynamic_shapes=dynamic_shapes(),
     )
     with written_whole(path) as temporary:
         torch.export.save(program, temporary)

@@ -20,15 +20,24 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
-from data import builtin
 from data.images import read_image, save_png
 from deploy.onnx import require_onnx
 from errors import InputError
-from metrics.macs import Architecture, config_cost
+from models.cost import Architecture, config_cost
 from models.generators import GeneratorSpec, infer_spec
+from prepare import builtin
 
 SOURCE = Path(__file__).resolve().parent.parent / "web"
-PAGE = ("index.html", "style.css", "boot.js", "app.js", "drawing.js", "network.js", "worker.js", "icon.svg")
+PAGE = (
+    "index.html",
+    "style.css",
+    "boot.js",
+    "app.js",
+    "drawing.js",
+    "network.js",
+    "worker.js",
+    "icon.svg",
+)
 PACKAGE = SOURCE / "node_modules" / "onnxruntime-web"
 # The build without WebGPU and WebGL: the smallest, and the same numbers everywhere.
 RUNTIME = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
@@ -116,7 +125,15 @@ def _web_map(pixels: np.ndarray) -> np.ndarray:
 
 def _shoe(size: int) -> np.ndarray:
     """A trainer in outline, size size 3 uint8: black lines on white."""
-    upper = [(0.10, 0.62), (0.11, 0.45), (0.15, 0.33), (0.24, 0.31), (0.30, 0.37), (0.38, 0.40), (0.46, 0.36)]
+    upper = [
+        (0.10, 0.62),
+        (0.11, 0.45),
+        (0.15, 0.33),
+        (0.24, 0.31),
+        (0.30, 0.37),
+        (0.38, 0.40),
+        (0.46, 0.36),
+    ]
     upper += [(0.56, 0.43), (0.68, 0.52), (0.82, 0.56), (0.91, 0.61), (0.93, 0.67)]
     lines = [
         upper,
@@ -144,7 +161,9 @@ def _smooth(points: np.ndarray) -> np.ndarray:
     t = np.linspace(0, 1, 12, endpoint=False)[:, None]
     pieces = []
     for a, b, c, d in zip(padded, padded[1:], padded[2:], padded[3:], strict=False):
-        pieces.append(b + 0.5 * t * (c - a + t * (2 * a - 5 * b + 4 * c - d + t * (3 * (b - c) + d - a))))
+        pieces.append(
+            b + 0.5 * t * (c - a + t * (2 * a - 5 * b + 4 * c - d + t * (3 * (b - c) + d - a)))
+        )
     return np.concatenate([*pieces, points[-1:]])
 
 
@@ -182,7 +201,9 @@ def open_onnx(path: Path, flag: str):
     options.log_severity_level = 4
     options.intra_op_num_threads = torch.get_num_threads()
     try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(
+            str(path), options, providers=["CPUExecutionProvider"]
+        )
     except Exception as error:  # its exceptions have no common base but Exception
         raise InputError(
             f"{flag} {path}: not a network that ONNX Runtime reads ({type(error).__name__}); "
@@ -210,7 +231,9 @@ def fixed_size(path: Path, flag: str) -> int | None:
     height, width = open_onnx(path, flag).get_inputs()[0].shape[2:]
     sides = {side for side in (height, width) if isinstance(side, int)}
     if len(sides) == 2:
-        raise InputError(f"{flag} {path}: takes images of {height}x{width} pixels; the page's are square")
+        raise InputError(
+            f"{flag} {path}: takes images of {height}x{width} pixels; the page's are square"
+        )
     return sides.pop() if sides else None
 
 
@@ -231,7 +254,9 @@ def check_network(network: Network, size: int) -> None:
             "give a network of colour images, 3 channels out"
         )
     if not np.isfinite(y).all():
-        raise InputError(f"{network.flag} {network.path}: its output is not finite; export it again")
+        raise InputError(
+            f"{network.flag} {network.path}: its output is not finite; export it again"
+        )
 
 
 def read_spec(path: Path) -> tuple[GeneratorSpec | None, int]:
@@ -248,9 +273,11 @@ def read_spec(path: Path) -> tuple[GeneratorSpec | None, int]:
         for name, shape in sizes.items()
         if "model." in name
     }
-    rows = state.pop("model.26.rows.weight", None)  # see `deploy.fast.RowSummedConv2d`
+    rows = state.pop("model.26.rows.weight", None)  # see `deploy.rewrite.RowSummedConv2d`
     if rows is not None:
-        state["model.26.weight"] = torch.empty(rows.shape[0] // 7, rows.shape[1], 7, 7, device="meta")
+        state["model.26.weight"] = torch.empty(
+            rows.shape[0] // 7, rows.shape[1], 7, 7, device="meta"
+        )
     try:
         spec = infer_spec(state)
     except InputError:
@@ -348,10 +375,15 @@ def build(
     require_runtime()
     for network in networks:
         check_network(network, size)
-    names = ["edges"] if mode == "edges" else sorted(("builtin", "maps"), key=lambda name: name != palette)
+    names = (
+        ["edges"]
+        if mode == "edges"
+        else sorted(("builtin", "maps"), key=lambda name: name != palette)
+    )
     if examples:
         drawings = [
-            np.asarray(read_image(path).resize((size, size), Image.Resampling.BICUBIC)) for path in examples
+            np.asarray(read_image(path).resize((size, size), Image.Resampling.BICUBIC))
+            for path in examples
         ]
     else:
         drawings = example_drawings(mode, size)
@@ -362,7 +394,8 @@ def build(
         "mode": mode,
         "size": size,
         "palettes": [
-            {"name": name, "colours": [_colour(colour, size) for colour in PALETTES[name]]} for name in names
+            {"name": name, "colours": [_colour(colour, size) for colour in PALETTES[name]]}
+            for name in names
         ],
         "examples": [f"examples/{i + 1}.png" for i in range(len(drawings))],
         "networks": [describe(network, size) for network in networks],
@@ -386,7 +419,9 @@ def build(
 def _colour(colour: Colour, size: int) -> dict:
     """A colour as the page reads it; the outline in pixels."""
     edge = (
-        {"edge": colour.edge, "edgeWidth": colour.edge_metres * size / builtin.WINDOW} if colour.edge else {}
+        {"edge": colour.edge, "edgeWidth": colour.edge_metres * size / builtin.WINDOW}
+        if colour.edge
+        else {}
     )
     return {"name": colour.name, "rgb": colour.rgb, **edge}
 

@@ -47,7 +47,9 @@ def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1, dilation: int
 
 def _plain(inputs: int, outputs: int, kernel: int, stride: int, dilation: int) -> nn.Sequential:
     return nn.Sequential(
-        _conv(inputs, outputs, kernel, stride, dilation), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
+        _conv(inputs, outputs, kernel, stride, dilation),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(inplace=True),
     )
 
 
@@ -100,7 +102,9 @@ def _levels(arch: str) -> list[nn.Sequential]:
     bottleneck, counts = ARCHITECTURES[arch]
     block, expansion = (Bottleneck, BOTTLENECK_EXPANSION) if bottleneck else (BasicBlock, 1)
     levels, inputs = [], 3
-    for level, (width, stride, dilation) in enumerate(zip(CHANNELS, STRIDES, DILATIONS, strict=True)):
+    for level, (width, stride, dilation) in enumerate(
+        zip(CHANNELS, STRIDES, DILATIONS, strict=True)
+    ):
         if level not in RESIDUAL_LEVELS:
             levels.append(_plain(inputs, width, 7 if level == 0 else 3, stride, dilation))
             inputs = width
@@ -134,11 +138,19 @@ class DRNSeg(nn.Module):
     def __init__(self, arch: str, classes: int = CITYSCAPES_CLASSES):
         super().__init__()
         if arch not in ARCHITECTURES:
-            raise InputError(f"no DRN architecture {arch!r}; choose from {', '.join(ARCHITECTURES)}.")
+            raise InputError(
+                f"no DRN architecture {arch!r}; choose from {', '.join(ARCHITECTURES)}."
+            )
         self.base = nn.Sequential(*_levels(arch))
         self.seg = nn.Conv2d(CHANNELS[-1], classes, 1)
         self.up = nn.ConvTranspose2d(
-            classes, classes, 2 * UPSAMPLING, UPSAMPLING, UPSAMPLING // 2, groups=classes, bias=False
+            classes,
+            classes,
+            2 * UPSAMPLING,
+            UPSAMPLING,
+            UPSAMPLING // 2,
+            groups=classes,
+            bias=False,
         )
         with torch.no_grad():
             self.up.weight.copy_(_bilinear_kernel(UPSAMPLING).expand_as(self.up.weight))
@@ -172,13 +184,19 @@ def _read_state_dict(path: Path) -> dict[str, Tensor]:
         raise InputError(f"{path}: no such file. {_REMEDY}; put that file there or give its path.")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # bytes that are no checkpoint can fail anywhere inside the unpickler
+    except (
+        Exception
+    ) as error:  # bytes that are no checkpoint can fail anywhere inside the unpickler
         raise InputError(
             f"{path}: not a checkpoint of tensors that PyTorch can read. {_REMEDY}; download it again."
         ) from error
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
-    if not (isinstance(content, dict) and content and all(isinstance(v, Tensor) for v in content.values())):
+    if not (
+        isinstance(content, dict)
+        and content
+        and all(isinstance(v, Tensor) for v in content.values())
+    ):
         raise InputError(f"{path}: holds no state dict. {_REMEDY}.")
     # A plain dict: without the pickled version marks, checkpoints from before `num_batches_tracked` load too.
     return {key.removeprefix("module."): value for key, value in content.items()}

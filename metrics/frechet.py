@@ -43,7 +43,9 @@ class Statistics:
         """From (n, d) features; covariance over n - 1. InputError for fewer than 2 images."""
         centred, mu = _centre(features)
         rows = torch.linspace(0, len(features) - 1, min(SAMPLE, len(features))).round().long()
-        return cls(mu, centred.T @ centred, len(features), features[rows.to(features.device)].float())
+        return cls(
+            mu, centred.T @ centred, len(features), features[rows.to(features.device)].float()
+        )
 
     @property
     def dims(self) -> int:
@@ -102,8 +104,12 @@ def frechet_distance(fake: Tensor, real: Statistics) -> float:
     eigenvalues = torch.linalg.eigvalsh((gram + gram.T) / 2)
     trace_root = eigenvalues.clamp_min(0).sqrt().sum()
     if not torch.isfinite(eigenvalues).all():
-        raise InputError("the generated images have features that are not finite: the generator has diverged")
-    distance = (mu - real.mu).square().sum() + x.square().sum() + real.sigma.trace() - 2 * trace_root
+        raise InputError(
+            "the generated images have features that are not finite: the generator has diverged"
+        )
+    distance = (
+        (mu - real.mu).square().sum() + x.square().sum() + real.sigma.trace() - 2 * trace_root
+    )
     return max(0.0, distance.item())
 
 
@@ -164,5 +170,8 @@ def load_statistics(path: Path, dims: int, features: str | None = None) -> Stati
             "make them again with get_real_stat.py or leave the flag out"
         )
     return Statistics(
-        torch.from_numpy(mu).double(), torch.from_numpy(sigma).double(), n if n > 0 else None, sample
+        torch.from_numpy(mu).double(),
+        torch.from_numpy(sigma).double(),
+        n if n > 0 else None,
+        sample,
     )

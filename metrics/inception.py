@@ -72,7 +72,10 @@ def _build_blocks(dims: int) -> nn.ModuleDict:
         ),
     ]
     layers = {
-        name: make() for stage_dims, stage in stages if stage_dims <= dims for name, make in stage.items()
+        name: make()
+        for stage_dims, stage in stages
+        if stage_dims <= dims
+        for name, make in stage.items()
     }
     return nn.ModuleDict(layers)
 
@@ -149,9 +152,13 @@ def _load(net: InceptionFeatures, path: Path) -> None:
         raise InputError(
             f"--fid_weights {path}: not a readable weights file ({type(error).__name__}: {error})"
         ) from None
-    wanted = {k: v for k, v in net.layers.state_dict().items() if not k.endswith("num_batches_tracked")}
+    wanted = {
+        k: v for k, v in net.layers.state_dict().items() if not k.endswith("num_batches_tracked")
+    }
     usable = isinstance(state, Mapping)
-    bad = [k for k, v in wanted.items() if not usable or k not in state or state[k].shape != v.shape]
+    bad = [
+        k for k, v in wanted.items() if not usable or k not in state or state[k].shape != v.shape
+    ]
     if bad:
         raise InputError(
             f"--fid_weights {path}: holds no weights for {bad[0]} ({len(bad)} of {len(wanted)} tensors are missing or of another "
@@ -179,7 +186,9 @@ def load_inception(
     # Parameters are set below: building must not draw from the caller's random numbers.
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        label = f"Inception, {dims} features" if features == "inception" else f"random features, {dims}"
+        label = (
+            f"Inception, {dims} features" if features == "inception" else f"random features, {dims}"
+        )
         net = InceptionFeatures(dims, label)
         if features == "random":
             for module in net.modules():

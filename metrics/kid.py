@@ -29,6 +29,8 @@ def kernel_distance(fake: Tensor, real: Tensor) -> float:
     generator = torch.Generator().manual_seed(0)
 
     def subset(features: Tensor) -> Tensor:
-        return features[torch.randperm(len(features), generator=generator)[:SUBSET].to(features.device)]
+        return features[
+            torch.randperm(len(features), generator=generator)[:SUBSET].to(features.device)
+        ]
 
     return torch.stack([_mmd2(subset(fake), subset(real)) for _ in range(SUBSETS)]).mean().item()

@@ -63,7 +63,9 @@ def read_table(table_path: str | Path, cityscapes_path: str | Path) -> dict[str,
     try:
         lines = table.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"--table_path {table}: not a text file that can be read ({error}).") from error
+        raise InputError(
+            f"--table_path {table}: not a text file that can be read ({error})."
+        ) from error
     labels: dict[str, Path] = {}
     for number, line in enumerate(lines, 1):
         columns = line.split()
@@ -81,7 +83,9 @@ def read_table(table_path: str | Path, cityscapes_path: str | Path) -> dict[str,
                 "trainIds (made by csCreateTrainIdLabelImgs of cityscapesScripts)."
             )
         if labels.setdefault(stem, label) != label:
-            raise InputError(f"--table_path {table}, line {number}: a second label for image {stem!r}.")
+            raise InputError(
+                f"--table_path {table}, line {number}: a second label for image {stem!r}."
+            )
     if not labels:
         raise InputError(f"--table_path {table}: is empty.")
     return labels
@@ -97,7 +101,9 @@ def _decode(path: Path) -> np.ndarray:
         with Image.open(path) as image:
             mode, label = image.mode, np.array(image)
     except OSError as error:
-        raise InputError(f"{path}: not an image that can be read ({error}); unpack gtFine again.") from error
+        raise InputError(
+            f"{path}: not an image that can be read ({error}); unpack gtFine again."
+        ) from error
     if mode not in ("L", "P"):
         raise InputError(
             f"{path}: is of mode {mode}, not trainIds (8 bits, one channel); check its line in --table_path."
@@ -272,16 +278,22 @@ def class_map(scores: Tensor, size: tuple[int, int]) -> Tensor:
     cell_x, occupied_x, columns, weight_x = _cells_along(w, width, device)
 
     leader = _first_largest(scores)
-    leader = F.pad(leader[None, None].float(), (1, 1, 1, 1), mode="replicate")[0, 0].byte()  # (h+2, w+2)
+    leader = F.pad(leader[None, None].float(), (1, 1, 1, 1), mode="replicate")[
+        0, 0
+    ].byte()  # (h+2, w+2)
     corner = leader[:-1, :-1]  # (h+1, w+1): the leader at each cell's upper left
     mixed = (corner != leader[:-1, 1:]) | (corner != leader[1:, :-1]) | (corner != leader[1:, 1:])
     mixed &= occupied_y[:, None] & occupied_x
-    best = corner[:, cell_x].index_select(0, cell_y).flatten()  # (H*W,): right except in mixed cells
+    best = (
+        corner[:, cell_x].index_select(0, cell_y).flatten()
+    )  # (H*W,): right except in mixed cells
 
     points = F.pad(scores[None], (1, 1, 1, 1), mode="replicate")[0].flatten(1)  # (C, (h+2)*(w+2))
     y, x = mixed.nonzero().unbind(1)  # n cells
     at = y * (w + 2) + x
-    classes, count = _rivals([points.index_select(1, at + offset) for offset in (0, 1, w + 2, w + 3)])
+    classes, count = _rivals(
+        [points.index_select(1, at + offset) for offset in (0, 1, w + 2, w + 3)]
+    )
     order = count.argsort(stable=True)  # cells with as many rivals are worked out together
     step = _CELLS_AT_ONCE[device.type]
     for start in range(0, len(order), step):
@@ -289,7 +301,8 @@ def class_map(scores: Tensor, size: tuple[int, int]) -> Tensor:
         fy, fx = weight_y[y[cells]].T[:, None], weight_x[x[cells]].T  # (My, 1, n), (Mx, n)
         rivals = classes[: int(count[cells[-1]]), cells]  # (K, n)
         winner = _first_largest(
-            _interpolate(points, rival * points.shape[1] + at[cells], w + 2, fy, fx) for rival in rivals
+            _interpolate(points, rival * points.shape[1] + at[cells], w + 2, fy, fx)
+            for rival in rivals
         )  # (My, Mx, n), 0..K-1
         winner = rivals.gather(0, winner.flatten(0, 1).long()).view(winner.shape)
         best[rows[y[cells]].T[:, None] * width + columns[x[cells]].T] = winner.byte()
@@ -336,7 +349,11 @@ def summary(counts: Tensor) -> dict[str, float | list[float | None]]:
     by_class: list[float | None] = [None] * len(matrix)
     for index, value in zip(exists.nonzero()[0], iou, strict=True):
         by_class[index] = float(value)
-    return {"mIoU": float(iou.mean()), "accu": float(100 * hits.sum() / matrix.sum()), "class_iou": by_class}
+    return {
+        "mIoU": float(iou.mean()),
+        "accu": float(100 * hits.sum() / matrix.sum()),
+        "class_iou": by_class,
+    }
 
 
 # ------------------------------------------------------------------------------------------------------------
@@ -395,7 +412,9 @@ class SegmentationScorer:
             batch = names[start : start + self.batch_size]
             self.store.prefetch(batch)  # decoded while the network runs
             photos = images[start : start + self.batch_size].to(self.device).float() / 255
-            for scores, name in zip(self.drn((photos - self._mean) / self._std), batch, strict=True):
+            for scores, name in zip(
+                self.drn((photos - self._mean) / self._std), batch, strict=True
+            ):
                 label = self.store[name]
                 if label.shape[0] < scores.shape[1] or label.shape[1] < scores.shape[2]:
                     raise InputError(

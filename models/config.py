@@ -55,7 +55,9 @@ class ChannelConfig:
             wanted = "6 (legacy network), e.g. 32_32_40_48_16_32"
             if not self.legacy:
                 wanted = "8 (or 6: one inner width for all blocks), e.g. 16_16_40_40_40_64_24_16"
-            raise InputError(f"config string '{self}' has {len(self.genes)} numbers; it needs {wanted}")
+            raise InputError(
+                f"config string '{self}' has {len(self.genes)} numbers; it needs {wanted}"
+            )
         if any(gene < 1 for gene in self.genes):
             raise InputError(f"config string '{self}': every width must be a positive whole number")
 
@@ -100,9 +102,28 @@ class ChannelConfig:
 
     def check_fits(self, width: int) -> None:
         """InputError unless a supernet of base width ``width`` holds this config."""
-        wide = [f"{name}={gene}" for name, gene in zip(GENE_NAMES, self.full, strict=True) if gene > width]
+        wide = [
+            f"{name}={gene}"
+            for name, gene in zip(GENE_NAMES, self.full, strict=True)
+            if gene > width
+        ]
         if wide:
             raise InputError(
                 f"config '{self}' is wider than the supernet (ngf {width}): {', '.join(wide)}; "
                 "choose narrower widths or the --ngf the supernet was trained with"
             )
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Named search spaces
+
+_64 = (64, 56, 48, 40, 32, 24, 16)
+
+# SPEC 2: the choices of each of the eight genes.
+CONFIG_SETS: dict[str, tuple[tuple[int, ...], ...]] = {
+    "channels-48": ((48, 32),) * 2 + ((48, 40, 32),) * 4 + ((48, 32, 24, 16),) * 2,
+    "channels-32": ((32, 24, 16),) * 8,
+    "channels-64-pix2pix": (_64,) * 8,
+    "channels-64-cycleGAN": ((64, 48, 32, 24, 16),) * 8,
+    "test": ((8,), (6, 8), (6, 8), *((8,),) * 5),
+}

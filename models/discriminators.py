@@ -38,7 +38,11 @@ class PixelDiscriminator(nn.Module):
         bias = norm != "batch"
         self.net = nn.Sequential(
             *(nn.Conv2d(input_nc, ndf, 1), nn.LeakyReLU(0.2, True)),
-            *(nn.Conv2d(ndf, ndf * 2, 1, bias=bias), make_norm(norm, ndf * 2), nn.LeakyReLU(0.2, True)),
+            *(
+                nn.Conv2d(ndf, ndf * 2, 1, bias=bias),
+                make_norm(norm, ndf * 2),
+                nn.LeakyReLU(0.2, True),
+            ),
             nn.Conv2d(ndf * 2, 1, 1, bias=bias),
         )
 

@@ -115,8 +115,12 @@ def infer_spec(state: Mapping[str, Tensor]) -> GeneratorSpec:
     else:
         candidates = [
             GeneratorSpec("mobile_resnet_9blocks", ngf=stem, **common),
-            GeneratorSpec("sub_mobile_resnet_9blocks", config_str="_".join(map(str, eight)), **common),
-            GeneratorSpec("legacy_sub_mobile_resnet_9blocks", config_str="_".join(map(str, six)), **common),
+            GeneratorSpec(
+                "sub_mobile_resnet_9blocks", config_str="_".join(map(str, eight)), **common
+            ),
+            GeneratorSpec(
+                "legacy_sub_mobile_resnet_9blocks", config_str="_".join(map(str, six)), **common
+            ),
         ]
     found = (stem, down1, trunk, *inner, up1, up2)
     for spec in candidates:
@@ -127,7 +131,9 @@ def infer_spec(state: Mapping[str, Tensor]) -> GeneratorSpec:
     )
 
 
-def resolve_spec(found: GeneratorSpec, wanted: Mapping, where: str, prefix: str = "") -> GeneratorSpec:
+def resolve_spec(
+    found: GeneratorSpec, wanted: Mapping, where: str, prefix: str = ""
+) -> GeneratorSpec:
     """The network of a checkpoint, given the flags the user typed.
 
     Args:
@@ -140,9 +146,18 @@ def resolve_spec(found: GeneratorSpec, wanted: Mapping, where: str, prefix: str 
     contradicts the checkpoint raises InputError naming both. A supernet keeps its spec whatever config_str is: that selects a subnet.
     """
     spec = found
-    same_shapes = {"mobile_resnet_9blocks", "super_mobile_resnet_9blocks", "sub_mobile_resnet_9blocks"}
+    same_shapes = {
+        "mobile_resnet_9blocks",
+        "super_mobile_resnet_9blocks",
+        "sub_mobile_resnet_9blocks",
+    }
     uniform = found.netG in same_shapes and len(set(found.config.full)) == 1
-    if "netG" in wanted and wanted["netG"] != spec.netG and uniform and wanted["netG"] in same_shapes:
+    if (
+        "netG" in wanted
+        and wanted["netG"] != spec.netG
+        and uniform
+        and wanted["netG"] in same_shapes
+    ):
         width = found.config.full[0]
         spec = replace(
             spec,
@@ -195,7 +210,13 @@ def explain_mismatch(state: Mapping[str, Tensor], net: nn.Module) -> str | None:
         if k in state and torch.is_tensor(state[k]) and state[k].shape != wanted[k].shape
     ]
     parts = []
-    for label, keys in (("missing", missing), ("not expected", extra), ("of another shape:", shapes)):
+    for label, keys in (
+        ("missing", missing),
+        ("not expected", extra),
+        ("of another shape:", shapes),
+    ):
         if keys:
-            parts.append(f"{len(keys)} {label} {', '.join(keys[:3])}{' ...' if len(keys) > 3 else ''}")
+            parts.append(
+                f"{len(keys)} {label} {', '.join(keys[:3])}{' ...' if len(keys) > 3 else ''}"
+            )
     return "; ".join(parts) or None

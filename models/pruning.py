@@ -39,7 +39,9 @@ def prune_into(wide: nn.Module, narrow: nn.Module) -> None:
                 f"({list(target[key].shape)} against {list(source[key].shape)}); lower --student_ngf"
             )
 
-    def copy(name: str, kept_in: Tensor | None, kept_out: Tensor | None, transposed: bool = False) -> None:
+    def copy(
+        name: str, kept_in: Tensor | None, kept_out: Tensor | None, transposed: bool = False
+    ) -> None:
         weight, bias = source[f"{name}.weight"], source[f"{name}.bias"]
         axis_out, axis_in = (1, 0) if transposed else (0, 1)
         if kept_in is not None:
@@ -49,7 +51,9 @@ def prune_into(wide: nn.Module, narrow: nn.Module) -> None:
         target[f"{name}.weight"].copy_(weight)
         target[f"{name}.bias"].copy_(bias)
 
-    def dense(name: str, kept_in: Tensor | None, kept_out: Tensor | None = None, transposed: bool = False):
+    def dense(
+        name: str, kept_in: Tensor | None, kept_out: Tensor | None = None, transposed: bool = False
+    ):
         """Copy a conv, choosing its outputs unless they are given; returns the outputs kept."""
         weight = source[f"{name}.weight"]
         if transposed:

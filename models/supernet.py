@@ -87,7 +87,12 @@ class SuperMobileResnetGenerator(nn.Module):
         down = dict(kernel_size=3, stride=2, padding=1)
         up = dict(kernel_size=3, stride=2, padding=1, output_padding=1)
         self.model = nn.Sequential(
-            *(nn.ReflectionPad2d(3), ElasticConv2d(input_nc, w.stem, 7), _elastic_norm(norm), nn.ReLU(True)),
+            *(
+                nn.ReflectionPad2d(3),
+                ElasticConv2d(input_nc, w.stem, 7),
+                _elastic_norm(norm),
+                nn.ReLU(True),
+            ),
             *(ElasticConv2d(w.stem, w.down1, **down), _elastic_norm(norm), nn.ReLU(True)),
             *(ElasticConv2d(w.down1, w.trunk, **down), _elastic_norm(norm), nn.ReLU(True)),
             *(ElasticBlock(w.trunk, inner, norm, dropout_rate) for inner in w.inner),

@@ -43,7 +43,9 @@ class WinogradConv2d(nn.Module):
         g, b, a = (torch.tensor(m, dtype=torch.float64) for m in (_G, _B, _A))
         weight = torch.einsum("ia,jb,ocab->ijoc", g, g, conv.weight.detach().double().cpu())
         device = conv.weight.device
-        self.register_buffer("weight", weight.reshape(36, *conv.weight.shape[:2]).float().to(device))
+        self.register_buffer(
+            "weight", weight.reshape(36, *conv.weight.shape[:2]).float().to(device)
+        )
         self.register_buffer("tile", torch.kron(b, b).float().to(device))  # 36 36
         self.register_buffer("untile", torch.kron(a, a).float().to(device))  # 16 36
 

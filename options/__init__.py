@@ -1,4 +1,4 @@
-"""Command lines: one option class per script, composed from `options.flags`; `run` is how every script starts.
+"""Command lines: one option class per script, composed from `options.flags`.
 
 ``XOptions.parse(argv=None)`` returns a namespace with a value for every flag and ``explicit``, the set of flags that were typed.
 """
@@ -6,23 +6,9 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import difflib
-import os
-import signal
 import sys
-import warnings
-from collections.abc import Callable
 
-# Bars: one process shows them, and a log file gets a line every ten seconds rather than ten a second. tqdm reads these when it is imported.
-if int(os.environ.get("RANK", "0")) > 0:
-    os.environ["TQDM_DISABLE"] = "1"
-if not sys.stderr.isatty():
-    os.environ.setdefault("TQDM_MININTERVAL", "10")
-
-from tqdm import tqdm
-
-from errors import InputError
 from models.generators import GENERATORS
 from options.flags import FLAGS
 
@@ -39,7 +25,15 @@ _INPUT = (
     "preprocess",
     "load_size",
 )
-_INPUT += ("crop_size", "aspect_ratio", "no_flip", "serial_batches", "batch_size", "input_nc", "output_nc")
+_INPUT += (
+    "crop_size",
+    "aspect_ratio",
+    "no_flip",
+    "serial_batches",
+    "batch_size",
+    "input_nc",
+    "output_nc",
+)
 _INPUT += ("num_threads", "load_in_memory", "cache_gb")
 _MACHINE = ("gpu_ids", "seed")
 _CONFIG = ("config_set", "config_str")
@@ -152,7 +146,9 @@ class Options:
             usage=f"%(prog)s {cls.positional} {required} [FLAG ...]".replace("  ", " "),
             description=cls.description,
             allow_abbrev=False,
-            formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=32, width=110),
+            formatter_class=lambda prog: argparse.HelpFormatter(
+                prog, max_help_position=32, width=110
+            ),
         )
         groups = {}
         for name, flag in FLAGS.items():
@@ -212,8 +208,12 @@ class Options:
         ):
             # A crop larger than the image: scripts give only one of the two when they mean both.
             if "load_size" in opt.explicit and "crop_size" in opt.explicit:
-                parser.error(f"--crop_size {opt.crop_size} is larger than --load_size {opt.load_size}")
-            opt.load_size = opt.crop_size = opt.load_size if "load_size" in opt.explicit else opt.crop_size
+                parser.error(
+                    f"--crop_size {opt.crop_size} is larger than --load_size {opt.load_size}"
+                )
+            opt.load_size = opt.crop_size = (
+                opt.load_size if "load_size" in opt.explicit else opt.crop_size
+            )
 
 
 class _TrainingOptions(Options):
@@ -255,7 +255,9 @@ class TrainOptions(_TrainingOptions):
 
 class DistillOptions(_TrainingOptions):
     prog = "distill.py"
-    description = "Distil a teacher into a narrower student, optionally pruned from a pretrained network."
+    description = (
+        "Distil a teacher into a narrower student, optionally pruned from a pretrained network."
+    )
     flags = (
         *_TRAIN,
         *_STUDENT,
@@ -271,11 +273,16 @@ class DistillOptions(_TrainingOptions):
 
 class SupernetOptions(_TrainingOptions):
     prog = "train_supernet.py"
-    description = "Train the once-for-all student (--config_set), or fine-tune one subnet (--config_str)."
+    description = (
+        "Train the once-for-all student (--config_set), or fine-tune one subnet (--config_str)."
+    )
     flags = (*_TRAIN, *_STUDENT, "supernet", "sandwich", "config_per_image")
     required = ("dataroot", "restore_teacher_G_path")
     defaults = dict(
-        log_dir="logs/supernet", student_netG="super_mobile_resnet_9blocks", nepochs=10, nepochs_decay=30
+        log_dir="logs/supernet",
+        student_netG="super_mobile_resnet_9blocks",
+        nepochs=10,
+        nepochs_decay=30,
     )
     choices = dict(gan_mode=_STUDENT_GAN, recon_loss_type=_STUDENT_RECON)
 
@@ -283,7 +290,9 @@ class SupernetOptions(_TrainingOptions):
     def check(cls, opt, parser):
         super().check(opt, parser)
         if opt.config_set is None and opt.config_str is None:
-            parser.error("give --config_set to train a supernet, or --config_str to train one subnet")
+            parser.error(
+                "give --config_set to train a supernet, or --config_str to train one subnet"
+            )
         if opt.config_str is not None and (opt.sandwich or opt.config_per_image):
             parser.error(
                 "--sandwich and --config_per_image choose among configurations, --config_str names one"
@@ -314,7 +323,13 @@ class EvolutionOptions(_SearchOptions):
         "mutation_ratio",
         "mutate_prob",
     )
-    flags += ("weighted_sample", "weight_strategy", "max_cache_size", "generation_base", "only_restore_cache")
+    flags += (
+        "weighted_sample",
+        "weight_strategy",
+        "max_cache_size",
+        "generation_base",
+        "only_restore_cache",
+    )
     flags += ("objective", "patience", "predictor", "predictor_share")
     required = (*_SearchOptions.required, "output_dir")
     defaults = dict(**_TEST_SIZES, model="test", netG="super_mobile_resnet_9blocks", ngf=48)
@@ -348,7 +363,9 @@ class SearchOptions(_SearchOptions):
     description = "Evaluate every subnet within a MACs budget."
     flags = (*_SEARCH, "output_path", "num_splits", "split")
     required = (*_SearchOptions.required, "output_path")
-    defaults = dict(**_TEST_SIZES, model="test", netG="super_mobile_resnet_9blocks", ngf=48, save_freq=10)
+    defaults = dict(
+        **_TEST_SIZES, model="test", netG="super_mobile_resnet_9blocks", ngf=48, save_freq=10
+    )
     choices = dict(model=("test",), netG=("super_mobile_resnet_9blocks",), amp=("none", "bf16"))
 
     @classmethod
@@ -362,7 +379,14 @@ class TestOptions(Options):
     __test__ = False  # not a pytest class
     prog = "test.py"
     description = "Generate images with checkpoints and measure them side by side: FID, KID, MACs, time, a page to look at."
-    flags = (*_INFERENCE, "results_dir", "need_profile", "times", "restore_teacher_G_path", "compare")
+    flags = (
+        *_INFERENCE,
+        "results_dir",
+        "need_profile",
+        "times",
+        "restore_teacher_G_path",
+        "compare",
+    )
     required = ("dataroot", "restore_G_path", "results_dir")
     defaults = dict(**_TEST_SIZES, model="test", netG="sub_mobile_resnet_9blocks")
     choices = dict(model=("test",))
@@ -376,11 +400,18 @@ class LatencyOptions(TestOptions):
 
 class ExportOptions(Options):
     prog = "export.py"
-    description = (
-        "Cut one subnet out of a supernet as a stand-alone network, as weights or for other runtimes."
-    )
+    description = "Cut one subnet out of a supernet as a stand-alone network, as weights or for other runtimes."
     flags = ("model", "ngf", "input_path", "output_path", "config_str", "input_nc", "output_nc")
-    flags += ("format", "fp16", "int8", "dataroot", "dataset_mode", "direction", "phase", "meta_path")
+    flags += (
+        "format",
+        "fp16",
+        "int8",
+        "dataroot",
+        "dataset_mode",
+        "direction",
+        "phase",
+        "meta_path",
+    )
     flags += ("max_dataset_size", "preprocess", "load_size", "crop_size", "aspect_ratio")
     flags += ("num_threads", "load_in_memory", "cache_gb")
     required = ("input_path", "output_path", "config_str")
@@ -410,51 +441,39 @@ class RealStatOptions(Options):
 
 class MacsOptions(Options):
     positional = "[CONFIG ...]"
-    prog = "python -m metrics.macs"
+    prog = "python -m models.cost"
     description = "MACs and parameters of configurations; without one, the published table beside what is computed here."
     flags = ("size",)
 
     @classmethod
     def parser(cls):
         parser = super().parser()
-        parser.add_argument("configs", nargs="*", metavar="CONFIG", help="e.g. 16_16_40_40_40_64_24_16")
+        parser.add_argument(
+            "configs", nargs="*", metavar="CONFIG", help="e.g. 16_16_40_40_40_64_24_16"
+        )
         return parser
 
 
 class CheckOptions(Options):
     positional = "DATAROOT"
-    prog = "python -m data.check"
-    description = (
-        "Look at every file of a dataset: what it holds, what the flags make of it, what has to be mended."
+    prog = "python -m prepare.check"
+    description = "Look at every file of a dataset: what it holds, what the flags make of it, what has to be mended."
+    flags = (
+        "dataset_mode",
+        "direction",
+        "phase",
+        "meta_path",
+        "preprocess",
+        "load_size",
+        "crop_size",
     )
-    flags = ("dataset_mode", "direction", "phase", "meta_path", "preprocess", "load_size", "crop_size")
     flags += ("aspect_ratio", "batch_size", "input_nc", "output_nc", "num_threads", "cache_gb")
     defaults = dict(phase=None)
 
     @classmethod
     def parser(cls):
         parser = super().parser()
-        parser.add_argument("root", metavar="DATAROOT", help="folder with the images: DATAROOT/<phase>/*.jpg")
+        parser.add_argument(
+            "root", metavar="DATAROOT", help="folder with the images: DATAROOT/<phase>/*.jpg"
+        )
         return parser
-
-
-# ---------------------------------------------------------------------------------------------------------
-# How every script starts
-
-
-def run(main: Callable[[], None]) -> None:
-    """Call ``main``; what is the user's to mend ends in one line and exit code 2, a signal in 128 + its number."""
-    warnings.showwarning = lambda message, *_, **__: tqdm.write(f"warning: {message}", file=sys.stderr)
-    try:
-        with contextlib.ExitStack() as stack:
-            if int(os.environ.get("RANK", "0")) > 0:  # under torchrun one process speaks
-                stack.enter_context(contextlib.redirect_stdout(stack.enter_context(open(os.devnull, "w"))))
-            main()
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(128 + signal.SIGINT)
-    except BrokenPipeError:  # e.g. piped into head
-        sys.stderr.close()

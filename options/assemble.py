@@ -13,29 +13,35 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from tqdm import tqdm
 
 from data.datasets import AlignedDataset, SingleDataset, Source, path_of_side, unpaired_datasets
 from data.loader import Loader, UnpairedLoader
 from data.transforms import Crops, Resize
 from errors import InputError
+from evaluation.evaluator import Evaluator
+from evaluation.real import real_statistics
+from evaluation.tested import TAKEN, Loaded, TestedModel, short_names
 from metrics.criteria import LOWER_IS_BETTER, FeatureCriterion
 from metrics.drn import load_drn
 from metrics.inception import InceptionFeatures, load_inception
-from metrics.macs import Architecture, config_cost
 from metrics.miou import LabelStore, SegmentationScorer, read_table
 from models.config import ChannelConfig
+from models.cost import Architecture, config_cost
 from models.discriminators import build_discriminator
 from models.generators import GeneratorSpec
 from models.layers import init_weights, set_dropout
 from models.pruning import prune_into
 from models.supernet import extract
+from models.weights import load_generator, load_network, load_state, read_spec
 from report.pictures import montage_of
 from report.plots import plot_search
 from report.run import write_run_page
 from report.search import write_search_page
-from report.tested import TAKEN, Loaded, TestedModel, short_names
-from subnets.evaluator import Evaluator, real_statistics
+from runtime import distributed
+from runtime.cuda_graphs import CudaGraphs, StepCapture
+from runtime.files import write_json
+from runtime.folders import claim_folder, make_folder
+from runtime.progress import Bar
 from subnets.genetic import GeneticSearch, GeneticSettings
 from subnets.objectives import ByFront, ByScore
 from subnets.predictor import PredictedSearch
@@ -43,11 +49,8 @@ from subnets.results import Evaluated, Results, read_evaluations, write_summary
 from subnets.sampling import Sampling
 from subnets.search import Measurer, pareto_front
 from subnets.space import SearchSpace
-from training import distributed
-from training.capture import CudaGraphs, StepCapture
-from training.checkpoints import load_generator, load_network, load_optimizers, load_state, read_spec
-from training.logs import claim_folder, make_folder, write_json
 from training.schedules import Schedule
+from training.state import load_optimizers
 from training.tasks import DistillTask, LossWeights, Subnets, make_adaptors
 from training.trainer import Evaluation, Plan, Stopped, Trainer
 
@@ -63,7 +66,14 @@ HARMLESS = {
     "output_dir",
 }
 # A longer search replays a shorter one.
-HARMLESS |= {"output_path", "explicit", "save_freq", "max_cache_size", "evolution_iters", "patience"}
+HARMLESS |= {
+    "output_path",
+    "explicit",
+    "save_freq",
+    "max_cache_size",
+    "evolution_iters",
+    "patience",
+}
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -95,7 +105,9 @@ def _device_of(opt: argparse.Namespace) -> torch.device:
             f"--gpu_ids {opt.gpu_ids}: there is no GPU {index}, the machine has {torch.cuda.device_count()}"
         )
     if len(ids) > 1 and "LOCAL_RANK" not in os.environ:
-        print(f"--gpu_ids {opt.gpu_ids}: one process uses one GPU; start it with torchrun to use {len(ids)}")
+        print(
+            f"--gpu_ids {opt.gpu_ids}: one process uses one GPU; start it with torchrun to use {len(ids)}"
+        )
     device = torch.device("cuda", index)
     torch.cuda.set_device(device)
     distributed.setup("cuda")
@@ -139,7 +151,9 @@ def settings_of(opt: argparse.Namespace) -> dict:
 
 def options_of(opt: argparse.Namespace) -> dict:
     """The script and every flag's value, as options.json says them."""
-    values = {k: str(v) if v == float("inf") else v for k, v in vars(opt).items() if k != "explicit"}
+    values = {
+        k: str(v) if v == float("inf") else v for k, v in vars(opt).items() if k != "explicit"
+    }
     return {"script": Path(sys.argv[0]).name} | values
 
 
@@ -170,7 +184,9 @@ def sides_of(opt: argparse.Namespace, **changes) -> tuple:
 
 def training_loader(opt: argparse.Namespace, device: torch.device) -> Loader | UnpairedLoader:
     if opt.dataset_mode == "single":
-        raise InputError("--dataset_mode single has no targets to train on; use aligned or unaligned")
+        raise InputError(
+            "--dataset_mode single has no targets to train on; use aligned or unaligned"
+        )
     inputs, targets = sides_of(opt)
     settings = dict(
         batch_size=opt.batch_size,
@@ -197,7 +213,11 @@ def inference_loader(
 ) -> Loader:
     """Inputs in order, without chance; ``shared`` gives each process of the run its share."""
     dataset, _ = sides_of(opt, **changes)
-    share = {"rank": distributed.rank(), "world": distributed.world_size(), "fill": False} if shared else {}
+    share = (
+        {"rank": distributed.rank(), "world": distributed.world_size(), "fill": False}
+        if shared
+        else {}
+    )
     loader = Loader(
         dataset,
         batch_size,
@@ -261,10 +281,16 @@ def criteria_of(opt: argparse.Namespace, device: torch.device, **changes) -> lis
 def _user_cache() -> Path:
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     path = Path(base) / "gan-compression"
-    return path if os.access(Path(base).parent, os.W_OK) else Path(tempfile.gettempdir()) / "gan-compression"
+    return (
+        path
+        if os.access(Path(base).parent, os.W_OK)
+        else Path(tempfile.gettempdir()) / "gan-compression"
+    )
 
 
-def evaluation_of(opt: argparse.Namespace, device: torch.device, columns: dict) -> Evaluation | None:
+def evaluation_of(
+    opt: argparse.Namespace, device: torch.device, columns: dict
+) -> Evaluation | None:
     """How a training run is judged: on phase ``val``; None when that is neither there nor asked for.
 
     ``columns``: label -> generate, shown in the pictures beside input and target (the teacher of a student).
@@ -301,7 +327,12 @@ def evaluation_of(opt: argparse.Namespace, device: torch.device, columns: dict) 
 
 def schedule_of(opt: argparse.Namespace) -> Schedule:
     return Schedule(
-        opt.lr_policy, opt.scheduler_counter, opt.nepochs, opt.nepochs_decay, opt.lr_decay_steps, opt.gamma
+        opt.lr_policy,
+        opt.scheduler_counter,
+        opt.nepochs,
+        opt.nepochs_decay,
+        opt.lr_decay_steps,
+        opt.gamma,
     )
 
 
@@ -370,7 +401,9 @@ def teacher_spec_and_net(opt: argparse.Namespace) -> tuple[GeneratorSpec, nn.Mod
         "norm": "norm",
     }
     wanted = {name: getattr(opt, flag) for flag, name in renamed.items() if flag in opt.explicit}
-    net, spec = load_generator(opt.restore_teacher_G_path, "--restore_teacher_G_path", wanted, "teacher_")
+    net, spec = load_generator(
+        opt.restore_teacher_G_path, "--restore_teacher_G_path", wanted, "teacher_"
+    )
     check_channels(opt, "--restore_teacher_G_path", opt.restore_teacher_G_path, spec)
     if spec.is_supernet:
         raise InputError(
@@ -386,7 +419,9 @@ def student_spec_and_net(opt: argparse.Namespace) -> tuple[GeneratorSpec, nn.Mod
         raise InputError(f"--student_netG {spec.netG} needs --config_str")
     if opt.restore_student_G_path:
         renamed = {"student_ngf": "ngf", "config_str": "config_str", "norm": "norm"}
-        wanted = {name: getattr(opt, flag) for flag, name in renamed.items() if flag in opt.explicit}
+        wanted = {
+            name: getattr(opt, flag) for flag, name in renamed.items() if flag in opt.explicit
+        }
         wanted["netG"] = opt.student_netG
         net, found = load_generator(
             opt.restore_student_G_path, "--restore_student_G_path", wanted, "student_"
@@ -398,7 +433,9 @@ def student_spec_and_net(opt: argparse.Namespace) -> tuple[GeneratorSpec, nn.Mod
     pretrained = getattr(opt, "restore_pretrained_G_path", None)
     if pretrained:
         renamed = {"pretrained_netG": "netG", "pretrained_ngf": "ngf"}
-        wanted = {name: getattr(opt, flag) for flag, name in renamed.items() if flag in opt.explicit}
+        wanted = {
+            name: getattr(opt, flag) for flag, name in renamed.items() if flag in opt.explicit
+        }
         wide, _ = load_generator(pretrained, "--restore_pretrained_G_path", wanted, "pretrained_")
         prune_into(wide, net)
     return spec, net
@@ -420,7 +457,9 @@ def subnets_of(opt: argparse.Namespace, spec: GeneratorSpec) -> Subnets | None:
         raise InputError(
             "--config_per_image with one image per step changes nothing: give --batch_size 2 or more"
         )
-    draw = Sampling(space, opt.seed, opt.sandwich, opt.config_per_image, distributed.rank(), opt.batch_size)
+    draw = Sampling(
+        space, opt.seed, opt.sandwich, opt.config_per_image, distributed.rank(), opt.batch_size
+    )
     return Subnets(draw, {"largest": space.largest, "smallest": space.smallest})
 
 
@@ -465,7 +504,9 @@ def limit_images(opt: argparse.Namespace) -> None:
     """``--num_test`` and ``--max_dataset_size`` both limit the images: keep the smaller."""
     if opt.num_test != float("inf"):
         limit = int(opt.num_test)
-        opt.max_dataset_size = min(limit, opt.max_dataset_size) if opt.max_dataset_size > 0 else limit
+        opt.max_dataset_size = (
+            min(limit, opt.max_dataset_size) if opt.max_dataset_size > 0 else limit
+        )
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -473,12 +514,19 @@ def limit_images(opt: argparse.Namespace) -> None:
 
 
 def train(
-    opt: argparse.Namespace, task, loader: Loader, evaluation: Evaluation | None, evaluate_first: bool = False
+    opt: argparse.Namespace,
+    task,
+    loader: Loader,
+    evaluation: Evaluation | None,
+    evaluate_first: bool = False,
 ) -> None:
     """Train a task as the flags say, to the end or to a signal."""
     if opt.cuda_graphs:
         task.capture = StepCapture(CudaGraphs(task.device))
-    settings = {"script": Path(sys.argv[0]).name, "processes": distributed.world_size()} | settings_of(opt)
+    settings = {
+        "script": Path(sys.argv[0]).name,
+        "processes": distributed.world_size(),
+    } | settings_of(opt)
     trainer = Trainer(
         task,
         loader,
@@ -529,7 +577,11 @@ def distill(opt: argparse.Namespace) -> None:
     # A student that starts from trained weights is measured before its first step: the best checkpoint is then the better of
     # before and after.
     train(
-        opt, task, loader, evaluation_of(opt, device, {"teacher": teacher}), bool(opt.restore_student_G_path)
+        opt,
+        task,
+        loader,
+        evaluation_of(opt, device, {"teacher": teacher}),
+        bool(opt.restore_student_G_path),
     )
 
 
@@ -555,7 +607,9 @@ def measurer_of(
         flag = "--output_dir" if hasattr(opt, "output_dir") else "--output_path"
         claim_folder(folder, settings, flag)
         write_options(opt, folder)
-        results = Results(results_path, getattr(opt, "max_cache_size", 10_000_000), distributed.is_main())
+        results = Results(
+            results_path, getattr(opt, "max_cache_size", 10_000_000), distributed.is_main()
+        )
     evaluator = Evaluator(loader, criteria, opt.amp == "bf16")
 
     def generate(config: ChannelConfig) -> Callable:
@@ -605,7 +659,9 @@ def genetic_search_of(opt: argparse.Namespace, measurer: Measurer, folder: Path)
         seed=opt.seed,
     )
     if opt.objective == "pareto":
-        return GeneticSearch(space, opt.budget, settings, ByFront(measurer.score, lambda c: space.cost(c)[0]))
+        return GeneticSearch(
+            space, opt.budget, settings, ByFront(measurer.score, lambda c: space.cost(c)[0])
+        )
     rank = ByScore(measurer.score)
     if not opt.predictor:
         return GeneticSearch(space, opt.budget, settings, rank)
@@ -615,11 +671,13 @@ def genetic_search_of(opt: argparse.Namespace, measurer: Measurer, folder: Path)
         facts.append(fit)
         if distributed.is_main():
             write_json(folder / "predictor.json", facts)
-        tqdm.write(
+        Bar.write(
             f"predictor: rank correlation {fit.get('spearman_unseen')} on unseen, {fit['spearman_left_out']} left out"
         )
 
-    return PredictedSearch(space, opt.budget, settings, rank, measurer.score, opt.predictor_share, on_fit)
+    return PredictedSearch(
+        space, opt.budget, settings, rank, measurer.score, opt.predictor_share, on_fit
+    )
 
 
 def best_configs(measurer: Measurer, records: list[Evaluated], count: int) -> list[ChannelConfig]:
@@ -655,7 +713,9 @@ def summarise(opt: argparse.Namespace, folder: Path, measurer: Measurer) -> list
 
 def select_subnet(opt: argparse.Namespace) -> None:
     """``search.py --select``: the best subnet within a budget among earlier results."""
-    records = {r.config_str: r for path in opt.results for r in read_evaluations(Path(path), "--select")}
+    records = {
+        r.config_str: r for path in opt.results for r in read_evaluations(Path(path), "--select")
+    }
     known = [r for r in records.values() if opt.criterion in r.metrics]
     inside = [r for r in known if r.macs <= opt.select]
     if not inside:
@@ -664,7 +724,10 @@ def select_subnet(opt: argparse.Namespace) -> None:
             + (f"; the smallest has {min(r.macs for r in known):,} MACs" if known else "")
         )
     lower = LOWER_IS_BETTER[opt.criterion]
-    best = min(inside, key=lambda r: (r.metrics[opt.criterion] * (1 if lower else -1), r.macs, r.config_str))
+    best = min(
+        inside,
+        key=lambda r: (r.metrics[opt.criterion] * (1 if lower else -1), r.macs, r.config_str),
+    )
     print(
         f"{best.config_str}  {opt.criterion} {best.metrics[opt.criterion]:.3f} (n={best.n})  {best.macs:,} MACs  {best.params:,} parameters  "
         f"(best of {len(inside)} within the budget)"
@@ -676,7 +739,12 @@ def select_subnet(opt: argparse.Namespace) -> None:
 
 
 def tested_model(
-    opt: argparse.Namespace, device: torch.device, label: str, path: str, net: nn.Module, spec: GeneratorSpec
+    opt: argparse.Namespace,
+    device: torch.device,
+    label: str,
+    path: str,
+    net: nn.Module,
+    spec: GeneratorSpec,
 ) -> Loaded:
     """A loaded generator ready to be measured; of a supernet, the network of ``--config_str`` or the whole width."""
     config = spec.config
@@ -692,13 +760,22 @@ def tested_model(
     return Loaded(label, net.to(device).eval(), model)
 
 
-def load_models(opt: argparse.Namespace, device: torch.device) -> tuple[Loaded | None, list[Loaded]]:
+def load_models(
+    opt: argparse.Namespace, device: torch.device
+) -> tuple[Loaded | None, list[Loaded]]:
     """(``--restore_teacher_G_path`` or None; ``--restore_G_path`` and each of ``--compare``), each under a name of its own.
 
     Flags on the architecture speak of ``--restore_G_path``, ``--norm`` of the teacher too; those of ``--compare`` say what they are.
     """
-    given = [("--restore_teacher_G_path", opt.restore_teacher_G_path)] if opt.restore_teacher_G_path else []
-    given += [("--restore_G_path", opt.restore_G_path), *(("--compare", path) for path in opt.compare)]
+    given = (
+        [("--restore_teacher_G_path", opt.restore_teacher_G_path)]
+        if opt.restore_teacher_G_path
+        else []
+    )
+    given += [
+        ("--restore_G_path", opt.restore_G_path),
+        *(("--compare", path) for path in opt.compare),
+    ]
     seen: dict[str, str] = {}
     for flag, path in given:
         real = os.path.realpath(path)

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 
 from data.transforms import PREPROCESS
 from errors import InputError
-from models.config import ChannelConfig
+from models.config import CONFIG_SETS, ChannelConfig
 from models.generators import GENERATORS
-from subnets.space import CONFIG_SETS
 from training.losses import GAN_MODES
 from training.schedules import POLICIES
 
@@ -98,7 +97,9 @@ FLAGS: dict[str, Flag] = {
         default="aligned",
         choices=("aligned", "unaligned", "single"),
     ),
-    "direction": Flag(_DATA, "which half or side is the input", default="AtoB", choices=("AtoB", "BtoA")),
+    "direction": Flag(
+        _DATA, "which half or side is the input", default="AtoB", choices=("AtoB", "BtoA")
+    ),
     "phase": Flag(_DATA, "folder of dataroot that is used", default="train"),
     "meta_path": Flag(
         _DATA,
@@ -106,7 +107,11 @@ FLAGS: dict[str, Flag] = {
         metavar="FILE",
     ),
     "max_dataset_size": Flag(
-        _DATA, "use at most so many images (unaligned: of each side), -1 = all", integer, -1, metavar="N"
+        _DATA,
+        "use at most so many images (unaligned: of each side), -1 = all",
+        integer,
+        -1,
+        metavar="N",
     ),
     "preprocess": Flag(
         _DATA, "how an image is brought to size", default="resize_and_crop", choices=PREPROCESS
@@ -122,7 +127,9 @@ FLAGS: dict[str, Flag] = {
     ),
     "no_flip": Flag(_DATA, "do not mirror images at random", bool),
     "serial_batches": Flag(
-        _DATA, "take images in order of their names instead of shuffled (unaligned: both sides)", bool
+        _DATA,
+        "take images in order of their names instead of shuffled (unaligned: both sides)",
+        bool,
     ),
     "batch_size": Flag(_DATA, "images per step and process", positive, 1, metavar="N"),
     "input_nc": Flag(_DATA, "channels of the input images, 1 = grey", int, 3, choices=(1, 3)),
@@ -138,10 +145,16 @@ FLAGS: dict[str, Flag] = {
         4.0,
         metavar="GB",
     ),
-    "num_test": Flag(_DATA, "use at most so many images, inf = all", count_or_inf, math.inf, metavar="N"),
+    "num_test": Flag(
+        _DATA, "use at most so many images, inf = all", count_or_inf, math.inf, metavar="N"
+    ),
     # ---- machine
     "gpu_ids": Flag(
-        _RUN, "GPU to use, -1 = CPU; a missing GPU falls back to the CPU", gpu_list, "0", metavar="ID"
+        _RUN,
+        "GPU to use, -1 = CPU; a missing GPU falls back to the CPU",
+        gpu_list,
+        "0",
+        metavar="ID",
     ),
     "seed": Flag(_RUN, "of everything random", natural, 233, metavar="N"),
     # ---- networks
@@ -167,10 +180,15 @@ FLAGS: dict[str, Flag] = {
     "pretrained_ngf": Flag(
         _NET, "base width of the pretrained network [channels]", positive, 64, metavar="N"
     ),
-    "n_layers_D": Flag(_NET, "stride-2 layers of the n_layers discriminator", positive, 3, metavar="N"),
+    "n_layers_D": Flag(
+        _NET, "stride-2 layers of the n_layers discriminator", positive, 3, metavar="N"
+    ),
     "norm": Flag(_NET, "normalisation", default="instance", choices=("instance", "batch", "none")),
     "init_type": Flag(
-        _NET, "weight initialisation", default="normal", choices=("normal", "xavier", "kaiming", "orthogonal")
+        _NET,
+        "weight initialisation",
+        default="normal",
+        choices=("normal", "xavier", "kaiming", "orthogonal"),
     ),
     "init_gain": Flag(
         _NET, "standard deviation or gain of the initialisation", non_negative, 0.02, metavar="X"
@@ -179,7 +197,9 @@ FLAGS: dict[str, Flag] = {
     "teacher_dropout_rate": Flag(_NET, "dropout of the teacher's blocks", share, 0.0, metavar="P"),
     "student_dropout_rate": Flag(_NET, "dropout of the student's blocks", share, 0.0, metavar="P"),
     "config_set": Flag(_NET, "search space of the supernet", choices=tuple(CONFIG_SETS)),
-    "config_str": Flag(_NET, "one subnet, e.g. 16_16_40_40_40_64_24_16", config_string, metavar="CONFIG"),
+    "config_str": Flag(
+        _NET, "one subnet, e.g. 16_16_40_40_40_64_24_16", config_string, metavar="CONFIG"
+    ),
     # ---- starting weights
     "restore_G_path": Flag(_START, "checkpoint of the generator", metavar="PTH"),
     "restore_D_path": Flag(_START, "checkpoint of the discriminator", metavar="PTH"),
@@ -206,13 +226,21 @@ FLAGS: dict[str, Flag] = {
         many=True,
     ),
     "restore_student_G_path": Flag(_START, "checkpoint of the student", metavar="PTH"),
-    "restore_pretrained_G_path": Flag(_START, "wider network that the student is pruned from", metavar="PTH"),
+    "restore_pretrained_G_path": Flag(
+        _START, "wider network that the student is pruned from", metavar="PTH"
+    ),
     # ---- losses
     "gan_mode": Flag(_LOSS, "adversarial loss", default="hinge", choices=GAN_MODES),
-    "recon_loss_type": Flag(_LOSS, "reconstruction loss", default="l1", choices=("l1", "l2", "smooth_l1")),
+    "recon_loss_type": Flag(
+        _LOSS, "reconstruction loss", default="l1", choices=("l1", "l2", "smooth_l1")
+    ),
     "lambda_gan": Flag(_LOSS, "weight of the adversarial loss", non_negative, 1.0, metavar="X"),
-    "lambda_recon": Flag(_LOSS, "weight of the reconstruction loss", non_negative, 100.0, metavar="X"),
-    "lambda_distill": Flag(_LOSS, "weight of the distillation loss", non_negative, 1.0, metavar="X"),
+    "lambda_recon": Flag(
+        _LOSS, "weight of the reconstruction loss", non_negative, 100.0, metavar="X"
+    ),
+    "lambda_distill": Flag(
+        _LOSS, "weight of the distillation loss", non_negative, 1.0, metavar="X"
+    ),
     "pool_size": Flag(
         _LOSS,
         "former outputs shown to the discriminator again; an unconditional one only, so pix2pix ignores it with a word",
@@ -235,7 +263,9 @@ FLAGS: dict[str, Flag] = {
         0,
         metavar="K",
     ),
-    "config_per_image": Flag(_LOSS, "every image of a batch has a random configuration of its own", bool),
+    "config_per_image": Flag(
+        _LOSS, "every image of a batch has a random configuration of its own", bool
+    ),
     # ---- length and learning rate
     "nepochs": Flag(_TIME, "epochs at the initial learning rate", natural, 5, metavar="N"),
     "nepochs_decay": Flag(_TIME, "epochs over which it falls to zero", natural, 15, metavar="N"),
@@ -251,13 +281,18 @@ FLAGS: dict[str, Flag] = {
         metavar="N",
     ),
     "scheduler_counter": Flag(
-        _TIME, "the learning rate changes by epoch or by step", default="epoch", choices=("epoch", "iter")
+        _TIME,
+        "the learning rate changes by epoch or by step",
+        default="epoch",
+        choices=("epoch", "iter"),
     ),
     "gamma": Flag(_TIME, "factor of the step and plateau policies", non_negative, 0.5, metavar="X"),
     "epoch_base": Flag(_TIME, "number of the first epoch", positive, 1, metavar="N"),
     "iter_base": Flag(_TIME, "steps done before", natural, 0, metavar="N"),
     # ---- logging and checkpoints
-    "log_dir": Flag(_LOG, "folder of the run: checkpoints, log, pictures", default="logs", metavar="DIR"),
+    "log_dir": Flag(
+        _LOG, "folder of the run: checkpoints, log, pictures", default="logs", metavar="DIR"
+    ),
     "tensorboard_dir": Flag(
         _LOG, "write TensorBoard event files here (needs the tensorboard package)", metavar="DIR"
     ),
@@ -268,10 +303,14 @@ FLAGS: dict[str, Flag] = {
     "save_epoch_freq": Flag(
         _LOG, "evaluate and keep numbered networks every so many epochs", positive, 5, metavar="N"
     ),
-    "display_winsize": Flag(_LOG, "size of an image in pictures and pages [px]", positive, 256, metavar="PX"),
+    "display_winsize": Flag(
+        _LOG, "size of an image in pictures and pages [px]", positive, 256, metavar="PX"
+    ),
     "output_dir": Flag(_LOG, "folder for evaluations, summary and plot", metavar="DIR"),
     "output_path": Flag(_LOG, "file to write", metavar="FILE"),
-    "input_path": Flag(_LOG, "checkpoint of the supernet, or of a network of that config", metavar="PTH"),
+    "input_path": Flag(
+        _LOG, "checkpoint of the supernet, or of a network of that config", metavar="PTH"
+    ),
     "format": Flag(
         _LOG,
         "what to write, one file each; the suffix of --output_path is replaced. pth: weights | onnx: ONNX Runtime | pt2: torch.export",
@@ -308,9 +347,13 @@ FLAGS: dict[str, Flag] = {
         choices=(64, 192, 768, 2048),
     ),
     "fid_weights": Flag(
-        _MEASURE, "weights of the FID network; without it torch's cache or a download", metavar="PTH"
+        _MEASURE,
+        "weights of the FID network; without it torch's cache or a download",
+        metavar="PTH",
     ),
-    "eval_batch_size": Flag(_MEASURE, "images per batch of an evaluation", positive, 1, metavar="N"),
+    "eval_batch_size": Flag(
+        _MEASURE, "images per batch of an evaluation", positive, 1, metavar="N"
+    ),
     "drn_path": Flag(
         _MEASURE,
         "weights of the segmentation network, for mIoU",
@@ -348,24 +391,49 @@ FLAGS: dict[str, Flag] = {
         "how the networks are run, all computing the same but those in bf16",
         default="eager",
         choices=(
-            *("eager", "channels_last", "fused", "compile", "cuda_graph", "onnxruntime", "openvino"),
+            *(
+                "eager",
+                "channels_last",
+                "fused",
+                "compile",
+                "cuda_graph",
+                "onnxruntime",
+                "openvino",
+            ),
             *("bf16", "compile_bf16", "openvino_bf16"),
         ),
         many=True,
     ),
     "threads": Flag(
-        _RUN, "CPU threads of the networks; without it as many as PyTorch takes", positive, metavar="N"
+        _RUN,
+        "CPU threads of the networks; without it as many as PyTorch takes",
+        positive,
+        metavar="N",
     ),
     # ---- search
-    "budget": Flag(_SEARCH, "most MACs a subnet may have, e.g. 4.6e9", non_negative, 1e18, metavar="MACS"),
-    "criterion": Flag(_SEARCH, "what makes a subnet good", default="fid", choices=("fid", "mIoU", "accu")),
-    "population_size": Flag(_SEARCH, "configurations per generation", positive, 100, metavar="N"),
-    "evolution_iters": Flag(_SEARCH, "generations after the random first one", natural, 500, metavar="N"),
-    "parent_ratio": Flag(_SEARCH, "share of the population that become parents", share, 0.25, metavar="P"),
-    "mutation_ratio": Flag(
-        _SEARCH, "share of the children that are mutations; the rest are crossovers", share, 0.5, metavar="P"
+    "budget": Flag(
+        _SEARCH, "most MACs a subnet may have, e.g. 4.6e9", non_negative, 1e18, metavar="MACS"
     ),
-    "mutate_prob": Flag(_SEARCH, "probability that a mutation draws a gene again", share, 0.2, metavar="P"),
+    "criterion": Flag(
+        _SEARCH, "what makes a subnet good", default="fid", choices=("fid", "mIoU", "accu")
+    ),
+    "population_size": Flag(_SEARCH, "configurations per generation", positive, 100, metavar="N"),
+    "evolution_iters": Flag(
+        _SEARCH, "generations after the random first one", natural, 500, metavar="N"
+    ),
+    "parent_ratio": Flag(
+        _SEARCH, "share of the population that become parents", share, 0.25, metavar="P"
+    ),
+    "mutation_ratio": Flag(
+        _SEARCH,
+        "share of the children that are mutations; the rest are crossovers",
+        share,
+        0.5,
+        metavar="P",
+    ),
+    "mutate_prob": Flag(
+        _SEARCH, "probability that a mutation draws a gene again", share, 0.2, metavar="P"
+    ),
     "weighted_sample": Flag(
         _SEARCH,
         "first generation: weight of a gene's widest choice, 1 for its narrowest; 1 = uniform",
@@ -410,8 +478,12 @@ FLAGS: dict[str, Flag] = {
         default="best",
         choices=("best", "pareto"),
     ),
-    "patience": Flag(_SEARCH, "end after so many generations without a new best", positive, metavar="N"),
-    "predictor": Flag(_SEARCH, "screen candidates with a learned model and measure only the promising", bool),
+    "patience": Flag(
+        _SEARCH, "end after so many generations without a new best", positive, metavar="N"
+    ),
+    "predictor": Flag(
+        _SEARCH, "screen candidates with a learned model and measure only the promising", bool
+    ),
     "predictor_share": Flag(
         _SEARCH,
         "with --predictor: share of the population that is measured per generation",
@@ -425,15 +497,19 @@ FLAGS: dict[str, Flag] = {
         non_negative,
         metavar="MACS",
     ),
-    "amp": Flag(_RUN, "lower precision of the networks", default="none", choices=("none", "bf16", "fp16")),
+    "amp": Flag(
+        _RUN, "lower precision of the networks", default="none", choices=("none", "bf16", "fp16")
+    ),
     "cuda_graphs": Flag(
         _RUN,
         "record the work of a training step once and replay it: fewer waits for Python, which count at small batches; a supernet "
         "runs at full width then, its unused channels zeroed; CUDA only",
         bool,
     ),
-    "num_splits": Flag(_SEARCH, "share the configurations out over so many runs", positive, 1, metavar="N"),
+    "num_splits": Flag(
+        _SEARCH, "share the configurations out over so many runs", positive, 1, metavar="N"
+    ),
     "split": Flag(_SEARCH, "which share this run takes, from 0", natural, 0, metavar="N"),
-    # ---- metrics.macs
+    # ---- models.cost
     "size": Flag(_MEASURE, "image size that MACs are counted at [px]", positive, 256, metavar="PX"),
 }

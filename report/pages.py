@@ -11,7 +11,7 @@ import dominate
 from dominate import tags as t
 from dominate.util import raw
 
-from training.logs import write_text
+from runtime.files import write_text
 
 _STYLE, _SCRIPT = (
     Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("page.css", "page.js")
@@ -27,7 +27,9 @@ class Gallery:
     # label -> a number per name that rows can be sorted by; what it is
     differences: dict[str, list[float]] = field(default_factory=dict)
     measure: str = ""
-    aspect: float = 1.0  # width / height of a thumbnail; images of another shape are shown whole inside it
+    aspect: float = (
+        1.0  # width / height of a thumbnail; images of another shape are shown whole inside it
+    )
 
 
 def _link(target: Path, folder: Path) -> str:
@@ -91,7 +93,9 @@ def _add_row(gallery: Gallery, index: int, page_folder: Path) -> None:
 
 def add_gallery(gallery: Gallery, page_folder: Path) -> None:
     """Thumbnails, which load as they scroll into view, and the dialog that a click on one opens."""
-    with t.div(cls="gallery", style=f"--columns:{len(gallery.columns)};--aspect:{gallery.aspect:.4f}"):
+    with t.div(
+        cls="gallery", style=f"--columns:{len(gallery.columns)};--aspect:{gallery.aspect:.4f}"
+    ):
         if gallery.differences:
             _sorter(gallery)
         with t.div(cls="row head"):

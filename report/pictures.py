@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from data.loader import Loader
-from data.transforms import to_uint8
+from data.transforms import to_numpy, to_uint8
 from models.layers import any_size
 
 HEADER = 18  # pixels above the images for the labels
@@ -45,13 +45,10 @@ def montage(columns: dict[str, np.ndarray], size: int | None = None) -> np.ndarr
             label = label[:-2] + "…"
         draw.text((left + 2, 2), label, fill="black", font=font)
         for row, image in enumerate(images):
-            picture.paste(Image.fromarray(np.ascontiguousarray(image)), (left, HEADER + row * (height + gap)))
+            picture.paste(
+                Image.fromarray(np.ascontiguousarray(image)), (left, HEADER + row * (height + gap))
+            )
     return np.asarray(picture)
-
-
-def to_numpy(images: Tensor) -> np.ndarray:
-    """uint8 N C H W -> N H W C."""
-    return images.permute(0, 2, 3, 1).cpu().numpy()
 
 
 @torch.inference_mode()

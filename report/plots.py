@@ -47,9 +47,13 @@ def plot_search(
     """
     figure, axes = new_figure()
     macs, values, generations = zip(*points, strict=True)
-    scatter = axes.scatter([m / 1e9 for m in macs], values, c=generations, cmap="viridis", s=18, linewidths=0)
+    scatter = axes.scatter(
+        [m / 1e9 for m in macs], values, c=generations, cmap="viridis", s=18, linewidths=0
+    )
     if max(generations) > min(generations):
-        figure.colorbar(scatter, ax=axes, label="generation", pad=0.01, ticks=MaxNLocator(integer=True))
+        figure.colorbar(
+            scatter, ax=axes, label="generation", pad=0.01, ticks=MaxNLocator(integer=True)
+        )
     if chosen:
         axes.scatter(
             [chosen[0] / 1e9],
@@ -74,7 +78,11 @@ def plot_search(
         )
     if budget is not None and budget < 1.5 * max(macs):
         axes.axvline(
-            budget / 1e9, color="#888888", linestyle="--", linewidth=1, label=f"budget {budget / 1e9:.3g}G"
+            budget / 1e9,
+            color="#888888",
+            linestyle="--",
+            linewidth=1,
+            label=f"budget {budget / 1e9:.3g}G",
         )
     axes.set_xlabel("GMACs")
     axes.set_ylabel(label)

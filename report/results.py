@@ -6,70 +6,13 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-import torch
-from torch import Tensor
-from tqdm import tqdm
-
-from data.images import save_png
 from data.loader import Loader
-from data.transforms import to_uint8
+from evaluation.side_by_side import generate, time_models
+from evaluation.tested import Loaded
 from metrics.criteria import fresh
-from models.layers import any_size, pad_to_fit
-from report.latency import measure_side_by_side
 from report.pages import Gallery, write_page
-from report.pictures import to_numpy
 from report.tables import csv_table, giga, markdown_table, measured, mega, ratio, text_table
-from report.tested import Loaded
-from training.logs import write_json, write_text
-
-# ---------------------------------------------------------------------------------------------------------
-# Images and measures, in one pass over the inputs
-
-
-def l1(a: Tensor, b: Tensor) -> list[float]:
-    """Mean absolute difference of each image of two uint8 N C H W batches, in grey levels 0..255."""
-    return (a.int() - b.int()).abs().double().mean(dim=(1, 2, 3)).tolist()
-
-
-@torch.inference_mode()
-def generate(
-    folders: dict[str, Path], models: Sequence[Loaded], loader: Loader, criteria: dict[str, list]
-) -> dict[str, list[float]]:
-    """Write every model's image of every input as ``<folder>/<name>.png``, and feed them to the criteria as they are written: uint8
-    by truncation.
-
-    Args:
-        folders:  of ``input``, ``real`` (used where there are targets) and each model's label
-        models:   the first is what the others are compared with
-        criteria: label -> what judges that model
-
-    Returns label -> `l1` to the first model of each image, in the loader's order; of all models but the first.
-    """
-    reference, *others = (loaded.label for loaded in models)
-    differences: dict[str, list[float]] = {label: [] for label in others}
-    with tqdm(total=len(loader.dataset), desc="testing", unit="img", dynamic_ncols=True) as bar:
-        for batch in loader.epoch():
-            made = {loaded.label: to_uint8(any_size(loaded.net, batch.A)) for loaded in models}
-            for label, images in made.items():
-                for criterion in criteria[label]:
-                    criterion.update(images, batch.names)
-            for label in others:
-                differences[label] += l1(made[label], made[reference])
-            shown = made | {"input": to_uint8(batch.A)}
-            if batch.B is not None:
-                shown["real"] = to_uint8(batch.B)
-            for label, images in shown.items():
-                for name, image in zip(batch.names, to_numpy(images), strict=True):
-                    save_png(folders[label] / f"{name}.png", image)
-            bar.update(len(batch))
-    return differences
-
-
-def time_models(models: Sequence[Loaded], loader: Loader, times: int) -> list[dict]:
-    """How long one image, the first, takes each network as it is, in turns; see `measure_side_by_side`."""
-    image = pad_to_fit(next(iter(loader.epoch())).A[:1])
-    return measure_side_by_side([loaded.net for loaded in models], image, times, warmup=2)
-
+from runtime.files import write_json, write_text
 
 # ---------------------------------------------------------------------------------------------------------
 # What is found, as people and programs read it
@@ -82,12 +25,16 @@ def _table(entries: list[dict], reference: dict | None) -> tuple[list[str], list
         """How many times less than the reference, behind a figure; nothing for the reference itself."""
         if not reference or entry is reference:
             return ""
-        parts = [e["latency"]["median_ms"] if key == "latency" else e[key] for e in (reference, entry)]
+        parts = [
+            e["latency"]["median_ms"] if key == "latency" else e[key] for e in (reference, entry)
+        ]
         return f" ({ratio(*parts)})"
 
     headings = ["model", "network"] if reference else ["model"]
     headings += ["parameters", "MACs"]
-    headings += [f"{label}, n={entries[0]['metrics']['n']}" for label in entries[0]["measures"].values()]
+    headings += [
+        f"{label}, n={entries[0]['metrics']['n']}" for label in entries[0]["measures"].values()
+    ]
     headings += [f"L1 to {reference['label']}"] if reference else []
     headings += ["latency"] if entries[0]["latency"] else []
     rows = []
@@ -122,15 +69,31 @@ def _notes(entries: list[dict], reference: dict | None) -> list[str]:
 
 def _spreadsheet(entries: list[dict]) -> str:
     """results.csv: a line per model with every figure at full precision."""
-    plain = ["label", "name", "checkpoint", "images", "params", "macs", "macs_convention", "height", "width"]
-    numbers = [key for key, value in entries[0]["metrics"].items() if isinstance(value, (int, float))]
+    plain = [
+        "label",
+        "name",
+        "checkpoint",
+        "images",
+        "params",
+        "macs",
+        "macs_convention",
+        "height",
+        "width",
+    ]
+    numbers = [
+        key for key, value in entries[0]["metrics"].items() if isinstance(value, (int, float))
+    ]
     timed = ["median_ms", "p10_ms", "p90_ms", "times", "device", "threads", "torch"]
     headings = [*plain, *numbers, "measured_by", "l1", *(f"latency_{key}" for key in timed)]
     rows = []
     for entry in entries:
         timing = entry["latency"] or {}
         row = [entry[key] for key in plain] + [entry["metrics"][key] for key in numbers]
-        row += ["; ".join(entry["measures"].values()), entry["l1"], *(timing.get(key) for key in timed)]
+        row += [
+            "; ".join(entry["measures"].values()),
+            entry["l1"],
+            *(timing.get(key) for key in timed),
+        ]
         rows.append(row)
     return csv_table(headings, rows)
 
@@ -176,24 +139,34 @@ def test_generators(
             measures |= criterion.labels
         mean = sum(differences[label]) / len(names) if label in differences else None
         found = {"label": label, "images": str(own[label].relative_to(folder)), "metrics": metrics}
-        entries.append(asdict(loaded.model) | found | {"measures": measures, "l1": mean, "latency": timing})
+        entries.append(
+            asdict(loaded.model) | found | {"measures": measures, "l1": mean, "latency": timing}
+        )
     reference = entries[0] if several else None
-    results = entries[1 if teacher else 0] | {"reference": labels[0] if several else None, "models": entries}
+    results = entries[1 if teacher else 0] | {
+        "reference": labels[0] if several else None,
+        "models": entries,
+    }
 
     headings, rows = _table(entries, reference)
     notes = _notes(entries, reference)
     write_json(folder / "results.json", results)
     write_text(folder / "results.csv", _spreadsheet(entries))
-    write_text(folder / "results.md", f"{markdown_table(headings, rows)}\n\n" + "; ".join(notes) + "\n")
+    write_text(
+        folder / "results.md", f"{markdown_table(headings, rows)}\n\n" + "; ".join(notes) + "\n"
+    )
     if several:
         lines = [list(line) for line in zip(names, *differences.values(), strict=True)]
         write_text(
-            folder / "images.csv", csv_table(["name", *(f"l1 {label}" for label in differences)], lines)
+            folder / "images.csv",
+            csv_table(["name", *(f"l1 {label}" for label in differences)], lines),
         )
     columns = {"input": sides["input"]} | (own if several else {"output": own[labels[0]]})
     if sides["real"].is_dir():
         columns["real"] = sides["real"]
-    gallery = Gallery(columns, names, differences, f"L1 to {labels[0]}", results["width"] / results["height"])
+    gallery = Gallery(
+        columns, names, differences, f"L1 to {labels[0]}", results["width"] / results["height"]
+    )
     note = "; ".join(notes if several else [results["checkpoint"], *notes])
     write_page(folder / "index.html", "Test results", note, headings, rows, gallery)
     print(text_table(headings, rows))

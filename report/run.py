@@ -6,7 +6,7 @@ from pathlib import Path
 
 from report.pages import write_report
 from report.plots import new_figure, save_figure
-from training.logs import read_json_lines
+from runtime.files import read_json_lines
 
 SHOWN = 3  # evaluations whose pictures are on the page
 
@@ -26,7 +26,9 @@ def write_run_page(folder: Path) -> None:
     pictures = sorted((folder / "eval").glob("*.png"), reverse=True)[:SHOWN]
     last = evaluations[-1]
     note = f"epoch {last['epoch']}, step {last['step']}"
-    write_report(folder / "index.html", f"Run {folder.name}", note, plots, {p.stem: p for p in pictures})
+    write_report(
+        folder / "index.html", f"Run {folder.name}", note, plots, {p.stem: p for p in pictures}
+    )
 
 
 def _plot_losses(path: Path, records: list[dict]) -> None:
@@ -48,17 +50,24 @@ def _plot_measures(path: Path, evaluations: list[dict]) -> None:
     figure, axes = new_figure()
     steps = [r["step"] for r in evaluations]
     scores = [r["score"] for r in evaluations]
-    key = next(k for k in ("mIoU", "fid") if all(k in m for m in evaluations[-1]["metrics"].values()))
+    key = next(
+        k for k in ("mIoU", "fid") if all(k in m for m in evaluations[-1]["metrics"].values())
+    )
     choose = max if key == "mIoU" else min
     best = [choose(scores[: i + 1]) for i in range(len(scores))]
     mean = [
-        sum(scores[max(0, i - 2) : i + 1]) / len(scores[max(0, i - 2) : i + 1]) for i in range(len(scores))
+        sum(scores[max(0, i - 2) : i + 1]) / len(scores[max(0, i - 2) : i + 1])
+        for i in range(len(scores))
     ]
     labels = evaluations[-1]["metrics"]
     if len(labels) > 1:
         for label in labels:
             axes.plot(
-                steps, [r["metrics"][label][key] for r in evaluations], linewidth=1, alpha=0.6, label=label
+                steps,
+                [r["metrics"][label][key] for r in evaluations],
+                linewidth=1,
+                alpha=0.6,
+                label=label,
             )
     axes.plot(steps, scores, marker="o", markersize=4, color="#1f77b4", label="latest")
     axes.plot(steps, best, linestyle="--", color="#d62728", label="best so far")

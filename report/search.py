@@ -33,7 +33,17 @@ def write_search_page(
     front = pareto_front(ranked, key, measurer.lower_is_better)
     on_front = {r.config_str for r in front}
     others = [k for k in ranked[0].metrics if k != key and isinstance(ranked[0].metrics[k], float)]
-    headings = ["config", key, *others, "GMACs", "M params", "n", "generation", "origin", "on the front"]
+    headings = [
+        "config",
+        key,
+        *others,
+        "GMACs",
+        "M params",
+        "n",
+        "generation",
+        "origin",
+        "on the front",
+    ]
     rows = [
         [
             r.config_str,
@@ -58,5 +68,8 @@ def write_search_page(
     note = f"{measurer.label}; {len(ranked)} subnets evaluated" + (
         f", the best {LISTED} listed" if len(ranked) > LISTED else ""
     )
-    plots = {"Every evaluated subnet": folder / "search.png", "Best of every budget": folder / "front.png"}
+    plots = {
+        "Every evaluated subnet": folder / "search.png",
+        "Best of every budget": folder / "front.png",
+    }
     write_report(folder / "index.html", "Search", note, plots, samples, (headings, rows))

@@ -9,7 +9,7 @@ from pathlib import Path
 from errors import InputError
 from report.pages import Gallery, write_page
 from report.tables import giga, markdown_table, measured, mega, ratio, text_table
-from training.logs import write_json, write_text
+from runtime.files import write_json, write_text
 
 # ---------------------------------------------------------------------------------------------------------
 # Reading
@@ -28,7 +28,9 @@ class Tested:
         """InputError when ``folder`` holds no results of test.py."""
         path = folder / "results.json"
         if not path.is_file():
-            raise InputError(f"{folder} holds no results.json; run test.py --results_dir {folder} first")
+            raise InputError(
+                f"{folder} holds no results.json; run test.py --results_dir {folder} first"
+            )
         latency = folder / "latency.json"
         timing = json.loads(latency.read_text()) if latency.is_file() else None
         return cls(folder, json.loads(path.read_text()), timing)
@@ -78,18 +80,27 @@ def summarise(teacher: Path, compressed: Path, search: Path | None, page: Path, 
         if tested[1].latency
         else ""
     )
-    note = f"MACs at {model['width']}x{model['height']}, {model['macs_convention']} convention{where}"
+    note = (
+        f"MACs at {model['width']}x{model['height']}, {model['macs_convention']} convention{where}"
+    )
     given = teacher / "images"
-    columns = {"input": given / "real_A", "teacher": tested[0].images, "compressed": tested[1].images}
+    columns = {
+        "input": given / "real_A",
+        "teacher": tested[0].images,
+        "compressed": tested[1].images,
+    }
     if (given / "real_B").is_dir():
         columns["real"] = given / "real_B"
     names = sorted(
-        str(p.relative_to(columns["input"]).with_suffix("")) for p in columns["input"].rglob("*.png")
+        str(p.relative_to(columns["input"]).with_suffix(""))
+        for p in columns["input"].rglob("*.png")
     )
     plots = {"Search": search / "search.png"} if search else {}
     gallery = Gallery(columns, names, aspect=model["width"] / model["height"])
     write_page(page, title, note, headings, rows, gallery, plots)
-    write_text(page.with_name("summary.md"), f"{title}\n\n{markdown_table(headings, rows)}\n\n{note}\n")
+    write_text(
+        page.with_name("summary.md"), f"{title}\n\n{markdown_table(headings, rows)}\n\n{note}\n"
+    )
     write_json(
         page.with_name("summary.json"),
         {

@@ -15,9 +15,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from data.datasets import list_images
 from data.images import read_image
-from data.pairs import is_done, join_pair, run_all, save_image
 from errors import InputError
-from options import run
+from prepare.pairs import is_done, join_pair, run_all, save_image
+from runtime.entry import run
 
 # ---------------------------------------------------------------------------------------------------------
 # Matching
@@ -77,12 +77,21 @@ def main(argv: list[str] | None = None) -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("A", type=Path, help="folder of the left images")
-    parser.add_argument("B", type=Path, help="folder of the right images, of the same names and sizes")
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder of the pairs")
     parser.add_argument(
-        "--format", default="png", choices=("png", "jpg"), help="png: lossless (default) | jpg: quality 100"
+        "B", type=Path, help="folder of the right images, of the same names and sizes"
     )
-    parser.add_argument("--skip_unmatched", action="store_true", help="leave out images without a partner")
+    parser.add_argument(
+        "--output", type=Path, required=True, metavar="DIR", help="folder of the pairs"
+    )
+    parser.add_argument(
+        "--format",
+        default="png",
+        choices=("png", "jpg"),
+        help="png: lossless (default) | jpg: quality 100",
+    )
+    parser.add_argument(
+        "--skip_unmatched", action="store_true", help="leave out images without a partner"
+    )
     parser.add_argument("--num_threads", type=int, default=4, metavar="N", help="(default: 4)")
     opt = parser.parse_args(argv)
     for folder in (opt.A, opt.B):
@@ -105,7 +114,9 @@ def main(argv: list[str] | None = None) -> None:
         save_image(pair, target)
         return True
 
-    written = run_all(combine, match(opt.A, opt.B, opt.skip_unmatched), opt.num_threads, "combining")
+    written = run_all(
+        combine, match(opt.A, opt.B, opt.skip_unmatched), opt.num_threads, "combining"
+    )
     print(f"{opt.output}: {len(written)} pairs, {sum(written)} written now")
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from data.download import Entry, check_source, fetch, read_entries, unpack
 from errors import InputError
-from options import run
+from prepare.download import Entry, check_source, fetch, read_entries, unpack
+from runtime.entry import run
 
 TABLE = Path(__file__).with_name("downloads.json")
 SUFFIX = {"tar": ".tar", "zip": ".zip", "file": ""}
@@ -45,15 +45,23 @@ def main(argv: list[str] | None = None) -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("name", nargs="?", metavar="NAME", help="what to download")
-    parser.add_argument("--output", type=Path, metavar="DIR", help="another folder than the one listed")
-    parser.add_argument("--url", action="append", metavar="URL", help="another address; may be repeated")
+    parser.add_argument(
+        "--output", type=Path, metavar="DIR", help="another folder than the one listed"
+    )
+    parser.add_argument(
+        "--url", action="append", metavar="URL", help="another address; may be repeated"
+    )
     parser.add_argument("--sha256", metavar="HEX", help="checksum of the file, where you know it")
     parser.add_argument("--keep", action="store_true", help="keep the archive after unpacking")
     parser.add_argument(
         "--tries", type=int, default=5, metavar="N", help="failed tries per address (default: 5)"
     )
     parser.add_argument(
-        "--timeout", type=float, default=30, metavar="S", help="seconds without a byte (default: 30)"
+        "--timeout",
+        type=float,
+        default=30,
+        metavar="S",
+        help="seconds without a byte (default: 30)",
     )
     opt = parser.parse_args(argv)
     entries = read_entries(TABLE)
@@ -65,14 +73,18 @@ def main(argv: list[str] | None = None) -> None:
         raise InputError("--tries must be 1 or more, --timeout above 0")
 
     entry = pick(opt.name, entries)
-    if opt.url:  # the listed checksum stays in force: the bytes of a file do not depend on where it lies
+    if (
+        opt.url
+    ):  # the listed checksum stays in force: the bytes of a file do not depend on where it lies
         check_source(opt.url, None, "--url")
         entry = replace(entry, urls=tuple(opt.url))
     if opt.sha256:
         check_source((), opt.sha256.lower(), "--sha256")
         entry = replace(entry, sha256=opt.sha256.lower())
     if opt.output:
-        entry = replace(entry, target=opt.output / entry.target.name if entry.kind == "file" else opt.output)
+        entry = replace(
+            entry, target=opt.output / entry.target.name if entry.kind == "file" else opt.output
+        )
     if entry.kind != "file" and entry.target.exists():
         print(f"{entry.target} is there already; remove it to download it again")
         return

@@ -21,9 +21,10 @@ from golden_values import VALUES, fill, golden_array, golden_input
 
 from errors import InputError
 from models.generators import GeneratorSpec
-from options import run
-from training.capture import CudaGraphs, StepCapture
-from training.logs import make_folder, write_json
+from runtime.cuda_graphs import CudaGraphs, StepCapture
+from runtime.entry import run
+from runtime.files import write_json
+from runtime.folders import make_folder
 
 # ---------------------------------------------------------------------------------------------------------
 # Parity with the reference values
@@ -63,7 +64,9 @@ def graph_differences(device: torch.device) -> dict[str, float]:
         task, _ = filled_task(name, device)
         task.capture = StepCapture(CudaGraphs(device))
         task.capture.WARMUP = warmup
-        return [float(v) for step in range(3) for v in task.step(batch_at(step, device), step).values()]
+        return [
+            float(v) for step in range(3) for v in task.step(batch_at(step, device), step).values()
+        ]
 
     differences = {}
     for name in CASES:
@@ -112,7 +115,9 @@ def benchmarks(folder: Path, device: torch.device) -> dict:
     results = {}
     for name, words in plans.items():
         path = folder / f"{name}.json"
-        ended = call(f"benchmarks/{name}.py", "--device", device.type, "--json", path, *words, timeout=120)
+        ended = call(
+            f"benchmarks/{name}.py", "--device", device.type, "--json", path, *words, timeout=120
+        )
         figures = json.loads(path.read_text()) if path.exists() else None
         results[name] = ended | {"figures": figures}
     return results
@@ -123,7 +128,14 @@ def pipeline(folder: Path, opt: argparse.Namespace, device: torch.device) -> dic
     small = device.type == "cpu"
     size, ngf, steps = (32, 32, 2) if small else (256, 64, 100)
     config_set = "channels-32" if small else "channels-64-pix2pix"
-    data = ["--dataroot", opt.dataroot, "--direction", opt.direction, "--gpu_ids", "-1" if small else "0"]
+    data = [
+        "--dataroot",
+        opt.dataroot,
+        "--direction",
+        opt.direction,
+        "--gpu_ids",
+        "-1" if small else "0",
+    ]
     data += ["--crop_size", size]
     fid = ["--fid_weights", opt.fid_weights, "--fid_dims", opt.fid_dims] if opt.fid_weights else []
     fid = fid or ["--fid_features", "random", "--fid_dims", 192]
@@ -139,7 +151,16 @@ def pipeline(folder: Path, opt: argparse.Namespace, device: torch.device) -> dic
         1000,
         "--no_fid",
     ]
-    test = [*data, *fid, "--load_size", size, "--batch_size", 8, "--max_dataset_size", 8 if small else 64]
+    test = [
+        *data,
+        *fid,
+        "--load_size",
+        size,
+        "--batch_size",
+        8,
+        "--max_dataset_size",
+        8 if small else 64,
+    ]
     if not small:
         train += ["--amp", "bf16"]
     teacher, supernet = folder / "teacher", folder / "supernet"
@@ -157,8 +178,21 @@ def pipeline(folder: Path, opt: argparse.Namespace, device: torch.device) -> dic
             *(*test, "--restore_G_path", student, "--config_set", config_set),
             *("--population_size", 4, "--evolution_iters", 1, "--output_dir", folder / "search"),
         ],
-        "export.py": ["--input_path", student, "--output_path", folder / "small.pth", "--config_str", config],
-        "test.py": [*test, "--restore_G_path", folder / "small.pth", "--results_dir", folder / "test"],
+        "export.py": [
+            "--input_path",
+            student,
+            "--output_path",
+            folder / "small.pth",
+            "--config_str",
+            config,
+        ],
+        "test.py": [
+            *test,
+            "--restore_G_path",
+            folder / "small.pth",
+            "--results_dir",
+            folder / "test",
+        ],
     }
     results = {}
     for name, words in stages.items():
@@ -178,7 +212,9 @@ def main() -> None:
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
     opt = parser.parse_args()
     if opt.device == "cuda" and not torch.cuda.is_available():
-        raise InputError("--device cuda: PyTorch finds no CUDA GPU here; check the driver and `nvidia-smi`")
+        raise InputError(
+            "--device cuda: PyTorch finds no CUDA GPU here; check the driver and `nvidia-smi`"
+        )
     if not (Path(opt.dataroot) / "train").is_dir():
         raise InputError(f"{opt.dataroot}: has no folder 'train'; give a folder with <phase>/*.jpg")
     device = torch.device(opt.device)
@@ -200,7 +236,9 @@ def main() -> None:
         write_json(folder / "gpu_check.json", found)  # after each part: what is known is kept
     good = found["parity"]["passed"] and found["pipeline"]["passed"]
     good = good and all(b["exit"] == 0 for b in found["benchmarks"].values())
-    print(f"{'passed' if good else 'FAILED'} in {found['seconds']:.0f} s: {folder / 'gpu_check.json'}")
+    print(
+        f"{'passed' if good else 'FAILED'} in {found['seconds']:.0f} s: {folder / 'gpu_check.json'}"
+    )
     sys.exit(0 if good else 1)
 
 

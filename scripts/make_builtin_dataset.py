@@ -11,7 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from data.builtin import write_builtin_dataset
+from prepare.builtin import write_builtin_dataset
 
 # ------------------------------------------------------------------------------------------------------------
 # Command line: flags in, files out; what the user got wrong is one line on stderr and exit code 2.
@@ -24,8 +24,12 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("root", help="folder to fill: ROOT/train and ROOT/val")
-    parser.add_argument("--train", type=int, default=400, metavar="N", help="training images, at least 1")
-    parser.add_argument("--val", type=int, default=100, metavar="N", help="validation images, at least 1")
+    parser.add_argument(
+        "--train", type=int, default=400, metavar="N", help="training images, at least 1"
+    )
+    parser.add_argument(
+        "--val", type=int, default=100, metavar="N", help="validation images, at least 1"
+    )
     parser.add_argument(
         "--size",
         type=int,
@@ -33,7 +37,9 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         metavar="PX",
         help="side of one half in pixels: 32 or more, a multiple of 4",
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="another seed gives other scenes")
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="another seed gives other scenes"
+    )
     return parser.parse_args(argv)
 
 
@@ -41,7 +47,9 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     args = _parse(argv)
     try:
-        write_builtin_dataset(args.root, train=args.train, val=args.val, size=args.size, seed=args.seed)
+        write_builtin_dataset(
+            args.root, train=args.train, val=args.val, size=args.size, seed=args.seed
+        )
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -13,14 +13,16 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from data.datasets import list_images, path_of_side
-from data.pairs import save_lines
 from errors import InputError
-from options import run
+from prepare.pairs import save_lines
+from runtime.entry import run
 
 
 def images_of(folder: Path) -> list[str]:
     """Names of a folder's images, as lists give them; never empty."""
-    names = [str(path.relative_to(folder)) for path in list_images(folder)] if folder.is_dir() else []
+    names = (
+        [str(path.relative_to(folder)) for path in list_images(folder)] if folder.is_dir() else []
+    )
     if not names:
         raise InputError(f"{folder} holds no images")
     return names
@@ -61,7 +63,10 @@ def main(argv: list[str] | None = None) -> None:
     )
     how = parser.add_mutually_exclusive_group(required=True)
     how.add_argument(
-        "--held_out", type=Path, metavar="FILE", help="names held out, one per line (e.g. a published split)"
+        "--held_out",
+        type=Path,
+        metavar="FILE",
+        help="names held out, one per line (e.g. a published split)",
     )
     how.add_argument("--count", type=int, metavar="N", help="hold out so many, drawn at random")
     parser.add_argument("--seed", type=int, default=233, help="of the draw (default: 233)")
@@ -91,11 +96,16 @@ def main(argv: list[str] | None = None) -> None:
         for side, folder in folders.items()
     }
     for side in folders:
-        parts = [[name for name in names[side] if (name in held_out[side]) == held] for held in (False, True)]
+        parts = [
+            [name for name in names[side] if (name in held_out[side]) == held]
+            for held in (False, True)
+        ]
         rest, held = (of_side(opt.output / f"train{number}.meta", side) for number in (1, 2))
         save_lines(parts[0], rest)
         save_lines(parts[1], held)
-        print(f"{opt.output}: {len(parts[0])} names in {rest.name}, {len(parts[1])} held out in {held.name}")
+        print(
+            f"{opt.output}: {len(parts[0])} names in {rest.name}, {len(parts[1])} held out in {held.name}"
+        )
 
 
 if __name__ == "__main__":

@@ -26,15 +26,17 @@ from deploy.web import (
     server,
 )
 from errors import InputError
-from options import run
-from training.checkpoints import load_generator
+from models.weights import load_generator
+from runtime.entry import run
 
 PORT = 8000
 
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="web_demo.sh", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="web_demo.sh",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "model",
@@ -43,7 +45,9 @@ def _parse() -> argparse.Namespace:
         metavar="MODEL",
         help=".onnx or .pth of the compressed generator (default: that of the demo, with its teacher)",
     )
-    parser.add_argument("--teacher", type=Path, metavar="FILE", help=".onnx or .pth to compare it with")
+    parser.add_argument(
+        "--teacher", type=Path, metavar="FILE", help=".onnx or .pth to compare it with"
+    )
     parser.add_argument(
         "--output",
         type=Path,
@@ -108,7 +112,9 @@ def _demo_networks(folder: Path) -> tuple[list[Network], int]:
         folder / "teacher" / "checkpoints" / "best_net_G.pth",
     )
     if not compressed.is_file():
-        raise InputError(f"{compressed}: not there; run bash scripts/demo.sh first or give MODEL.onnx")
+        raise InputError(
+            f"{compressed}: not there; run bash scripts/demo.sh first or give MODEL.onnx"
+        )
     networks = [Network("compressed", "--demo", compressed)]
     if teacher.is_file():
         networks.append(Network("teacher", "--demo", teacher))

@@ -27,9 +27,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from PIL import Image
 
 from data.images import read_image
-from data.pairs import is_done, join_pair, run_all, save_image, save_lines
 from errors import InputError
-from options import run
+from prepare.pairs import is_done, join_pair, run_all, save_image, save_lines
+from runtime.entry import run
 
 PHASES = ("train", "val")
 
@@ -61,7 +61,9 @@ def write_train_ids(labels: Path, target: Path) -> None:
             image.load()
             mode, pixels = image.mode, np.asarray(image)
     except (OSError, SyntaxError, ValueError) as error:
-        raise InputError(f"{labels}: unreadable ({error}); unpack gtFine_trainvaltest.zip again") from None
+        raise InputError(
+            f"{labels}: unreadable ({error}); unpack gtFine_trainvaltest.zip again"
+        ) from None
     if mode != "L" or int(pixels.max()) > LAST_LABEL:
         raise InputError(
             f"{labels}: not label ids (mode {mode}, values to {pixels.max()}, wanted L and 0..33)"
@@ -165,7 +167,9 @@ def claim_output(output: Path, phase: str, table: list[str]) -> None:
                 f"{record} numbers other frames than ROOT holds now (files added or removed, or another --first); choose another --output"
             )
     elif any((output / phase).glob("*.jpg")):
-        raise InputError(f"{output / phase} holds images of unknown frames; choose another --output")
+        raise InputError(
+            f"{output / phase} holds images of unknown frames; choose another --output"
+        )
     save_lines(table, record)
 
 
@@ -178,7 +182,9 @@ def main(argv: list[str] | None = None) -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "root", type=Path, help="folder with gtFine and leftImg8bit, e.g. database/cityscapes-origin"
+        "root",
+        type=Path,
+        help="folder with gtFine and leftImg8bit, e.g. database/cityscapes-origin",
     )
     parser.add_argument(
         "--output",
@@ -194,7 +200,9 @@ def main(argv: list[str] | None = None) -> None:
         metavar="DIR",
         help="where the recipes look for the tables (default: datasets/metas/cityscapes)",
     )
-    parser.add_argument("--size", type=int, default=256, metavar="PX", help="side of a half (default: 256)")
+    parser.add_argument(
+        "--size", type=int, default=256, metavar="PX", help="side of a half (default: 256)"
+    )
     parser.add_argument(
         "--first", type=int, default=0, metavar="N", help="number of the first frame (default: 0)"
     )
@@ -217,7 +225,9 @@ def main(argv: list[str] | None = None) -> None:
         written = run_all(lambda job: make_pair(*job, opt.size), jobs, opt.num_threads, phase)
         print(f"{opt.output / phase}: {len(jobs)} pairs, {sum(written)} written now")
         save_lines(tables[phase], opt.tables / f"{phase}_table.txt")
-    print(f"{opt.tables}: train_table.txt, val_table.txt (--table_path), with --cityscapes_path {opt.root}")
+    print(
+        f"{opt.tables}: train_table.txt, val_table.txt (--table_path), with --cityscapes_path {opt.root}"
+    )
 
 
 if __name__ == "__main__":

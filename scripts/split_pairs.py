@@ -13,9 +13,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from data.datasets import list_images
 from data.images import read_image
-from data.pairs import is_done, run_all, save_image, split_pair
 from errors import InputError
-from options import run
+from prepare.pairs import is_done, run_all, save_image, split_pair
+from runtime.entry import run
 
 
 def halves_of(pair: Path, root: Path, output: Path, ending: str) -> tuple[Path, Path]:
@@ -31,9 +31,14 @@ def main(argv: list[str] | None = None) -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("pairs", type=Path, help="folder of the pairs")
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder of the halves")
     parser.add_argument(
-        "--format", default="png", choices=("png", "jpg"), help="png: lossless (default) | jpg: quality 100"
+        "--output", type=Path, required=True, metavar="DIR", help="folder of the halves"
+    )
+    parser.add_argument(
+        "--format",
+        default="png",
+        choices=("png", "jpg"),
+        help="png: lossless (default) | jpg: quality 100",
     )
     parser.add_argument("--num_threads", type=int, default=4, metavar="N", help="(default: 4)")
     opt = parser.parse_args(argv)
@@ -43,7 +48,10 @@ def main(argv: list[str] | None = None) -> None:
         raise InputError(
             f"--output {opt.output} lies in {opt.pairs}, whose images are read; choose another folder"
         )
-    jobs = [(pair, *halves_of(pair, opt.pairs, opt.output, opt.format)) for pair in list_images(opt.pairs)]
+    jobs = [
+        (pair, *halves_of(pair, opt.pairs, opt.output, opt.format))
+        for pair in list_images(opt.pairs)
+    ]
     if not jobs:
         raise InputError(f"{opt.pairs} holds no images")
     first: dict[Path, Path] = {}

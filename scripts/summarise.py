@@ -7,14 +7,18 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from options import run
 from report.summary import summarise
+from runtime.entry import run
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "--teacher", type=Path, required=True, metavar="DIR", help="--results_dir of the teacher's test"
+        "--teacher",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="--results_dir of the teacher's test",
     )
     parser.add_argument(
         "--compressed",
@@ -23,7 +27,9 @@ def main() -> None:
         metavar="DIR",
         help="--results_dir of the compressed model's test",
     )
-    parser.add_argument("--search", type=Path, metavar="DIR", help="--output_dir of the search, for its plot")
+    parser.add_argument(
+        "--search", type=Path, metavar="DIR", help="--output_dir of the search, for its plot"
+    )
     parser.add_argument("--output", type=Path, required=True, metavar="HTML", help="page to write")
     parser.add_argument("--title", default="Teacher and compressed generator")
     opt = parser.parse_args()

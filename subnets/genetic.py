@@ -50,7 +50,9 @@ class GeneticSearch:
         rank:          what makes one configuration better than another
     """
 
-    def __init__(self, space: SearchSpace, budget: float, settings: GeneticSettings, rank: ByScore | ByFront):
+    def __init__(
+        self, space: SearchSpace, budget: float, settings: GeneticSettings, rank: ByScore | ByFront
+    ):
         self.space, self.budget, self.settings, self.rank = space, budget, settings, rank
         self.feasible = space.feasible(budget)
         self.known: set[ChannelConfig] = set()  # every configuration ever proposed
@@ -102,10 +104,14 @@ class GeneticSearch:
         """``count`` distinct configurations, uniform (or weighted) among all within the budget."""
         s = self.settings
         weights = self.space.sampling_weights(self.feasible, s.weighted_sample, s.weight_strategy)
-        numbers = rng.choice(self.feasible, min(count, len(self.feasible)), replace=False, p=weights)
+        numbers = rng.choice(
+            self.feasible, min(count, len(self.feasible)), replace=False, p=weights
+        )
         return [Candidate(self.space.config(int(number)), "random") for number in numbers]
 
-    def _breed(self, rng: np.random.Generator, parents: list[ChannelConfig], count: int) -> list[Candidate]:
+    def _breed(
+        self, rng: np.random.Generator, parents: list[ChannelConfig], count: int
+    ) -> list[Candidate]:
         """Up to ``count`` new children: the share ``mutation_ratio`` of them mutations, then crossovers."""
         mutations = round(self.settings.mutation_ratio * count)
         taken = set(self.known)
@@ -127,7 +133,8 @@ class GeneticSearch:
         redraw = rng.random(len(parent.genes)) < self.settings.mutate_prob
         fresh = self.space.draw(rng).genes
         genes = tuple(
-            new if again else old for old, new, again in zip(parent.genes, fresh, redraw, strict=True)
+            new if again else old
+            for old, new, again in zip(parent.genes, fresh, redraw, strict=True)
         )
         return Candidate(ChannelConfig(genes), "mutation", (parent,))
 

@@ -138,7 +138,9 @@ class PredictedSearch(GeneticSearch):
         self.score, self.on_fit = score, on_fit
         self.count = max(4, round(share * settings.population_size))
         self.measured: list[ChannelConfig] = []  # proposed in earlier generations
-        self.predicted: dict[ChannelConfig, float] = {}  # for the last generation, before it was measured
+        self.predicted: dict[
+            ChannelConfig, float
+        ] = {}  # for the last generation, before it was measured
 
     def propose(self) -> list[Candidate]:
         if self.generation >= 0:
@@ -157,7 +159,9 @@ class PredictedSearch(GeneticSearch):
             "spearman_left_out": _spearman(self.model.left_out(), y),
         }
         if len(self.predicted) > 2:
-            guess, truth = zip(*((value, self.score(c)) for c, value in self.predicted.items()), strict=True)
+            guess, truth = zip(
+                *((value, self.score(c)) for c, value in self.predicted.items()), strict=True
+            )
             facts["spearman_unseen"] = _spearman(np.array(guess), np.array(truth))
         self.on_fit(facts)
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from errors import InputError
-from training.logs import JsonLines, read_json_lines, write_json
+from runtime.files import JsonLines, read_json_lines, write_json
 
 # ---------------------------------------------------------------------------------------------------------
 # One evaluation
@@ -131,7 +131,16 @@ def write_summary(
         ]
 
     lines = [*(f"{key}: {value}" for key, value in facts.items()), f"measure: {label}", ""]
-    lines += ["the best:", head, *rows(top), "", "the best of every budget:", head, *rows(front), ""]
+    lines += [
+        "the best:",
+        head,
+        *rows(top),
+        "",
+        "the best of every budget:",
+        head,
+        *rows(front),
+        "",
+    ]
     temporary = folder / ".summary.txt.tmp"
     temporary.write_text("\n".join(lines))
     temporary.replace(folder / "summary.txt")

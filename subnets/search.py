@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from tqdm import tqdm
 
 from models.config import ChannelConfig
+from runtime import distributed
+from runtime.progress import Bar
 from subnets.genetic import Candidate, GeneticSearch
 from subnets.results import Evaluated, Results
 from subnets.space import SearchSpace
-from training import distributed
 
 # ---------------------------------------------------------------------------------------------------------
 # Measuring candidates
@@ -57,7 +57,7 @@ class Measurer:
         inside = (r for r in self.results if r.macs <= budget)
         return sorted(inside, key=lambda r: (self.score_of(r), r.config_str))
 
-    def run(self, candidates: Iterable[Candidate], generation: int, bar: tqdm) -> None:
+    def run(self, candidates: Iterable[Candidate], generation: int, bar: Bar) -> None:
         """Measure what is not known yet, in rounds of one per process; ``bar`` advances by one per candidate."""
         for group in _rounds(candidates, distributed.world_size()):
             unknown = [c for c in group if str(c.config) not in self.results]
@@ -77,14 +77,24 @@ class Measurer:
         seconds, n = metrics.pop("seconds"), metrics.pop("n")
         parents = [str(p) for p in candidate.parents]
         return Evaluated(
-            str(candidate.config), macs, params, metrics, n, seconds, generation, candidate.origin, parents
+            str(candidate.config),
+            macs,
+            params,
+            metrics,
+            n,
+            seconds,
+            generation,
+            candidate.origin,
+            parents,
         )
 
-    def _observe(self, record: Evaluated, bar: tqdm) -> None:
+    def _observe(self, record: Evaluated, bar: Bar) -> None:
         if self.best is None or self.score_of(record) < self.score_of(self.best):
             self.best = record
         value = self.best.metrics[self.criterion]
-        bar.set_postfix_str(f"best {self.criterion} {value:.3f} {self.best.config_str}", refresh=False)
+        bar.set_postfix_str(
+            f"best {self.criterion} {value:.3f} {self.best.config_str}", refresh=False
+        )
 
 
 def _rounds(candidates: Iterable[Candidate], size: int) -> Iterator[list[Candidate]]:
@@ -119,21 +129,21 @@ def evolve(
     per_generation = getattr(search, "count", search.settings.population_size)
     total = min(per_generation * (generations + 1), len(search.feasible))
     best, unchanged = None, 0
-    with tqdm(total=total, unit="subnet", dynamic_ncols=True) as bar:
+    with Bar(total=total, unit="subnet") as bar:
         for generation in range(generations + 1):
             candidates = search.propose()
             if generation == 0:
                 candidates = [*search.join(start), *candidates]
             number = generation + generation_base
             if not candidates:
-                tqdm.write(f"generation {number}: no new configuration was found; the search ends")
+                Bar.write(f"generation {number}: no new configuration was found; the search ends")
                 break
             bar.set_description(f"generation {number}/{generations + generation_base}")
             best_so_far = [measurer.best.config_str] if measurer.best else []
             measurer.results.keep([*map(str, search.population), *best_so_far])
             measurer.run(candidates, number, bar)
             if search.exhausted:
-                tqdm.write(
+                Bar.write(
                     f"all {len(search.feasible)} configurations within the budget are evaluated; the search ends"
                 )
                 break
@@ -141,7 +151,7 @@ def evolve(
             unchanged = unchanged + 1 if leaders == best else 0
             best = leaders
             if patience is not None and unchanged >= patience:
-                tqdm.write(
+                Bar.write(
                     f"generation {number}: no better configuration for {patience} generations; the search ends"
                 )
                 break
@@ -150,8 +160,10 @@ def evolve(
 def exhaust(measurer: Measurer, budget: float, num_splits: int = 1, split: int = 0) -> None:
     """Every configuration within the budget, or every ``num_splits``-th of them starting at ``split``."""
     numbers = measurer.space.feasible(budget)[split::num_splits]
-    with tqdm(total=len(numbers), desc="all subnets", unit="subnet", dynamic_ncols=True) as bar:
-        candidates = (Candidate(measurer.space.config(int(number)), "exhaustive") for number in numbers)
+    with Bar(total=len(numbers), desc="all subnets", unit="subnet") as bar:
+        candidates = (
+            Candidate(measurer.space.config(int(number)), "exhaustive") for number in numbers
+        )
         measurer.run(candidates, 0, bar)
 
 
@@ -159,7 +171,9 @@ def exhaust(measurer: Measurer, budget: float, num_splits: int = 1, split: int =
 # Choosing among results
 
 
-def pareto_front(records: list[Evaluated], criterion: str, lower_is_better: bool) -> list[Evaluated]:
+def pareto_front(
+    records: list[Evaluated], criterion: str, lower_is_better: bool
+) -> list[Evaluated]:
     """The records that no other beats in both MACs and the criterion, by ascending MACs."""
     sign = 1 if lower_is_better else -1
     points = np.array([(r.macs, sign * r.metrics[criterion]) for r in records], dtype=np.float64)

@@ -10,20 +10,8 @@ from functools import cached_property
 import numpy as np
 
 from errors import InputError
-from metrics.macs import Architecture, Channels, count_macs, count_params
-from models.config import ChannelConfig
-
-_64 = (64, 56, 48, 40, 32, 24, 16)
-
-# SPEC 2: the choices of each of the eight genes.
-CONFIG_SETS: dict[str, tuple[tuple[int, ...], ...]] = {
-    "channels-48": ((48, 32),) * 2 + ((48, 40, 32),) * 4 + ((48, 32, 24, 16),) * 2,
-    "channels-32": ((32, 24, 16),) * 8,
-    "channels-64-pix2pix": (_64,) * 8,
-    "channels-64-cycleGAN": ((64, 48, 32, 24, 16),) * 8,
-    "test": ((8,), (6, 8), (6, 8), *((8,),) * 5),
-}
-
+from models.config import CONFIG_SETS, ChannelConfig
+from models.cost import Architecture, Channels, count_macs, count_params
 
 # ---------------------------------------------------------------------------------------------------------
 # The space
@@ -34,7 +22,7 @@ class SearchSpace:
 
     Args:
         name:          key of `CONFIG_SETS` (``--config_set``)
-        arch, convention, height, width: what MACs are counted of, see `metrics.macs`
+        arch, convention, height, width: what MACs are counted of, see `models.cost`
     """
 
     def __init__(
@@ -57,7 +45,9 @@ class SearchSpace:
     def genes(self, numbers: np.ndarray) -> np.ndarray:
         """(n,) numbers -> (n, 8) widths."""
         positions = np.unravel_index(np.asarray(numbers), self.shape)
-        return np.stack([np.array(c)[p] for c, p in zip(self.choices, positions, strict=True)], axis=-1)
+        return np.stack(
+            [np.array(c)[p] for c, p in zip(self.choices, positions, strict=True)], axis=-1
+        )
 
     def config(self, number: int) -> ChannelConfig:
         return ChannelConfig(tuple(int(g) for g in self.genes(np.array([number]))[0]))
@@ -69,7 +59,9 @@ class SearchSpace:
                 raise InputError(
                     f"config '{config}' is not in --config_set {self.name}: {gene} is none of {', '.join(map(str, choices))}"
                 )
-        positions = [choices.index(gene) for gene, choices in zip(config.full, self.choices, strict=True)]
+        positions = [
+            choices.index(gene) for gene, choices in zip(config.full, self.choices, strict=True)
+        ]
         return int(np.ravel_multi_index(positions, self.shape))
 
     def holds(self, config: ChannelConfig) -> bool:
@@ -89,7 +81,9 @@ class SearchSpace:
     def macs(self) -> np.ndarray:
         """int64 (size,): MACs of every configuration, by number."""
         grid = np.ix_(*(np.array(c, dtype=np.int64) for c in self.choices))
-        macs = count_macs(Channels.of_genes(grid), self.arch, self.convention, self.height, self.width)
+        macs = count_macs(
+            Channels.of_genes(grid), self.arch, self.convention, self.height, self.width
+        )
         return np.broadcast_to(macs, self.shape).reshape(-1)
 
     def cost(self, config: ChannelConfig) -> tuple[int, int]:
@@ -106,7 +100,9 @@ class SearchSpace:
 
     def draw_at(self, seed: int, step: int, index: int = 0) -> ChannelConfig:
         """The ``index``-th configuration of a training step: a function of its arguments, so that any process can know it."""
-        return self.draw(np.random.Generator(np.random.Philox(key=[seed, step], counter=[0, 0, 0, index])))
+        return self.draw(
+            np.random.Generator(np.random.Philox(key=[seed, step], counter=[0, 0, 0, index]))
+        )
 
     def feasible(self, budget: float) -> np.ndarray:
         """Numbers of all configurations within ``budget`` MACs, ascending.
@@ -130,7 +126,9 @@ class SearchSpace:
             f"({self.convention} convention, {self.width}x{self.height}); {share:.2%} within the budget of {budget / 1e9:.3f}G"
         )
 
-    def sampling_weights(self, numbers: np.ndarray, ratio: float, strategy: str) -> np.ndarray | None:
+    def sampling_weights(
+        self, numbers: np.ndarray, ratio: float, strategy: str
+    ) -> np.ndarray | None:
         """Relative probability of each configuration for ``--weighted_sample``; None = uniform.
 
         A gene's weight grows from 1 for its narrowest choice to ``ratio`` for its widest, in equal steps (arithmetic) or by equal factors

@@ -40,7 +40,9 @@ def filled_task(name: str, device: torch.device = CPU) -> tuple[Task, nn.Module]
         options.get("lam_r", 100.0),
         options.get("lam_d", 1.0),
     )
-    teacher, net_d = (fill(n).to(device) for n in (TEACHER.build(), build_discriminator("n_layers", 6, 8)))
+    teacher, net_d = (
+        fill(n).to(device) for n in (TEACHER.build(), build_discriminator("n_layers", 6, 8))
+    )
     if name == "pix2pix_teacher":
         return TeacherTask(teacher, net_d, TEACHER, weights, 2e-4, 0.5, device), teacher
     elastic = name.startswith("supernet")
@@ -50,4 +52,6 @@ def filled_task(name: str, device: torch.device = CPU) -> tuple[Task, nn.Module]
     adaptors = [fill(a).to(device) for a in make_adaptors(spec, TEACHER, "normal", 0.02)]
     configs = [ChannelConfig.parse(s["config_str"]) for s in case["steps"]] if elastic else []
     subnets = Subnets(lambda step, images: [configs[step]], {}) if elastic else None
-    return DistillTask(student, teacher, net_d, adaptors, spec, weights, 2e-4, 0.5, device, subnets), student
+    return DistillTask(
+        student, teacher, net_d, adaptors, spec, weights, 2e-4, 0.5, device, subnets
+    ), student

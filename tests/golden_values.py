@@ -31,4 +31,6 @@ def fill(net: nn.Module) -> nn.Module:
 def golden_input(*shape: int, s: int = 1) -> Tensor:
     """``cos(0.01 s + 0.11 k (1 + 0.001 s))`` over the flat index k."""
     k = np.arange(np.prod(shape))
-    return torch.from_numpy(np.cos(0.01 * s + 0.11 * k * (1 + 0.001 * s)).astype(np.float32)).view(shape)
+    return torch.from_numpy(np.cos(0.01 * s + 0.11 * k * (1 + 0.001 * s)).astype(np.float32)).view(
+        shape
+    )

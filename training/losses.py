@@ -57,7 +57,13 @@ class PerceptualLoss(nn.Module):
     forward(x, y): float N 3 H W in [-1, 1].
     """
 
-    LAYERS = {1: 1 / 32, 6: 1 / 16, 11: 1 / 8, 20: 1 / 4, 29: 1.0}  # index in vgg19.features: weight
+    LAYERS = {
+        1: 1 / 32,
+        6: 1 / 16,
+        11: 1 / 8,
+        20: 1 / 4,
+        29: 1.0,
+    }  # index in vgg19.features: weight
 
     def __init__(self):
         super().__init__()

@@ -49,7 +49,11 @@ class LearningRate:
     """Applies a `Schedule` to optimizers; only ``plateau`` has state."""
 
     def __init__(
-        self, schedule: Schedule, optimizers: list[Optimizer], steps_per_epoch: int, lower_is_better: bool
+        self,
+        schedule: Schedule,
+        optimizers: list[Optimizer],
+        steps_per_epoch: int,
+        lower_is_better: bool,
     ):
         self.schedule, self.optimizers, self.steps_per_epoch = schedule, optimizers, steps_per_epoch
         self.initial = [[g["lr"] for g in o.param_groups] for o in optimizers]

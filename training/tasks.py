@@ -20,9 +20,14 @@ from models.layers import ElasticConv2d, init_weights
 from models.resnet import TAPS, ResnetGenerator
 from models.supernet import widths_of
 from models.winograd import with_winograd
-from training import distributed
-from training.capture import Phase, StepCapture, Work
-from training.losses import discriminator_loss, generator_loss, gradient_penalty, make_reconstruction_loss
+from runtime import distributed
+from runtime.cuda_graphs import Phase, StepCapture, Work
+from training.losses import (
+    discriminator_loss,
+    generator_loss,
+    gradient_penalty,
+    make_reconstruction_loss,
+)
 
 Generate = Callable[[Tensor], Tensor]
 
@@ -54,7 +59,7 @@ class Task:
         specs:      name -> GeneratorSpec, for the networks whose files carry one
         optimizers: of the generator (and adaptors), of the discriminator
         phases:     what a step computes, in order, each with the optimizers that step after it
-        capture:    set it to run steps from recordings, see `training.capture`
+        capture:    set it to run steps from recordings, see `runtime.cuda_graphs`
     """
 
     networks: dict[str, nn.Module]
@@ -234,13 +239,18 @@ class DistillTask(Task):
         self.layout = torch.contiguous_format if amp == "none" else torch.channels_last
         net_d.to(memory_format=self.layout)
         self.average = copy.deepcopy(student).requires_grad_(False) if ema else student
-        self.networks = {"G": self.average, "D": net_d} | {f"A-{i}": a for i, a in enumerate(adaptors)}
+        self.networks = {"G": self.average, "D": net_d} | {
+            f"A-{i}": a for i, a in enumerate(adaptors)
+        }
         self.specs = {"G": spec}
         if ema:
             self.networks["G_raw"] = student
             self.specs["G_raw"] = spec
         trained = [*student.parameters(), *(p for a in adaptors for p in a.parameters())]
-        self.optimizers = [make_adam(trained, lr, beta1), make_adam([*net_d.parameters()], lr, beta1)]
+        self.optimizers = [
+            make_adam(trained, lr, beta1),
+            make_adam([*net_d.parameters()], lr, beta1),
+        ]
         # Both gradients before either step, those of the discriminator first.
         self.phases = [(self._distill, (self.optimizers[1], self.optimizers[0]))]
 
@@ -276,27 +286,36 @@ class DistillTask(Task):
                 # The discriminator sees a fake once: its own gradient stops at its weights, the generator's passes through them.
                 score_fake = self._judge(work.a, fake)
             d_fake, d_real = discriminator_loss(w.gan_mode, score_fake, score_real)
-            layers = [F.mse_loss(a.float(), t.float()) for a, t in zip(adapted, teacher_taps, strict=True)]
+            layers = [
+                F.mse_loss(a.float(), t.float()) for a, t in zip(adapted, teacher_taps, strict=True)
+            ]
             g_gan = w.gan * generator_loss(w.gan_mode, score_fake)
             g_recon = w.reconstruction * self.reconstruct(fake.float(), target.float())
             g_distill = w.distill * sum(layers)
             loss_d = d_fake / len(passes) + (d_real if index == 0 else 0)
             self._add_gradients(loss_d / 2, optimizer_d, retain_graph=True)
             self._add_gradients((g_gan + g_recon + g_distill) / len(passes), optimizer_g)
-            losses = dict(D_fake=d_fake, D_real=d_real, G_gan=g_gan, G_recon=g_recon, G_distill=g_distill)
+            losses = dict(
+                D_fake=d_fake, D_real=d_real, G_gan=g_gan, G_recon=g_recon, G_distill=g_distill
+            )
             losses |= {f"G_distill{i}": value for i, value in enumerate(layers)}
             for name, value in losses.items():
                 sums[name] = sums.get(name, 0) + value.detach() / len(passes)
         work.losses = sums
 
     def _judge(self, a: Tensor, b: Tensor) -> Tensor:
-        return self.net_d((torch.cat((a, b), 1) if self.paired else b).contiguous(memory_format=self.layout))
+        return self.net_d(
+            (torch.cat((a, b), 1) if self.paired else b).contiguous(memory_format=self.layout)
+        )
 
     def _student(self, x: Tensor, choice: Choice | Tensor | None) -> tuple[Tensor, list[Tensor]]:
         """(output, adapted taps) of the student, at a configuration if it is a supernet."""
         if isinstance(choice, tuple) and x.device.type == "cpu":
             # On a CPU the arithmetic counts: each image alone, at the width it needs (benchmarks/train_step.py).
-            parts = [self._student(image, config) for image, config in zip(x.split(1), choice, strict=True)]
+            parts = [
+                self._student(image, config)
+                for image, config in zip(x.split(1), choice, strict=True)
+            ]
             fakes, taps = zip(*parts, strict=True)
             return torch.cat(fakes), [torch.cat(t) for t in zip(*taps, strict=True)]
         if isinstance(choice, tuple):

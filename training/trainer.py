@@ -15,15 +15,17 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from data.images import save_png
 from data.loader import Loader
 from errors import InputError
-from training import distributed
-from training.checkpoints import StateFile, save_network
-from training.logs import JsonLines, check_settings, make_folder, write_json
+from models.weights import save_network
+from runtime import distributed
+from runtime.files import JsonLines, write_json
+from runtime.folders import check_settings, make_folder
+from runtime.progress import Bar
 from training.schedules import LearningRate, Schedule
+from training.state import StateFile
 from training.tasks import Generate, Task
 
 # ---------------------------------------------------------------------------------------------------------
@@ -41,9 +43,7 @@ class Plan:
     save_epoch_freq: int = 5  # epochs between evaluations and numbered checkpoints
     epoch_base: int = 1  # first epoch
     iter_base: int = 0  # steps done before
-    evaluate_first: bool = (
-        False  # measure before the first step, so that fine-tuning keeps the better of before and after
-    )
+    evaluate_first: bool = False  # measure before the first step, so that fine-tuning keeps the better of before and after
 
 
 @dataclass(frozen=True)
@@ -163,14 +163,15 @@ class Trainer:
     def _epochs(self, resumed: bool) -> None:
         plan, per_epoch = self.plan, len(self.loader)
         total = min(
-            plan.max_steps, (plan.epochs - self.epoch + 1) * per_epoch - self.step_in_epoch + self.step
+            plan.max_steps,
+            (plan.epochs - self.epoch + 1) * per_epoch - self.step_in_epoch + self.step,
         )
         if resumed:
             print(f"{self.folder}: continuing at epoch {self.epoch}, step {self.step}")
         images, first = self.loader.images, self.step_in_epoch
         done = images(self.step - plan.iter_base)
         left = images(first + total - self.step) - images(first)
-        with tqdm(total=done + left, initial=done, unit="img", dynamic_ncols=True) as self.bar:
+        with Bar(total=done + left, initial=done, unit="img") as self.bar:
             while self.epoch <= plan.epochs and self.step < plan.max_steps:
                 self.bar.set_description(f"epoch {self.epoch}/{plan.epochs}")
                 for batch in self.loader.epoch(self.epoch, self.step_in_epoch):
@@ -191,7 +192,9 @@ class Trainer:
     def _train_step(self, batch) -> None:
         self.lr.update(self.epoch, self.step)
         # What is random within a step (dropout) is a function of seed, step and process too: a state needs no generators.
-        torch.manual_seed(hash((self.settings.get("seed", 0), self.step, distributed.rank())) & (2**63 - 1))
+        torch.manual_seed(
+            hash((self.settings.get("seed", 0), self.step, distributed.rank())) & (2**63 - 1)
+        )
         for net in self.task.networks.values():
             net.train()
         for name, value in self.task.step(batch, self.step).items():
@@ -234,7 +237,9 @@ class Trainer:
         generators = self.task.generators()
         for net in self.task.networks.values():
             net.eval()
-        metrics = {label: self.evaluation.measure(generate) for label, generate in generators.items()}
+        metrics = {
+            label: self.evaluation.measure(generate) for label, generate in generators.items()
+        }
         save_png(
             self.folder / "eval" / f"epoch{epoch:04d}_step{self.step:08d}.png",
             self.evaluation.montage(generators),
@@ -253,14 +258,16 @@ class Trainer:
             record["score"] = self.latest["score"] = score
             self.lr.observe(score)
             improved = self.best is None or (
-                score < self.best["score"] if self.evaluation.lower_is_better else score > self.best["score"]
+                score < self.best["score"]
+                if self.evaluation.lower_is_better
+                else score > self.best["score"]
             )
             if improved:
                 self.best = dict(self.latest)
                 self._save_networks("best")
             values = ", ".join(f"{label} {m[key]:.2f}" for label, m in metrics.items())
             note = " (best so far)" if improved else ""
-            tqdm.write(f"epoch {epoch} step {self.step}: {self.evaluation.label}: {values}{note}")
+            Bar.write(f"epoch {epoch} step {self.step}: {self.evaluation.label}: {values}{note}")
         self._write_log(record)
         if self.is_main:
             self.evaluation.page(self.folder)
@@ -303,10 +310,17 @@ class Trainer:
             return
         self._check_finite()
         means = {
-            name: float(distributed.average(total)) / self.window_steps for name, total in self.window.items()
+            name: float(distributed.average(total)) / self.window_steps
+            for name, total in self.window.items()
         }
         self._write_log(
-            {"event": "train", "epoch": self.epoch, "step": self.step, "lr": self.lr.current, "losses": means}
+            {
+                "event": "train",
+                "epoch": self.epoch,
+                "step": self.step,
+                "lr": self.lr.current,
+                "losses": means,
+            }
         )
         shown = {name: f"{value:.3g}" for name, value in means.items() if not name[-1].isdigit()}
         self.bar.set_postfix(shown, refresh=False)
@@ -361,7 +375,10 @@ class Trainer:
         """Take up the state of an earlier run in the folder; False when there is none."""
         state = self.state_file.load()
         if state is None:
-            if any(self.checkpoints.glob("*_net_G.pth")) and not (self.folder / "log.jsonl").exists():
+            if (
+                any(self.checkpoints.glob("*_net_G.pth"))
+                and not (self.folder / "log.jsonl").exists()
+            ):
                 raise InputError(
                     f"--log_dir {self.folder} holds checkpoints of another tool; choose another folder"
                 )
@@ -375,7 +392,9 @@ class Trainer:
             optimizer.load_state_dict(saved)
         self.lr.load_state_dict(state["lr"])
         self.task.scaler.load_state_dict(state["scaler"])
-        self.window = {name: total.to(self.loader.device) for name, total in state["window"].items()}
+        self.window = {
+            name: total.to(self.loader.device) for name, total in state["window"].items()
+        }
         self.window_steps = state["window_steps"]
         self.log_position, self.seconds = state["log_position"], state["seconds"]
         return True
@@ -385,7 +404,7 @@ class Trainer:
             raise KeyboardInterrupt
         self._signal = signum
         if self.is_main:
-            tqdm.write(f"{signal.Signals(signum).name}: saving after this step")
+            Bar.write(f"{signal.Signals(signum).name}: saving after this step")
 
     def _results(self) -> dict:
         return {
@@ -402,5 +421,7 @@ def _event_writer(folder: str):
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        raise InputError("--tensorboard_dir needs the tensorboard package: pip install tensorboard") from None
+        raise InputError(
+            "--tensorboard_dir needs the tensorboard package: pip install tensorboard"
+        ) from None
     return SummaryWriter(folder)

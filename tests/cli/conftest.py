@@ -19,11 +19,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from data.builtin import write_builtin_dataset
 from models.config import ChannelConfig
 from models.generators import GeneratorSpec
 from models.supernet import extract
-from training.checkpoints import load_generator, save_network
+from models.weights import load_generator, save_network
+from prepare.builtin import write_builtin_dataset
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZE = 32  # pixels of an image's side
@@ -50,7 +50,7 @@ class Outcome:
 
 
 def command(script: str, *args: object) -> list[str]:
-    """``script``: a file of the repository root, or a module such as ``metrics.macs``."""
+    """``script``: a file of the repository root, or a module such as ``models.cost``."""
     start = [script] if script.endswith(".py") else ["-m", script]
     return [sys.executable, *start, *map(str, args)]
 
@@ -62,7 +62,12 @@ def cli() -> Callable[..., Outcome]:
     def run(script: str, *args: object, timeout: float = 120) -> Outcome:
         start = time.monotonic()
         done = subprocess.run(
-            command(script, *args), cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=timeout
+            command(script, *args),
+            cwd=ROOT,
+            env=ENVIRONMENT,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
         )
         return Outcome(done.returncode, done.stdout, done.stderr, time.monotonic() - start)
 
@@ -210,7 +215,11 @@ def teacher(cli, runs, teacher_flags) -> Path:
 @pytest.fixture(scope="session")
 def student_flags(training_flags, teacher) -> tuple[object, ...]:
     """Of all that learn from the teacher."""
-    return (*training_flags, "--restore_teacher_G_path", teacher / "checkpoints" / "latest_net_G.pth")
+    return (
+        *training_flags,
+        "--restore_teacher_G_path",
+        teacher / "checkpoints" / "latest_net_G.pth",
+    )
 
 
 @pytest.fixture(scope="session")
@@ -304,5 +313,7 @@ def exported(cli, runs, finetuned, best_config) -> Path:
     """A stand-alone network cut out of the fine-tuned supernet."""
     path = runs / "exported" / "net_G.pth"
     source = finetuned / "checkpoints" / "latest_net_G.pth"
-    cli("export.py", "--input_path", source, "--output_path", path, "--config_str", best_config).succeeded()
+    cli(
+        "export.py", "--input_path", source, "--output_path", path, "--config_str", best_config
+    ).succeeded()
     return path

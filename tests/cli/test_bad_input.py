@@ -53,7 +53,9 @@ class World:
     def out(self) -> Path:
         return self.tmp / "out"
 
-    def refuse(self, script: str, *args: object, words: tuple[str, ...], defaults: bool = True) -> str:
+    def refuse(
+        self, script: str, *args: object, words: tuple[str, ...], defaults: bool = True
+    ) -> str:
         """Run a script that must refuse with ``words`` in its message and leave every file as it was."""
         where = {
             "evolution_search.py": ("--output_dir", self.out),
@@ -63,7 +65,9 @@ class World:
             "test.py": ("--results_dir", self.out),
             "latency.py": ("--results_dir", self.out),
         }
-        written = {"--output_dir", "--output_path", "--results_dir", "--log_dir"} & set(map(str, args))
+        written = {"--output_dir", "--output_path", "--results_dir", "--log_dir"} & set(
+            map(str, args)
+        )
         start = () if written else where.get(script, ("--log_dir", self.out))
         before = self.snapshot(*self.watched, self.tmp)
         outcome = self.call(script, *(self.flags[script] if defaults else ()), *start, *args)
@@ -106,7 +110,15 @@ def world(
     }
     checkpoint = teacher / "checkpoints" / "latest_net_G.pth"
     return World(
-        call, snapshot, tmp_path, dataset, flags, checkpoint, supernet_pth, narrow_pth, (dataset, runs)
+        call,
+        snapshot,
+        tmp_path,
+        dataset,
+        flags,
+        checkpoint,
+        supernet_pth,
+        narrow_pth,
+        (dataset, runs),
     )
 
 
@@ -136,7 +148,9 @@ def test_missing_dataroot(world, script):
 def test_empty_dataroot(world):
     root = world.tmp / "data"
     root.mkdir()
-    world.refuse("train.py", "--dataroot", root, words=("--dataroot", str(root), "no folder of images"))
+    world.refuse(
+        "train.py", "--dataroot", root, words=("--dataroot", str(root), "no folder of images")
+    )
     (root / "train").mkdir()
     words = ("--dataroot", str(root / "train"), "no images")
     world.refuse("train.py", "--dataroot", root, words=words)
@@ -156,7 +170,8 @@ def test_no_images_to_validate_on(world):
 
 @pytest.mark.parametrize("script", ["train.py", "test.py", "get_real_stat.py"])
 @pytest.mark.parametrize(
-    ("size", "why"), [((63, 32), "odd"), ((32, 32), "not wider than high"), ((32, 64), "not wider than high")]
+    ("size", "why"),
+    [((63, 32), "odd"), ((32, 32), "not wider than high"), ((32, 64), "not wider than high")],
 )
 def test_images_that_are_no_pairs(world, script, size, why):
     phase = "train" if script == "train.py" else "val"
@@ -211,7 +226,9 @@ def test_a_text_file_named_jpg(world, script):
 
 def test_a_meta_path_that_is_wrong(world):
     missing = world.tmp / "names.txt"
-    world.refuse("train.py", "--meta_path", missing, words=("--meta_path", str(missing), "no such file"))
+    world.refuse(
+        "train.py", "--meta_path", missing, words=("--meta_path", str(missing), "no such file")
+    )
     missing.write_text("00000.png\nnothing.png\n")
     words = ("--meta_path", str(missing), "1 of 2", "nothing.png")
     world.refuse("train.py", "--meta_path", missing, words=words)
@@ -273,7 +290,9 @@ def test_a_budget_below_the_largest_space_is_answered_at_once(world):
     torch.save(GeneratorSpec("mobile_resnet_9blocks", 64).build().state_dict(), path)
     flags = ("--config_set", "channels-64-pix2pix", "--restore_G_path", path, "--budget", 1)
     start = time.monotonic()
-    world.refuse("evolution_search.py", *flags, words=("--budget 1", NARROWEST, "_".join(["64"] * 8)))
+    world.refuse(
+        "evolution_search.py", *flags, words=("--budget 1", NARROWEST, "_".join(["64"] * 8))
+    )
     assert time.monotonic() - start < 10
 
 
@@ -286,7 +305,9 @@ def test_fid_of_a_single_image(world):
     world.refuse("test.py", "--num_test", 1, words=words)
     world.refuse("get_real_stat.py", "--max_dataset_size", 1, words=words)
     statistics = world.tmp / "real.npz"
-    world.call("get_real_stat.py", *world.flags["get_real_stat.py"], "--output_path", statistics).succeeded()
+    world.call(
+        "get_real_stat.py", *world.flags["get_real_stat.py"], "--output_path", statistics
+    ).succeeded()
     world.refuse("test.py", "--num_test", 1, "--real_stat_path", statistics, words=words)
 
 
@@ -308,7 +329,9 @@ def test_statistics_of_other_features(world):
 
 def test_statistics_that_are_none(world):
     path = world.tmp / "real.npz"
-    world.refuse("test.py", "--real_stat_path", path, words=("--real_stat_path", str(path), "no such file"))
+    world.refuse(
+        "test.py", "--real_stat_path", path, words=("--real_stat_path", str(path), "no such file")
+    )
     path.write_text("no statistics")
     line = world.refuse("test.py", "--real_stat_path", path, words=("--real_stat_path", str(path)))
     assert "allow_pickle" not in line
@@ -384,21 +407,39 @@ def test_every_script_that_reads_a_checkpoint_names_its_flag(world, name):
     for script, flag, more in cases:
         world.refuse(script, flag, path, *more, words=(flag, str(path), text))
     if name != "discriminator":
-        world.refuse("train.py", "--restore_D_path", path, words=("--restore_D_path", str(path), text))
+        world.refuse(
+            "train.py", "--restore_D_path", path, words=("--restore_D_path", str(path), text)
+        )
         world.refuse("train.py", "--restore_O_path", path, words=("--restore_O_path",))
 
 
 def test_checkpoints_of_another_network(world):
     """Keys or shapes that differ, or the kind of network, are named."""
-    words = ("--restore_G_path", str(world.narrow), "another network", "model.1.weight [", "[36, 3, 7, 7]")
+    words = (
+        "--restore_G_path",
+        str(world.narrow),
+        "another network",
+        "model.1.weight [",
+        "[36, 3, 7, 7]",
+    )
     world.refuse("train.py", "--restore_G_path", world.narrow, words=words)
-    words = ("--restore_D_path", str(world.narrow), "missing model.0.weight", "not expected model.1.weight")
+    words = (
+        "--restore_D_path",
+        str(world.narrow),
+        "missing model.0.weight",
+        "not expected model.1.weight",
+    )
     world.refuse("train.py", "--restore_D_path", world.narrow, words=words)
     words = ("--restore_G_path", str(world.narrow), "sub_mobile_resnet_9blocks", "not a supernet")
     world.refuse("search.py", "--restore_G_path", world.narrow, words=words)
     words = ("--config_str", str(world.narrow), "contradicts")
     world.refuse(
-        "export.py", "--input_path", world.narrow, "--config_str", "24_16_16_16_16_16_16_16", words=words
+        "export.py",
+        "--input_path",
+        world.narrow,
+        "--config_str",
+        "24_16_16_16_16_16_16_16",
+        words=words,
     )
     words = ("--restore_teacher_G_path", str(world.supernet), "supernet", "export")
     world.refuse("distill.py", "--restore_teacher_G_path", world.supernet, words=words)
@@ -420,7 +461,9 @@ def test_models_that_cannot_be_compared(world, script):
         world.refuse(script, flag, grey, words=words)
         world.refuse(script, flag, world.tmp / "none.pth", words=(flag, "none.pth: no such file"))
         if flag != "--restore_G_path":
-            world.refuse(script, flag, again, words=(flag, "the same checkpoint", str(world.narrow)))
+            world.refuse(
+                script, flag, again, words=(flag, "the same checkpoint", str(world.narrow))
+            )
     words = ("--compare", str(world.teacher), "the same checkpoint")
     world.refuse(script, "--compare", world.teacher, world.teacher, words=words)
     words = ("--restore_teacher_G_path", str(world.supernet), "supernet", "export")
@@ -464,7 +507,10 @@ OUTPUTS = {
     "latency.py": ("--results_dir", "results"),
     "get_real_stat.py": ("--output_path", "real.npz"),
 }
-CONFIG = {"export.py": ("--config_str", NARROWEST), "train_supernet.py": ("--config_str", NARROWEST)}
+CONFIG = {
+    "export.py": ("--config_str", NARROWEST),
+    "train_supernet.py": ("--config_str", NARROWEST),
+}
 
 
 @pytest.mark.parametrize("script", OUTPUTS)
@@ -498,7 +544,9 @@ def test_unknown_flags(world):
         ("train.py", ("stray",), ("stray",)),
     )
     for script, args, words in cases:
-        assert world.refuse(script, *CONFIG.get(script, ()), *args, words=words).startswith(f"{script}: ")
+        assert world.refuse(script, *CONFIG.get(script, ()), *args, words=words).startswith(
+            f"{script}: "
+        )
 
 
 def test_values_that_flags_do_not_take(world):
@@ -515,7 +563,11 @@ def test_values_that_flags_do_not_take(world):
         ("test.py", ("--direction", "BA"), ("--direction", "AtoB", "BtoA")),
         ("search.py", ("--budget", "abc"), ("--budget", "'abc'")),
         ("search.py", ("--num_splits", 2, "--split", 2), ("--split 2", "--num_splits 2")),
-        ("search.py", ("--config_set", "channels-33"), ("--config_set", "channels-33", "channels-32")),
+        (
+            "search.py",
+            ("--config_set", "channels-33"),
+            ("--config_set", "channels-33", "channels-32"),
+        ),
         ("evolution_search.py", ("--mutate_prob", 1.5), ("--mutate_prob", "1.5", "0 to 1")),
         ("evolution_search.py", ("--no_fid",), ("--no_fid", "--criterion")),
         ("train_supernet.py", (), ("--config_set", "--config_str")),
@@ -575,8 +627,16 @@ def test_real_processes(cli, snapshot, runs, dataset, world, case):
             ("--budget", 1e6, "--output_dir", world.out),
             ("--budget 1e+06", "22,196,224", "77,422,592"),
         ),
-        "truncated": ("train.py", ("--dataroot", root, "--no_fid", *out), ("00005.png", "truncated")),
-        "output": ("test.py", ("--results_dir", world.tmp / "file" / "results"), ("--results_dir",)),
+        "truncated": (
+            "train.py",
+            ("--dataroot", root, "--no_fid", *out),
+            ("00005.png", "truncated"),
+        ),
+        "output": (
+            "test.py",
+            ("--results_dir", world.tmp / "file" / "results"),
+            ("--results_dir",),
+        ),
         "flag": ("train.py", ("--log_dirr", world.out), ("did you mean --log_dir?",)),
     }[case]
     before = snapshot(runs, dataset, world.tmp)
@@ -591,8 +651,18 @@ def test_real_processes(cli, snapshot, runs, dataset, world, case):
 def test_sizes_that_are_no_multiple_of_4(cli, world):
     """No reason to refuse: the images are brought to the nearest size that is, and one line says so."""
     write_images(world.tmp / "data" / "val", (60, 30), (60, 30), (72, 36))
-    flags = ("--dataroot", world.tmp / "data", "--preprocess", "none", "--batch_size", 1, "--no_fid")
-    outcome = cli("test.py", *world.flags["test.py"], *flags, "--results_dir", world.out).succeeded()
+    flags = (
+        "--dataroot",
+        world.tmp / "data",
+        "--preprocess",
+        "none",
+        "--batch_size",
+        1,
+        "--no_fid",
+    )
+    outcome = cli(
+        "test.py", *world.flags["test.py"], *flags, "--results_dir", world.out
+    ).succeeded()
     printed = outcome.stdout + outcome.stderr
     assert printed.lower().count("warning") == 1
     line = next(line for line in printed.splitlines() if "warning" in line)

@@ -41,8 +41,18 @@ def test_from_the_teacher_to_the_test(call, tmp_path, pairs, input_nc, output_nc
     call("train.py", *train, *teacher).succeeded()
     checkpoint = tmp_path / "teacher" / "checkpoints" / "latest_net_G.pth"
     state = torch.load(checkpoint, weights_only=True)
-    assert state["model.1.weight"].shape[1] == input_nc and state["model.26.weight"].shape[0] == output_nc
-    student = ("--restore_teacher_G_path", checkpoint, "--student_ngf", 32, "--config_set", "channels-32")
+    assert (
+        state["model.1.weight"].shape[1] == input_nc
+        and state["model.26.weight"].shape[0] == output_nc
+    )
+    student = (
+        "--restore_teacher_G_path",
+        checkpoint,
+        "--student_ngf",
+        32,
+        "--config_set",
+        "channels-32",
+    )
     call("train_supernet.py", *train, *student, "--log_dir", tmp_path / "supernet").succeeded()
     supernet = tmp_path / "supernet" / "checkpoints" / "latest_net_G.pth"
     search = (
@@ -71,7 +81,9 @@ def test_from_the_teacher_to_the_test(call, tmp_path, pairs, input_nc, output_nc
     config, small = ("--config_str", best["config_str"]), tmp_path / "small.pth"
     call("export.py", "--input_path", supernet, "--output_path", small, *config).succeeded()
     assert torch.load(small, weights_only=True)["model.26.weight"].shape[0] == output_nc
-    call("test.py", *infer, "--restore_G_path", small, "--results_dir", tmp_path / "test").succeeded()
+    call(
+        "test.py", *infer, "--restore_G_path", small, "--results_dir", tmp_path / "test"
+    ).succeeded()
 
     results = json.loads((tmp_path / "test" / "results.json").read_text())
     assert (results["macs"], results["params"]) == (best["macs"], best["params"])
@@ -81,7 +93,9 @@ def test_from_the_teacher_to_the_test(call, tmp_path, pairs, input_nc, output_nc
             assert image.mode == ("L" if planes == 1 else "RGB")
     pair = Image.open(pairs / "val" / "0.png")
     left, right = (pair.crop((x, 0, x + SIZE, SIZE)) for x in (0, SIZE))
-    for side, half in zip("AB", (left, right) if direction == "AtoB" else (right, left), strict=True):
+    for side, half in zip(
+        "AB", (left, right) if direction == "AtoB" else (right, left), strict=True
+    ):
         with Image.open(tmp_path / "test" / "images" / f"real_{side}" / "0.png") as image:
             expected = np.asarray(half.convert(image.mode)).astype(int)
             assert abs(np.asarray(image).astype(int) - expected).max() <= 1, side
@@ -101,6 +115,10 @@ def test_from_the_teacher_to_the_test(call, tmp_path, pairs, input_nc, output_nc
 
 
 def test_a_teacher_of_other_channels_is_refused(call, tmp_path, teacher, training_flags):
-    flags = (*training_flags, "--restore_teacher_G_path", teacher / "checkpoints" / "latest_net_G.pth")
+    flags = (
+        *training_flags,
+        "--restore_teacher_G_path",
+        teacher / "checkpoints" / "latest_net_G.pth",
+    )
     outcome = call("distill.py", *flags, "--input_nc", 1, "--student_ngf", 8, "--log_dir", tmp_path)
     assert outcome.returncode == 2 and "--input_nc" in outcome.stderr.splitlines()[-1]

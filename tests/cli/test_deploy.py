@@ -7,10 +7,12 @@ import pytest
 import torch
 
 from deploy.onnx import OnnxGenerator
-from training.checkpoints import load_generator
+from models.weights import load_generator
 
 HAS_ONNX = all(importlib.util.find_spec(name) for name in ("onnx", "onnxscript", "onnxruntime"))
-needs_onnx = pytest.mark.skipif(not HAS_ONNX, reason="pip install -r requirements-deploy.txt to test ONNX")
+needs_onnx = pytest.mark.skipif(
+    not HAS_ONNX, reason="pip install -r requirements-deploy.txt to test ONNX"
+)
 NARROWEST = "_".join(["16"] * 8)
 
 
@@ -23,11 +25,15 @@ def source(supernet_pth) -> tuple[object, ...]:
 def test_export_to_all_formats(call, tmp_path, source, narrow_pth):
     """One file each, by the suffix; each the subnet."""
     path = tmp_path / "deep" / "small.pth"
-    outcome = call("export.py", *source, "--output_path", path, "--format", "pth", "onnx", "pt2").succeeded()
+    outcome = call(
+        "export.py", *source, "--output_path", path, "--format", "pth", "onnx", "pt2"
+    ).succeeded()
     assert sorted(p.name for p in path.parent.iterdir()) == ["small.onnx", "small.pt2", "small.pth"]
     lines = outcome.stdout.splitlines()
     assert len(lines) == 3
-    assert all(" MB, largest difference from PyTorch " in line and NARROWEST in line for line in lines)
+    assert all(
+        " MB, largest difference from PyTorch " in line and NARROWEST in line for line in lines
+    )
     net = load_generator(narrow_pth, "")[0].eval()
     x = torch.randn(2, 3, 32, 48)
     runs = [
@@ -50,7 +56,9 @@ def test_export_without_format_takes_the_path_as_it_is(call, tmp_path, source, n
 
 
 def test_export_with_a_dot_in_the_name(call, tmp_path, source):
-    call("export.py", *source, "--output_path", tmp_path / "at_4.6e9", "--format", "pth").succeeded()
+    call(
+        "export.py", *source, "--output_path", tmp_path / "at_4.6e9", "--format", "pth"
+    ).succeeded()
     assert [p.name for p in tmp_path.iterdir()] == ["at_4.6e9.pth"]
 
 
@@ -72,16 +80,24 @@ def test_a_stand_alone_network_is_exported_as_it_is(call, tmp_path, narrow_pth):
     call("export.py", *flags, "--config_str", NARROWEST).succeeded()
     found, expected = (load_generator(p, "") for p in (tmp_path / "again.pth", narrow_pth))
     assert found[1] == expected[1]
-    assert all(torch.equal(v, found[0].state_dict()[k]) for k, v in expected[0].state_dict().items())
+    assert all(
+        torch.equal(v, found[0].state_dict()[k]) for k, v in expected[0].state_dict().items()
+    )
     other = NARROWEST.replace("16", "8", 1)
     outcome = call("export.py", *flags, "--config_str", other)
     assert outcome.returncode == 2
-    assert other in outcome.stderr and NARROWEST in outcome.stderr and str(narrow_pth) in outcome.stderr
+    assert (
+        other in outcome.stderr
+        and NARROWEST in outcome.stderr
+        and str(narrow_pth) in outcome.stderr
+    )
 
 
 def test_missing_packages_are_said_before_anything_is_written(call, tmp_path, source, monkeypatch):
     monkeypatch.setattr("deploy.onnx.importlib.util.find_spec", lambda name: None)
-    outcome = call("export.py", *source, "--output_path", tmp_path / "net.pth", "--format", "pth", "onnx")
+    outcome = call(
+        "export.py", *source, "--output_path", tmp_path / "net.pth", "--format", "pth", "onnx"
+    )
     assert outcome.returncode == 2
     assert "pip install -r requirements-deploy.txt" in outcome.stderr.splitlines()[-1]
     assert not list(tmp_path.iterdir())
@@ -135,7 +151,9 @@ def test_export_in_8_bits(call, tmp_path, source, data_flags, narrow_pth):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["small.int8.onnx", "small.onnx"]
     assert "levels on average" in outcome.stdout and "on the 6 images" in outcome.stdout
     # Weights of a byte each, but for the first and the last convolution.
-    assert (tmp_path / "small.int8.onnx").stat().st_size < 0.7 * (tmp_path / "small.onnx").stat().st_size
+    assert (tmp_path / "small.int8.onnx").stat().st_size < 0.7 * (
+        tmp_path / "small.onnx"
+    ).stat().st_size
     net, run = load_generator(narrow_pth, "")[0].eval(), OnnxGenerator(tmp_path / "small.int8.onnx")
     x = torch.rand(2, 3, 48, 64) * 2 - 1
     with torch.inference_mode():

@@ -42,10 +42,18 @@ def without_time(records: list[dict]) -> list[dict]:
 @pytest.mark.parametrize(
     ("run", "settings"), [("supernet", "supernet_flags"), ("quality_supernet", "quality_flags")]
 )
-def test_two_processes_train_as_one_on_the_joint_batch(request, run, settings, tmp_path, read_lines):
+def test_two_processes_train_as_one_on_the_joint_batch(
+    request, run, settings, tmp_path, read_lines
+):
     """Batches of 2 on two processes equal batches of 4 on one within float tolerance, evaluation included; a configuration per image too."""
-    one, flags, two = request.getfixturevalue(run), request.getfixturevalue(settings), tmp_path / "two"
-    code, output = finish(torchrun("train_supernet.py", *flags, "--batch_size", 2, "--log_dir", two))
+    one, flags, two = (
+        request.getfixturevalue(run),
+        request.getfixturevalue(settings),
+        tmp_path / "two",
+    )
+    code, output = finish(
+        torchrun("train_supernet.py", *flags, "--batch_size", 2, "--log_dir", two)
+    )
     assert code == 0, output
     logs = [read_lines(folder / "log.jsonl") for folder in (one, two)]
     assert [r["event"] for r in logs[0]] == [r["event"] for r in logs[1]]
@@ -63,11 +71,15 @@ def test_two_processes_train_as_one_on_the_joint_batch(request, run, settings, t
 
 
 def test_two_processes_search_as_one(evolution, tmp_path, evolution_flags, read_lines):
-    code, output = finish(torchrun("evolution_search.py", *evolution_flags, "--output_dir", tmp_path / "two"))
+    code, output = finish(
+        torchrun("evolution_search.py", *evolution_flags, "--output_dir", tmp_path / "two")
+    )
     assert code == 0, output
     ours, theirs = (read_lines(f / "evaluations.jsonl") for f in (tmp_path / "two", evolution))
     assert without_time(ours) == without_time(theirs)
-    summaries = [json.loads((f / "summary.json").read_text()) for f in (tmp_path / "two", evolution)]
+    summaries = [
+        json.loads((f / "summary.json").read_text()) for f in (tmp_path / "two", evolution)
+    ]
     assert summaries[0]["best"][0]["config_str"] == summaries[1]["best"][0]["config_str"]
 
 
@@ -84,7 +96,9 @@ def _worker(launcher: int, rank: int) -> int | None:
     return None
 
 
-@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds the worker through /proc")
+@pytest.mark.skipif(
+    not Path("/proc/self/environ").exists(), reason="finds the worker through /proc"
+)
 def test_a_dead_worker_ends_the_search_and_a_restart_continues(
     evolution, tmp_path, evolution_flags, read_lines
 ):
@@ -98,7 +112,11 @@ def test_a_dead_worker_ends_the_search_and_a_restart_continues(
     os.kill(_worker(process.pid, 1), signal.SIGKILL)
     code, output = finish(process)
     assert code != 0
-    assert "another process of this run ended" in output or "SIGKILL" in output or "Signal 9" in output
+    assert (
+        "another process of this run ended" in output or "SIGKILL" in output or "Signal 9" in output
+    )
     code, output = finish(torchrun("evolution_search.py", *evolution_flags, "--output_dir", folder))
     assert code == 0, output
-    assert without_time(read_lines(results)) == without_time(read_lines(evolution / "evaluations.jsonl"))
+    assert without_time(read_lines(results)) == without_time(
+        read_lines(evolution / "evaluations.jsonl")
+    )

@@ -32,12 +32,37 @@ LEFT_OUT = {("search.py", "--netG"): {"super_mobile_spade"}}  # GauGAN is no par
 LEAST = {
     "train.py": ["--dataroot", "d"],
     "distill.py": ["--dataroot", "d", "--restore_teacher_G_path", "t"],
-    "train_supernet.py": ["--dataroot", "d", "--restore_teacher_G_path", "t", "--config_set", "channels-32"],
+    "train_supernet.py": [
+        "--dataroot",
+        "d",
+        "--restore_teacher_G_path",
+        "t",
+        "--config_set",
+        "channels-32",
+    ],
     "evolution_search.py": [
-        *("--dataroot", "d", "--restore_G_path", "g", "--output_dir", "o", "--config_set", "channels-32")
+        *(
+            "--dataroot",
+            "d",
+            "--restore_G_path",
+            "g",
+            "--output_dir",
+            "o",
+            "--config_set",
+            "channels-32",
+        )
     ],
     "search.py": [
-        *("--dataroot", "d", "--restore_G_path", "g", "--output_path", "o", "--config_set", "channels-32")
+        *(
+            "--dataroot",
+            "d",
+            "--restore_G_path",
+            "g",
+            "--output_path",
+            "o",
+            "--config_set",
+            "channels-32",
+        )
     ],
     "export.py": ["--input_path", "i", "--output_path", "o", "--config_str", "8_8_8_8_8_8_8_8"],
     "test.py": ["--dataroot", "d", "--restore_G_path", "g", "--results_dir", "r"],
@@ -89,7 +114,9 @@ def test_every_flag_is_accepted_with_its_default(script):
         assert action.default == default, name
         assert action.required == (flag.get("required", False) and name not in OPTIONAL_NOW), name
         if "choices" in flag:
-            assert set(flag["choices"]) - LEFT_OUT.get((script, name), set()) <= set(action.choices), name
+            assert set(flag["choices"]) - LEFT_OUT.get((script, name), set()) <= set(
+                action.choices
+            ), name
 
 
 @pytest.mark.parametrize("script", CLASSES)
@@ -189,7 +216,9 @@ def test_importing_and_parsing_loads_no_network(tmp_path):
         "print(seconds, sorted(heavy))\n"
     )
     start = time.monotonic()
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
     assert done.returncode == 0, done.stderr
     seconds, heavy = done.stdout.split(maxsplit=1)
     assert heavy.strip() == "[]"
@@ -209,7 +238,9 @@ def check_help(script: str, text: str) -> None:
     assert "data" in headings
     explained = text[text.index("\noptions:") :]
     for name, action in actions.items():
-        assert re.search(rf"^  (-h, )?{name}\b", explained, re.MULTILINE), f"{name} is not in the help"
+        assert re.search(rf"^  (-h, )?{name}\b", explained, re.MULTILINE), (
+            f"{name} is not in the help"
+        )
         assert action.help, f"{name} is not explained"
     one_line = " ".join(explained.split())
     for name, action in actions.items():
@@ -218,7 +249,9 @@ def check_help(script: str, text: str) -> None:
         elif action.nargs != 0 and action.default is not None:
             assert f"(default: {action.default})" in one_line, name
     # Nothing but a list of choices, which cannot be broken, is wider than a terminal.
-    assert not [line for line in text.splitlines() if len(line) > 110 and "," not in line.split()[-1]]
+    assert not [
+        line for line in text.splitlines() if len(line) > 110 and "," not in line.split()[-1]
+    ]
 
 
 @pytest.mark.parametrize("script", CLASSES)
@@ -233,6 +266,6 @@ def test_help_of_a_real_process(cli):
     train = cli("train.py", "--help").succeeded()
     check_help("train.py", train.stdout)
     assert "(default: 0.0002)" in " ".join(train.stdout.split())
-    macs = cli("metrics.macs", "--help").succeeded()
-    assert macs.stdout.startswith("usage: python -m metrics.macs ")
+    macs = cli("models.cost", "--help").succeeded()
+    assert macs.stdout.startswith("usage: python -m models.cost ")
     assert "CONFIG" in macs.stdout

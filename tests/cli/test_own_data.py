@@ -17,12 +17,20 @@ def weights(folder) -> dict:
 def test_two_folders_train_as_their_pairs_do(call, tmp_path, dataset, teacher_flags):
     """The same images cut in two: no step differs, and neither does what is measured."""
     call("scripts/split_pairs.py", dataset, "--output", tmp_path / "halves").succeeded()
-    assert sorted(p.name for p in (tmp_path / "halves").iterdir()) == ["trainA", "trainB", "valA", "valB"]
+    assert sorted(p.name for p in (tmp_path / "halves").iterdir()) == [
+        "trainA",
+        "trainB",
+        "valA",
+        "valB",
+    ]
     runs = {}
     for name, root in (("pairs", dataset), ("halves", tmp_path / "halves")):
         flags = (*teacher_flags, "--dataroot", root, "--niters", 2, "--log_dir", tmp_path / name)
         call("train.py", *flags).succeeded()
-        runs[name] = weights(tmp_path / name), json.loads((tmp_path / name / "results.json").read_text())
+        runs[name] = (
+            weights(tmp_path / name),
+            json.loads((tmp_path / name / "results.json").read_text()),
+        )
     assert all(torch.equal(runs["pairs"][0][k], v) for k, v in runs["halves"][0].items())
     fids = [run[1]["latest"]["metrics"]["G"]["fid"] for run in runs.values()]
     assert fids[0] == pytest.approx(fids[1], rel=1e-6)
@@ -49,12 +57,16 @@ def test_images_without_partners_are_translated(
     assert "--dataset_mode single has no real images to compare with" in outcome.stdout
     images = tmp_path / "out" / "images"
     assert sorted(p.name for p in images.iterdir()) == ["fake_B", "real_A"]
-    assert sorted(p.name for p in (images / "fake_B").iterdir()) == [f"photo {i}.png" for i in range(3)]
+    assert sorted(p.name for p in (images / "fake_B").iterdir()) == [
+        f"photo {i}.png" for i in range(3)
+    ]
     assert json.loads((tmp_path / "out" / "results.json").read_text())["metrics"] == {"n": 3}
     # Against statistics of real images from elsewhere, it can be measured all the same.
     statistics = tmp_path / "real.npz"
     call("get_real_stat.py", *data_flags, *data, "--output_path", statistics).succeeded()
-    call("test.py", *flags, "--real_stat_path", statistics, "--results_dir", tmp_path / "out").succeeded()
+    call(
+        "test.py", *flags, "--real_stat_path", statistics, "--results_dir", tmp_path / "out"
+    ).succeeded()
     assert json.loads((tmp_path / "out" / "results.json").read_text())["metrics"]["fid"] > 0
 
 
@@ -79,10 +91,21 @@ def test_every_usual_way_of_storing_trains(cli, tmp_path, teacher_flags):
         pair.convert("1").save(folder / "bits.tif")
         pair.rotate(90, expand=True).save(folder / "turned.jpg", exif=exif)
     flags = ("--load_size", SIZE + 4, "--crop_size", SIZE, "--direction", "BtoA")
-    outcome = cli("data.check", tmp_path / "data", *flags).succeeded()
+    outcome = cli("prepare.check", tmp_path / "data", *flags).succeeded()
     assert outcome.stdout.endswith("ready to train: train 8, val 8\n")
     assert "warning" not in outcome.stderr.lower()
-    run = (*teacher_flags, "--dataroot", tmp_path / "data", "--niters", 2, "--log_dir", tmp_path / "run")
+    run = (
+        *teacher_flags,
+        "--dataroot",
+        tmp_path / "data",
+        "--niters",
+        2,
+        "--log_dir",
+        tmp_path / "run",
+    )
     outcome = cli("train.py", *run).succeeded()
     assert "warning" not in (outcome.stdout + outcome.stderr).lower()
-    assert json.loads((tmp_path / "run" / "results.json").read_text())["latest"]["metrics"]["G"]["n"] == 8
+    assert (
+        json.loads((tmp_path / "run" / "results.json").read_text())["latest"]["metrics"]["G"]["n"]
+        == 8
+    )

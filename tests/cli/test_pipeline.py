@@ -17,15 +17,17 @@ from models.config import ChannelConfig
 from models.generators import GeneratorSpec, count_parameters
 from models.pruning import prune_into
 from models.supernet import SuperMobileResnetGenerator
+from models.weights import load_generator
 from subnets.space import SearchSpace
-from training.checkpoints import load_generator
 
 BUDGET = 4e7  # as in conftest.py
 SMALL_BUDGET = 2.4e7  # 12 configurations of channels-32 at 32x32
 SIZE, VAL = 32, 6
 SPACE = SearchSpace("channels-32", height=SIZE, width=SIZE)
 NARROWEST = "16_16_16_16_16_16_16_16"
-PUBLISHED = json.loads((Path(__file__).resolve().parents[1] / "golden" / "published.json").read_text())
+PUBLISHED = json.loads(
+    (Path(__file__).resolve().parents[1] / "golden" / "published.json").read_text()
+)
 
 # ------------------------------------------------------------------------------------------------------------
 # Reading what scripts left
@@ -88,12 +90,21 @@ def check_training_run(
 
 
 def test_teacher(teacher, read_lines):
-    flags = {"netG": "mobile_resnet_9blocks", "ngf": 36, "nepochs": 2, "direction": "BtoA", "seed": 233}
+    flags = {
+        "netG": "mobile_resnet_9blocks",
+        "ngf": 36,
+        "nepochs": 2,
+        "direction": "BtoA",
+        "seed": 233,
+    }
     check_training_run(teacher, "train.py", flags, ["G", "D"], read_lines(teacher / "log.jsonl"))
 
 
 def test_distillation(distilled, teacher, read_lines):
-    flags = {"student_ngf": 32, "restore_pretrained_G_path": f"{teacher}/checkpoints/latest_net_G.pth"}
+    flags = {
+        "student_ngf": 32,
+        "restore_pretrained_G_path": f"{teacher}/checkpoints/latest_net_G.pth",
+    }
     networks = ["G", "D", "A-0", "A-1", "A-2", "A-3"]
     log = read_lines(distilled / "log.jsonl")
     check_training_run(distilled, "distill.py", flags, networks, log)
@@ -112,7 +123,9 @@ def test_student_starts_as_the_pruned_teacher(call, tmp_path, student_flags, tea
     pruned = ("--restore_pretrained_G_path", teacher / "checkpoints" / "latest_net_G.pth")
     call("distill.py", *flags, *pruned, "--log_dir", tmp_path / "pruned").succeeded()
     call("distill.py", *flags, "--log_dir", tmp_path / "fresh").succeeded()
-    saved, fresh = (load(tmp_path / run / "checkpoints" / "latest_net_G.pth") for run in ("pruned", "fresh"))
+    saved, fresh = (
+        load(tmp_path / run / "checkpoints" / "latest_net_G.pth") for run in ("pruned", "fresh")
+    )
     assert all(torch.equal(saved[key], value) for key, value in narrow.state_dict().items())
     assert not torch.equal(saved["model.1.weight"], fresh["model.1.weight"])
     first = wide.state_dict()["model.1.weight"]
@@ -133,7 +146,9 @@ def test_fine_tuning(finetuned, best_config, supernet_pth, read_lines):
     """It starts from the supernet's weights and is measured at the one configuration, before its first step too."""
     networks = ["G", "D", "A-0", "A-1", "A-2", "A-3"]
     log = read_lines(finetuned / "log.jsonl")
-    check_training_run(finetuned, "train_supernet.py", {"config_str": best_config}, networks, log, first=True)
+    check_training_run(
+        finetuned, "train_supernet.py", {"config_str": best_config}, networks, log, first=True
+    )
     assert set(log[0]["metrics"]) == {best_config}
     before, after = load(supernet_pth), load(finetuned / "checkpoints" / "latest_net_G.pth")
     config = ChannelConfig.parse(best_config)
@@ -145,11 +160,17 @@ def test_fine_tuning(finetuned, best_config, supernet_pth, read_lines):
     assert torch.equal(unused, before["model.26.weight"][:, config.widths.up2 :])
 
 
-def test_the_same_seed_trains_the_same_network(cli, call, tmp_path, teacher, teacher_flags, read_lines):
+def test_the_same_seed_trains_the_same_network(
+    cli, call, tmp_path, teacher, teacher_flags, read_lines
+):
     cli("train.py", *teacher_flags, "--log_dir", tmp_path / "again").succeeded()
     for name in checkpoint_names(teacher):
-        assert same_weights(teacher / "checkpoints" / name, tmp_path / "again" / "checkpoints" / name), name
-    first, second = (without_seconds(read_lines(run / "log.jsonl")) for run in (teacher, tmp_path / "again"))
+        assert same_weights(
+            teacher / "checkpoints" / name, tmp_path / "again" / "checkpoints" / name
+        ), name
+    first, second = (
+        without_seconds(read_lines(run / "log.jsonl")) for run in (teacher, tmp_path / "again")
+    )
     assert first == second
     short = (*teacher_flags, "--niters", 1, "--no_fid")
     call("train.py", *short, "--seed", 1, "--log_dir", tmp_path / "1").succeeded()
@@ -161,7 +182,10 @@ def test_the_same_seed_trains_the_same_network(cli, call, tmp_path, teacher, tea
 def test_the_same_command_again_trains_nothing(
     call, snapshot, runs, teacher, teacher_flags, supernet, supernet_flags
 ):
-    commands = {"train.py": (teacher, teacher_flags), "train_supernet.py": (supernet, supernet_flags)}
+    commands = {
+        "train.py": (teacher, teacher_flags),
+        "train_supernet.py": (supernet, supernet_flags),
+    }
     for script, (folder, flags) in commands.items():
         before = {k: v for k, v in snapshot(folder).items() if not k.endswith("options.json")}
         options = read_json(folder / "options.json")
@@ -229,11 +253,15 @@ def test_exhaustive_search(cli, call, runs, tmp_path, search_flags, read_lines):
     shares = []
     for split in (0, 1):
         path = tmp_path / f"{split}.jsonl"
-        call("search.py", *flags, "--num_splits", 2, "--split", split, "--output_path", path).succeeded()
+        call(
+            "search.py", *flags, "--num_splits", 2, "--split", split, "--output_path", path
+        ).succeeded()
         shares += read_lines(path)
     fids = {record["config_str"]: record["metrics"]["fid"] for record in evaluations}
     assert len(shares) == len(fids)
-    assert {record["config_str"]: record["metrics"]["fid"] for record in shares} == pytest.approx(fids)
+    assert {record["config_str"]: record["metrics"]["fid"] for record in shares} == pytest.approx(
+        fids
+    )
 
 
 def test_the_same_search_again_measures_nothing(call, evolution, evolution_flags, snapshot):
@@ -264,7 +292,9 @@ def test_a_search_of_other_weights_takes_over_no_values(
         assert "--restore_G_path" in outcome.stderr
 
 
-def test_a_search_starts_from_an_earlier_one(call, tmp_path, evolution, evolution_flags, read_lines):
+def test_a_search_starts_from_an_earlier_one(
+    call, tmp_path, evolution, evolution_flags, read_lines
+):
     """``--restore_pkl_path``: what was measured is not measured again, and its best are parents."""
     earlier = read_lines(evolution / "evaluations.jsonl")
     flags = (*evolution_flags, "--restore_pkl_path", evolution / "evaluations.jsonl", "--seed", 5)
@@ -300,7 +330,9 @@ def tested(cli, runs, exported, inference_flags) -> Path:
     """The exported network, tested without a word on its architecture."""
     flags = (*inference_flags, "--restore_G_path", exported, "--need_profile")
     outcome = cli("test.py", *flags, "--results_dir", runs / "tested").succeeded()
-    assert f"{read_json(runs / 'tested' / 'results.json')['macs']:,} MACs (published" in outcome.stdout
+    assert (
+        f"{read_json(runs / 'tested' / 'results.json')['macs']:,} MACs (published" in outcome.stdout
+    )
     return runs / "tested"
 
 
@@ -308,7 +340,9 @@ def test_test(tested, exported, best_config, dataset):
     names = sorted(p.stem for p in (dataset / "val").iterdir())
     assert len(names) == VAL
     for side in ("real_A", "fake_B", "real_B"):
-        assert sorted(p.name for p in (tested / "images" / side).iterdir()) == [f"{n}.png" for n in names]
+        assert sorted(p.name for p in (tested / "images" / side).iterdir()) == [
+            f"{n}.png" for n in names
+        ]
     pair = np.asarray(Image.open(dataset / "val" / f"{names[0]}.png").convert("RGB")).astype(int)
     for side, half in (("real_A", pair[:, SIZE:]), ("real_B", pair[:, :SIZE])):  # BtoA
         with Image.open(tested / "images" / side / f"{names[0]}.png") as image:
@@ -320,7 +354,9 @@ def test_test(tested, exported, best_config, dataset):
     assert best_config in results["name"]
     assert results["checkpoint"] == str(exported)
 
-    assert results["models"] == [{k: v for k, v in results.items() if k not in ("models", "reference")}]
+    assert results["models"] == [
+        {k: v for k, v in results.items() if k not in ("models", "reference")}
+    ]
     assert results["latency"] is None, "one model is timed when --times is given"
     assert not (tested / "images.csv").exists()
 
@@ -338,7 +374,10 @@ def test_the_supernet_at_a_config_makes_the_images_of_the_export(
     flags = (*inference_flags, "--restore_G_path", source, "--config_str", best_config)
     call("test.py", *flags, "--results_dir", tmp_path).succeeded()
     for path in (tested / "images" / "fake_B").iterdir():
-        with Image.open(path) as expected, Image.open(tmp_path / "images" / "fake_B" / path.name) as image:
+        with (
+            Image.open(path) as expected,
+            Image.open(tmp_path / "images" / "fake_B" / path.name) as image,
+        ):
             assert np.array_equal(np.asarray(image), np.asarray(expected))
     ours, theirs = (read_json(folder / "results.json") for folder in (tmp_path, tested))
     assert ours["metrics"]["fid"] == pytest.approx(theirs["metrics"]["fid"], rel=1e-4)
@@ -364,7 +403,10 @@ def test_teacher_and_compressed_side_by_side(
     assert found["models"][0]["name"] == "mobile_resnet_9blocks ngf 36"
     assert found["models"][2]["params"] == found["params"]
     for path in (tested / "images" / "fake_B").iterdir():
-        with Image.open(path) as expected, Image.open(tmp_path / "images" / "exported" / path.name) as image:
+        with (
+            Image.open(path) as expected,
+            Image.open(tmp_path / "images" / "exported" / path.name) as image,
+        ):
             assert np.array_equal(np.asarray(image), np.asarray(expected))
     assert {p.name for p in tmp_path.iterdir()} == {
         *("images", "index.html", "results.json", "results.csv", "results.md", "images.csv")
@@ -372,7 +414,9 @@ def test_teacher_and_compressed_side_by_side(
     assert "KID (random features, 64), n=6" in outcome.stdout and "L1 to teacher" in outcome.stdout
 
 
-def test_a_search_and_a_test_measure_alike(call, tmp_path, evolution, supernet_pth, inference_flags):
+def test_a_search_and_a_test_measure_alike(
+    call, tmp_path, evolution, supernet_pth, inference_flags
+):
     best = read_json(evolution / "summary.json")["best"][0]
     flags = (*inference_flags, "--restore_G_path", supernet_pth, "--config_str", best["config_str"])
     call("test.py", *flags, "--results_dir", tmp_path).succeeded()
@@ -385,7 +429,12 @@ def test_latency(cli, tmp_path, exported, inference_flags, best_config):
     outcome = cli("latency.py", *flags, "--results_dir", tmp_path).succeeded()
     timing = read_json(tmp_path / "latency.json")
     assert 0 < timing["p10_ms"] <= timing["median_ms"] <= timing["p90_ms"]
-    assert (timing["batch"], timing["height"], timing["width"], timing["times"]) == (2, SIZE, SIZE, 5)
+    assert (timing["batch"], timing["height"], timing["width"], timing["times"]) == (
+        2,
+        SIZE,
+        SIZE,
+        5,
+    )
     assert (timing["macs"], timing["params"]) == SPACE.cost(ChannelConfig.parse(best_config))
     assert f"{timing['median_ms']:.2f} ms" in outcome.stdout
 
@@ -412,7 +461,7 @@ def test_statistics(cli, call, tmp_path, tested, exported, data_flags, inference
 
 def test_macs(cli):
     configs = list(PUBLISHED["configs"])
-    outcome = cli("metrics.macs", *configs).succeeded()
+    outcome = cli("models.cost", *configs).succeeded()
     rows = {line.split()[0]: line.split()[1:] for line in outcome.stdout.splitlines()[2:]}
     for config, row in PUBLISHED["configs"].items():
         expected = (row["params"], row["macs_published"], row["macs_no_norm"], row["macs_exact"])
@@ -440,14 +489,22 @@ def test_released_checkpoints_load(call, tmp_path, spec, inference_flags, datase
     net = spec.build().eval()
     torch.save(OrderedDict(net.state_dict().items()), tmp_path / "net_G.pth")
     assert not hasattr(load(tmp_path / "net_G.pth"), "_metadata")
-    flags = (*inference_flags, "--restore_G_path", tmp_path / "net_G.pth", *RELEASED[spec], "--no_fid")
+    flags = (
+        *inference_flags,
+        "--restore_G_path",
+        tmp_path / "net_G.pth",
+        *RELEASED[spec],
+        "--no_fid",
+    )
     subnet = "4_8_12_6_10_12_8_4"
     if spec.is_supernet:
         flags += ("--config_str", subnet)
     call("test.py", *flags, "--results_dir", tmp_path / "results").succeeded()
 
     results = read_json(tmp_path / "results" / "results.json")
-    parameters = SPACE.cost(ChannelConfig.parse(subnet))[1] if spec.is_supernet else count_parameters(net)
+    parameters = (
+        SPACE.cost(ChannelConfig.parse(subnet))[1] if spec.is_supernet else count_parameters(net)
+    )
     assert results["params"] == parameters
     name = sorted(p.stem for p in (dataset / "val").iterdir())[0]
     pair = np.asarray(Image.open(dataset / "val" / f"{name}.png").convert("RGB"))
@@ -484,7 +541,12 @@ CONTRADICTIONS = {
         ("--student_ngf", 24),
         ("--student_ngf 24", "32"),
     ),
-    "distil teacher_ngf": ("distill.py", "teacher", ("--teacher_ngf", 24), ("--teacher_ngf 24", "36")),
+    "distil teacher_ngf": (
+        "distill.py",
+        "teacher",
+        ("--teacher_ngf", 24),
+        ("--teacher_ngf 24", "36"),
+    ),
     "distil teacher_netG": (
         *("distill.py", "teacher", ("--teacher_netG", "resnet_9blocks")),
         ("--teacher_netG resnet_9blocks", "mobile_resnet_9blocks"),
@@ -520,7 +582,13 @@ def test_flags_that_contradict_the_checkpoint(
             *(*student_flags, "--restore_student_G_path", path),
             *("--config_str", NARROWEST, "--log_dir", tmp_path / "out"),
         ),
-        "distill.py": (*training_flags, "--restore_teacher_G_path", path, "--log_dir", tmp_path / "out"),
+        "distill.py": (
+            *training_flags,
+            "--restore_teacher_G_path",
+            path,
+            "--log_dir",
+            tmp_path / "out",
+        ),
     }
     outcome = call(script, *flags[script], *typed)
     assert outcome.returncode == 2
@@ -533,7 +601,9 @@ def test_flags_that_contradict_the_checkpoint(
     assert not [p for p in (tmp_path / "out").rglob("*") if p.is_file()]
 
 
-def test_flags_that_agree_with_the_checkpoint(call, tmp_path, exported, best_config, inference_flags):
+def test_flags_that_agree_with_the_checkpoint(
+    call, tmp_path, exported, best_config, inference_flags
+):
     """Scripts of old repeat the architecture; an --ngf beside a config string never meant anything."""
     flags = (*inference_flags, "--restore_G_path", exported, "--no_fid", "--results_dir", tmp_path)
     agreeing = ("--netG", "sub_mobile_resnet_9blocks", "--config_str", best_config, "--ngf", 48)
@@ -608,7 +678,9 @@ def test_a_supernet_with_all_options_that_is_killed_ends_as_if_it_had_not_been(
     """Several passes, a configuration per image and the average of the weights."""
     flags = (*quality_flags, "--log_dir", tmp_path)
     process = spawn("train_supernet.py", *flags)
-    interrupt_training(process, tmp_path, random.choice((1, 2, 3)), random.uniform(0, 0.1), signal.SIGKILL)
+    interrupt_training(
+        process, tmp_path, random.choice((1, 2, 3)), random.uniform(0, 0.1), signal.SIGKILL
+    )
     assert process.returncode == -signal.SIGKILL
     cli("train_supernet.py", *flags).succeeded()
     assert "latest_net_G_raw.pth" in checkpoint_names(tmp_path)
@@ -669,7 +741,9 @@ def test_a_supernet_that_is_told_to_stop_saves_and_goes_on(
 def interrupt_search(process, path: Path, count: int, signum: int) -> None:
     """Signal a search a moment after it has written ``count`` evaluations."""
     wait_until(
-        lambda: path.exists() and path.read_bytes().count(b"\n") >= count, process, f"evaluation {count}"
+        lambda: path.exists() and path.read_bytes().count(b"\n") >= count,
+        process,
+        f"evaluation {count}",
     )
     time.sleep(random.uniform(0, 0.1))
     process.send_signal(signum)
@@ -685,11 +759,17 @@ def test_a_search_that_is_killed_ends_as_if_it_had_not_been(
     flags = (*evolution_flags, "--output_dir", tmp_path)
     path = tmp_path / "evaluations.jsonl"
     for counts, signum in (((1, 6), signal.SIGKILL), ((8, 12), signal.SIGTERM)):
-        interrupt_search(spawn("evolution_search.py", *flags), path, random.randint(*counts), signum)
+        interrupt_search(
+            spawn("evolution_search.py", *flags), path, random.randint(*counts), signum
+        )
     cli("evolution_search.py", *flags).succeeded()
-    ours, theirs = (without_seconds(read_lines(run / "evaluations.jsonl")) for run in (tmp_path, evolution))
+    ours, theirs = (
+        without_seconds(read_lines(run / "evaluations.jsonl")) for run in (tmp_path, evolution)
+    )
     assert ours == theirs
-    ours, theirs = (without_seconds(read_json(run / "summary.json")) for run in (tmp_path, evolution))
+    ours, theirs = (
+        without_seconds(read_json(run / "summary.json")) for run in (tmp_path, evolution)
+    )
     assert ours == theirs
     # The table has no seconds in it.
     assert (tmp_path / "summary.txt").read_text() == (evolution / "summary.txt").read_text()

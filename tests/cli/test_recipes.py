@@ -12,7 +12,10 @@ import options
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = sorted(
-    p for kind in ("pix2pix", "cycle_gan") for p in (ROOT / "scripts" / kind).iterdir() if p.is_dir()
+    p
+    for kind in ("pix2pix", "cycle_gan")
+    for p in (ROOT / "scripts" / kind).iterdir()
+    if p.is_dir()
 )
 PIX2PIX = [folder for folder in FOLDERS if folder.parent.name == "pix2pix"]
 HORSE2ZEBRA = ROOT / "scripts" / "cycle_gan" / "horse2zebra_fast"
@@ -41,11 +44,19 @@ def shown(folder: Path, stage: str, *args: str, **environment: str) -> dict[str,
     """Script -> parsed flags, of the commands that a stage shows."""
     call = ["bash", str(folder / f"{stage}.sh"), *([CONFIG] if stage in NEED_CONFIG else []), *args]
     done = subprocess.run(
-        call, env=os.environ | {"DRY_RUN": "1"} | environment, capture_output=True, text=True, cwd="/"
+        call,
+        env=os.environ | {"DRY_RUN": "1"} | environment,
+        capture_output=True,
+        text=True,
+        cwd="/",
     )
     assert done.returncode == 0, done.stderr
-    commands = [shlex.split(line)[2:] for line in done.stderr.splitlines() if line.startswith("$ python")]
-    return {script: CLASSES[script].parse(flags) for script, *flags in commands if script in CLASSES}
+    commands = [
+        shlex.split(line)[2:] for line in done.stderr.splitlines() if line.startswith("$ python")
+    ]
+    return {
+        script: CLASSES[script].parse(flags) for script, *flags in commands if script in CLASSES
+    }
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda f: f.name)
@@ -76,19 +87,34 @@ def test_the_published_recipes(folder):
         folder.name.removesuffix("_fast")
     ]
     opt = shown(folder, "train_full")["train.py"]
-    assert (opt.nepochs, opt.nepochs_decay) == teacher and opt.netG == "resnet_9blocks" and opt.ngf == 64
+    assert (
+        (opt.nepochs, opt.nepochs_decay) == teacher
+        and opt.netG == "resnet_9blocks"
+        and opt.ngf == 64
+    )
     assert (opt.batch_size, opt.lambda_recon, opt.direction) == (batch, recon, direction)
     opt = shown(folder, "train_supernet")["train_supernet.py"]
     assert (opt.nepochs, opt.nepochs_decay, opt.batch_size) == (*supernet, batch)
     assert (opt.lambda_recon, opt.lambda_distill) == (recon, distill)
-    assert (opt.student_ngf, opt.config_set) == ((64, "channels-64-pix2pix") if fast else (48, "channels-48"))
+    assert (opt.student_ngf, opt.config_set) == (
+        (64, "channels-64-pix2pix") if fast else (48, "channels-48")
+    )
     assert bool(opt.restore_student_G_path) != fast
     opt = shown(folder, "evolution_search")["evolution_search.py"]
-    assert (opt.budget, opt.criterion, opt.mutate_prob, opt.phase) == (budget, criterion, 0.3, "train")
+    assert (opt.budget, opt.criterion, opt.mutate_prob, opt.phase) == (
+        budget,
+        criterion,
+        0.3,
+        "train",
+    )
     assert opt.meta_path.endswith("train2.meta")
     if finetune:
         opt = shown(folder, "finetune")["train_supernet.py"]
-        assert (opt.nepochs, opt.nepochs_decay, opt.config_str, opt.config_set) == (*finetune, CONFIG, None)
+        assert (opt.nepochs, opt.nepochs_decay, opt.config_str, opt.config_set) == (
+            *finetune,
+            CONFIG,
+            None,
+        )
     if not fast:
         opt = shown(folder, "train_mobile")["train.py"]
         assert opt.netG == "mobile_resnet_9blocks" and opt.ngf == (
@@ -97,7 +123,12 @@ def test_the_published_recipes(folder):
         opt = shown(folder, "distill")["distill.py"]
         assert (opt.nepochs, opt.nepochs_decay) == teacher and opt.restore_pretrained_G_path
     # The environment and flags given last win.
-    more = {"MORE": "--batch_size 3", "MORE_TRAIN_FULL": "--ngf 24", "GPU_IDS": "-1", "DATAROOT": "/d"}
+    more = {
+        "MORE": "--batch_size 3",
+        "MORE_TRAIN_FULL": "--ngf 24",
+        "GPU_IDS": "-1",
+        "DATAROOT": "/d",
+    }
     opt = shown(folder, "train_full", "--ngf", "12", **more)["train.py"]
     assert (opt.batch_size, opt.ngf, opt.gpu_ids, opt.dataroot) == (3, 12, "-1", "/d")
     assert (opt.dataset_mode, opt.gan_mode) == ("aligned", "hinge")
@@ -110,8 +141,17 @@ def test_the_published_recipes(folder):
 
 def test_the_published_recipe_of_unpaired_data():
     opt = shown(HORSE2ZEBRA, "train_supernet", TEACHER="/t.pth")["train_supernet.py"]
-    assert (opt.dataset_mode, opt.direction, opt.dataroot) == ("unaligned", "AtoB", "database/horse2zebra")
-    assert (opt.gan_mode, opt.lambda_recon, opt.lambda_distill, opt.batch_size) == ("lsgan", 10, 0.01, 1)
+    assert (opt.dataset_mode, opt.direction, opt.dataroot) == (
+        "unaligned",
+        "AtoB",
+        "database/horse2zebra",
+    )
+    assert (opt.gan_mode, opt.lambda_recon, opt.lambda_distill, opt.batch_size) == (
+        "lsgan",
+        10,
+        0.01,
+        1,
+    )
     assert (opt.nepochs, opt.nepochs_decay) == (200, 200)
     assert (opt.config_set, opt.student_ngf) == ("channels-64-cycleGAN", 64)
     assert opt.meta_path.endswith("splits/train1.meta")
@@ -120,18 +160,28 @@ def test_the_published_recipe_of_unpaired_data():
     assert (opt.budget, opt.mutate_prob, opt.criterion, opt.phase) == (3e9, 0.4, "fid", "train")
     assert opt.meta_path.endswith("splits/train2.meta") and opt.config_set == "channels-64-cycleGAN"
     opt = shown(HORSE2ZEBRA, "finetune")["train_supernet.py"]
-    assert (opt.nepochs, opt.nepochs_decay, opt.gan_mode, opt.config_str) == (200, 200, "lsgan", CONFIG)
+    assert (opt.nepochs, opt.nepochs_decay, opt.gan_mode, opt.config_str) == (
+        200,
+        200,
+        "lsgan",
+        CONFIG,
+    )
     for stage, script in (("test_compressed", "test.py"), ("get_real_stat", "get_real_stat.py")):
         assert shown(HORSE2ZEBRA, stage)[script].dataset_mode == "unaligned"
 
 
-@pytest.mark.parametrize("stage", ["train_supernet", "finetune", "test_full", "latency_full", "run"])
+@pytest.mark.parametrize(
+    "stage", ["train_supernet", "finetune", "test_full", "latency_full", "run"]
+)
 def test_a_teacher_that_is_missing_is_asked_for_at_once(stage, tmp_path):
     call = ["bash", str(HORSE2ZEBRA / f"{stage}.sh"), *([CONFIG] if stage in NEED_CONFIG else [])]
     environment = os.environ | {"OUT": str(tmp_path / "out"), "TEACHER": str(tmp_path / "none.pth")}
     done = subprocess.run(call, env=environment, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.count("\n") == 1 and f"TEACHER {tmp_path / 'none.pth'}: no such file" in done.stderr
+    assert (
+        done.stderr.count("\n") == 1
+        and f"TEACHER {tmp_path / 'none.pth'}: no such file" in done.stderr
+    )
 
 
 def test_a_stage_that_needs_a_config_says_so():
@@ -171,7 +221,9 @@ def test_the_recipes_use_the_published_splits(folder, images, rest, tmp_path):
     parts = [(out / "splits" / f"train{n}.meta").read_text().split() for n in (1, 2)]
     assert len(parts[0]) == rest and sorted(parts[0] + parts[1]) == sorted(images)
     name = folder.removesuffix("_fast")
-    assert set(parts[1]) == set((ROOT / "datasets" / "metas" / name / "train2.meta").read_text().split())
+    assert set(parts[1]) == set(
+        (ROOT / "datasets" / "metas" / name / "train2.meta").read_text().split()
+    )
 
 
 def test_a_whole_pipeline_and_again(tmp_path, dataset):
@@ -193,7 +245,11 @@ def test_a_whole_pipeline_and_again(tmp_path, dataset):
         "MORE_TRAIN_SUPERNET": f"{student} --config_set channels-32",
         "MORE_EVOLUTION_SEARCH": "--load_size 32 --config_set channels-32 --population_size 4 --evolution_iters 1",
         "MORE_FINETUNE": student,
-        **{f"MORE_{a}_{b}": "--load_size 32" for a in ("TEST", "LATENCY") for b in ("FULL", "COMPRESSED")},
+        **{
+            f"MORE_{a}_{b}": "--load_size 32"
+            for a in ("TEST", "LATENCY")
+            for b in ("FULL", "COMPRESSED")
+        },
     }
     environment["MORE_LATENCY_FULL"] += " --times 3"
     environment["MORE_LATENCY_COMPRESSED"] += " --times 3"
@@ -201,10 +257,21 @@ def test_a_whole_pipeline_and_again(tmp_path, dataset):
     script = ROOT / "scripts" / "pix2pix" / "map2sat_fast" / "run.sh"
     done = subprocess.run(["bash", str(script)], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    for stage in ("train_full", "train_supernet", "finetune", "export", "test_compressed", "latency_full"):
+    for stage in (
+        "train_full",
+        "train_supernet",
+        "finetune",
+        "export",
+        "test_compressed",
+        "latency_full",
+    ):
         assert f"== {stage}\n" in done.stdout
     table = (tmp_path / "out" / "summary.md").read_text()
-    assert "teacher: resnet_9blocks ngf 8" in table and "random features, 64" in table and "n=6" in table
+    assert (
+        "teacher: resnet_9blocks ngf 8" in table
+        and "random features, 64" in table
+        and "n=6" in table
+    )
     page = (tmp_path / "out" / "index.html").read_text()
     assert "search/search.png" in page and (tmp_path / "out" / "search" / "search.png").is_file()
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("*.pth")}

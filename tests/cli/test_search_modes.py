@@ -12,7 +12,13 @@ def summary(folder) -> dict:
 def test_the_whole_front_in_one_run(call, tmp_path, search_flags, read_lines):
     size = ("--population_size", 8, "--evolution_iters", 2, "--parent_ratio", 0.5)
     call(
-        "evolution_search.py", *search_flags, *size, "--objective", "pareto", "--output_dir", tmp_path / "s"
+        "evolution_search.py",
+        *search_flags,
+        *size,
+        "--objective",
+        "pareto",
+        "--output_dir",
+        tmp_path / "s",
     ).succeeded()
     records = read_lines(tmp_path / "s" / "evaluations.jsonl")
     front = summary(tmp_path / "s")["front"]
@@ -20,7 +26,8 @@ def test_the_whole_front_in_one_run(call, tmp_path, search_flags, read_lines):
     assert macs == sorted(macs) and fids == sorted(fids, reverse=True)
     for record in records:  # nothing beats a member of the front in both
         assert any(
-            m <= record["macs"] and f <= record["metrics"]["fid"] for m, f in zip(macs, fids, strict=True)
+            m <= record["macs"] and f <= record["metrics"]["fid"]
+            for m, f in zip(macs, fids, strict=True)
         )
     page = (tmp_path / "s" / "index.html").read_text()
     assert "sortable" in page and "front.png" in page and (tmp_path / "s" / "front.png").is_file()
@@ -28,7 +35,9 @@ def test_the_whole_front_in_one_run(call, tmp_path, search_flags, read_lines):
 
     # The same file answers for any budget.
     budget = macs[len(macs) // 2]
-    outcome = call("search.py", "--select", budget, tmp_path / "s" / "evaluations.jsonl").succeeded()
+    outcome = call(
+        "search.py", "--select", budget, tmp_path / "s" / "evaluations.jsonl"
+    ).succeeded()
     assert front[len(macs) // 2]["config_str"] in outcome.stdout
     outcome = call("search.py", "--select", 1000, tmp_path / "s" / "evaluations.jsonl")
     assert outcome.returncode == 2 and f"{min(r['macs'] for r in records):,}" in outcome.stderr
@@ -39,7 +48,9 @@ def test_selection_merges_searches(call, tmp_path, evolution, read_lines):
     halves = [records[::2], records[1::2]]
     for i, half in enumerate(halves):
         (tmp_path / f"{i}.jsonl").write_text("".join(json.dumps(r) + "\n" for r in half))
-    outcome = call("search.py", "--select", 1e18, tmp_path / "0.jsonl", tmp_path / "1.jsonl").succeeded()
+    outcome = call(
+        "search.py", "--select", 1e18, tmp_path / "0.jsonl", tmp_path / "1.jsonl"
+    ).succeeded()
     assert min(records, key=lambda r: r["metrics"]["fid"])["config_str"] in outcome.stdout
     assert call("search.py", "--select", 1e18, tmp_path / "none.jsonl").returncode == 2
 
@@ -54,16 +65,26 @@ def test_the_predictor_measures_a_share_and_predictions_are_no_results(
     assert all("predicted" not in json.dumps(r) and r["n"] == 6 for r in records)
     fits = json.loads((tmp_path / "s" / "predictor.json").read_text())
     assert [f["generation"] for f in fits] == [0, 1, 2]
-    assert all(-1 <= f["spearman_unseen"] <= 1 for f in fits[1:] if f["spearman_unseen"] is not None)
+    assert all(
+        -1 <= f["spearman_unseen"] <= 1 for f in fits[1:] if f["spearman_unseen"] is not None
+    )
     outcome = call(
-        "evolution_search.py", *search_flags, *size, "--objective", "pareto", "--output_dir", tmp_path / "t"
+        "evolution_search.py",
+        *search_flags,
+        *size,
+        "--objective",
+        "pareto",
+        "--output_dir",
+        tmp_path / "t",
     )
     assert outcome.returncode == 2 and "--predictor" in outcome.stderr
 
 
 def test_patience_and_precision(call, tmp_path, search_flags, read_lines):
     size = ("--population_size", 4, "--evolution_iters", 40, "--budget", 4e7, "--patience", 1)
-    outcome = call("evolution_search.py", *search_flags, *size, "--output_dir", tmp_path / "s").succeeded()
+    outcome = call(
+        "evolution_search.py", *search_flags, *size, "--output_dir", tmp_path / "s"
+    ).succeeded()
     records = read_lines(tmp_path / "s" / "evaluations.jsonl")
     assert "no better configuration for 1 generations" in outcome.stdout
     assert max(r["generation"] for r in records) < 40
@@ -71,7 +92,10 @@ def test_patience_and_precision(call, tmp_path, search_flags, read_lines):
     call(
         "evolution_search.py", *search_flags, *size, "--amp", "bf16", "--output_dir", tmp_path / "b"
     ).succeeded()
-    other = {r["config_str"]: r["metrics"]["fid"] for r in read_lines(tmp_path / "b" / "evaluations.jsonl")}
+    other = {
+        r["config_str"]: r["metrics"]["fid"]
+        for r in read_lines(tmp_path / "b" / "evaluations.jsonl")
+    }
     for r in records[:4]:
         assert other[r["config_str"]] == pytest.approx(r["metrics"]["fid"], rel=0.1)
     outcome = call(

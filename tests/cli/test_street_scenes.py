@@ -93,13 +93,25 @@ def measure(city, drn):
 def training(city_flags, measure) -> tuple:
     """2 steps of one epoch, measured by mIoU."""
     sizes = ("--load_size", SIZE + 4, "--crop_size", SIZE, "--batch_size", 4, "--ndf", 8)
-    return (*city_flags, *sizes, "--nepochs", 1, "--nepochs_decay", 0, "--save_epoch_freq", 1, *measure())
+    return (
+        *city_flags,
+        *sizes,
+        "--nepochs",
+        1,
+        "--nepochs_decay",
+        0,
+        "--save_epoch_freq",
+        1,
+        *measure(),
+    )
 
 
 @pytest.fixture(scope="module")
 def city_teacher(cli, training, city) -> Path:
     folder = city / "runs" / "teacher"
-    cli("train.py", *training, "--netG", "resnet_9blocks", "--ngf", 8, "--log_dir", folder).succeeded()
+    cli(
+        "train.py", *training, "--netG", "resnet_9blocks", "--ngf", 8, "--log_dir", folder
+    ).succeeded()
     return folder
 
 
@@ -125,10 +137,13 @@ def read_json(path: Path) -> dict:
 def plain_figures(photos: Path, city: Path, phase: str, drn: Path) -> tuple[float, float]:
     """(mIoU, accuracy) of written photos as SPEC 5 says it, image by image and channel by channel with Pillow and NumPy."""
     net = DRNSeg("drn_d_22").eval()
-    net.load_state_dict({k.removeprefix("module."): v for k, v in torch.load(drn, weights_only=True).items()})
+    net.load_state_dict(
+        {k.removeprefix("module."): v for k, v in torch.load(drn, weights_only=True).items()}
+    )
     counts = np.zeros((19, 19), np.int64)
     table = dict(
-        line.split()[:2] for line in (city / "tables" / f"{phase}_table.txt").read_text().splitlines()
+        line.split()[:2]
+        for line in (city / "tables" / f"{phase}_table.txt").read_text().splitlines()
     )
     for path in sorted(photos.iterdir()):
         photo = np.asarray(Image.open(path).convert("RGB")) / 255
@@ -137,7 +152,9 @@ def plain_figures(photos: Path, city: Path, phase: str, drn: Path) -> tuple[floa
             scores = net(torch.from_numpy(x[None].astype(np.float32)))[0].numpy()
         label = np.asarray(Image.open(city / "origin" / table[path.stem]))
         size = label.shape[::-1]
-        large = [np.asarray(Image.fromarray(s).resize(size, Image.Resampling.BILINEAR)) for s in scores]
+        large = [
+            np.asarray(Image.fromarray(s).resize(size, Image.Resampling.BILINEAR)) for s in scores
+        ]
         found, known = np.stack(large).argmax(0), label < 19
         np.add.at(counts, (label[known], found[known]), 1)
     union = counts.sum(0) + counts.sum(1) - counts.diagonal()
@@ -158,7 +175,11 @@ def test_training_is_judged_by_miou(city_teacher, city_supernet, read_lines):
             assert metrics["n"] == 5 and {"mIoU", "accu", "class_iou", "fid"} <= set(metrics)
             assert 0 < metrics["mIoU"] < 100
         score = np.mean([m["mIoU"] for m in record["metrics"].values()])
-        assert read_json(folder / "results.json")["best"]["score"] == record["score"] == pytest.approx(score)
+        assert (
+            read_json(folder / "results.json")["best"]["score"]
+            == record["score"]
+            == pytest.approx(score)
+        )
         assert (folder / "checkpoints" / "best_net_G.pth").is_file()
 
 
@@ -205,7 +226,9 @@ def test_a_test_measures_val(call, tmp_path, city, drn, city_flags, measure, cit
     assert "mIoU" in outcome.stdout
     results = read_json(tmp_path / "with" / "results.json")
     expected = plain_figures(tmp_path / "with" / "images" / "fake_B", city, "val", drn)
-    assert (results["metrics"]["mIoU"], results["metrics"]["accu"]) == pytest.approx(expected, rel=1e-6)
+    assert (results["metrics"]["mIoU"], results["metrics"]["accu"]) == pytest.approx(
+        expected, rel=1e-6
+    )
     logged = read_json(city_teacher / "results.json")["latest"]["metrics"]["G"]["mIoU"]
     assert results["metrics"]["mIoU"] == pytest.approx(logged, rel=1e-3)
     assert "mIoU" in (tmp_path / "with" / "index.html").read_text()
@@ -221,7 +244,8 @@ def test_the_criterion_alone_asks_for_miou(call, tmp_path, city_flags, city_supe
     search = ("--config_set", "channels-32", "--criterion", "mIoU", "--output_dir", tmp_path / "s")
     outcome = call("evolution_search.py", *flags, "--load_size", SIZE, "--crop_size", SIZE, *search)
     assert (
-        outcome.returncode == 2 and "--table_path datasets/val_table.txt" in outcome.stderr.splitlines()[-1]
+        outcome.returncode == 2
+        and "--table_path datasets/val_table.txt" in outcome.stderr.splitlines()[-1]
     )
 
 

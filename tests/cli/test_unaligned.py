@@ -37,7 +37,9 @@ def horses(tmp_path_factory) -> Path:
             if folder.endswith("A"):
                 pixels, name = rng.integers(20, 120, (4, 5, 3), dtype=np.uint8), f"horse_{i}.png"
             else:
-                pixels = np.where(rng.random((6, 3, 1)) < 0.5, 250, 90).astype(np.uint8).repeat(3, 2)
+                pixels = (
+                    np.where(rng.random((6, 3, 1)) < 0.5, 250, 90).astype(np.uint8).repeat(3, 2)
+                )
                 name = f"zebra_{7 * i}.jpg"
             Image.fromarray(pixels).resize((48, 40)).save(root / folder / name)
     return root
@@ -64,7 +66,16 @@ def splits(cli, horses, tmp_path_factory) -> Path:
     """3 of each side are held out."""
     folder = tmp_path_factory.mktemp("splits")
     cli(
-        *("scripts/make_split.py", horses, "--dataset_mode", "unaligned", "--count", 3, "--output", folder)
+        *(
+            "scripts/make_split.py",
+            horses,
+            "--dataset_mode",
+            "unaligned",
+            "--count",
+            3,
+            "--output",
+            folder,
+        )
     ).succeeded()
     return folder
 
@@ -108,7 +119,9 @@ def plain_fid(fake: Path, real: list[Path]) -> float:
         images = [np.asarray(read_image(path)).transpose(2, 0, 1)[None].copy() for path in paths]
         return torch.cat([net(torch.from_numpy(image)) for image in images])
 
-    return frechet_distance(features(sorted(fake.iterdir())), Statistics.of_features(features(real)))
+    return frechet_distance(
+        features(sorted(fake.iterdir())), Statistics.of_features(features(real))
+    )
 
 
 # ------------------------------------------------------------------------------------------------------------
@@ -117,7 +130,9 @@ def plain_fid(fake: Path, real: list[Path]) -> float:
 
 def test_a_supernet_of_unpaired_data(horse_supernet, read_lines):
     state = torch.load(horse_supernet / "checkpoints" / "latest_net_D.pth", weights_only=True)
-    assert state["model.0.weight"].shape[1] == 3, "the discriminator sees images without their inputs"
+    assert state["model.0.weight"].shape[1] == 3, (
+        "the discriminator sees images without their inputs"
+    )
     log = read_lines(horse_supernet / "log.jsonl")
     assert [r["step"] for r in log if r["event"] == "train"] == [1, 2, 3, 4, 5, 6]
     evaluations = [r for r in log if r["event"] == "eval"]
@@ -132,7 +147,14 @@ def test_from_the_search_to_the_test(
     # The search judges by the held-out inputs against the held-out real images.
     supernet = horse_supernet / "checkpoints" / "latest_net_G.pth"
     held_out = ("--phase", "train", "--meta_path", splits / "train2.meta")
-    flags = (*horse_inference, *held_out, "--restore_G_path", supernet, "--config_set", "channels-32")
+    flags = (
+        *horse_inference,
+        *held_out,
+        "--restore_G_path",
+        supernet,
+        "--config_set",
+        "channels-32",
+    )
     size = ("--population_size", 4, "--evolution_iters", 1, "--budget", BUDGET)
     call("evolution_search.py", *flags, *size, "--output_dir", tmp_path / "search").succeeded()
     records = read_lines(tmp_path / "search" / "evaluations.jsonl")
@@ -157,7 +179,9 @@ def test_from_the_search_to_the_test(
     call("train_supernet.py", *horse_training, *start, "--log_dir", tmp_path / "tuned").succeeded()
     tuned = tmp_path / "tuned" / "checkpoints" / "latest_net_G.pth"
     small = tmp_path / "small.pth"
-    call("export.py", "--input_path", tuned, "--output_path", small, "--config_str", config).succeeded()
+    call(
+        "export.py", "--input_path", tuned, "--output_path", small, "--config_str", config
+    ).succeeded()
     results = tested("small", small)
     assert results["metrics"]["n"] == COUNTS["valA"]
     images = tmp_path / "small" / "images"
@@ -167,7 +191,9 @@ def test_from_the_search_to_the_test(
     expected = plain_fid(images / "fake_B", sorted((horses / "valB").iterdir()))
     assert results["metrics"]["fid"] == pytest.approx(expected, rel=1e-3)
     page = (tmp_path / "small" / "index.html").read_text()
-    assert "images/real_B" not in page and all(f"images/fake_B/{stem}.png" in page for stem in stems)
+    assert "images/real_B" not in page and all(
+        f"images/fake_B/{stem}.png" in page for stem in stems
+    )
     again = tested("inside", tuned, "--config_str", config)
     assert again["metrics"]["fid"] == pytest.approx(results["metrics"]["fid"], rel=1e-4)
 
@@ -183,11 +209,14 @@ def test_from_the_search_to_the_test(
 @pytest.mark.parametrize("direction", ["AtoB", "BtoA"])
 def test_statistics_are_of_the_real_side(call, tmp_path, horses, horse_flags, direction):
     path = tmp_path / "real.npz"
-    call("get_real_stat.py", *horse_flags, "--direction", direction, "--output_path", path).succeeded()
+    call(
+        "get_real_stat.py", *horse_flags, "--direction", direction, "--output_path", path
+    ).succeeded()
     side = f"val{direction[-1]}"
     net = load_inception(64, None, "random", CPU)
     images = [
-        np.asarray(read_image(p)).transpose(2, 0, 1)[None].copy() for p in sorted((horses / side).iterdir())
+        np.asarray(read_image(p)).transpose(2, 0, 1)[None].copy()
+        for p in sorted((horses / side).iterdir())
     ]
     expected = Statistics.of_features(torch.cat([net(torch.from_numpy(image)) for image in images]))
     with np.load(path) as found:
@@ -195,13 +224,17 @@ def test_statistics_are_of_the_real_side(call, tmp_path, horses, horse_flags, di
         np.testing.assert_allclose(found["mu"], expected.mu, rtol=1e-4, atol=1e-6)
 
 
-def test_the_direction_swaps_inputs_and_real_images(call, tmp_path, horses, horse_inference, bare_teacher):
+def test_the_direction_swaps_inputs_and_real_images(
+    call, tmp_path, horses, horse_inference, bare_teacher
+):
     flags = (*horse_inference, "--direction", "BtoA", "--restore_G_path", bare_teacher)
     call("test.py", *flags, "--results_dir", tmp_path).succeeded()
     stems = {side: sorted(p.stem for p in (horses / f"val{side}").iterdir()) for side in "AB"}
     assert sorted(p.stem for p in (tmp_path / "images" / "real_A").iterdir()) == stems["B"]
     expected = plain_fid(tmp_path / "images" / "fake_B", sorted((horses / "valA").iterdir()))
-    assert read_json(tmp_path / "results.json")["metrics"]["fid"] == pytest.approx(expected, rel=1e-3)
+    assert read_json(tmp_path / "results.json")["metrics"]["fid"] == pytest.approx(
+        expected, rel=1e-3
+    )
 
 
 def test_statistics_are_made_again_when_the_real_side_changes(
@@ -263,7 +296,12 @@ def test_a_teacher_is_not_trained_on_unpaired_data(call, tmp_path, horse_flags):
 def test_a_dataset_without_val_says_what_to_rename(call, tmp_path, horses, horse_training):
     root = tmp_path / "data"
     root.mkdir()
-    for folder, name in {"trainA": "trainA", "trainB": "trainB", "valA": "testA", "valB": "testB"}.items():
+    for folder, name in {
+        "trainA": "trainA",
+        "trainB": "trainB",
+        "valA": "testA",
+        "valB": "testB",
+    }.items():
         (root / name).symlink_to(horses / folder)
     flags = (
         *horse_training,
@@ -275,7 +313,9 @@ def test_a_dataset_without_val_says_what_to_rename(call, tmp_path, horses, horse
         tmp_path / "run",
     )
     line = refused(call("train_supernet.py", *flags))
-    assert "'valA' and 'valB'" in line and "rename 'testA' and 'testB'" in line and "--no_fid" in line
+    assert (
+        "'valA' and 'valB'" in line and "rename 'testA' and 'testB'" in line and "--no_fid" in line
+    )
     call(
         "train_supernet.py", *flags, "--no_fid", "--niters", 1
     ).succeeded()  # nothing to measure, nothing needed
@@ -284,7 +324,15 @@ def test_a_dataset_without_val_says_what_to_rename(call, tmp_path, horses, horse
 
 
 def test_pairs_are_refused_with_the_mode_they_need(call, tmp_path, dataset, horse_training):
-    flags = (*horse_training, "--config_set", "channels-32", "--dataroot", dataset, "--log_dir", tmp_path)
+    flags = (
+        *horse_training,
+        "--config_set",
+        "channels-32",
+        "--dataroot",
+        dataset,
+        "--log_dir",
+        tmp_path,
+    )
     line = refused(call("train_supernet.py", *flags))
     assert str(dataset) in line and "--dataset_mode aligned" in line
 
@@ -294,7 +342,13 @@ def test_another_list_of_either_side_is_another_run(call, tmp_path, splits, hors
         for side in "AB":
             name = f"train{number}{side}.meta"
             (tmp_path / name).write_text((splits / name).read_text())
-    flags = (*horse_supernet_flags, "--meta_path", tmp_path / "train1.meta", "--log_dir", tmp_path / "run")
+    flags = (
+        *horse_supernet_flags,
+        "--meta_path",
+        tmp_path / "train1.meta",
+        "--log_dir",
+        tmp_path / "run",
+    )
     call("train_supernet.py", *flags, "--niters", 1, "--no_fid").succeeded()
     (tmp_path / "train1B.meta").write_text((splits / "train2B.meta").read_text())
     assert "--meta_path" in refused(call("train_supernet.py", *flags, "--niters", 1, "--no_fid"))

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.datasets import AlignedDataset, SingleDataset, Source, list_images, path_of_side, unpaired_datasets
+from data.datasets import (
+    AlignedDataset,
+    SingleDataset,
+    Source,
+    list_images,
+    path_of_side,
+    unpaired_datasets,
+)
 from data.transforms import Resize
 from errors import InputError
 
@@ -83,7 +90,8 @@ def test_halves_are_resized_apart(tmp_path):
 def test_what_is_no_pair_is_refused(tmp_path, width, height, why):
     write(tmp_path / "train" / "a.png", np.zeros((height, width, 3), np.uint8))
     with pytest.raises(
-        InputError, match=rf"a\.png is {width}x{height}: not an A\|B pair.*{why}.*--dataset_mode single"
+        InputError,
+        match=rf"a\.png is {width}x{height}: not an A\|B pair.*{why}.*--dataset_mode single",
     ):
         aligned(tmp_path).load(0)
 
@@ -119,12 +127,16 @@ def test_two_folders_are_matched_by_name(two_folders, direction):
     expected = (A, B) if direction == "AtoB" else (B, A)
     for index in range(2):
         item = data.load(index)
-        assert np.array_equal(item["A"], chw(expected[0])) and np.array_equal(item["B"], chw(expected[1]))
+        assert np.array_equal(item["A"], chw(expected[0])) and np.array_equal(
+            item["B"], chw(expected[1])
+        )
 
 
 def test_an_image_without_partner_is_named(two_folders):
     write(two_folders / "trainA" / "alone.png", A)
-    with pytest.raises(InputError, match=r"1 images of trainA have no partner .* in trainB, first alone"):
+    with pytest.raises(
+        InputError, match=r"1 images of trainA have no partner .* in trainB, first alone"
+    ):
         aligned(two_folders)
 
 
@@ -170,7 +182,10 @@ def unpaired(root, direction="AtoB", channels=(3, 3), **source):
 @pytest.mark.parametrize("channels", [(3, 3), (1, 3), (3, 1)])
 def test_unpaired_sides_are_listed_apart(unpaired_folders, channels):
     inputs, targets = unpaired(unpaired_folders, channels=channels)
-    assert inputs.names == ["horse0", "horse1", "horse2"] and targets.names == ["deep/zebra0", "deep/zebra1"]
+    assert inputs.names == ["horse0", "horse1", "horse2"] and targets.names == [
+        "deep/zebra0",
+        "deep/zebra1",
+    ]
     assert inputs.load(1)["A"].shape == (channels[0], 16, 16)
     assert targets.load(0)["A"].shape == (channels[1], 8, 16)
     swapped = unpaired(unpaired_folders, "BtoA", channels)
@@ -208,7 +223,9 @@ def test_what_is_missing_of_unpaired_data_is_said(unpaired_folders, root):
 
 
 def test_folders_that_share_no_name_may_be_no_pairs(unpaired_folders):
-    with pytest.raises(InputError, match=r"3 images of trainA have no partner.*--dataset_mode unaligned"):
+    with pytest.raises(
+        InputError, match=r"3 images of trainA have no partner.*--dataset_mode unaligned"
+    ):
         aligned(unpaired_folders)
 
 
@@ -225,7 +242,9 @@ def test_a_missing_dataroot_is_named(tmp_path):
 def test_a_missing_phase_names_those_that_exist(root):
     write(root / "val" / "a.png", pair())
     (root / "empty").mkdir()
-    with pytest.raises(InputError, match=r"has no folder 'test' \(--phase test\); it has train, val$"):
+    with pytest.raises(
+        InputError, match=r"has no folder 'test' \(--phase test\); it has train, val$"
+    ):
         aligned(root, phase="test")
 
 
@@ -250,7 +269,8 @@ def test_meta_path_with_unknown_names_says_how_many(root, tmp_path):
     meta = tmp_path / "list.meta"
     meta.write_text("a.png\nx.png\ny.png\n")
     with pytest.raises(
-        InputError, match=rf"--meta_path {meta} names 2 of 3 files that .*train does not have, first x\.png"
+        InputError,
+        match=rf"--meta_path {meta} names 2 of 3 files that .*train does not have, first x\.png",
     ):
         aligned(root, meta_path=str(meta))
     meta.write_text("\n")

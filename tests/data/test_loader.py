@@ -36,8 +36,12 @@ class Numbered:
         return {"A": image, "B": 255 - image} if self.paired else {"A": image}
 
 
-def make(count=10, batch_size=3, shuffle=True, crops=Crops((4, 4), True, True), dataset=None, **kwargs):
-    return Loader(dataset or Numbered(count), batch_size, torch.device("cpu"), crops, shuffle, **kwargs)
+def make(
+    count=10, batch_size=3, shuffle=True, crops=Crops((4, 4), True, True), dataset=None, **kwargs
+):
+    return Loader(
+        dataset or Numbered(count), batch_size, torch.device("cpu"), crops, shuffle, **kwargs
+    )
 
 
 def same(first, second) -> bool:
@@ -51,10 +55,18 @@ def same(first, second) -> bool:
 # Order
 
 
-@given(st.integers(1, 12), st.integers(1, 5), st.integers(0, 2**31), st.integers(0, 500), st.integers(1, 4))
+@given(
+    st.integers(1, 12),
+    st.integers(1, 5),
+    st.integers(0, 2**31),
+    st.integers(0, 500),
+    st.integers(1, 4),
+)
 def test_an_epoch_is_a_function_of_seed_and_epoch(count, batch_size, seed, epoch, threads):
     first = list(make(count, batch_size, seed=seed).epoch(epoch))
-    assert same(first, list(make(count, batch_size, seed=seed, threads=threads, max_bytes=0).epoch(epoch)))
+    assert same(
+        first, list(make(count, batch_size, seed=seed, threads=threads, max_bytes=0).epoch(epoch))
+    )
     names = [name for batch in first for name in batch.names]
     assert sorted(names) == sorted(f"image{i}" for i in range(count))
     assert len(first) == len(make(count, batch_size)) == -(-count // batch_size)
@@ -112,7 +124,9 @@ class Marked(Numbered):
         return {"A": image}
 
 
-def unpaired(inputs=7, targets=5, batch_size=2, shuffle=True, crops=Crops((4, 4), True, True), **kwargs):
+def unpaired(
+    inputs=7, targets=5, batch_size=2, shuffle=True, crops=Crops((4, 4), True, True), **kwargs
+):
     settings = dict(batch_size=batch_size, device=torch.device("cpu"), crops=crops, shuffle=shuffle)
     return UnpairedLoader(Marked(inputs), Marked(targets), **settings, **kwargs)
 
@@ -131,8 +145,12 @@ def cut(image: torch.Tensor) -> list:
 counts = st.integers(1, 12)
 
 
-@given(counts, counts, st.integers(1, 4), st.integers(0, 2**40), st.integers(0, 300), st.integers(0, 6))
-def test_an_unpaired_epoch_is_a_function_of_seed_and_epoch(inputs, targets, batch_size, seed, epoch, start):
+@given(
+    counts, counts, st.integers(1, 4), st.integers(0, 2**40), st.integers(0, 300), st.integers(0, 6)
+)
+def test_an_unpaired_epoch_is_a_function_of_seed_and_epoch(
+    inputs, targets, batch_size, seed, epoch, start
+):
     whole = list(unpaired(inputs, targets, batch_size, seed=seed).epoch(epoch))
     again = unpaired(inputs, targets, batch_size, seed=seed, threads=1, max_bytes=0)
     assert same(whole[start:], list(again.epoch(epoch, start)))
@@ -140,9 +158,14 @@ def test_an_unpaired_epoch_is_a_function_of_seed_and_epoch(inputs, targets, batc
 
 
 @given(counts, counts, st.integers(1, 4), st.integers(0, 9))
-def test_every_input_comes_once_and_targets_as_evenly_as_they_can(inputs, targets, batch_size, epoch):
+def test_every_input_comes_once_and_targets_as_evenly_as_they_can(
+    inputs, targets, batch_size, epoch
+):
     batches = list(unpaired(inputs, targets, batch_size).epoch(epoch))
-    a, b = ([n for batch in batches for n in numbers(side(batch))] for side in (lambda x: x.A, lambda x: x.B))
+    a, b = (
+        [n for batch in batches for n in numbers(side(batch))]
+        for side in (lambda x: x.A, lambda x: x.B)
+    )
     assert sorted(a) == list(range(inputs)) and len(b) == inputs
     assert [n for batch in batches for n in batch.names] == [f"image{n}" for n in a]
     times = np.bincount(b, minlength=targets)
@@ -160,7 +183,9 @@ def test_the_sides_are_drawn_independently():
     assert len(set(pairs[0]) & set(pairs[1])) < 8
     alike = sum(cut(a) == cut(b) for a, b in zip(first.A, first.B, strict=True))
     assert alike < 20  # of 25 places and 2 ways round: 4 on average
-    flips = [[bool(image[0, 0, 1] < image[0, 0, 0]) for image in side] for side in (first.A, first.B)]
+    flips = [
+        [bool(image[0, 0, 1] < image[0, 0, 0]) for image in side] for side in (first.A, first.B)
+    ]
     both = np.mean(np.equal(*flips))
     assert 0.35 < both < 0.65
 
@@ -178,7 +203,10 @@ def test_serial_targets_come_in_order_over_and_over():
 
 @given(counts, counts, st.integers(1, 3), st.integers(2, 3))
 def test_processes_share_unpaired_batches(inputs, targets, batch_size, world):
-    parts = [list(unpaired(inputs, targets, batch_size, rank=r, world=world).epoch(1)) for r in range(world)]
+    parts = [
+        list(unpaired(inputs, targets, batch_size, rank=r, world=world).epoch(1))
+        for r in range(world)
+    ]
     for step, batch in enumerate(unpaired(inputs, targets, batch_size * world).epoch(1)):
         assert {len(part[step]) for part in parts} == {batch_size}
         for side in ("A", "B"):
@@ -214,7 +242,9 @@ def test_an_abandoned_unpaired_epoch_leaves_no_threads():
 
 @given(st.integers(1, 25), st.integers(1, 4), st.integers(1, 4), st.integers(0, 3))
 def test_processes_share_every_joint_batch(count, batch_size, world, start):
-    parts = [list(make(count, batch_size, rank=r, world=world).epoch(1, start)) for r in range(world)]
+    parts = [
+        list(make(count, batch_size, rank=r, world=world).epoch(1, start)) for r in range(world)
+    ]
     joint = list(make(count, batch_size * world).epoch(1, start))
     assert {len(part) for part in parts} == {len(joint)}
     for step, batch in enumerate(joint):
@@ -232,7 +262,10 @@ def test_processes_share_every_joint_batch(count, batch_size, world, start):
 @given(st.integers(1, 25), st.integers(1, 4), st.integers(2, 4))
 def test_every_image_is_measured_by_exactly_one_process(count, batch_size, world):
     """Measuring must not see an image twice, as filling up the last batch would."""
-    loaders = [make(count, batch_size, shuffle=False, rank=r, world=world, fill=False) for r in range(world)]
+    loaders = [
+        make(count, batch_size, shuffle=False, rank=r, world=world, fill=False)
+        for r in range(world)
+    ]
     names = [name for loader in loaders for batch in loader.epoch() for name in batch.names]
     assert sorted(names) == sorted(f"image{i}" for i in range(count))
 
@@ -304,10 +337,16 @@ def test_an_abandoned_epoch_leaves_no_threads():
 
 
 def test_images_of_different_sizes_cannot_share_a_batch():
-    loader = make(dataset=Numbered(4, ((8, 8), (8, 12))), crops=Crops(None, False, False), shuffle=False)
-    with pytest.raises(InputError, match=r"different sizes \(12x8, 8x8\).*--batch_size 1 or --preprocess"):
+    loader = make(
+        dataset=Numbered(4, ((8, 8), (8, 12))), crops=Crops(None, False, False), shuffle=False
+    )
+    with pytest.raises(
+        InputError, match=r"different sizes \(12x8, 8x8\).*--batch_size 1 or --preprocess"
+    ):
         list(loader.epoch())
-    alone = make(4, 1, dataset=Numbered(4, ((8, 8), (8, 12))), crops=Crops(None, False, False), shuffle=False)
+    alone = make(
+        4, 1, dataset=Numbered(4, ((8, 8), (8, 12))), crops=Crops(None, False, False), shuffle=False
+    )
     assert [b.A.shape[3] for b in alone.epoch()] == [8, 12, 8, 12]
 
 
@@ -322,10 +361,17 @@ def test_an_error_of_the_dataset_reaches_the_caller():
 
 @pytest.mark.parametrize("world", [1, 3])
 @given(
-    count=st.integers(1, 12), batch_size=st.integers(1, 5), start=st.integers(0, 30), steps=st.integers(0, 30)
+    count=st.integers(1, 12),
+    batch_size=st.integers(1, 5),
+    start=st.integers(0, 30),
+    steps=st.integers(0, 30),
 )
-def test_images_of_steps_are_counted_over_epochs_and_processes(world, count, batch_size, start, steps):
+def test_images_of_steps_are_counted_over_epochs_and_processes(
+    world, count, batch_size, start, steps
+):
     loaders = [make(count, batch_size, rank=rank, world=world) for rank in range(world)]
-    per_step = [sum(map(len, parts)) for parts in zip(*(loader.epoch() for loader in loaders), strict=True)]
+    per_step = [
+        sum(map(len, parts)) for parts in zip(*(loader.epoch() for loader in loaders), strict=True)
+    ]
     counted = loaders[0].images(start + steps) - loaders[0].images(start)
     assert counted == sum(per_step[(start + i) % len(per_step)] for i in range(steps))

@@ -62,8 +62,17 @@ def test_the_nearest_multiple_of_4(size):
     assert abs(found - size) <= 2 or size < 4
 
 
-@given(st.sampled_from(transforms.PREPROCESS), sizes, sizes, sizes, sizes, st.sampled_from([1.0, 2.0, 0.75]))
-def test_what_reaches_the_network_is_whole_and_a_multiple_of_4(preprocess, load, crop, width, height, aspect):
+@given(
+    st.sampled_from(transforms.PREPROCESS),
+    sizes,
+    sizes,
+    sizes,
+    sizes,
+    st.sampled_from([1.0, 2.0, 0.75]),
+)
+def test_what_reaches_the_network_is_whole_and_a_multiple_of_4(
+    preprocess, load, crop, width, height, aspect
+):
     resize = Resize(preprocess, load, crop, aspect)
     target = quiet(resize.target, width, height)
     window = quiet(lambda: resize.crop)
@@ -135,7 +144,9 @@ def test_a_crop_of_the_images_size_is_the_whole_image():
 
 def test_without_chance_the_centre_is_cut():
     image = torch.arange(64).view(1, 8, 8)
-    assert torch.equal(Crops((4, 4), False, False).apply(image, np.full(3, 0.99)), image[:, 2:6, 2:6])
+    assert torch.equal(
+        Crops((4, 4), False, False).apply(image, np.full(3, 0.99)), image[:, 2:6, 2:6]
+    )
 
 
 def test_flips_are_left_to_right_and_half_of_all():

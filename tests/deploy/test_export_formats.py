@@ -18,7 +18,9 @@ from models.resnet import ResnetGenerator
 
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
 HAS_ONNX = all(importlib.util.find_spec(name) for name in NEEDED)
-needs_onnx = pytest.mark.skipif(not HAS_ONNX, reason="pip install -r requirements-deploy.txt to test ONNX")
+needs_onnx = pytest.mark.skipif(
+    not HAS_ONNX, reason="pip install -r requirements-deploy.txt to test ONNX"
+)
 needs_openvino = pytest.mark.skipif(
     not HAS_ONNX or importlib.util.find_spec("openvino") is None,
     reason="pip install -r requirements-deploy.txt",
@@ -33,7 +35,9 @@ def network(config="8_4_8_8_4_8_4_8", seed=1, gain=0.1, **kwargs) -> ResnetGener
     """Small, with weights large enough that outputs use their range."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return init_weights(ResnetGenerator(ChannelConfig.parse(config), **kwargs), gain=gain).eval()
+        return init_weights(
+            ResnetGenerator(ChannelConfig.parse(config), **kwargs), gain=gain
+        ).eval()
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +89,10 @@ def check_graph(path):
 @pytest.mark.parametrize("export, suffix", FORMATS)
 @pytest.mark.parametrize(
     "kwargs",
-    [dict(separable=False, norm="batch", dropout_rate=0.5), dict(input_nc=1, output_nc=1, norm="none")],
+    [
+        dict(separable=False, norm="batch", dropout_rate=0.5),
+        dict(input_nc=1, output_nc=1, norm="none"),
+    ],
 )
 def test_every_kind_of_generator(tmp_path, export, suffix, kwargs):
     """Dense and separable, every norm, grey images; dropout is off."""
@@ -134,7 +141,9 @@ def test_outputs_that_are_not_finite_differ_infinitely(net):
 
 def test_missing_packages_are_named(tmp_path, net, monkeypatch):
     monkeypatch.setattr(deploy.onnx.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(InputError, match=r"onnx, onnxscript, onnxruntime.*requirements-deploy\.txt"):
+    with pytest.raises(
+        InputError, match=r"onnx, onnxscript, onnxruntime.*requirements-deploy\.txt"
+    ):
         deploy.onnx.export_onnx(net, tmp_path / "net.onnx")
     with pytest.raises(fast.Unavailable, match=r"requirements-deploy\.txt"):
         fast.make_form("onnxruntime", net, torch.zeros(1, 3, 32, 32))
@@ -256,12 +265,16 @@ def test_cuda_graph_form(net):
         assert (form.run(-x) - net(-x)).abs().max() < 1e-3
 
 
-@pytest.mark.skipif(not shutil.which("g++") and not shutil.which("clang++"), reason="needs a C++ compiler")
+@pytest.mark.skipif(
+    not shutil.which("g++") and not shutil.which("clang++"), reason="needs a C++ compiler"
+)
 def test_compiled_form():
     net, x = network("2_2_2_2_2_2_2_2"), torch.rand(1, 3, 32, 32) * 2 - 1
     form = fast.make_form("compile", net, x)
     with torch.inference_mode():
-        assert form.max_difference == pytest.approx((form.run(x) - net(x)).abs().max().item(), abs=1e-6)
+        assert form.max_difference == pytest.approx(
+            (form.run(x) - net(x)).abs().max().item(), abs=1e-6
+        )
     assert form.exact and form.max_difference < 1e-4
 
 

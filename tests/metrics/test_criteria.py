@@ -44,7 +44,9 @@ def test_batches_add_up_and_reset_forgets():
 def test_fresh_criteria_gather_for_themselves():
     """Several models are judged in one pass, by one feature network."""
     net = MeanColours()
-    first = FeatureCriterion(net, Statistics.of_features(net(random_images(0, 20))), torch.device("cpu"))
+    first = FeatureCriterion(
+        net, Statistics.of_features(net(random_images(0, 20))), torch.device("cpu")
+    )
     first.update(random_images(1, 5), ["a"] * 5)
     (second,) = fresh([first])
     second.update(random_images(2, 8), ["b"] * 8)

@@ -50,7 +50,8 @@ def formula_input(shape: list[int]) -> torch.Tensor:
 def empty_state(arch: str) -> dict[str, torch.Tensor]:
     """Right keys and shapes at a few bytes per tensor."""
     return {
-        key: torch.zeros(1).expand(shape) if shape else torch.tensor(0) for key, shape in shapes(arch).items()
+        key: torch.zeros(1).expand(shape) if shape else torch.tensor(0)
+        for key, shape in shapes(arch).items()
     }
 
 
@@ -60,7 +61,9 @@ def empty_state(arch: str) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("arch", ["drn_d_22", "drn_d_105"])
 def test_keys_shapes_and_size_are_the_published_ones(arch):
-    assert [(k, list(s)) for k, s in shapes(arch).items()] == list(CASES[arch]["state_dict"].items())
+    assert [(k, list(s)) for k, s in shapes(arch).items()] == list(
+        CASES[arch]["state_dict"].items()
+    )
     with torch.device("meta"):
         assert sum(p.numel() for p in DRNSeg(arch).parameters()) == CASES[arch]["n_params"]
 

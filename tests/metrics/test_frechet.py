@@ -37,7 +37,9 @@ def by_square_root(fake: torch.Tensor, real: Statistics) -> float:
 def test_equals_the_reference(case):
     mu, sigma = (torch.from_numpy(golden_array(f"{case}_real_{key}")) for key in ("mu", "sigma"))
     fake = torch.from_numpy(golden_array(f"{case}_fake"))
-    assert frechet_distance(fake, Statistics(mu, sigma)) == pytest.approx(VALUES["fid"][case], rel=1e-6)
+    assert frechet_distance(fake, Statistics(mu, sigma)) == pytest.approx(
+        VALUES["fid"][case], rel=1e-6
+    )
 
 
 @pytest.mark.parametrize("n, d", [(2, 128), (40, 128), (300, 256), (129, 128)])
@@ -52,10 +54,14 @@ def test_equals_pytorch_fid(monkeypatch):
 
     # pytorch-fid 0.3.0 gives sqrtm an argument that SciPy 1.18 no longer has, and takes the first of two results.
     sqrtm = linalg.sqrtm
-    monkeypatch.setattr("pytorch_fid.fid_score.linalg.sqrtm", lambda matrix, disp=True: (sqrtm(matrix), 0.0))
+    monkeypatch.setattr(
+        "pytorch_fid.fid_score.linalg.sqrtm", lambda matrix, disp=True: (sqrtm(matrix), 0.0)
+    )
     fake, real = features(3, 300, 128), Statistics.of_features(features(4, 300, 128))
     sigma = np.cov(fake.numpy(), rowvar=False)
-    expected = calculate_frechet_distance(fake.numpy().mean(0), sigma, real.mu.numpy(), real.sigma.numpy())
+    expected = calculate_frechet_distance(
+        fake.numpy().mean(0), sigma, real.mu.numpy(), real.sigma.numpy()
+    )
     assert frechet_distance(fake, real) == pytest.approx(expected, rel=1e-6)
 
 
@@ -76,14 +82,20 @@ def test_both_ways_of_taking_the_trace_agree():
     x, real = features(7, 30, 48), Statistics.of_features(features(8, 500, 48))
     repeated = x.repeat(2, 1)
     centred = (repeated - repeated.mean(0)) * ((59 / 60) * (30 / 29)) ** 0.5
-    assert frechet_distance(centred + x.mean(0), real) == pytest.approx(frechet_distance(x, real), rel=1e-7)
+    assert frechet_distance(centred + x.mean(0), real) == pytest.approx(
+        frechet_distance(x, real), rel=1e-7
+    )
 
 
 def test_statistics_are_numpys():
     x = features(9, 50, 16)
     found = Statistics.of_features(x.float())
-    assert found.n == 50 and found.dims == 16 and found.mu.dtype == found.sigma.dtype == torch.float64
-    np.testing.assert_allclose(found.sigma, np.cov(x.float().double().numpy(), rowvar=False), rtol=1e-10)
+    assert (
+        found.n == 50 and found.dims == 16 and found.mu.dtype == found.sigma.dtype == torch.float64
+    )
+    np.testing.assert_allclose(
+        found.sigma, np.cov(x.float().double().numpy(), rowvar=False), rtol=1e-10
+    )
     np.testing.assert_allclose(found.factor @ found.factor.T, found.sigma, atol=1e-12)
 
 
@@ -160,7 +172,8 @@ def test_statistics_of_other_features_are_refused(tmp_path):
     path = tmp_path / "stat.npz"
     save_statistics(path, Statistics.of_features(features(0, 12, 8)), "random features, 8")
     with pytest.raises(
-        InputError, match=f"{path}: made with 'random features, 8', this run uses 'Inception, 8 features'"
+        InputError,
+        match=f"{path}: made with 'random features, 8', this run uses 'Inception, 8 features'",
     ):
         load_statistics(path, 8, "Inception, 8 features")
     with pytest.raises(InputError, match=r"made with 8 features, this run uses 64 \(--fid_dims\)"):
@@ -178,7 +191,10 @@ def damaged_files():
         "text": lambda path: path.write_text("mu and sigma"),
         "empty": lambda path: path.write_bytes(b""),
         "a lone array": lambda path: path.write_bytes(npy_bytes(good["mu"])),
-        "truncated": lambda path: (np.savez(path, **good), path.write_bytes(path.read_bytes()[:-40])),
+        "truncated": lambda path: (
+            np.savez(path, **good),
+            path.write_bytes(path.read_bytes()[:-40]),
+        ),
         "a flipped byte": lambda path: (np.savez(path, **good), flip_byte(path, 400)),
     }
 
@@ -207,7 +223,8 @@ def test_bad_files_are_named(tmp_path, kind):
 
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(
-        InputError, match=r"--real_stat_path .*none\.npz: no such file; make it with get_real_stat\.py"
+        InputError,
+        match=r"--real_stat_path .*none\.npz: no such file; make it with get_real_stat\.py",
     ):
         load_statistics(tmp_path / "none.npz", 8)
 

@@ -35,7 +35,9 @@ def full_network():
     with pytest.MonkeyPatch.context() as patch:
         built = []
         make = reference._inception_v3
-        patch.setattr(reference, "_inception_v3", lambda *a, **k: built.append(make(*a, **k)) or built[-1])
+        patch.setattr(
+            reference, "_inception_v3", lambda *a, **k: built.append(make(*a, **k)) or built[-1]
+        )
         patch.setattr(reference, "load_state_dict_from_url", lambda *a, **k: built[-1].state_dict())
         net = reference.fid_inception_v3()
     randomise(net)
@@ -127,14 +129,19 @@ def test_a_file_of_the_first_blocks_serves_their_features(weights, tmp_path):
     partial = tmp_path / "partial.pth"
     torch.save({k: v for k, v in state.items() if k.startswith(("Conv2d_1", "Conv2d_2"))}, partial)
     images = random_images(6, 1)
-    assert torch.equal(load_inception(64, str(partial))(images), load_inception(64, str(weights))(images))
+    assert torch.equal(
+        load_inception(64, str(partial))(images), load_inception(64, str(weights))(images)
+    )
     with pytest.raises(
-        InputError, match=rf"--fid_weights {partial}: holds no weights for Conv2d_3b_1x1.*--fid_dims"
+        InputError,
+        match=rf"--fid_weights {partial}: holds no weights for Conv2d_3b_1x1.*--fid_dims",
     ):
         load_inception(192, str(partial))
 
 
-@pytest.mark.parametrize("content", ["another network", "a list", "text", "wrong shape", "truncated"])
+@pytest.mark.parametrize(
+    "content", ["another network", "a list", "text", "wrong shape", "truncated"]
+)
 def test_other_files_are_named(weights, tmp_path, content):
     path = tmp_path / "weights.pth"
     if content == "another network":
@@ -146,7 +153,11 @@ def test_other_files_are_named(weights, tmp_path, content):
     elif content == "truncated":
         path.write_bytes(weights.read_bytes()[:100_000])
     else:
-        state = {k: v for k, v in torch.load(weights, weights_only=True).items() if k.startswith("Conv2d_")}
+        state = {
+            k: v
+            for k, v in torch.load(weights, weights_only=True).items()
+            if k.startswith("Conv2d_")
+        }
         torch.save(state | {"Conv2d_1a_3x3.conv.weight": torch.zeros(32, 1, 3, 3)}, path)
     with pytest.raises(InputError, match=f"--fid_weights {path}: "):
         load_inception(64, str(path))

@@ -28,7 +28,9 @@ from metrics.miou import (
 def pillow_resized(scores: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """(C, h, w) float32 -> (C, H, W), channel by channel."""
     height, width = size
-    channels = [Image.fromarray(c).resize((width, height), Image.Resampling.BILINEAR) for c in scores]
+    channels = [
+        Image.fromarray(c).resize((width, height), Image.Resampling.BILINEAR) for c in scores
+    ]
     return np.stack([np.asarray(c) for c in channels])
 
 
@@ -55,7 +57,9 @@ def random_scores(seed: int, *shape: int) -> torch.Tensor:
 def test_pillow_enlarges_with_half_pixel_centres():
     scores = random_scores(0, 3, 8, 9)
     for size in ((32, 72), (11, 30)):
-        found = nn.functional.interpolate(scores[None], size, mode="bilinear", align_corners=False)[0]
+        found = nn.functional.interpolate(scores[None], size, mode="bilinear", align_corners=False)[
+            0
+        ]
         np.testing.assert_allclose(found, pillow_resized(scores.numpy(), size), atol=3e-5)
 
 
@@ -113,7 +117,9 @@ def test_figures_equal_plain_numpy(seed, size, present, ignored):
     assert counts.sum() == (label < 19).sum()
     assert counts[present[0], predicted.flat[0]] >= 1  # rows are labels
     found = summary(counts)
-    np.testing.assert_allclose((found["mIoU"], found["accu"]), plain_figures(predicted, label), rtol=1e-12)
+    np.testing.assert_allclose(
+        (found["mIoU"], found["accu"]), plain_figures(predicted, label), rtol=1e-12
+    )
 
 
 def test_absent_classes_do_not_count():
@@ -169,8 +175,14 @@ def test_names_match_by_stem(cityscapes):
         (b"", "--table_path .*is empty"),
         (b"\xff\xfe\x00", "--table_path .*not a text file"),
         (b"1 a.png b.png\n2 a.png\n", "--table_path .*line 2: has 2 columns instead of 3"),
-        (b"1 a.png b.png\n1.png c.png b.png\n", "--table_path .*line 2: a second label for image '1'"),
-        (b"1 a_gtFine_labelIds.png b.png\n", "--table_path .*line 1: a_gtFine_labelIds.png holds labelIds"),
+        (
+            b"1 a.png b.png\n1.png c.png b.png\n",
+            "--table_path .*line 2: a second label for image '1'",
+        ),
+        (
+            b"1 a_gtFine_labelIds.png b.png\n",
+            "--table_path .*line 1: a_gtFine_labelIds.png holds labelIds",
+        ),
     ],
 )
 def test_unusable_tables_are_named(content, says, tmp_path):
@@ -261,7 +273,9 @@ def test_photos_are_normalised_with_the_published_constants(cityscapes):
     table = load(cityscapes)
     drn = Colours()
     SegmentationScorer(drn, LabelStore(["1"], table), "cpu").update(photos(1), ["1"])
-    expected = (photos(1)[0, :, 0, 0].double().numpy() / 255 - CITYSCAPES_MEAN) / np.array(CITYSCAPES_STD)
+    expected = (photos(1)[0, :, 0, 0].double().numpy() / 255 - CITYSCAPES_MEAN) / np.array(
+        CITYSCAPES_STD
+    )
     np.testing.assert_allclose(drn.seen[0, :, 0, 0], expected, rtol=1e-5)
 
 

@@ -46,7 +46,9 @@ def test_a_wrong_count_names_the_string_and_the_counts(genes):
         assert f"has {len(genes)} numbers" in str(error.value)
 
 
-@pytest.mark.parametrize("bad", ["16_16_40_40_40_64_24_0", "-16_16_40_40_40_64_24_16", "0_1_1_1_1_1"])
+@pytest.mark.parametrize(
+    "bad", ["16_16_40_40_40_64_24_0", "-16_16_40_40_40_64_24_16", "0_1_1_1_1_1"]
+)
 def test_widths_are_positive(bad):
     with pytest.raises(InputError, match=f"'{bad}'.*positive"):
         ChannelConfig.parse(bad)
@@ -78,7 +80,9 @@ def test_what_is_too_wide_for_a_supernet_is_named_gene_by_gene():
     with pytest.raises(InputError) as error:
         config.check_fits(40)
     assert (
-        "stem=48" in str(error.value) and "inner0-2=56" in str(error.value) and "ngf 40" in str(error.value)
+        "stem=48" in str(error.value)
+        and "inner0-2=56" in str(error.value)
+        and "ngf 40" in str(error.value)
     )
 
 

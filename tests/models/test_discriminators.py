@@ -20,7 +20,15 @@ def test_the_default_is_a_70_pixel_patchgan():
 
 def test_channels_double_up_to_eight_times():
     net = build_discriminator("n_layers", 3, ndf=2, n_layers=5)
-    assert [m.out_channels for m in net.modules() if isinstance(m, nn.Conv2d)] == [2, 4, 8, 16, 16, 16, 1]
+    assert [m.out_channels for m in net.modules() if isinstance(m, nn.Conv2d)] == [
+        2,
+        4,
+        8,
+        16,
+        16,
+        16,
+        1,
+    ]
 
 
 def test_nothing_follows_the_first_conv_but_its_activation():

@@ -25,7 +25,9 @@ DISCRIMINATORS = ("n_layers", "pixel")
 def build_case(case: dict) -> torch.nn.Module:
     if case["net"] in DISCRIMINATORS:
         return build_discriminator(case["net"], 6, case["ndf"], case.get("n_layers_D", 3))
-    spec = GeneratorSpec(case["net"], case.get("ngf"), case.get("config_str"), case.get("input_nc", 3))
+    spec = GeneratorSpec(
+        case["net"], case.get("ngf"), case.get("config_str"), case.get("input_nc", 3)
+    )
     return spec.build()
 
 
@@ -43,7 +45,9 @@ def meta_state(spec: GeneratorSpec) -> dict:
 def test_equals_the_reference(name):
     case = CASES[name]
     net = fill(build_case(case))
-    assert [(k, list(v.shape)) for k, v in net.state_dict().items()] == list(case["state_dict"].items())
+    assert [(k, list(v.shape)) for k, v in net.state_dict().items()] == list(
+        case["state_dict"].items()
+    )
     assert count_parameters(net) == case["n_params"]
     x, golden = golden_input(*case["input_shape"]), torch.from_numpy(golden_array(name))
     config = [ChannelConfig.parse(case["config_str"])] if case["net"].startswith("super") else []
@@ -123,7 +127,9 @@ def test_a_supernet_looks_like_a_mobile_network():
 
 
 def test_other_networks_are_not_recognised():
-    with pytest.raises(InputError, match=r"not a 9-block ResNet generator: it has no model\.1\.weight"):
+    with pytest.raises(
+        InputError, match=r"not a 9-block ResNet generator: it has no model\.1\.weight"
+    ):
         infer_spec({"conv.weight": torch.zeros(1)})
     with torch.device("meta"):
         discriminator = build_discriminator("n_layers", 6, 8)
@@ -140,7 +146,9 @@ def test_an_incomplete_generator_is_not_recognised(missing):
 
 
 def test_channels_of_no_known_network_are_listed():
-    state = dict(meta_state(GeneratorSpec("sub_mobile_resnet_9blocks", config_str="4_4_4_4_4_4_4_4")))
+    state = dict(
+        meta_state(GeneratorSpec("sub_mobile_resnet_9blocks", config_str="4_4_4_4_4_4_4_4"))
+    )
     state["model.11.conv_block.1.conv.2.weight"] = torch.empty(7, 16, 1, 1, device="meta")
     with pytest.raises(InputError, match="4_8_16_16_7_16"):
         infer_spec(state)
@@ -185,10 +193,18 @@ def test_a_contradiction_names_flag_file_and_both_values(found, flag, value, hav
     [
         (MOBILE, {}, MOBILE),
         (MOBILE, {"netG": None, "ngf": None, "config_str": None}, MOBILE),
-        (MOBILE, {"netG": "mobile_resnet_9blocks", "ngf": 8, "input_nc": 3, "norm": "instance"}, MOBILE),
+        (
+            MOBILE,
+            {"netG": "mobile_resnet_9blocks", "ngf": 8, "input_nc": 3, "norm": "instance"},
+            MOBILE,
+        ),
         (MOBILE, {"netG": "super_mobile_resnet_9blocks"}, SUPER),
         # A supernet keeps its spec: the config selects a subnet of it.
-        (MOBILE, {"netG": "super_mobile_resnet_9blocks", "ngf": 8, "config_str": "4_4_4_4_4_4"}, SUPER),
+        (
+            MOBILE,
+            {"netG": "super_mobile_resnet_9blocks", "ngf": 8, "config_str": "4_4_4_4_4_4"},
+            SUPER,
+        ),
         (SUPER, {"config_str": "4_4_4_4_4_4_4_4"}, SUPER),
         (
             MOBILE,
@@ -231,5 +247,7 @@ def test_a_mismatch_is_explained_by_keys_and_shapes():
 
 def test_a_long_mismatch_stays_one_line():
     found = explain_mismatch({}, MOBILE.build())
-    assert found.startswith(f"{len(MOBILE.build().state_dict())} missing ") and found.endswith(" ...")
+    assert found.startswith(f"{len(MOBILE.build().state_dict())} missing ") and found.endswith(
+        " ..."
+    )
     assert len(found) < 200

@@ -76,7 +76,9 @@ def test_elastic_layers_use_their_first_channels():
     with torch.no_grad():
         assert torch.equal(conv(x, 6), f.conv2d(x, conv.weight[:6, :3], conv.bias[:6]))
         assert torch.equal(up(x, 6), f.conv_transpose2d(x, up.weight[:3, :6], up.bias[:6]))
-        assert torch.equal(depthwise(x), f.conv2d(x, depthwise.weight[:3], depthwise.bias[:3], groups=3))
+        assert torch.equal(
+            depthwise(x), f.conv2d(x, depthwise.weight[:3], depthwise.bias[:3], groups=3)
+        )
         assert conv(x).shape[1] == up(x).shape[1] == 8
         assert torch.equal(ElasticInstanceNorm2d()(x), nn.InstanceNorm2d(3)(x))
 

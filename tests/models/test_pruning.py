@@ -79,7 +79,8 @@ def test_networks_of_different_kinds_are_refused():
 
 def test_a_wider_student_is_refused_naming_the_layer():
     with pytest.raises(
-        InputError, match=r"wider .* at model\.1\.weight .*\[8, 3, 7, 7\].*\[4, 3, 7, 7\].*--student_ngf"
+        InputError,
+        match=r"wider .* at model\.1\.weight .*\[8, 3, 7, 7\].*\[4, 3, 7, 7\].*--student_ngf",
     ):
         prune_into(GeneratorSpec(KINDS[1], 4).build(), GeneratorSpec(KINDS[1], 8).build())
 

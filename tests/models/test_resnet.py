@@ -58,7 +58,9 @@ def test_every_norm_builds_and_runs(netG, norm):
 
 
 def test_dropout_is_where_the_spec_says_and_off_in_evaluation():
-    net = init_weights(GeneratorSpec("mobile_resnet_9blocks", 4, dropout_rate=0.5).build(), gain=0.2)
+    net = init_weights(
+        GeneratorSpec("mobile_resnet_9blocks", 4, dropout_rate=0.5).build(), gain=0.2
+    )
     x = golden_input(1, 3, 16, 16)
     assert [m.p for m in net.modules() if isinstance(m, torch.nn.Dropout)] == [0.5] * 9
     with torch.no_grad():

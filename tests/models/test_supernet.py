@@ -13,7 +13,7 @@ from models.config import ChannelConfig
 from models.generators import GeneratorSpec
 from models.layers import init_weights
 from models.supernet import SuperMobileResnetGenerator, extract, widths_of
-from training.checkpoints import load_generator, save_network
+from models.weights import load_generator, save_network
 
 CHOICES = (64, 56, 48, 40, 32, 24, 16)
 configs = st.tuples(*[st.sampled_from(CHOICES)] * 8).map(ChannelConfig)
@@ -24,7 +24,10 @@ SPEC = GeneratorSpec("super_mobile_resnet_9blocks", 64)
 def supernet() -> SuperMobileResnetGenerator:
     torch.manual_seed(0)
     net = init_weights(SPEC.build(), gain=0.1)
-    for name, value in net.named_parameters():  # biases too, or slicing them wrongly would go unseen
+    for (
+        name,
+        value,
+    ) in net.named_parameters():  # biases too, or slicing them wrongly would go unseen
         if name.endswith("bias"):
             torch.nn.init.normal_(value, 0, 0.1)
     return net.eval()
@@ -34,7 +37,9 @@ def random_images(seed: int, *shape: int) -> torch.Tensor:
     return torch.rand(*shape, generator=torch.Generator().manual_seed(seed)) * 2.4 - 1.2
 
 
-@given(configs, st.sampled_from([(1, 3, 16, 16), (2, 3, 16, 24), (1, 3, 40, 16)]), st.integers(0, 99))
+@given(
+    configs, st.sampled_from([(1, 3, 16, 16), (2, 3, 16, 24), (1, 3, 40, 16)]), st.integers(0, 99)
+)
 @torch.no_grad()
 def test_a_subnet_equals_its_config_in_the_supernet(config, shape, seed):
     x = random_images(seed, *shape)
@@ -81,7 +86,10 @@ def test_no_config_means_full_width():
 @torch.no_grad()
 def test_six_genes_select_as_eight_do():
     x = random_images(0, 1, 3, 16, 16)
-    six, eight = ChannelConfig.parse("16_24_32_40_48_56"), ChannelConfig.parse("16_24_32_40_40_40_48_56")
+    six, eight = (
+        ChannelConfig.parse("16_24_32_40_48_56"),
+        ChannelConfig.parse("16_24_32_40_40_40_48_56"),
+    )
     assert torch.equal(supernet()(x, six), supernet()(x, eight))
     assert torch.equal(extract(supernet(), six)(x), supernet()(x, eight))
 
@@ -131,7 +139,9 @@ def doubled(net: SuperMobileResnetGenerator) -> SuperMobileResnetGenerator:
     return copy.deepcopy(net).double().requires_grad_(True)
 
 
-@settings(max_examples=10, phases=[Phase.explicit, Phase.reuse, Phase.generate])  # shrinking takes minutes
+@settings(
+    max_examples=10, phases=[Phase.explicit, Phase.reuse, Phase.generate]
+)  # shrinking takes minutes
 @given(st.lists(configs, min_size=1, max_size=3), st.integers(0, 99))
 def test_masking_equals_slicing_in_outputs_taps_and_gradients(chosen, seed):
     x = random_images(seed, len(chosen), 3, 16, 24).double()

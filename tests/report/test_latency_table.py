@@ -7,8 +7,8 @@ import torch
 from PIL import Image
 
 from deploy.fast import Form
-from report.latency import Timed, measure_side_by_side, peak_memory, write_comparison
-from report.tested import TestedModel
+from evaluation.speed import Timed, measure_side_by_side, peak_memory, write_comparison
+from evaluation.tested import TestedModel
 
 
 def timed(name: str, backend: str, macs: int) -> Timed:
@@ -27,7 +27,12 @@ def test_runs_take_turns():
     assert {turn[0] for turn in turns} == {0, 1, 2}
     for timing in found:
         assert 0 <= timing["p10_ms"] <= timing["median_ms"] <= timing["p90_ms"]
-        assert (timing["times"], timing["batch"], timing["height"], timing["width"]) == (4, 2, 8, 12)
+        assert (timing["times"], timing["batch"], timing["height"], timing["width"]) == (
+            4,
+            2,
+            8,
+            12,
+        )
 
 
 def test_files_and_table(tmp_path):
@@ -35,7 +40,9 @@ def test_files_and_table(tmp_path):
     entries = [timed("teacher", "eager", 8_000_000), timed("small", "eager", 1_000_000)]
     entries.append(timed("small", "bf16", 1_000_000))
     facts = measure_side_by_side([lambda x: x], x, times=1)[0]
-    timings = [facts | {"median_ms": m, "p10_ms": m - 1, "p90_ms": m + 2} for m in (40.0, 10.0, 5.0)]
+    timings = [
+        facts | {"median_ms": m, "p10_ms": m - 1, "p90_ms": m + 2} for m in (40.0, 10.0, 5.0)
+    ]
     table = write_comparison(tmp_path, entries, timings, [3_000_000, None, 1_000_000])
     lines = table.splitlines()
     assert len(lines) == 5 and lines[0].split()[:2] == ["model", "backend"]

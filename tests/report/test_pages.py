@@ -52,7 +52,9 @@ def test_every_image_is_linked_relative_to_the_page(tmp_path):
     names = ["1", "deep/2", "3"]
     path = write(tmp_path, names)
     page = Page(path)
-    assert page.sources == [f"../images/{side}/{name}.png" for name in names for side in ("real_A", "fake_B")]
+    assert page.sources == [
+        f"../images/{side}/{name}.png" for name in names for side in ("real_A", "fake_B")
+    ]
     assert all((path.parent / source).is_file() for source in page.sources)
     assert [p.name for p in path.parent.iterdir()] == ["index.html"]
 
@@ -109,7 +111,10 @@ def test_plots_are_linked_relative_too(tmp_path):
 
 
 def test_markup_in_titles_is_text(tmp_path):
-    assert "<script>alert</script>" in Page(write(tmp_path, ["1"], title="<script>alert</script>")).text
+    assert (
+        "<script>alert</script>"
+        in Page(write(tmp_path, ["1"], title="<script>alert</script>")).text
+    )
 
 
 @pytest.mark.parametrize("name", ["a b", "50%", "half%20way", "what?", "no#1", 'quo"te', "Straße"])

@@ -4,11 +4,13 @@ import numpy as np
 import torch
 
 from data.loader import Loader
-from data.transforms import Crops
-from report.pictures import HEADER, montage, montage_of, to_numpy
+from data.transforms import Crops, to_numpy
+from report.pictures import HEADER, montage, montage_of
 
 
-def images(value: int, n: int = 3, height: int = 8, width: int = 10, channels: int = 3) -> np.ndarray:
+def images(
+    value: int, n: int = 3, height: int = 8, width: int = 10, channels: int = 3
+) -> np.ndarray:
     return np.full((n, height, width, channels), value, np.uint8)
 
 
@@ -16,7 +18,9 @@ def test_shape_and_places():
     columns = {"input": images(10), "output": images(20), "real": images(30)}
     columns["output"][2] = 99
     picture = montage(columns)
-    assert picture.shape == (HEADER + 3 * 8 + 2 * 2, 3 * 10 + 2 * 2, 3) and picture.dtype == np.uint8
+    assert (
+        picture.shape == (HEADER + 3 * 8 + 2 * 2, 3 * 10 + 2 * 2, 3) and picture.dtype == np.uint8
+    )
     assert (picture[HEADER : HEADER + 8, 0:10] == 10).all()
     assert (picture[HEADER + 20 : HEADER + 28, 12:22] == 99).all()
     assert (picture[HEADER + 10 : HEADER + 18, 24:34] == 30).all()
@@ -25,7 +29,9 @@ def test_shape_and_places():
 
 
 def test_sizes_are_brought_to_one():
-    picture = montage({"a": images(10, height=8, width=8), "b": images(20, height=16, width=16)}, size=32)
+    picture = montage(
+        {"a": images(10, height=8, width=8), "b": images(20, height=16, width=16)}, size=32
+    )
     assert picture.shape == (HEADER + 3 * 32 + 4, 2 * 32 + 2, 3)
     assert (picture[HEADER : HEADER + 32, 34:66] == 20).all()
 
@@ -41,7 +47,9 @@ def test_grey_images_are_shown():
 
 def test_long_labels_are_cut():
     assert (
-        montage({"sub_mobile_resnet_9blocks 16_16_40_40_40_64_24_16": images(1), "b": images(2)}).shape[1]
+        montage(
+            {"sub_mobile_resnet_9blocks 16_16_40_40_40_64_24_16": images(1), "b": images(2)}
+        ).shape[1]
         == 22
     )
 

@@ -15,7 +15,14 @@ from report.plots import plot_search
     ],
 )
 def test_a_search_is_drawn(tmp_path, points, chosen, budget):
-    plot_search(tmp_path / "plots" / "search.png", points, chosen, "fid", "FID (random features, 64)", budget)
+    plot_search(
+        tmp_path / "plots" / "search.png",
+        points,
+        chosen,
+        "fid",
+        "FID (random features, 64)",
+        budget,
+    )
     with Image.open(tmp_path / "plots" / "search.png") as image:
         assert image.size == (840, 540) and len(image.convert("L").getcolors()) > 10
     assert len(list((tmp_path / "plots").iterdir())) == 1

@@ -13,8 +13,8 @@ from PIL import Image
 
 from data.loader import Loader
 from data.transforms import Crops
+from evaluation.tested import Loaded, TestedModel
 from report import results as report
-from report.tested import Loaded, TestedModel
 
 
 class Images:
@@ -65,7 +65,9 @@ class Dimmed(torch.nn.Module):
         return -x - 2 * self.steps / 255
 
 
-MODEL = TestedModel("sub 16_16", "logs/best_net_G.pth", 4_569_694_208, 719_507, "published", 256, 256)
+MODEL = TestedModel(
+    "sub 16_16", "logs/best_net_G.pth", 4_569_694_208, 719_507, "published", 256, 256
+)
 LOADED = Loaded("best", Negative(), MODEL)
 
 
@@ -78,15 +80,24 @@ def test_images_numbers_and_page(tmp_path, capsys, paired):
     written = {str(p.relative_to(tmp_path / "images")) for p in tmp_path.glob("images/**/*.png")}
     assert written == {f"{side}/{name}.png" for side in sides for name in Images.names}
     for index, name in enumerate(Images.names):
-        stored = {side: np.asarray(Image.open(tmp_path / "images" / side / f"{name}.png")) for side in sides}
+        stored = {
+            side: np.asarray(Image.open(tmp_path / "images" / side / f"{name}.png"))
+            for side in sides
+        }
         item = Images(True).load(index)
         assert np.abs(stored["real_A"].astype(int) - item["A"].transpose(1, 2, 0)).max() <= 1
         assert (
-            np.abs(stored["fake_B"].astype(int) - (255 - item["A"].transpose(1, 2, 0).astype(int))).max() <= 1
+            np.abs(
+                stored["fake_B"].astype(int) - (255 - item["A"].transpose(1, 2, 0).astype(int))
+            ).max()
+            <= 1
         )
         if paired:
             assert np.abs(stored["real_B"].astype(int) - item["B"].transpose(1, 2, 0)).max() <= 1
-    fakes = [np.asarray(Image.open(tmp_path / "images" / "fake_B" / f"{n}.png")).mean() for n in Images.names]
+    fakes = [
+        np.asarray(Image.open(tmp_path / "images" / "fake_B" / f"{n}.png")).mean()
+        for n in Images.names
+    ]
     assert found["metrics"] == {"n": 3, "fid": pytest.approx(np.mean(fakes))}
     assert json.loads((tmp_path / "results.json").read_text()) == found
     assert found["macs"] == MODEL.macs and found["measures"] == {"fid": "brightness"}
@@ -133,7 +144,9 @@ def test_models_side_by_side(tmp_path, compared):
     found, _ = compared
     labels = ["teacher", "ten", "thirty|x"]
     written = {str(p.relative_to(tmp_path / "images")) for p in tmp_path.glob("images/**/*.png")}
-    assert written == {f"{side}/{n}.png" for side in ("real_A", "real_B", *labels) for n in Images.names}
+    assert written == {
+        f"{side}/{n}.png" for side in ("real_A", "real_B", *labels) for n in Images.names
+    }
     assert [m["label"] for m in found["models"]] == labels and found["reference"] == "teacher"
     assert found["label"] == "ten"  # at the top is the model under test, not the teacher
     assert json.loads((tmp_path / "results.json").read_text()) == found
@@ -146,7 +159,8 @@ def test_models_side_by_side(tmp_path, compared):
     assert [line["name"] for line in lines] == Images.names
     for label, entry in zip(labels[1:], found["models"][1:], strict=True):
         expected = [
-            np.abs(pixels(tmp_path, label, n) - pixels(tmp_path, "teacher", n)).mean() for n in Images.names
+            np.abs(pixels(tmp_path, label, n) - pixels(tmp_path, "teacher", n)).mean()
+            for n in Images.names
         ]
         assert [float(line[f"l1 {label}"]) for line in lines] == pytest.approx(expected)
         assert entry["l1"] == pytest.approx(np.mean(expected))

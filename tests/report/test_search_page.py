@@ -21,11 +21,19 @@ def write(folder, count: int):
         config = space.config(int(number))
         macs, params = space.cost(config)
         fid = 1e12 / macs + 50 * (i % 3 == 0)
-        results.add(Evaluated(str(config), macs, params, {"fid": fid, "kid": fid / 1e3}, 300, 1.0, i % 4))
+        results.add(
+            Evaluated(str(config), macs, params, {"fid": fid, "kid": fid / 1e3}, 300, 1.0, i % 4)
+        )
     made = Measurer(space, None, results, "fid", True, "FID (test)")
     ranked = made.ranked()
     for name in ("search.png", "front.png"):
-        plot_search(folder / name, [(r.macs, r.metrics["fid"], 0) for r in ranked], None, "fid", "FID (test)")
+        plot_search(
+            folder / name,
+            [(r.macs, r.metrics["fid"], 0) for r in ranked],
+            None,
+            "fid",
+            "FID (test)",
+        )
     drawn = []
 
     def picture(config):
@@ -52,7 +60,9 @@ def test_every_subnet_has_its_row_and_the_best_their_pictures(tmp_path):
     assert {c[0] for c in found if c[-1] == "yes"} == front
     assert drawn[0] == ranked[0].config_str and set(drawn[1:]) <= front and len(drawn) <= SHOWN + 1
     linked = re.findall(r'src="([^"]+)"', html)
-    assert sorted(linked) == sorted(["search.png", "front.png", *(f"samples/{name}.png" for name in drawn)])
+    assert sorted(linked) == sorted(
+        ["search.png", "front.png", *(f"samples/{name}.png" for name in drawn)]
+    )
     for link in linked:
         with Image.open(tmp_path / link) as image:
             image.verify()

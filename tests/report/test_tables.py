@@ -17,7 +17,11 @@ def test_columns_are_aligned():
 
 
 def test_markdown():
-    assert markdown_table(["a", "b"], [[1, 2]]).splitlines() == ["| a | b |", "| --- | ---: |", "| 1 | 2 |"]
+    assert markdown_table(["a", "b"], [[1, 2]]).splitlines() == [
+        "| a | b |",
+        "| --- | ---: |",
+        "| 1 | 2 |",
+    ]
 
 
 def test_markdown_keeps_its_columns_whatever_a_name_holds():

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.config import ChannelConfig
+from models.config import CONFIG_SETS, ChannelConfig
 from subnets.genetic import GeneticSearch, GeneticSettings
 from subnets.objectives import ByScore
-from subnets.space import CONFIG_SETS, SearchSpace
+from subnets.space import SearchSpace
 
 
 @functools.cache
@@ -22,7 +22,9 @@ def quality(config: ChannelConfig) -> float:
     return (hash((config.genes, 7)) % 10007) / 100
 
 
-def generations(count: int, budget: float = 5e9, name: str = "channels-48", score=quality, **kwargs):
+def generations(
+    count: int, budget: float = 5e9, name: str = "channels-48", score=quality, **kwargs
+):
     """(search, list of candidates) after each generation; ``score`` refuses what was not evaluated yet."""
     evaluated = set()
 
@@ -64,13 +66,17 @@ def test_proposals_fit_are_new_and_come_from_where_they_say(seed, share, name, *
             assert space(name).cost(config)[0] <= budget
             assert config not in seen
             seen.add(config)
-            assert all(g in choices for g, choices in zip(config.genes, CONFIG_SETS[name], strict=True))
+            assert all(
+                g in choices for g, choices in zip(config.genes, CONFIG_SETS[name], strict=True)
+            )
             assert set(candidate.parents) <= set(last)
             if candidate.origin == "mutation":
                 assert len(candidate.parents) == 1
             elif candidate.origin == "crossover":
                 a, b = candidate.parents
-                assert all(g in (x, y) for g, x, y in zip(config.genes, a.genes, b.genes, strict=True))
+                assert all(
+                    g in (x, y) for g, x, y in zip(config.genes, a.genes, b.genes, strict=True)
+                )
             else:
                 assert candidate.origin == "random" and not candidate.parents
         assert search.known == seen
@@ -82,7 +88,9 @@ def test_proposals_fit_are_new_and_come_from_where_they_say(seed, share, name, *
 # Shares
 
 
-@given(st.integers(0, 10**6), st.sampled_from([0.0, 0.25, 0.5, 0.8, 1.0]), st.sampled_from([20, 50]))
+@given(
+    st.integers(0, 10**6), st.sampled_from([0.0, 0.25, 0.5, 0.8, 1.0]), st.sampled_from([20, 50])
+)
 def test_shares_of_mutations_and_crossovers_are_exact(seed, mutation_ratio, population_size):
     run = generations(3, seed=seed, mutation_ratio=mutation_ratio, population_size=population_size)
     for generation, (search, candidates) in enumerate(run):
@@ -98,7 +106,12 @@ def test_shares_of_mutations_and_crossovers_are_exact(seed, mutation_ratio, popu
 
 def test_the_defaults_are_the_described_ones():
     s = GeneticSettings()
-    assert (s.population_size, s.parent_ratio, s.mutation_ratio, s.mutate_prob) == (100, 0.25, 0.5, 0.3)
+    assert (s.population_size, s.parent_ratio, s.mutation_ratio, s.mutate_prob) == (
+        100,
+        0.25,
+        0.5,
+        0.3,
+    )
 
 
 @pytest.mark.parametrize("probability", [0.1, 0.3, 0.7])
@@ -131,7 +144,11 @@ def test_crossovers_take_genes_from_both_parents_about_equally():
         for c in candidates:
             if c.parents:
                 a, b = c.parents
-                differ = [(g, x) for g, x, y in zip(c.config.genes, a.genes, b.genes, strict=True) if x != y]
+                differ = [
+                    (g, x)
+                    for g, x, y in zip(c.config.genes, a.genes, b.genes, strict=True)
+                    if x != y
+                ]
                 took, of = took + sum(g == x for g, x in differ), of + len(differ)
     assert abs(took / of - 0.5) < 0.03
 
@@ -164,7 +181,9 @@ def test_the_best_survives_all_generations():
 
 def test_equal_scores_are_ordered_by_their_genes():
     for search, candidates in generations(1, score=lambda c: 1.0, population_size=20):
-        assert search.rank(search.population) == sorted((c.config for c in candidates), key=lambda c: c.genes)
+        assert search.rank(search.population) == sorted(
+            (c.config for c in candidates), key=lambda c: c.genes
+        )
 
 
 def test_the_search_finds_good_configurations():
@@ -188,7 +207,9 @@ def test_it_ends_when_a_space_is_exhausted():
         if search.exhausted:
             break
     assert (
-        sum(sizes) == 4 and search.exhausted and search.known == {space("test").config(i) for i in range(4)}
+        sum(sizes) == 4
+        and search.exhausted
+        and search.known == {space("test").config(i) for i in range(4)}
     )
 
 
@@ -200,7 +221,9 @@ def test_a_population_larger_than_the_space_is_the_space():
 def test_one_feasible_configuration_is_enough():
     smallest = int(space().macs.min())
     for search, candidates in generations(2, smallest, population_size=10):
-        assert [c.config for c in candidates] == ([space().smallest] if search.generation == 0 else [])
+        assert [c.config for c in candidates] == (
+            [space().smallest] if search.generation == 0 else []
+        )
         assert search.exhausted
 
 
@@ -222,7 +245,9 @@ def test_configurations_that_join_are_ranked_with_the_rest():
     proposed = {c.config for c in search.propose()}
     every = [space("test").config(i) for i in range(4)]
     joined = search.join(every)
-    assert {c.config for c in joined} == set(every) - proposed and {c.origin for c in joined} == {"restored"}
+    assert {c.config for c in joined} == set(every) - proposed and {c.origin for c in joined} == {
+        "restored"
+    }
     assert search.exhausted and set(search.population) == set(every)
     assert search.join(every) == []
 
@@ -237,7 +262,10 @@ def test_what_is_over_budget_does_not_join():
 def test_six_genes_that_join_are_the_same_as_eight():
     """An earlier search may be given by hand: one configuration must not be measured under two names."""
     search = GeneticSearch(
-        space("channels-32"), float("inf"), GeneticSettings(population_size=5), ByScore(lambda c: 0.0)
+        space("channels-32"),
+        float("inf"),
+        GeneticSettings(population_size=5),
+        ByScore(lambda c: 0.0),
     )
     search.propose()
     joined = search.join(

@@ -85,7 +85,9 @@ def search_in(path, name="channels-32", budget=BUDGET, population_size=30, gener
 
     made = Measurer(space, measure, Results(path), "fid", True)
     settings = GeneticSettings(population_size=population_size, seed=seed)
-    search = PredictedSearch(space, budget, settings, ByScore(made.score), made.score, 0.2, facts.append)
+    search = PredictedSearch(
+        space, budget, settings, ByScore(made.score), made.score, 0.2, facts.append
+    )
     evolve(search, made, generations)
     return made, facts, calls
 
@@ -102,7 +104,10 @@ def test_few_are_measured_all_within_the_budget_and_none_twice(tmp_path):
 def test_it_finds_better_ones_than_as_many_random_draws(tmp_path):
     made, _, calls = search_in(tmp_path / "evaluations.jsonl", generations=6)
     rng = np.random.default_rng(0)
-    draws = [SPACE.config(int(i)) for i in rng.choice(SPACE.feasible(BUDGET), 10 * len(calls), replace=False)]
+    draws = [
+        SPACE.config(int(i))
+        for i in rng.choice(SPACE.feasible(BUDGET), 10 * len(calls), replace=False)
+    ]
     assert made.ranked()[0].metrics["fid"] < min(map(quality, draws))
 
 

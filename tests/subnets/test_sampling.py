@@ -9,7 +9,13 @@ from subnets.space import SearchSpace
 SPACE = SearchSpace("channels-64-pix2pix")
 
 
-@given(st.integers(0, 10**6), st.integers(0, 10**6), st.integers(0, 3), st.booleans(), st.integers(1, 5))
+@given(
+    st.integers(0, 10**6),
+    st.integers(0, 10**6),
+    st.integers(0, 3),
+    st.booleans(),
+    st.integers(1, 5),
+)
 def test_draws_are_a_function_of_seed_and_step(seed, step, sandwich, per_image, images):
     draw = Sampling(SPACE, seed, sandwich, per_image)
     passes = draw(step, images)

@@ -42,12 +42,16 @@ def measurer(
         calls.append(str(config))
         return {"fid": sign * quality(config), "n": 300, "seconds": 0.0}
 
-    made = Measurer(space, measure, Results(path, capacity), "fid", sign == 1, "FID (test)", **kwargs)
+    made = Measurer(
+        space, measure, Results(path, capacity), "fid", sign == 1, "FID (test)", **kwargs
+    )
     made.calls = calls
     return made
 
 
-def run_genetic(made: Measurer, budget=BUDGET, genetic=SMALL, generations=4, **kwargs) -> list[Evaluated]:
+def run_genetic(
+    made: Measurer, budget=BUDGET, genetic=SMALL, generations=4, **kwargs
+) -> list[Evaluated]:
     """The search for one best subnet, and its ranking."""
     search = GeneticSearch(made.space, budget, genetic, ByScore(made.score))
     evolve(search, made, generations, **kwargs)
@@ -123,7 +127,14 @@ def test_the_oldest_is_forgotten_beyond_the_capacity(tmp_path):
 
 @pytest.mark.parametrize(
     "content",
-    ['{"config_str": "a"}\n', '{"step": 1}\n', "[1, 2]\n", "12\n", "text\nmore\n", b"\xff\xfe\x00\n{}\n"],
+    [
+        '{"config_str": "a"}\n',
+        '{"step": 1}\n',
+        "[1, 2]\n",
+        "12\n",
+        "text\nmore\n",
+        b"\xff\xfe\x00\n{}\n",
+    ],
 )
 def test_other_files_are_refused_by_name(tmp_path, content):
     path = tmp_path / "evaluations.jsonl"
@@ -143,7 +154,9 @@ def test_pickles_are_refused(tmp_path):
 
 def test_a_summary_holds_the_best_ten(tmp_path):
     ranked = [record(f"{i}_1_1_1_1_1_1_1", float(i)) for i in range(1, 15)]
-    write_summary(tmp_path, ranked, ranked[:2], {"budget": 5e9, "evaluated": 14}, "fid", "FID (test)")
+    write_summary(
+        tmp_path, ranked, ranked[:2], {"budget": 5e9, "evaluated": 14}, "fid", "FID (test)"
+    )
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert summary["budget"] == 5e9 and summary["measure"] == "FID (test)"
     assert [r["metrics"]["fid"] for r in summary["best"]] == list(range(1, 11))
@@ -180,7 +193,9 @@ def test_every_evaluation_is_recorded_once(whole):
 
 def test_the_result_is_everything_best_first(whole):
     _, ranked, calls = whole
-    assert [r.metrics["fid"] for r in ranked] == sorted(quality(ChannelConfig.parse(c)) for c in calls)
+    assert [r.metrics["fid"] for r in ranked] == sorted(
+        quality(ChannelConfig.parse(c)) for c in calls
+    )
 
 
 @settings(max_examples=12)
@@ -249,7 +264,10 @@ def test_an_impossible_budget_ends_at_once(tmp_path):
 
 
 def test_a_search_may_start_from_the_best_of_an_earlier_one(tmp_path):
-    start = [ChannelConfig.parse("32_32_32_32_32_32_16_16"), SPACE.largest]  # the second is over budget
+    start = [
+        ChannelConfig.parse("32_32_32_32_32_32_16_16"),
+        SPACE.largest,
+    ]  # the second is over budget
     made = measurer(tmp_path / "evaluations.jsonl")
     run_genetic(made, generations=2, generation_base=7, start=start)
     records = read_evaluations(tmp_path / "evaluations.jsonl")
@@ -306,10 +324,15 @@ def test_patience_waits_while_the_front_still_moves(tmp_path):
     assert last == 41 or set(map(repr, front)) == set(map(repr, pareto_front(before, "fid", True)))
 
 
-@given(st.lists(st.tuples(st.integers(1, 6), st.integers(1, 6)), min_size=1, max_size=12), st.booleans())
+@given(
+    st.lists(st.tuples(st.integers(1, 6), st.integers(1, 6)), min_size=1, max_size=12),
+    st.booleans(),
+)
 def test_the_front_is_what_nothing_beats_in_both(points, lower_is_better):
     sign = 1 if lower_is_better else -1
-    records = [Evaluated(str(i), macs, 1, {"q": sign * q}, 2, 0.0) for i, (macs, q) in enumerate(points)]
+    records = [
+        Evaluated(str(i), macs, 1, {"q": sign * q}, 2, 0.0) for i, (macs, q) in enumerate(points)
+    ]
     front = pareto_front(records, "q", lower_is_better)
     found = [(r.macs, sign * r.metrics["q"]) for r in front]
     beaten = {p for p in points if any(o != p and o[0] <= p[0] and o[1] <= p[1] for o in points)}

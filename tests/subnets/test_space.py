@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from errors import InputError
-from metrics.macs import Architecture, config_cost
-from models.config import ChannelConfig
-from subnets.space import CONFIG_SETS, SearchSpace
+from models.config import CONFIG_SETS, ChannelConfig
+from models.cost import Architecture, config_cost
+from subnets.space import SearchSpace
 
 SIZES = {
     "channels-48": 2**2 * 3**4 * 4**2,
@@ -31,7 +31,9 @@ names = st.sampled_from(sorted(CONFIG_SETS))
 
 
 def config_of(name: str, data: st.DataObject) -> ChannelConfig:
-    return ChannelConfig(tuple(data.draw(st.sampled_from(choices)) for choices in CONFIG_SETS[name]))
+    return ChannelConfig(
+        tuple(data.draw(st.sampled_from(choices)) for choices in CONFIG_SETS[name])
+    )
 
 
 # ------------------------------------------------------------------------------------------------------------
@@ -68,12 +70,17 @@ def test_a_config_outside_is_refused_naming_the_set():
 
 
 def test_six_genes_are_found_too():
-    six, eight = ChannelConfig.parse("16_24_32_40_48_56"), ChannelConfig.parse("16_24_32_40_40_40_48_56")
+    six, eight = (
+        ChannelConfig.parse("16_24_32_40_48_56"),
+        ChannelConfig.parse("16_24_32_40_40_40_48_56"),
+    )
     assert space().number(six) == space().number(eight)
 
 
 def test_unknown_sets_are_refused_with_the_known():
-    with pytest.raises(InputError, match=r"--config_set channels-96 is not one of channels-48, .*test"):
+    with pytest.raises(
+        InputError, match=r"--config_set channels-96 is not one of channels-48, .*test"
+    ):
         SearchSpace("channels-96")
 
 
@@ -163,7 +170,9 @@ def test_genes_are_drawn_uniformly():
         assert values.tolist() == [16, 24, 32] and counts.min() > 880
 
 
-@pytest.mark.parametrize("strategy, expected", [("arithmetic", (1, 2.5, 4)), ("geometric", (1, 2, 4))])
+@pytest.mark.parametrize(
+    "strategy, expected", [("arithmetic", (1, 2.5, 4)), ("geometric", (1, 2, 4))]
+)
 def test_weights_grow_from_the_narrowest_to_the_widest(strategy, expected):
     small = space("channels-32")
     weights = small.sampling_weights(np.arange(small.size), 4.0, strategy)
@@ -173,7 +182,9 @@ def test_weights_grow_from_the_narrowest_to_the_widest(strategy, expected):
         for gene, factor in zip((16, 24, 32), expected, strict=True):
             genes = [16] * 8
             genes[position] = gene
-            assert weights[small.number(ChannelConfig(tuple(genes)))] / lowest == pytest.approx(factor)
+            assert weights[small.number(ChannelConfig(tuple(genes)))] / lowest == pytest.approx(
+                factor
+            )
     assert weights[small.number(small.largest)] / lowest == pytest.approx(4.0**8)
 
 

@@ -9,25 +9,25 @@ import torch
 from errors import InputError
 from models.discriminators import build_discriminator
 from models.generators import GENERATORS, GeneratorSpec
-from training.checkpoints import (
+from models.weights import (
     SPEC_KEY,
-    StateFile,
-    atomic_save,
     load_generator,
     load_network,
-    load_optimizers,
     load_state,
     read_spec,
-    safe_load,
     save_network,
 )
+from runtime.files import load_tensors, save_tensors
+from training.state import StateFile, load_optimizers
 
 FLAG = "--restore_G_path"
 
 
 def spec_of(netG: str, **kwargs) -> GeneratorSpec:
     by_config = netG.startswith(("sub_", "legacy_"))
-    return GeneratorSpec(netG, None if by_config else 4, "4_3_4_2_3_4" if by_config else None, **kwargs)
+    return GeneratorSpec(
+        netG, None if by_config else 4, "4_3_4_2_3_4" if by_config else None, **kwargs
+    )
 
 
 def same(a: torch.nn.Module, b: torch.nn.Module) -> bool:
@@ -72,7 +72,9 @@ def test_saving_leaves_the_network_as_it_was(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["net_G.pth"]
 
 
-@pytest.mark.parametrize("netG", ["resnet_9blocks", "mobile_resnet_9blocks", "sub_mobile_resnet_9blocks"])
+@pytest.mark.parametrize(
+    "netG", ["resnet_9blocks", "mobile_resnet_9blocks", "sub_mobile_resnet_9blocks"]
+)
 def test_bare_state_dicts_are_recognised(tmp_path, netG):
     """As released: no metadata."""
     net = spec_of(netG).build()
@@ -87,7 +89,9 @@ def test_prefixes_of_parallel_training_are_removed(tmp_path):
     found, spec = load_generator(tmp_path / "net_G.pth", FLAG)
     assert spec == spec_of("mobile_resnet_9blocks") and same(found, net)
     discriminator = build_discriminator("n_layers", 6, 4)
-    torch.save({f"module.{k}": v for k, v in discriminator.state_dict().items()}, tmp_path / "net_D.pth")
+    torch.save(
+        {f"module.{k}": v for k, v in discriminator.state_dict().items()}, tmp_path / "net_D.pth"
+    )
     other = build_discriminator("n_layers", 6, 4)
     load_network(other, tmp_path / "net_D.pth", "--restore_D_path")
     assert same(other, discriminator)
@@ -119,9 +123,13 @@ def test_old_instance_norms_do_not_pass_for_batch_norms(tmp_path):
 def test_flags_given_are_checked_against_the_file(tmp_path):
     spec = spec_of("mobile_resnet_9blocks")
     save_network(spec.build(), tmp_path / "net_G.pth", spec)
-    with pytest.raises(InputError, match=rf"--ngf 8 contradicts the checkpoint {tmp_path}/net_G\.pth.*ngf 4"):
+    with pytest.raises(
+        InputError, match=rf"--ngf 8 contradicts the checkpoint {tmp_path}/net_G\.pth.*ngf 4"
+    ):
         load_generator(tmp_path / "net_G.pth", FLAG, {"ngf": 8})
-    net, found = load_generator(tmp_path / "net_G.pth", FLAG, {"netG": "super_mobile_resnet_9blocks"})
+    net, found = load_generator(
+        tmp_path / "net_G.pth", FLAG, {"netG": "super_mobile_resnet_9blocks"}
+    )
     assert found.is_supernet and type(net).__name__ == "SuperMobileResnetGenerator"
 
 
@@ -133,8 +141,14 @@ def broken_files():
     net = GeneratorSpec("mobile_resnet_9blocks", 4).build()
     state = dict(net.state_dict())
     return {
-        "truncated": lambda path: (torch.save(state, path), path.write_bytes(path.read_bytes()[:5000])),
-        "cut at the end": lambda path: (torch.save(state, path), path.write_bytes(path.read_bytes()[:-64])),
+        "truncated": lambda path: (
+            torch.save(state, path),
+            path.write_bytes(path.read_bytes()[:5000]),
+        ),
+        "cut at the end": lambda path: (
+            torch.save(state, path),
+            path.write_bytes(path.read_bytes()[:-64]),
+        ),
         "empty": lambda path: path.write_bytes(b""),
         "text": lambda path: path.write_text("weights"),
         "pickled code": lambda path: path.write_bytes(pickle.dumps(print)),
@@ -143,8 +157,12 @@ def broken_files():
         "an empty dictionary": lambda path: torch.save({}, path),
         "a state of a run": lambda path: torch.save({"networks": state}, path),
         "numbered tensors": lambda path: torch.save({0: torch.zeros(1)}, path),
-        "a discriminator": lambda path: torch.save(build_discriminator("n_layers", 6, 4).state_dict(), path),
-        "a part": lambda path: torch.save({k: v for k, v in state.items() if ".13." not in k}, path),
+        "a discriminator": lambda path: torch.save(
+            build_discriminator("n_layers", 6, 4).state_dict(), path
+        ),
+        "a part": lambda path: torch.save(
+            {k: v for k, v in state.items() if ".13." not in k}, path
+        ),
         "a shape": lambda path: torch.save(state | {"model.1.weight": torch.zeros(())}, path),
         "another shape": lambda path: torch.save(state | {"model.4.bias": torch.zeros(3)}, path),
         "one too many": lambda path: torch.save(state | {"model.30.weight": torch.zeros(3)}, path),
@@ -170,7 +188,9 @@ def test_a_missing_file_is_named_with_its_flag(tmp_path):
 def test_another_network_is_explained_by_its_keys(tmp_path):
     save_network(build_discriminator("pixel", 6, 4), tmp_path / "net_D.pth")
     with pytest.raises(InputError) as error:
-        load_network(build_discriminator("n_layers", 6, 4), tmp_path / "net_D.pth", "--restore_D_path")
+        load_network(
+            build_discriminator("n_layers", 6, 4), tmp_path / "net_D.pth", "--restore_D_path"
+        )
     for part in (
         "--restore_D_path",
         "net_D.pth holds another network",
@@ -182,8 +202,12 @@ def test_another_network_is_explained_by_its_keys(tmp_path):
 
 def test_a_discriminator_of_another_width_is_explained_by_its_shapes(tmp_path):
     save_network(build_discriminator("n_layers", 6, 4), tmp_path / "net_D.pth")
-    with pytest.raises(InputError, match=r"model\.0\.weight \[4, 6, 4, 4\] instead of \[8, 6, 4, 4\]"):
-        load_network(build_discriminator("n_layers", 6, 8), tmp_path / "net_D.pth", "--restore_D_path")
+    with pytest.raises(
+        InputError, match=r"model\.0\.weight \[4, 6, 4, 4\] instead of \[8, 6, 4, 4\]"
+    ):
+        load_network(
+            build_discriminator("n_layers", 6, 8), tmp_path / "net_D.pth", "--restore_D_path"
+        )
 
 
 def test_read_spec_prefers_what_the_file_says(tmp_path):
@@ -194,10 +218,10 @@ def test_read_spec_prefers_what_the_file_says(tmp_path):
 
 def test_a_failed_save_keeps_the_old_file(tmp_path):
     path = tmp_path / "net_G.pth"
-    atomic_save({"a": torch.ones(1)}, path)
+    save_tensors({"a": torch.ones(1)}, path)
     with pytest.raises(Exception, match=r"pickle|local object"):
-        atomic_save({"a": lambda: None}, path)
-    assert safe_load(path, FLAG)["a"] == 1
+        save_tensors({"a": lambda: None}, path)
+    assert load_tensors(path, FLAG)["a"] == 1
     assert [p.name for p in tmp_path.iterdir()] == ["net_G.pth"]
 
 
@@ -274,7 +298,11 @@ def test_optimizers_are_read_from_a_state_or_from_numbered_files(tmp_path):
         load_optimizers(fresh, str(tmp_path / path), "--restore_O_path")
         for old, new in zip(saved, fresh, strict=True):
             old_state, new_state = old.state_dict()["state"], new.state_dict()["state"]
-            assert all(torch.equal(old_state[i][k], new_state[i][k]) for i in old_state for k in old_state[i])
+            assert all(
+                torch.equal(old_state[i][k], new_state[i][k])
+                for i in old_state
+                for k in old_state[i]
+            )
             assert new.param_groups[0]["lr"] == 0.7
 
 

@@ -73,7 +73,9 @@ def test_the_gradient_penalty_lies_between_real_and_fake():
 
     gradient_penalty(critic, torch.zeros(64, 1, 2, 2), torch.ones(64, 1, 2, 2))
     mix = seen[0].flatten(1)
-    assert (mix == mix[:, :1]).all() and mix.min() >= 0 and mix.max() <= 1 and mix[:, 0].std() > 0.15
+    assert (
+        (mix == mix[:, :1]).all() and mix.min() >= 0 and mix.max() <= 1 and mix[:, 0].std() > 0.15
+    )
 
 
 @pytest.mark.parametrize(
@@ -86,7 +88,9 @@ def test_reconstruction_losses(kind, expected):
         expected = (2.5 + 0.125 + 0 + 2.5) / 4
     elif kind == "l2":
         expected = (9 + 0.25 + 12.25) / 4
-    assert float(make_reconstruction_loss(kind, torch.device("cpu"))(x, y)) == pytest.approx(expected)
+    assert float(make_reconstruction_loss(kind, torch.device("cpu"))(x, y)) == pytest.approx(
+        expected
+    )
 
 
 def test_without_vgg_weights_and_network_it_is_said_where_to_put_them(monkeypatch, tmp_path):
@@ -97,6 +101,7 @@ def test_without_vgg_weights_and_network_it_is_said_where_to_put_them(monkeypatc
     url = "http://127.0.0.1:9/" + weights.url.rsplit("/", 1)[1]
     monkeypatch.setattr(type(weights), "url", property(lambda self: url), raising=False)
     with pytest.raises(
-        InputError, match=rf"--recon_loss_type vgg: .* put them at {tmp_path}/hub/checkpoints/vgg19-"
+        InputError,
+        match=rf"--recon_loss_type vgg: .* put them at {tmp_path}/hub/checkpoints/vgg19-",
     ):
         PerceptualLoss()

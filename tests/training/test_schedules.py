@@ -58,7 +58,9 @@ def test_every_optimizer_keeps_its_own_initial_rate():
     rate = LearningRate(Schedule("step", "epoch", decay_steps=1, gamma=0.5), optimizers, 10, True)
     for epoch, factor in ((1, 1), (3, 0.25), (2, 0.5)):
         rate.update(epoch, 0)
-        assert [o.param_groups[0]["lr"] for o in optimizers] == pytest.approx([factor, 0.01 * factor])
+        assert [o.param_groups[0]["lr"] for o in optimizers] == pytest.approx(
+            [factor, 0.01 * factor]
+        )
     assert rate.current == 0.5
 
 

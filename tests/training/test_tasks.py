@@ -25,7 +25,11 @@ def test_three_updates_equal_the_reference(name):
         losses = {k: float(v) for k, v in task.step(batch_at(step), step).items()}
         expected = expected_losses(name, step)
         assert losses == pytest.approx(expected, rel=1e-3 if step else 1e-4), f"step {step}"
-    key = f"train_{name}_output_after" if name == "pix2pix_teacher" else f"train_{name}_student_output_after"
+    key = (
+        f"train_{name}_output_after"
+        if name == "pix2pix_teacher"
+        else f"train_{name}_student_output_after"
+    )
     golden = torch.from_numpy(golden_array(key))
     with torch.no_grad():
         after = student.eval()(golden_input(1, 3, 32, 32), *config)
@@ -40,7 +44,9 @@ def test_three_updates_equal_the_reference(name):
 TINY = GeneratorSpec("resnet_9blocks", ngf=4)
 
 
-def tiny_distillation(student: GeneratorSpec, paired: bool = True, subnets=None, **weights) -> DistillTask:
+def tiny_distillation(
+    student: GeneratorSpec, paired: bool = True, subnets=None, **weights
+) -> DistillTask:
     torch.manual_seed(0)
     net_d = build_discriminator("n_layers", 6 if paired else 3, 4, 1)
     adaptors = make_adaptors(student, TINY, "normal", 0.2)
@@ -91,7 +97,9 @@ def test_a_step_trains_student_adaptors_and_discriminator_but_not_the_teacher():
 
 def test_a_supernet_step_trains_only_its_config():
     spec = GeneratorSpec("super_mobile_resnet_9blocks", 8)
-    task = tiny_distillation(spec, subnets=Subnets(lambda step, images: [ChannelConfig.uniform(4)], {}))
+    task = tiny_distillation(
+        spec, subnets=Subnets(lambda step, images: [ChannelConfig.uniform(4)], {})
+    )
     before = task.student.model[4].weight.detach().clone()
     before_adaptor = task.adaptors[0].weight.detach().clone()
     task.step(tiny_batch(), 0)
@@ -104,14 +112,18 @@ def test_a_supernet_step_trains_only_its_config():
 def test_the_config_of_a_step_is_asked_for_by_its_number():
     asked = []
     draw = lambda *asked_for: asked.append(asked_for) or [ChannelConfig.uniform(4)]  # noqa: E731
-    task = tiny_distillation(GeneratorSpec("super_mobile_resnet_9blocks", 4), subnets=Subnets(draw, {}))
+    task = tiny_distillation(
+        GeneratorSpec("super_mobile_resnet_9blocks", 4), subnets=Subnets(draw, {})
+    )
     for step in (7, 8):
         task.step(tiny_batch(), step)
     assert asked == [(7, 2), (8, 2)]
 
 
 def test_unpaired_students_reconstruct_the_teacher():
-    task = tiny_distillation(GeneratorSpec("mobile_resnet_9blocks", 4), paired=False, reconstruction=1.0)
+    task = tiny_distillation(
+        GeneratorSpec("mobile_resnet_9blocks", 4), paired=False, reconstruction=1.0
+    )
     batch = tiny_batch()
     with torch.no_grad():
         expected = (task.student(batch.A) - task.teacher(batch.A)).abs().mean()
@@ -133,13 +145,18 @@ def test_unpaired_updates_from_first_principles(gan_mode, elastic):
     student, net_d, adaptors = (copy.deepcopy(x) for x in (task.student, task.net_d, task.adaptors))
     assert net_d.model[0].weight.shape[1] == 3
     of_g = [*student.parameters(), *(p for a in adaptors for p in a.parameters())]
-    adam_g, adam_d = (torch.optim.Adam(p, lr=1e-2, betas=(0.5, 0.999)) for p in (of_g, net_d.parameters()))
+    adam_g, adam_d = (
+        torch.optim.Adam(p, lr=1e-2, betas=(0.5, 0.999)) for p in (of_g, net_d.parameters())
+    )
     arguments = (config,) if elastic else ()
 
     def run(net, x, *rest):
         """(output, features after modules 9, 12, 15, 18 of the Sequential)."""
         taken = []
-        hooks = [net.model[i].register_forward_hook(lambda *a: taken.append(a[2])) for i in (9, 12, 15, 18)]
+        hooks = [
+            net.model[i].register_forward_hook(lambda *a: taken.append(a[2]))
+            for i in (9, 12, 15, 18)
+        ]
         y = net(x, *rest)
         for hook in hooks:
             hook.remove()
@@ -153,25 +170,39 @@ def test_unpaired_updates_from_first_principles(gan_mode, elastic):
         with torch.no_grad():
             target, wanted = run(task.teacher, batch.A)
         fake, taps = run(student, batch.A, *arguments)
-        layers = [(a(t) - w).square().mean() for a, t, w in zip(adaptors, taps, wanted, strict=True)]
+        layers = [
+            (a(t) - w).square().mean() for a, t, w in zip(adaptors, taps, wanted, strict=True)
+        ]
         fake_score, real_score = net_d(fake), net_d(batch.B)
         if gan_mode == "hinge":
-            d_fake, d_real = (1 + fake_score).clamp(min=0).mean(), (1 - real_score).clamp(min=0).mean()
+            d_fake, d_real = (
+                (1 + fake_score).clamp(min=0).mean(),
+                (1 - real_score).clamp(min=0).mean(),
+            )
             g_gan = -fake_score.mean()
         else:
             d_fake, d_real = fake_score.square().mean(), (real_score - 1).square().mean()
             g_gan = (fake_score - 1).square().mean()
         g_recon = (fake - target).abs().mean()
         loss_g = 1.5 * g_gan + 10 * g_recon + 0.01 * sum(layers)
-        grad_d = torch.autograd.grad((d_fake + d_real) / 2, [*net_d.parameters()], retain_graph=True)
+        grad_d = torch.autograd.grad(
+            (d_fake + d_real) / 2, [*net_d.parameters()], retain_graph=True
+        )
         grad_g = torch.autograd.grad(loss_g, of_g, allow_unused=True)
         for parameters, gradients in ((net_d.parameters(), grad_d), (of_g, grad_g)):
             for p, g in zip(parameters, gradients, strict=True):
                 p.grad = g
         adam_d.step(), adam_g.step()
 
-        expected = {"D_fake": d_fake, "D_real": d_real, "G_gan": 1.5 * g_gan, "G_recon": 10 * g_recon}
-        expected |= {"G_distill": 0.01 * sum(layers)} | {f"G_distill{i}": v for i, v in enumerate(layers)}
+        expected = {
+            "D_fake": d_fake,
+            "D_real": d_real,
+            "G_gan": 1.5 * g_gan,
+            "G_recon": 10 * g_recon,
+        }
+        expected |= {"G_distill": 0.01 * sum(layers)} | {
+            f"G_distill{i}": v for i, v in enumerate(layers)
+        }
         found = {name: float(value) for name, value in task.step(batch, step).items()}
         assert found == pytest.approx({k: v.item() for k, v in expected.items()}, rel=1e-4)
     # Outputs, not weights: a bias before a norm has no gradient but rounding, to which Adam gives the size of a step.
@@ -181,18 +212,28 @@ def test_unpaired_updates_from_first_principles(gan_mode, elastic):
             (task.net_d(fake), net_d(fake)),
         ]
         pairs += [(a(t), b(t)) for a, b, t in zip(task.adaptors, adaptors, taps, strict=True)]
-        assert (pairs[0][1] - fake).abs().mean() > 0.02  # the second update alone moved them as much
+        assert (
+            pairs[0][1] - fake
+        ).abs().mean() > 0.02  # the second update alone moved them as much
     for found, expected in pairs:
         torch.testing.assert_close(found, expected, rtol=0, atol=5e-3)
 
 
 def test_losses_are_detached_and_weighed():
     batch = tiny_batch()
-    plain = tiny_distillation(GeneratorSpec("mobile_resnet_9blocks", 4), reconstruction=1.0).step(batch, 0)
+    plain = tiny_distillation(GeneratorSpec("mobile_resnet_9blocks", 4), reconstruction=1.0).step(
+        batch, 0
+    )
     heavy = tiny_distillation(
         GeneratorSpec("mobile_resnet_9blocks", 4), gan=2.0, reconstruction=3.0, distill=5.0
     ).step(batch, 0)
-    for name, factor in {"G_gan": 2, "G_recon": 3, "G_distill": 5, "G_distill0": 1, "D_fake": 1}.items():
+    for name, factor in {
+        "G_gan": 2,
+        "G_recon": 3,
+        "G_distill": 5,
+        "G_distill0": 1,
+        "D_fake": 1,
+    }.items():
         assert float(heavy[name]) == pytest.approx(factor * float(plain[name]), rel=1e-5), name
     assert not any(value.requires_grad for value in plain.values())
 
@@ -217,7 +258,9 @@ def test_teachers_learn_in_every_mode(mode):
 def test_a_supernet_is_measured_at_the_configs_it_names():
     small, large = ChannelConfig.uniform(2), ChannelConfig.uniform(4)
     spec = GeneratorSpec("super_mobile_resnet_9blocks", 4)
-    task = tiny_distillation(spec, subnets=Subnets(lambda *_: [small], {"large": large, "small": small}))
+    task = tiny_distillation(
+        spec, subnets=Subnets(lambda *_: [small], {"large": large, "small": small})
+    )
     x = tiny_batch().A
     with torch.no_grad():
         for label, config in (("large", large), ("small", small)):
@@ -264,7 +307,9 @@ def test_a_configuration_per_image_has_the_gradients_of_each_image_alone():
     parts = [gradients_of_step([c], b) for c, b in zip((LARGE, SMALL), alone, strict=True)]
     for a, b, c in zip(joint[1], parts[0][1], parts[1][1], strict=True):
         torch.testing.assert_close(a, (b + c) / 2, rtol=1e-5, atol=1e-9)
-    assert joint[0]["G_distill"] == pytest.approx((parts[0][0]["G_distill"] + parts[1][0]["G_distill"]) / 2)
+    assert joint[0]["G_distill"] == pytest.approx(
+        (parts[0][0]["G_distill"] + parts[1][0]["G_distill"]) / 2
+    )
 
 
 def test_the_average_follows_the_student_and_is_what_is_measured_and_saved():

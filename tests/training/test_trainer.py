@@ -13,16 +13,17 @@ import torch
 from data.loader import Loader
 from data.transforms import Crops
 from errors import InputError
+from evaluation.evaluator import Evaluator
+from evaluation.real import measure_real
 from metrics.criteria import FeatureCriterion
 from metrics.inception import load_inception
 from models.config import ChannelConfig
 from models.discriminators import build_discriminator
 from models.generators import GeneratorSpec
 from models.layers import init_weights
+from models.weights import load_generator
 from report.run import write_run_page
-from subnets.evaluator import Evaluator, measure_real
-from training.checkpoints import load_generator, safe_load
-from training.logs import read_json_lines
+from runtime.files import load_tensors, read_json_lines
 from training.schedules import Schedule
 from training.tasks import DistillTask, LossWeights, Subnets, TeacherTask, make_adaptors
 from training.trainer import Evaluation, Plan, Stopped, Trainer
@@ -69,8 +70,12 @@ def make_task(kind: str = "supernet"):
     student = init_weights(STUDENT.build(), gain=0.2)
     adaptors = make_adaptors(STUDENT, TEACHER, "normal", 0.2)
     large, small = ChannelConfig.uniform(3), ChannelConfig.uniform(2)
-    subnets = Subnets(lambda step, images: [(large, small)[step % 2]], {"largest": large, "smallest": small})
-    return DistillTask(student, teacher, net_d, adaptors, STUDENT, LossWeights(), 1e-3, 0.5, CPU, subnets)
+    subnets = Subnets(
+        lambda step, images: [(large, small)[step % 2]], {"largest": large, "smallest": small}
+    )
+    return DistillTask(
+        student, teacher, net_d, adaptors, STUDENT, LossWeights(), 1e-3, 0.5, CPU, subnets
+    )
 
 
 def make_evaluation(scores=None, criterion="fid", lower_is_better=True) -> Evaluation:
@@ -137,13 +142,13 @@ def assert_same_run(first, second):
     assert files[0] == files[1]
     for name in ("log.jsonl", "results.json"):
         assert (first / name).read_bytes() == (second / name).read_bytes(), name
-    states = [safe_load(f / "checkpoints" / "state.pth", "") for f in (first, second)]
+    states = [load_tensors(f / "checkpoints" / "state.pth", "") for f in (first, second)]
     for key in states[0]:
         assert key == "seconds" or equal(states[0][key], states[1][key]), key
     for path in (first / "checkpoints").glob("*_net_*.pth"):
-        assert equal(dict(safe_load(path, "")), dict(safe_load(second / "checkpoints" / path.name, ""))), (
-            path.name
-        )
+        assert equal(
+            dict(load_tensors(path, "")), dict(load_tensors(second / "checkpoints" / path.name, ""))
+        ), path.name
 
 
 # ------------------------------------------------------------------------------------------------------------
@@ -167,7 +172,14 @@ def test_a_run_leaves_its_checkpoints_and_a_log(whole):
     records = read_json_lines(folder / "log.jsonl")
     train = [r for r in records if r["event"] == "train"]
     assert [r["step"] for r in train] == [4, 8, 12, 15]
-    assert set(train[0]["losses"]) >= {"D_fake", "D_real", "G_gan", "G_recon", "G_distill", "G_distill3"}
+    assert set(train[0]["losses"]) >= {
+        "D_fake",
+        "D_real",
+        "G_gan",
+        "G_recon",
+        "G_distill",
+        "G_distill3",
+    }
     evaluations = [r for r in records if r["event"] == "eval"]
     assert [(r["epoch"], r["step"]) for r in evaluations] == [(2, 7), (2, 10), (3, 14), (3, 15)]
     assert set(evaluations[0]["metrics"]) == {"largest", "smallest"}
@@ -182,7 +194,7 @@ def test_the_latest_checkpoint_is_the_network_at_the_end(whole):
     folder, _ = whole
     net, spec = load_generator(folder / "checkpoints" / "latest_net_G.pth", "--restore_G_path")
     assert spec == STUDENT
-    state = safe_load(folder / "checkpoints" / "state.pth", "")
+    state = load_tensors(folder / "checkpoints" / "state.pth", "")
     assert equal(dict(net.state_dict()), dict(state["networks"]["G"]))
 
 
@@ -247,7 +259,9 @@ def test_a_teacher_continues_as_well(tmp_path, policy):
         for stop in stops:
             with pytest.raises(Stopped):
                 make_trainer(
-                    tmp_path / name, after_step(make_task("teacher"), stop, terminate), schedule=schedule
+                    tmp_path / name,
+                    after_step(make_task("teacher"), stop, terminate),
+                    schedule=schedule,
                 ).run()
             torch.manual_seed(99)
         make_trainer(tmp_path / name, make_task("teacher"), schedule=schedule).run()
@@ -265,7 +279,7 @@ def test_a_killed_run_continues_from_its_last_state(whole, tmp_path):
 
     with pytest.raises(Killed):
         make_trainer(tmp_path, after_step(make_task(), 13, kill)).run()
-    state = safe_load(tmp_path / "checkpoints" / "state.pth", "")
+    state = load_tensors(tmp_path / "checkpoints" / "state.pth", "")
     assert state["position"][2] == 10
     torch.manual_seed(99)
     make_trainer(tmp_path).run()
@@ -338,14 +352,16 @@ def poison(losses):
 
 
 @pytest.mark.parametrize("step", [1, 7, 12])
-def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_state(whole, tmp_path, step):
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_state(
+    whole, tmp_path, step
+):
     with pytest.raises(
         InputError, match=rf"loss G_recon is not finite at step {step};.*{tmp_path}/checkpoints"
     ):
         make_trainer(tmp_path, after_step(make_task(), step, poison)).run()
     path = tmp_path / "checkpoints" / "state.pth"
     if path.exists():
-        state = safe_load(path, "")
+        state = load_tensors(path, "")
         assert state["position"][2] < step
         assert all(v.isfinite().all() for net in state["networks"].values() for v in net.values())
     assert "NaN" not in (tmp_path / "log.jsonl").read_text()
@@ -356,7 +372,8 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_state(w
 def test_an_infinite_loss_stops_it_too(tmp_path):
     with pytest.raises(InputError, match="loss D_fake is not finite at step 3"):
         make_trainer(
-            tmp_path, after_step(make_task(), 3, lambda losses: losses | {"D_fake": torch.tensor(math.inf)})
+            tmp_path,
+            after_step(make_task(), 3, lambda losses: losses | {"D_fake": torch.tensor(math.inf)}),
         ).run()
 
 
@@ -378,9 +395,14 @@ def test_the_best_checkpoint_is_kept(tmp_path, scores, lower_is_better, best_epo
     evaluation = make_evaluation(scores, "mIoU", lower_is_better)
     trainer = make_trainer(tmp_path, make_task("teacher"), plan, evaluation=evaluation)
     results = trainer.run()
-    assert results["best"]["epoch"] == best_epoch and results["best"]["score"] == scores[best_epoch - 1]
-    best = safe_load(tmp_path / "checkpoints" / "best_net_G.pth", "")
-    assert equal(dict(best), dict(safe_load(tmp_path / "checkpoints" / f"{best_epoch}_net_G.pth", "")))
+    assert (
+        results["best"]["epoch"] == best_epoch
+        and results["best"]["score"] == scores[best_epoch - 1]
+    )
+    best = load_tensors(tmp_path / "checkpoints" / "best_net_G.pth", "")
+    assert equal(
+        dict(best), dict(load_tensors(tmp_path / "checkpoints" / f"{best_epoch}_net_G.pth", ""))
+    )
     assert f"at epoch {best_epoch}" in trainer.describe_best()
 
 
@@ -398,8 +420,8 @@ def test_what_is_fine_tuned_may_have_been_better_before(tmp_path):
     plan = Plan(epochs=1, save_epoch_freq=1, evaluate_first=True)
     results = make_trainer(tmp_path, task, plan, evaluation=make_evaluation([1.0, 2.0])).run()
     assert results["best"]["step"] == 0
-    assert equal(dict(safe_load(tmp_path / "checkpoints" / "best_net_G.pth", "")), before)
-    assert not equal(dict(safe_load(tmp_path / "checkpoints" / "latest_net_G.pth", "")), before)
+    assert equal(dict(load_tensors(tmp_path / "checkpoints" / "best_net_G.pth", "")), before)
+    assert not equal(dict(load_tensors(tmp_path / "checkpoints" / "latest_net_G.pth", "")), before)
 
 
 def test_without_evaluation_there_is_no_best(tmp_path):
@@ -435,7 +457,9 @@ def test_memory_stays_flat_over_two_thousand_steps_and_their_evaluations(tmp_pat
         "FID (test)",
         write_run_page,
     )
-    plan = Plan(epochs=1000, max_steps=2000, print_freq=50, save_latest_freq=100, save_epoch_freq=1000)
+    plan = Plan(
+        epochs=1000, max_steps=2000, print_freq=50, save_latest_freq=100, save_epoch_freq=1000
+    )
     after = {}
     step = task.step
 

@@ -27,7 +27,7 @@ from data.transforms import to_float, to_uint8
 from errors import InputError
 from models.generators import GeneratorSpec
 from models.layers import init_weights
-from training.checkpoints import save_network
+from models.weights import save_network
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZE = 64
@@ -82,7 +82,9 @@ def networks():
 def demo(tmp_path_factory, networks) -> Path:
     """What scripts/demo.sh leaves, as far as it matters here."""
     folder = tmp_path_factory.mktemp("demo")
-    save_network(networks["compressed"][0], folder / "export/compressed.pth", networks["compressed"][1])
+    save_network(
+        networks["compressed"][0], folder / "export/compressed.pth", networks["compressed"][1]
+    )
     teacher = folder / "teacher/checkpoints/best_net_G.pth"
     save_network(networks["teacher"][0], teacher, networks["teacher"][1])
     (folder / "teacher/options.json").write_text(json.dumps({"crop_size": SIZE}))
@@ -93,7 +95,12 @@ def make(*args: object) -> subprocess.CompletedProcess:
     command = [sys.executable, ROOT / "scripts/make_web_demo.py", *args]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     return subprocess.run(
-        list(map(str, command)), cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120
+        list(map(str, command)),
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
 
 
@@ -161,7 +168,9 @@ def visit(browser):
     contexts = []
 
     def go(address, script=None, ready=True, **context):
-        contexts.append(browser.new_context(**{"viewport": {"width": 1280, "height": 800}, **context}))
+        contexts.append(
+            browser.new_context(**{"viewport": {"width": 1280, "height": 800}, **context})
+        )
         if script:
             contexts[-1].add_init_script(script)
         page = contexts[-1].new_page()
@@ -169,7 +178,9 @@ def visit(browser):
         page.on("console", lambda m: page.errors.append(m.text) if is_error(m) else None)
         page.on("pageerror", lambda error: page.errors.append(str(error)))
         page.on("requestfailed", lambda request: page.errors.append(f"{request.url} failed"))
-        page.on("request", lambda r: page.errors.append(r.url) if not r.url.startswith(own) else None)
+        page.on(
+            "request", lambda r: page.errors.append(r.url) if not r.url.startswith(own) else None
+        )
         own = ("blob:", "data:", address)
         page.goto(address)
         if ready:
@@ -213,7 +224,9 @@ def pixels(page, canvas: str) -> np.ndarray:
         canvas,
     )
     height, width, text = data
-    return np.frombuffer(base64.b64decode(text), np.uint8).reshape(height, width, 4)[:, :, :3].copy()
+    return (
+        np.frombuffer(base64.b64decode(text), np.uint8).reshape(height, width, 4)[:, :, :3].copy()
+    )
 
 
 def drag(page, *points: tuple[float, float]) -> None:
@@ -264,7 +277,10 @@ def test_a_drawing_changes_the_output_and_undo_restores_it(page):
 
     page.keyboard.press("Control+z")
     settle(page)
-    assert difference(pixels(page, "input"), drawn) == 0 and difference(pixels(page, "output"), output) == 0
+    assert (
+        difference(pixels(page, "input"), drawn) == 0
+        and difference(pixels(page, "output"), output) == 0
+    )
     assert page.get_attribute("#undo", "aria-disabled") == "true"
     page.click("#redo")
     settle(page)
@@ -308,7 +324,9 @@ def open_image(page, image: np.ndarray, name: str = "image.png") -> None:
 
 @needs_browser
 def test_both_times_are_shown_with_their_ratio(page):
-    assert page.inner_text("#time-teacher") == "–" and "Choose the teacher" in page.inner_text("#ratio")
+    assert page.inner_text("#time-teacher") == "–" and "Choose the teacher" in page.inner_text(
+        "#ratio"
+    )
     for name in ("compressed", "teacher"):
         choose(page, name)
         await_text(page, f"#time-{name}", " ms$")
@@ -363,7 +381,8 @@ def test_saving(page):
 def test_tools(page, folder):
     """Each draws what it says; streets that cross are not cut by each other's outline."""
     palette = {
-        c["name"]: c for c in json.loads((folder / "model.json").read_text())["palettes"][0]["colours"]
+        c["name"]: c
+        for c in json.loads((folder / "model.json").read_text())["palettes"][0]["colours"]
     }
     page.click("#clear")
     page.keyboard.press("2")
@@ -409,8 +428,19 @@ def test_keyboard_alone(page):
     page.evaluate("document.activeElement.blur()")
     for _ in range(60):
         page.keyboard.press("Tab")
-        reached.add(page.evaluate("document.activeElement.id || document.activeElement.parentElement.id"))
-    wanted = {"input", "undo", "redo", "clear", "save", "save-both", "network-compressed", "tool-brush"}
+        reached.add(
+            page.evaluate("document.activeElement.id || document.activeElement.parentElement.id")
+        )
+    wanted = {
+        "input",
+        "undo",
+        "redo",
+        "clear",
+        "save",
+        "save-both",
+        "network-compressed",
+        "tool-brush",
+    }
     assert reached >= wanted | {"tool-fill", "width", "palette-name", "palette", "examples", "open"}
 
     before, output = pixels(page, "input"), pixels(page, "output")
@@ -425,7 +455,9 @@ def test_keyboard_alone(page):
     settle(page)
     assert page.inner_text("#status") == "Pen up"
     after = pixels(page, "input")
-    assert (after[34, 16] == (252, 222, 128)).all() and difference(after[:, 32:], before[:, 32:]) == 0
+    assert (after[34, 16] == (252, 222, 128)).all() and difference(
+        after[:, 32:], before[:, 32:]
+    ) == 0
     assert difference(pixels(page, "output"), output) > 10
     page.keyboard.press("Control+z")
     page.keyboard.press("t")
@@ -443,7 +475,9 @@ def test_on_a_phone(visit, address, networks):
     page = visit(address, viewport={"width": 360, "height": 640}, is_mobile=True, has_touch=True)
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
     box = page.locator("#input").bounding_box()
-    assert box["width"] > 300 and box["y"] + box["height"] < 640  # the whole drawing, below the output
+    assert (
+        box["width"] > 300 and box["y"] + box["height"] < 640
+    )  # the whole drawing, below the output
     assert page.locator("#output").bounding_box()["y"] >= 0
     before = pixels(page, "input")
     page.click("#palette button[aria-label=Water]")
@@ -479,7 +513,9 @@ def test_with_threads(visit, folder, networks):
 
 
 @needs_browser
-@pytest.mark.parametrize("missing, word", [("WebAssembly", "WebAssembly"), ("Worker", "module workers")])
+@pytest.mark.parametrize(
+    "missing, word", [("WebAssembly", "WebAssembly"), ("Worker", "module workers")]
+)
 def test_browsers_that_lack_something(visit, address, missing, word):
     page = visit(address, script=f"delete window.{missing}", ready=False)
     assert f"This browser has no {word}" in page.inner_text("#message")
@@ -508,7 +544,9 @@ def test_a_network_that_is_gone(visit, serve, folder, tmp_path):
     (copy / "models/compressed.onnx").unlink()
     page = visit(address, ready=False)
     page.wait_for_selector("#message:not([hidden])")
-    assert "compressed network could not run" in page.inner_text("#message") and page.is_hidden("#app")
+    assert "compressed network could not run" in page.inner_text("#message") and page.is_hidden(
+        "#app"
+    )
 
 
 # ------------------------------------------------------------------------------------------------------------
@@ -591,22 +629,28 @@ def test_a_folder_is_replaced_whole(call, tmp_path, monkeypatch):
     assert len(described["networks"]) == 1 and described["networks"][0]["macs"] is None
     assert Image.open(page / described["examples"][0]).size == (32, 32)
     with monkeypatch.context() as patch:
-        patch.setattr(shutil, "copyfile", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left")))
+        patch.setattr(
+            shutil, "copyfile", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left"))
+        )
         code, _, err = call(model, "--output", page)
     assert code == 2 and "No space left" in err and (page / "old").exists()
     assert call(model, "--output", page)[0] == 0
-    assert not (page / "old").exists() and [p.name for p in tmp_path.iterdir() if p.is_dir()] == ["page"]
+    assert not (page / "old").exists() and [p.name for p in tmp_path.iterdir() if p.is_dir()] == [
+        "page"
+    ]
 
 
 @needs_runtime
 def test_what_is_said_of_a_network(folder, networks):
     """Found in the .onnx alone: configuration, parameters, MACs."""
-    from metrics.macs import Architecture, config_cost
+    from models.cost import Architecture, config_cost
 
     described = json.loads((folder / "model.json").read_text())["networks"]
     for entry, separable in zip(described, (True, False), strict=True):
         net, spec = networks[entry["name"]]
-        macs, parameters = config_cost(spec.config, Architecture(separable), "published", SIZE, SIZE)
+        macs, parameters = config_cost(
+            spec.config, Architecture(separable), "published", SIZE, SIZE
+        )
         assert (entry["macs"], entry["parameters"]) == (macs, parameters)
         assert parameters == sum(p.numel() for p in net.parameters())
         assert entry["bytes"] == (folder / entry["file"]).stat().st_size

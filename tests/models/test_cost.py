@@ -8,8 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
-from metrics.macs import CONVENTIONS, Architecture, Channels, config_cost, count_macs, count_params, main
 from models.config import ChannelConfig
+from models.cost import (
+    CONVENTIONS,
+    Architecture,
+    Channels,
+    config_cost,
+    count_macs,
+    count_params,
+    main,
+)
 from models.generators import GeneratorSpec, count_parameters
 from models.resnet import ResnetGenerator
 
@@ -56,7 +64,10 @@ def test_the_teacher():
 @pytest.mark.parametrize("name", PUBLISHED["legacy_configs"])
 def test_legacy_configs(name):
     published, config = PUBLISHED["legacy_configs"][name], ChannelConfig.parse(name, legacy=True)
-    assert config_cost(config, convention="no_norm") == (published["macs_no_norm"], published["params"])
+    assert config_cost(config, convention="no_norm") == (
+        published["macs_no_norm"],
+        published["params"],
+    )
 
 
 # ------------------------------------------------------------------------------------------------------------
@@ -65,7 +76,9 @@ def test_legacy_configs(name):
 
 @settings(max_examples=12)
 @given(
-    configs | legacy_configs, architectures, st.sampled_from([(256, 256), (64, 128), (148, 196), (16, 20)])
+    configs | legacy_configs,
+    architectures,
+    st.sampled_from([(256, 256), (64, 128), (148, 196), (16, 20)]),
 )
 def test_exact_equals_what_pytorch_counts(config, arch, size):
     net = on_meta(config, arch)

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data import builtin
-from data.builtin import render_pair, write_builtin_dataset
+from prepare import builtin
+from prepare.builtin import render_pair, write_builtin_dataset
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -86,8 +86,12 @@ def test_the_photo_follows_the_legend_of_the_map(scenes):
 
 def test_the_map_explains_much_of_the_photo(scenes):
     """Predicting the blurred photo from the map's colour leaves clearly less variance than the mean does."""
-    photo = np.concatenate([p.reshape(24, 4, 24, 4, 3).mean((1, 3)).reshape(-1, 3) for p, _ in scenes])
-    legend = np.concatenate([m.reshape(24, 4, 24, 4, 3).mean((1, 3)).reshape(-1, 3) for _, m in scenes])
+    photo = np.concatenate(
+        [p.reshape(24, 4, 24, 4, 3).mean((1, 3)).reshape(-1, 3) for p, _ in scenes]
+    )
+    legend = np.concatenate(
+        [m.reshape(24, 4, 24, 4, 3).mean((1, 3)).reshape(-1, 3) for _, m in scenes]
+    )
     terms = np.column_stack([np.ones(len(legend)), legend / 255, (legend / 255) ** 2])
     rest = photo - terms @ np.linalg.lstsq(terms, photo, rcond=None)[0]
     assert rest.var() < 0.65 * (photo - photo.mean(0)).var()
@@ -105,7 +109,9 @@ def test_a_size_below_32_is_refused():
 
 def _contents(root: Path) -> dict[str, bytes]:
     return {
-        str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()
+        str(path.relative_to(root)): path.read_bytes()
+        for path in sorted(root.rglob("*"))
+        if path.is_file()
     }
 
 
@@ -155,18 +161,24 @@ def test_complete_files_are_kept_and_damaged_ones_are_drawn_again(tmp_path):
 
 
 def test_an_error_while_writing_leaves_no_temporary_file(tmp_path, monkeypatch):
-    monkeypatch.setattr(builtin.os, "replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    monkeypatch.setattr(
+        builtin.os, "replace", lambda *_: (_ for _ in ()).throw(OSError("disk full"))
+    )
     with pytest.raises(OSError, match="disk full"):
         builtin._write_pair(tmp_path / "x.png", 0, 32)
     assert _contents(tmp_path) == {}
 
 
-@pytest.mark.parametrize(("size", "seed", "words"), [(36, 0, "size 32.*size 36"), (32, 1, "seed 0.*seed 1")])
+@pytest.mark.parametrize(
+    ("size", "seed", "words"), [(36, 0, "size 32.*size 36"), (32, 1, "seed 0.*seed 1")]
+)
 def test_other_parameters_in_the_folder_are_refused_and_both_are_named(tmp_path, size, seed, words):
     write_builtin_dataset(tmp_path, train=1, val=1, size=32, seed=0, workers=0, progress=False)
     before = _contents(tmp_path)
     with pytest.raises(ValueError, match=words):
-        write_builtin_dataset(tmp_path, train=1, val=1, size=size, seed=seed, workers=0, progress=False)
+        write_builtin_dataset(
+            tmp_path, train=1, val=1, size=size, seed=seed, workers=0, progress=False
+        )
     assert _contents(tmp_path) == before
 
 
@@ -179,7 +191,9 @@ def test_a_folder_with_other_images_or_a_broken_record_is_refused(tmp_path):
     for text in ("{", "[]", json.dumps({"size": 32})):
         (tmp_path / "b" / "builtin.json").write_text(text)
         with pytest.raises(ValueError, match="choose another folder"):
-            write_builtin_dataset(tmp_path / "b", train=1, val=1, size=32, workers=0, progress=False)
+            write_builtin_dataset(
+                tmp_path / "b", train=1, val=1, size=32, workers=0, progress=False
+            )
 
 
 # ------------------------------------------------------------------------------------------------------------

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.check import Usage, check_dataset, format_report, look, main
 from data.datasets import AlignedDataset, Source
 from data.transforms import Resize
 from errors import InputError
+from prepare.check import Usage, check_dataset, format_report, look, main
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 RNG = np.random.default_rng(0)
@@ -66,7 +66,10 @@ def notes(root, usage=AS_STORED):
 def test_pairs_are_counted_by_phase(root):
     report = check(root)
     assert report.ready and not report.notes
-    assert [(p.name, p.layout, p.count) for p in report.phases] == [("train", "A|B", 3), ("val", "A|B", 2)]
+    assert [(p.name, p.layout, p.count) for p in report.phases] == [
+        ("train", "A|B", 3),
+        ("val", "A|B", 2),
+    ]
     train = report.phases[0]
     assert dict(train.sizes) == {(16, 16): 3} and dict(train.modes) == {"RGB": 3}
     assert train.bytes == 3 * 2 * 3 * 16 * 16
@@ -78,7 +81,9 @@ def test_what_the_options_do_is_said(root):
     report = check(root, usage)
     assert dict(report.phases[0].shapes) == {(20, 20): 3}
     assert report.phases[0].bytes == 3 * 2 * 3 * 24 * 24
-    assert report.phases[1].bytes == 2 * 2 * 3 * 20 * 20, "measuring takes val to the size of the crop"
+    assert report.phases[1].bytes == 2 * 2 * 3 * 20 * 20, (
+        "measuring takes val to the size of the crop"
+    )
     text = format_report(report, usage)
     for said in (
         "input is B (right)",
@@ -140,7 +145,10 @@ BAD = {
     ),
     "odd": (lambda p: write(p, noise(31)), ["odd width", "31x16", "even width"]),
     "square": (lambda p: write(p, noise(16)), ["not wider than high", "combine_pairs", "single"]),
-    "twice": (lambda p: write(p.with_name("0.jpg")), ["of one name", "train/0.jpg, train/0.png", "rename"]),
+    "twice": (
+        lambda p: write(p.with_name("0.jpg")),
+        ["of one name", "train/0.jpg, train/0.png", "rename"],
+    ),
     "dangling": (lambda p: p.symlink_to("/nowhere/x.png"), ["lead nowhere", "train/x.png"]),
 }
 
@@ -184,7 +192,9 @@ def test_partners(tmp_path):
     write(tmp_path / "trainB" / "unused.png")
     assert "in trainB without a partner in trainA, not used: 1 file" in notes(tmp_path)
     write(tmp_path / "trainA" / "alone.png")
-    assert "in trainA without a partner of the same name in trainB: 1 file" in only_problem(tmp_path)
+    assert "in trainA without a partner of the same name in trainB: 1 file" in only_problem(
+        tmp_path
+    )
     write(tmp_path / "trainB" / "alone.jpg", noise(20, 20))
     assert "A and B differ in size: 1 pair" in only_problem(tmp_path)
 
@@ -226,7 +236,9 @@ def test_sizes_that_cannot_share_a_batch(root):
 def test_lists_of_names(root, tmp_path):
     meta = tmp_path / "names.meta"
     meta.write_text("0.png\n2.png\n")
-    assert "train: --meta_path takes 2 of them" in notes(root, replace(AS_STORED, meta_path=str(meta)))
+    assert "train: --meta_path takes 2 of them" in notes(
+        root, replace(AS_STORED, meta_path=str(meta))
+    )
     meta.write_text("0.png\n7.png\n")
     report = check(root, replace(AS_STORED, meta_path=str(meta)))
     assert [p.what for p in report.all_problems if "7.png" in p.what]
@@ -244,13 +256,16 @@ def unpaired(tmp_path):
     for folder, count in {"trainA": 3, "trainB": 2, "valA": 1, "valB": 1}.items():
         for i in range(count):
             write(
-                tmp_path / folder / f"{folder}{i}.png", noise(16, 20) if folder[-1] == "B" else noise(24, 24)
+                tmp_path / folder / f"{folder}{i}.png",
+                noise(16, 20) if folder[-1] == "B" else noise(24, 24),
             )
     return tmp_path
 
 
 def test_unpaired_sides_are_counted_apart(unpaired):
-    usage = replace(UNALIGNED, channels=(3, 1), direction="BtoA", resize=Resize(load_size=24, crop_size=20))
+    usage = replace(
+        UNALIGNED, channels=(3, 1), direction="BtoA", resize=Resize(load_size=24, crop_size=20)
+    )
     report = check(unpaired, usage)
     assert report.ready and not report.notes
     assert [(p.name, p.layout, p.count, p.bytes) for p in report.phases] == [
@@ -277,14 +292,19 @@ def test_problems_of_unpaired_sides(unpaired):
     (unpaired / "testA").rename(unpaired / "valA")
     text = only_problem(unpaired, UNALIGNED)
     assert "there is valA but no valB" in text and str(unpaired / "valB") in text
-    assert "no folders 'otherA' and 'otherB'" in only_problem(unpaired, replace(UNALIGNED, phase="other"))
+    assert "no folders 'otherA' and 'otherB'" in only_problem(
+        unpaired, replace(UNALIGNED, phase="other")
+    )
 
 
 def test_folders_that_share_no_name_may_be_no_pairs(unpaired):
     report = check(unpaired)
     assert not report.ready
     assert (
-        format_report(report, AS_STORED).count("or give --dataset_mode unaligned if these are no pairs") == 2
+        format_report(report, AS_STORED).count(
+            "or give --dataset_mode unaligned if these are no pairs"
+        )
+        == 2
     )
 
 
@@ -299,7 +319,10 @@ def test_unpaired_lists_of_names(unpaired):
     (unpaired / "xB.meta").write_text("trainB0.png\ntrainB1.png\n")
     usage = replace(UNALIGNED, meta_path=str(unpaired / "x.meta"))
     text = notes(unpaired, usage)
-    assert "trainA: --meta_path takes 1 of them" in text and "trainB: --meta_path takes 2 of them" in text
+    assert (
+        "trainA: --meta_path takes 1 of them" in text
+        and "trainB: --meta_path takes 2 of them" in text
+    )
     (unpaired / "xB.meta").write_text("trainA0.png\n")
     assert "trainA0.png" in only_problem(unpaired, usage)
 
@@ -315,7 +338,9 @@ def test_unpaired_images_of_val_that_are_trained_on_are_found(unpaired):
 
 
 def test_unusual_ways_of_storing_are_mentioned(root):
-    write(root / "train" / "16.png", Image.fromarray(np.arange(512, dtype=np.uint16).reshape(16, 32)))
+    write(
+        root / "train" / "16.png", Image.fromarray(np.arange(512, dtype=np.uint16).reshape(16, 32))
+    )
     write(root / "train" / "alpha.png", noise().convert("RGBA"))
     write(root / "train" / "palette.png", noise().convert("P"))
     write(root / "train" / "grey.png", noise().convert("L"))
@@ -367,7 +392,10 @@ def test_the_command_prints_the_verdict(root, capsys):
 def test_the_command_ends_with_two_on_a_problem(root):
     (root / "train" / "x.png").write_bytes(b"")
     done = subprocess.run(
-        [sys.executable, "-m", "data.check", str(root)], cwd=REPOSITORY, capture_output=True, text=True
+        [sys.executable, "-m", "prepare.check", str(root)],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 2 and done.stdout.endswith("\n1 problem\n")
     assert done.stderr.splitlines()[-1].startswith(f"error: {root} is not ready to train")

@@ -83,7 +83,9 @@ class _Recording:
         self.phases: list[Phase] = []
         for compute, optimizers in phases:
             # Without gradients from before, the recording sets them instead of adding to them.
-            parameters = [p for o in optimizers for group in o.param_groups for p in group["params"]]
+            parameters = [
+                p for o in optimizers for group in o.param_groups for p in group["params"]
+            ]
             for p in parameters:
                 p.grad = None
             replay = recorder.record(partial(compute, static))
@@ -94,7 +96,11 @@ class _Recording:
         self.losses = static.losses
 
     def _run(
-        self, replay: Callable[[], None], gradients: list[tuple[Tensor, Tensor]], first: bool, work: Work
+        self,
+        replay: Callable[[], None],
+        gradients: list[tuple[Tensor, Tensor]],
+        first: bool,
+        work: Work,
     ) -> None:
         if first:
             for mine, given in zip(self.inputs, work.tensors, strict=True):
@@ -103,7 +109,9 @@ class _Recording:
         for parameter, gradient in gradients:
             parameter.grad = gradient
         # The next replay writes over the losses: what a caller keeps is a copy.
-        work.losses = dict(zip(self.losses, torch.stack([*self.losses.values()]).unbind(), strict=True))
+        work.losses = dict(
+            zip(self.losses, torch.stack([*self.losses.values()]).unbind(), strict=True)
+        )
 
 
 class StepCapture:

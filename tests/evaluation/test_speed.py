@@ -2,7 +2,7 @@
 
 import torch
 
-from report.latency import measure_latency
+from evaluation.speed import measure_latency
 
 
 class Counted(torch.nn.Conv2d):

@@ -14,7 +14,7 @@ from data.loader import Batch
 from models.config import ChannelConfig
 from models.discriminators import build_discriminator
 from models.generators import GeneratorSpec
-from training.capture import CudaGraphs, StepCapture, Work
+from runtime.cuda_graphs import CudaGraphs, StepCapture, Work
 from training.tasks import DistillTask, LossWeights, Subnets, TeacherTask, make_adaptors
 
 TINY = GeneratorSpec("resnet_9blocks", ngf=4)
@@ -36,7 +36,7 @@ class _Operations(TorchDispatchMode):
 
 
 class OperationRecorder:
-    """`training.capture.Recorder` on the CPU: replays operations on the memory of the recording, forward and backward.
+    """`runtime.cuda_graphs.Recorder` on the CPU: replays operations on the memory of the recording, forward and backward.
 
     Unlike a CUDA graph it runs while it records; what that run computed is then spoilt, so that nothing can be right by it.
     """
@@ -154,7 +154,11 @@ def test_replayed_steps_are_the_steps(kind):
     expected_steps, expected_weights = trained(plain, batches)
     steps, weights = trained(task, batches)
     phases = len(task.phases)
-    assert (recorder.asides, recorder.recorded, recorder.replayed) == (3 * phases, phases, 4 * phases)
+    assert (recorder.asides, recorder.recorded, recorder.replayed) == (
+        3 * phases,
+        phases,
+        4 * phases,
+    )
     for found, expected in zip(steps, expected_steps, strict=True):
         assert found == expected
     assert all(torch.equal(a, b) for a, b in zip(weights, expected_weights, strict=True))
@@ -225,7 +229,11 @@ def test_phases_of_a_captured_step_stay_on_the_device(kind, monkeypatch):
         spec, paired = GeneratorSpec("super_mobile_resnet_9blocks", 8), kind != "unpaired"
         draw = {"sandwich": sandwich, "config per image": per_image, "unpaired": one}[kind]
         with device:
-            nets = spec.build(), TINY.build(), build_discriminator("n_layers", 6 if paired else 3, 4, 1)
+            nets = (
+                spec.build(),
+                TINY.build(),
+                build_discriminator("n_layers", 6 if paired else 3, 4, 1),
+            )
             adaptors = make_adaptors(spec, TINY, "normal", 0.2)
         subnets = Subnets(draw, {})
         task = DistillTask(*nets, adaptors, spec, LossWeights(), 1e-3, 0.5, device, subnets, paired)
@@ -234,7 +242,9 @@ def test_phases_of_a_captured_step_stay_on_the_device(kind, monkeypatch):
     work = Work(x, x.flip(3), task._choices(0, 2))
     for compute, _ in task.phases:
         compute(work)
-    gradients = [p.grad for net in task.networks.values() for p in net.parameters() if p.grad is not None]
+    gradients = [
+        p.grad for net in task.networks.values() for p in net.parameters() if p.grad is not None
+    ]
     assert gradients
     assert all(t.device == device for t in [*work.tensors, *work.losses.values(), *gradients])
 

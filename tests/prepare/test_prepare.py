@@ -13,10 +13,10 @@ import pytest
 from PIL import Image
 
 from data.datasets import AlignedDataset, Source, unpaired_datasets
-from data.pairs import is_done, join_pair, run_all, save_image, split_pair
 from data.transforms import Resize
 from errors import InputError
 from metrics.miou import read_table
+from prepare.pairs import is_done, join_pair, run_all, save_image, split_pair
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 RNG = np.random.default_rng(0)
@@ -31,7 +31,11 @@ def script(name):
     return module
 
 
-combine, split, cityscapes = script("combine_pairs"), script("split_pairs"), script("prepare_cityscapes")
+combine, split, cityscapes = (
+    script("combine_pairs"),
+    script("split_pairs"),
+    script("prepare_cityscapes"),
+)
 make_split = script("make_split")
 
 
@@ -91,7 +95,8 @@ def test_the_first_error_stops_the_rest():
         run_all(work, list(range(1000)), 2, "")
     assert len(done) < 100
     assert (
-        run_all(lambda job: job * 2, [3, 1, 2], 2, "") == [6, 2, 4] and run_all(done.append, [], 2, "") == []
+        run_all(lambda job: job * 2, [3, 1, 2], 2, "") == [6, 2, 4]
+        and run_all(done.append, [], 2, "") == []
     )
 
 
@@ -169,9 +174,12 @@ def test_what_combine_refuses(two):
 
 def test_images_without_a_partner_can_be_left_out(two, capsys):
     write(two / "A" / "train" / "alone.png")
-    combine.main([str(two / "A"), str(two / "B"), "--output", str(two / "pairs"), "--skip_unmatched"])
+    combine.main(
+        [str(two / "A"), str(two / "B"), "--output", str(two / "pairs"), "--skip_unmatched"]
+    )
     assert (
-        "1 images without a partner are left out" in capsys.readouterr().out and len(tree(two / "pairs")) == 3
+        "1 images without a partner are left out" in capsys.readouterr().out
+        and len(tree(two / "pairs")) == 3
     )
 
 
@@ -215,7 +223,15 @@ def test_a_part_of_train_is_held_out(tmp_path, layout):
     assert lists(tmp_path / "again") == drawn
     for seed in range(5):
         make_split.main(
-            [str(tmp_path), "--count", "2", "--seed", str(seed), "--output", str(tmp_path / "other")]
+            [
+                str(tmp_path),
+                "--count",
+                "2",
+                "--seed",
+                str(seed),
+                "--output",
+                str(tmp_path / "other"),
+            ]
         )
         if lists(tmp_path / "other") != drawn:
             break
@@ -282,7 +298,10 @@ def add_frame(root, phase, city, frame, labels):
     name = f"{city}_{frame:06d}_000019"
     folder = root / "gtFine" / phase / city
     write(folder / f"{name}_gtFine_labelIds.png", Image.fromarray(labels))
-    write(folder / f"{name}_gtFine_color.png", Image.fromarray(np.dstack([labels * 5] * 3)).convert("RGBA"))
+    write(
+        folder / f"{name}_gtFine_color.png",
+        Image.fromarray(np.dstack([labels * 5] * 3)).convert("RGBA"),
+    )
     write(root / "leftImg8bit" / phase / city / f"{name}_leftImg8bit.png", noise(64, 32))
 
 
@@ -300,15 +319,41 @@ def root(tmp_path):
 def prepare(root, *more):
     out = root.parent
     cityscapes.main(
-        [str(root), "--output", str(out / "pairs"), "--tables", str(out / "tables"), "--size", "16", *more]
+        [
+            str(root),
+            "--output",
+            str(out / "pairs"),
+            "--tables",
+            str(out / "tables"),
+            "--size",
+            "16",
+            *more,
+        ]
     )
 
 
 def test_the_classes_are_the_official_ones():
     classes = {
-        **{"road": (7, 0), "sidewalk": (8, 1), "building": (11, 2), "wall": (12, 3), "fence": (13, 4)},
-        **{"pole": (17, 5), "traffic light": (19, 6), "traffic sign": (20, 7), "vegetation": (21, 8)},
-        **{"terrain": (22, 9), "sky": (23, 10), "person": (24, 11), "rider": (25, 12), "car": (26, 13)},
+        **{
+            "road": (7, 0),
+            "sidewalk": (8, 1),
+            "building": (11, 2),
+            "wall": (12, 3),
+            "fence": (13, 4),
+        },
+        **{
+            "pole": (17, 5),
+            "traffic light": (19, 6),
+            "traffic sign": (20, 7),
+            "vegetation": (21, 8),
+        },
+        **{
+            "terrain": (22, 9),
+            "sky": (23, 10),
+            "person": (24, 11),
+            "rider": (25, 12),
+            "car": (26, 13),
+        },
         **{
             "truck": (27, 14),
             "bus": (28, 15),
@@ -426,4 +471,6 @@ def test_a_command_from_outside(tmp_path):
         "x",
     ]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (2, "error: A no: no such folder\n") and not tree(tmp_path)
+    assert (done.returncode, done.stderr) == (2, "error: A no: no such folder\n") and not tree(
+        tmp_path
+    )

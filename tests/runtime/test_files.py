@@ -5,7 +5,8 @@ import json
 import pytest
 
 from errors import InputError
-from training.logs import JsonLines, check_settings, claim_folder, make_folder, read_json_lines, write_json
+from runtime.files import JsonLines, read_json_lines, write_json
+from runtime.folders import check_settings, claim_folder, make_folder
 
 # ------------------------------------------------------------------------------------------------------------
 # Lines
@@ -117,7 +118,9 @@ def test_other_settings_are_refused_naming_flag_and_both_values(tmp_path):
     claim_folder(tmp_path, settings, "--log_dir")
     claim_folder(tmp_path, settings, "--log_dir")
     claim_folder(tmp_path, {k: v for k, v in settings.items() if k != "meta"}, "--log_dir")
-    with pytest.raises(InputError, match=rf"--log_dir {tmp_path} holds .*--lr 0\.1 \(was 0\.0002\)"):
+    with pytest.raises(
+        InputError, match=rf"--log_dir {tmp_path} holds .*--lr 0\.1 \(was 0\.0002\)"
+    ):
         claim_folder(tmp_path, settings | {"lr": 0.1}, "--log_dir")
     with pytest.raises(InputError, match=r"--seed 1 \(was None\)"):
         claim_folder(tmp_path, settings | {"seed": 1}, "--log_dir")

@@ -11,9 +11,10 @@ from data.datasets import AlignedDataset, SingleDataset, Source
 from data.loader import Loader
 from data.transforms import Crops, Resize, to_uint8
 from errors import InputError
+from evaluation.evaluator import Evaluator
+from evaluation.real import measure_real, real_statistics
 from metrics.criteria import FeatureCriterion
 from metrics.frechet import Statistics, frechet_distance, save_statistics
-from subnets.evaluator import Evaluator, measure_real, real_statistics
 
 CPU = torch.device("cpu")
 

@@ -6,15 +6,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from report.tested import TAKEN, short_names
+from evaluation.tested import TAKEN, short_names
 
 
 @pytest.mark.parametrize(
     "paths, expected",
     [
         (["/logs/teacher/checkpoints/best_net_G.pth", "/out/small.pth"], ["teacher", "small"]),
-        (["/a/run/checkpoints/best_net_G.pth", "/b/run/checkpoints/best_net_G.pth"], ["a-run", "b-run"]),
-        (["/run/checkpoints/best_net_G.pth", "/run/checkpoints/5_net_G.pth"], ["best_net_G", "5_net_G"]),
+        (
+            ["/a/run/checkpoints/best_net_G.pth", "/b/run/checkpoints/best_net_G.pth"],
+            ["a-run", "b-run"],
+        ),
+        (
+            ["/run/checkpoints/best_net_G.pth", "/run/checkpoints/5_net_G.pth"],
+            ["best_net_G", "5_net_G"],
+        ),
         (["/latest_net_G.pth"], ["latest_net_G"]),
         (["/out/real.pth", "/out/x.pth"], ["out-real", "out-x"]),
         (["/out/A.pth", "/tmp/a.pth"], ["out-A", "tmp-a"]),  # one folder where case does not count

@@ -21,9 +21,9 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
-from tqdm import tqdm
 
 from errors import InputError
+from runtime.progress import Bar
 
 __all__ = ["render_pair", "write_builtin_dataset"]
 
@@ -82,7 +82,12 @@ MAP_BUILDING, MAP_BUILDING_EDGE = (209, 205, 199), (188, 183, 176)
 MAP_ROAD, MAP_ROAD_CASING = (255, 255, 255), (200, 194, 184)
 MAP_MAJOR, MAP_MAJOR_CASING = (252, 222, 128), (217, 173, 84)
 
-ASPHALT, ASPHALT_MAJOR, SIDEWALK, KERB = (136, 136, 139), (118, 119, 123), (190, 186, 179), (158, 156, 153)
+ASPHALT, ASPHALT_MAJOR, SIDEWALK, KERB = (
+    (136, 136, 139),
+    (118, 119, 123),
+    (190, 186, 179),
+    (158, 156, 153),
+)
 PAINT_WHITE, PAINT_YELLOW, CONCRETE, GRAVEL = (
     (224, 223, 216),
     (206, 172, 84),
@@ -116,7 +121,9 @@ CARS = [
 GABLE, HIP, FLAT = range(3)
 
 SUN_ELEVATION = np.deg2rad(47.0)
-SUN_AZIMUTH = np.deg2rad(218.0)  # where the light comes from, in image axes (x right, y down): upper left
+SUN_AZIMUTH = np.deg2rad(
+    218.0
+)  # where the light comes from, in image axes (x right, y down): upper left
 
 # How likely each block use is, by the character of the scene.
 USES = ("houses", "terraces", "flats", "commerce", "park", "lot")
@@ -183,7 +190,9 @@ class _Scene:
     roads: list[_Road] = field(default_factory=list)
     waters: list[np.ndarray] = field(default_factory=list)
     land: list[tuple[int, np.ndarray]] = field(default_factory=list)
-    tints: list[tuple[int, np.ndarray]] = field(default_factory=list)  # dryness 0..255 of one garden
+    tints: list[tuple[int, np.ndarray]] = field(
+        default_factory=list
+    )  # dryness 0..255 of one garden
     drives: list[np.ndarray] = field(default_factory=list)
     paths: list[np.ndarray] = field(default_factory=list)
     pitches: list[np.ndarray] = field(default_factory=list)
@@ -191,9 +200,15 @@ class _Scene:
     # Boxes are placed by rows of (u, v, along u?, half length, half depth, height, roof, colour, shade).
     boxes: list[tuple] = field(default_factory=list)
     parked: list[tuple] = field(default_factory=list)  # cars in bays: (u, v, along u?)
-    corners: np.ndarray = field(default_factory=lambda: np.zeros((0, 4, 2)))  # of the buildings that stand
-    styles: np.ndarray = field(default_factory=lambda: np.zeros((0, 4)))  # height, roof, colour, shade
-    cars: np.ndarray = field(default_factory=lambda: np.zeros((0, 5)))  # x, y, axis x, axis y, colour
+    corners: np.ndarray = field(
+        default_factory=lambda: np.zeros((0, 4, 2))
+    )  # of the buildings that stand
+    styles: np.ndarray = field(
+        default_factory=lambda: np.zeros((0, 4))
+    )  # height, roof, colour, shade
+    cars: np.ndarray = field(
+        default_factory=lambda: np.zeros((0, 5))
+    )  # x, y, axis x, axis y, colour
     trees: np.ndarray = field(default_factory=lambda: np.zeros((0, 4)))  # x, y, radius, tint 0..1
     wishes: list[tuple] = field(
         default_factory=list
@@ -291,7 +306,9 @@ def _add_water(scene: _Scene, rng: np.random.Generator) -> None:
     turn = rng.uniform(0, 2 * np.pi)
     along, across = np.array([np.cos(turn), np.sin(turn)]), np.array([-np.sin(turn), np.cos(turn)])
     t = np.linspace(-220, 220, 56)
-    sway = rng.uniform(8, 24) * np.sin(t / rng.uniform(34, 60) + rng.uniform(0, 6.28)) + rng.uniform(-50, 50)
+    sway = rng.uniform(8, 24) * np.sin(
+        t / rng.uniform(34, 60) + rng.uniform(0, 6.28)
+    ) + rng.uniform(-50, 50)
     line = WINDOW / 2 + t[:, None] * along + sway[:, None] * across
     if kind == 1:
         width = rng.uniform(26, 48) * (1 + 0.12 * np.sin(t / 23 + rng.uniform(0, 6.28)))
@@ -331,7 +348,9 @@ def _add_streets(scene: _Scene, rng: np.random.Generator, shores: list[tuple]) -
     us, vs = _grid_lines(rng, rng.uniform(56, 72)), _grid_lines(rng, rng.uniform(64, 92))
     minor = rng.uniform(7.0, 9.0)
     width_u, width_v = np.full(12, minor), np.full(12, minor)
-    style = rng.choice(4, p=(0.24, 0.34, 0.14, 0.28))  # no major road, one, two crossing, a free curve
+    style = rng.choice(
+        4, p=(0.24, 0.34, 0.14, 0.28)
+    )  # no major road, one, two crossing, a free curve
     if style in (1, 2):
         width_u[np.argmin(np.abs(us - rng.uniform(-60, 60)))] = rng.uniform(14, 18)
     if style == 2:
@@ -358,12 +377,16 @@ def _add_streets(scene: _Scene, rng: np.random.Generator, shores: list[tuple]) -
                     scene.roads.append(_Road(piece, widths[i], major, rng.uniform(0.93, 1.07)))
     if style == 3:
         turn, t = rng.uniform(0, 2 * np.pi), np.linspace(-230, 230, 70)
-        sway = rng.uniform(0, 30) * np.sin(t / rng.uniform(50, 90) + rng.uniform(0, 6.28)) + rng.uniform(
-            -55, 55
+        sway = rng.uniform(0, 30) * np.sin(
+            t / rng.uniform(50, 90) + rng.uniform(0, 6.28)
+        ) + rng.uniform(-55, 55)
+        line = np.stack(
+            [t * np.cos(turn) - sway * np.sin(turn), t * np.sin(turn) + sway * np.cos(turn)], 1
         )
-        line = np.stack([t * np.cos(turn) - sway * np.sin(turn), t * np.sin(turn) + sway * np.cos(turn)], 1)
         line, width, shade = line + WINDOW / 2, rng.uniform(14, 18), rng.uniform(0.95, 1.05)
-        scene.roads += [_Road(piece, width, True, shade) for piece in _stretches(line, _near(line, 30))]
+        scene.roads += [
+            _Road(piece, width, True, shade) for piece in _stretches(line, _near(line, 30))
+        ]
     return _blocks(us, vs, width_u, width_v, gone)
 
 
@@ -435,7 +458,9 @@ def _houses(scene: _Scene, rng: np.random.Generator, block: tuple, terraced: boo
         for i in range(count):
             t = margin + (i + 0.5) * step
             x = rng.random(10)
-            scene.tints.append((int(255 * x[0]), _quad(row, t - step / 2, t + step / 2, 0, depth / 2)))
+            scene.tints.append(
+                (int(255 * x[0]), _quad(row, t - step / 2, t + step / 2, 0, depth / 2))
+            )
             if terraced and x[9] < 0.04:
                 continue
             long = step if terraced else min(step - 3.4, 8.6 + 3.4 * x[1])
@@ -449,15 +474,21 @@ def _houses(scene: _Scene, rng: np.random.Generator, block: tuple, terraced: boo
             )
             if not terraced:
                 drive = t - step / 2 + 0.7
-                scene.drives.append(_quad(row, drive, drive + 2.6, -0.5, back + deep * (0.3 + 0.5 * x[7])))
+                scene.drives.append(
+                    _quad(row, drive, drive + 2.6, -0.5, back + deep * (0.3 + 0.5 * x[7]))
+                )
                 if x[8] < 0.4:  # a wing towards the garden
                     wing = long * 0.26
-                    place = _point(row, t + shift + (x[9] - 0.5) * (long - 2 * wing), back + deep + 0.6)
+                    place = _point(
+                        row, t + shift + (x[9] - 0.5) * (long - 2 * wing), back + deep + 0.6
+                    )
                     scene.boxes.append((*place, along_u, wing, deep * 0.32, *style))
             for _ in range(rng.poisson(leafy)):
                 y = rng.random(3)
                 place = _point(
-                    row, t + (y[0] - 0.5) * step, back + deep + 3 + y[1] * max(depth / 2 - back - deep - 4, 0)
+                    row,
+                    t + (y[0] - 0.5) * step,
+                    back + deep + 3 + y[1] * max(depth / 2 - back - deep - 4, 0),
                 )
                 scene.wishes.append((*place, 1.7 + 2.2 * y[2]))
 
@@ -548,7 +579,10 @@ def _park(scene: _Scene, rng: np.random.Generator, block: tuple) -> None:
         blob = _blob(rng, centre, rng.uniform(9, 20), 0.3)
         scene.land.append((WOOD, world(np.clip(blob, (u0 + 2, v0 + 2), (u1 - 2, v1 - 2)))))
     extra = rng.random()
-    middle = (rng.uniform(u0 + 0.4 * wide, u1 - 0.4 * wide), rng.uniform(v0 + 0.4 * high, v1 - 0.4 * high))
+    middle = (
+        rng.uniform(u0 + 0.4 * wide, u1 - 0.4 * wide),
+        rng.uniform(v0 + 0.4 * high, v1 - 0.4 * high),
+    )
     if extra < 0.32 and min(wide, high) > 40:
         a, b = (19, 12) if wide > high else (12, 19)
         spot = _outline(middle[0] - a, middle[0] + a, middle[1] - b, middle[1] + b, 1)
@@ -600,7 +634,9 @@ def _fill_block(scene: _Scene, rng: np.random.Generator, block: tuple) -> None:
 # ------------------------------------------------------------------------------------------------------------
 
 
-def _turned_boxes(frame: _Frame, uv: np.ndarray, along_u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _turned_boxes(
+    frame: _Frame, uv: np.ndarray, along_u: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Window places (n, 2) of grid places, and the unit axes (n, 2) that follow the street there."""
     step = np.where(along_u[:, None], (1.0, 0.0), (0.0, 1.0))
     axis = frame.world(uv + step) - frame.world(uv - step)
@@ -632,7 +668,9 @@ def _place_buildings(scene: _Scene, blocked: np.ndarray) -> None:
     scene.corners, scene.styles = corners[free], rows[free, 5:9]
 
 
-def _place_cars(scene: _Scene, rng: np.random.Generator, footprints: np.ndarray, wet: np.ndarray) -> None:
+def _place_cars(
+    scene: _Scene, rng: np.random.Generator, footprints: np.ndarray, wet: np.ndarray
+) -> None:
     """Cars in the bays, at the kerbs, and a few under way on the major roads."""
     places, axes = [], []
     if scene.parked:
@@ -640,7 +678,9 @@ def _place_cars(scene: _Scene, rng: np.random.Generator, footprints: np.ndarray,
         centre, axis = _turned_boxes(scene.frame, rows[:, :2], rows[:, 2] > 0)
         places.append(centre)
         axes.append(axis)
-    fill = {"suburb": 0.11, "green": 0.11, "town": 0.26, "centre": 0.30, "works": 0.14}[scene.character]
+    fill = {"suburb": 0.11, "green": 0.11, "town": 0.26, "centre": 0.30, "works": 0.14}[
+        scene.character
+    ]
     majors = _coarse_mask([r.band(8) for r in scene.roads if r.major])
     for road in scene.roads:
         step = np.diff(road.line, axis=0)
@@ -688,7 +728,9 @@ def _place_trees(scene: _Scene, rng: np.random.Generator, solid: np.ndarray) -> 
         for side in (-1, 1):
             line = (road.line + road.normal * (side * (road.width / 2 + 2.2)))[2:-2:stride]
             rows.append(
-                np.column_stack([line, rng.uniform(1.7, 2.9, len(line))])[rng.random(len(line)) < 0.55]
+                np.column_stack([line, rng.uniform(1.7, 2.9, len(line))])[
+                    rng.random(len(line)) < 0.55
+                ]
             )
     trees = np.concatenate(rows)
     trees = trees[_near(trees[:, :2], 5) & ~_at(solid, trees[:, :2])]
@@ -755,7 +797,10 @@ def _draw_map(scene: _Scene, pixels: int) -> Image.Image:
         reach = np.abs(scene.corners - middle).max((1, 2), keepdims=True)
         _polygons(draw, scene.corners, MAP_BUILDING_EDGE, k)
         _polygons(draw, middle + (scene.corners - middle) * (1 - 0.55 / reach), MAP_BUILDING, k)
-    for major, casing, fill in ((False, MAP_ROAD_CASING, MAP_ROAD), (True, MAP_MAJOR_CASING, MAP_MAJOR)):
+    for major, casing, fill in (
+        (False, MAP_ROAD_CASING, MAP_ROAD),
+        (True, MAP_MAJOR_CASING, MAP_MAJOR),
+    ):
         lines = [road for road in scene.roads if road.major == major]
         _polygons(draw, [road.band(2) for road in lines], casing, k)
         _polygons(draw, [road.band() for road in lines], fill, k)
@@ -812,7 +857,9 @@ def _merge(planes: list[np.ndarray]) -> Image.Image:
 
     Colour arithmetic is done plane by plane because numpy is several times slower on a last axis of length 3.
     """
-    return Image.merge("RGB", [Image.fromarray(np.clip(plane, 0, 255).astype(np.uint8)) for plane in planes])
+    return Image.merge(
+        "RGB", [Image.fromarray(np.clip(plane, 0, 255).astype(np.uint8)) for plane in planes]
+    )
 
 
 def _paint_water(image: Image.Image, scene: _Scene, noise: _Noise) -> None:
@@ -822,7 +869,10 @@ def _paint_water(image: Image.Image, scene: _Scene, noise: _Noise) -> None:
     pixels, k = image.width, image.width / WINDOW
     mask = Image.new("L", image.size, 0)
     _polygons(ImageDraw.Draw(mask), scene.waters, 255, k)
-    inside = np.asarray(mask.filter(ImageFilter.GaussianBlur(3.2 * k)), np.float32) / 255 + 0.025 * noise.fine
+    inside = (
+        np.asarray(mask.filter(ImageFilter.GaussianBlur(3.2 * k)), np.float32) / 255
+        + 0.025 * noise.fine
+    )
     deep = np.clip((inside - 0.45) / 0.5, 0, 1)
     # Ripples run across the wind: the fine noise, squeezed along one axis.
     squeezed = Image.fromarray(noise.fine).resize((pixels, pixels * 2), Image.Resampling.BILINEAR)
@@ -849,7 +899,9 @@ def _dashes(line: np.ndarray, on: float, off: float) -> tuple[np.ndarray, np.nda
     return (a + b) / 2, (b - a) / np.maximum(np.sqrt(((b - a) ** 2).sum(1, keepdims=True)), 1e-9)
 
 
-def _marks(road: _Road, on: float, off: float, width: float, shift: float, hidden: np.ndarray) -> np.ndarray:
+def _marks(
+    road: _Road, on: float, off: float, width: float, shift: float, hidden: np.ndarray
+) -> np.ndarray:
     """Painted dashes (m, 4, 2) `shift` metres beside a road's centre line, none where `hidden` is set."""
     centre, axis = _dashes(road.line, on, off)
     centre = centre + shift * np.stack([-axis[:, 1], axis[:, 0]], 1)
@@ -876,7 +928,9 @@ def _paint_streets(draw: ImageDraw.ImageDraw, scene: _Scene, k: float) -> None:
     for i, road in enumerate(major):
         others = _coarse_mask([r.band(2) for j, r in enumerate(major) if j != i])
         for side in (-1, 1):
-            _polygons(draw, _marks(road, 3, 4.5, 0.5, side * road.width / 4, others), PAINT_WHITE, k)
+            _polygons(
+                draw, _marks(road, 3, 4.5, 0.5, side * road.width / 4, others), PAINT_WHITE, k
+            )
             _polygons(draw, _marks(road, 4, 0, 0.4, side * 0.4, others | lattice), PAINT_YELLOW, k)
     for road in minor:
         _polygons(draw, _marks(road, 2.5, 5, 0.35, 0, crossing), _tone(PAINT_WHITE, 0.8), k)
@@ -903,7 +957,9 @@ def _paint_pitch(draw: ImageDraw.ImageDraw, pitch: np.ndarray, k: float) -> None
     _polygons(draw, [_ribbon(line, 0.45) for line in lines], (222, 228, 212), k)
 
 
-def _pitched_faces(corners: np.ndarray, hip: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _pitched_faces(
+    corners: np.ndarray, hip: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Split footprints (n, 4, 2), ridge along the first side, into roof faces.
 
     Returns the two long faces (n, 2, 4, 2), the two ends (n, 2, 3, 2) that only hipped roofs have, and the
@@ -959,7 +1015,9 @@ def _paint_flat_roofs(draw: ImageDraw.ImageDraw, scene: _Scene, k: float) -> Non
         zip(scene.corners, scene.styles, strict=True)
     ):
         if roof == FLAT:
-            _paint_flat_roof(draw, corners, _tone(FLAT_ROOFS[int(colour) % 5], shade), index, scene.sun, k)
+            _paint_flat_roof(
+                draw, corners, _tone(FLAT_ROOFS[int(colour) % 5], shade), index, scene.sun, k
+            )
 
 
 def _paint_flat_roof(
@@ -975,14 +1033,24 @@ def _paint_flat_roof(
         inner += np.where(near[:, None], 0.7, -0.7) * (vector / length)
     _polygons(draw, [corners], _tone(colour, 1.12), k)
     _polygons(draw, [inner], _tone(colour, 0.72), k)
-    _polygons(draw, [np.where(((corners - middle) @ sun > 0)[:, None], inner - sun * 0.6, inner)], colour, k)
+    _polygons(
+        draw,
+        [np.where(((corners - middle) @ sun > 0)[:, None], inner - sun * 0.6, inner)],
+        colour,
+        k,
+    )
     spots = np.random.Generator(np.random.PCG64(index)).random((6, 4))
     count = min(6, int(size[0] * size[1] / 110))
     for x, y, a, b in spots[:count]:
         place = corners[0] + long * (0.15 + 0.7 * x) + wide * (0.2 + 0.6 * y)
         half_long, half_wide = long / size[0] * (0.7 + 1.5 * a), wide / size[1] * (0.7 + 0.9 * b)
         box = place + np.stack(
-            [-half_long - half_wide, half_long - half_wide, half_long + half_wide, half_wide - half_long]
+            [
+                -half_long - half_wide,
+                half_long - half_wide,
+                half_long + half_wide,
+                half_wide - half_long,
+            ]
         )
         _polygons(draw, [box - sun * 1.2], _tone(colour, 0.6), k)
         _polygons(draw, [box], _tone((188, 188, 186), 0.85 + 0.3 * a), k)
@@ -1017,7 +1085,9 @@ def _building_shadows(scene: _Scene, pixels: int) -> np.ndarray:
         _polygons(draw, moved, 255, k)
         for i in range(4):  # the sweep of each wall
             j = (i + 1) % 4
-            sweep = np.stack([scene.corners[:, i], scene.corners[:, j], moved[:, j], moved[:, i]], 1)
+            sweep = np.stack(
+                [scene.corners[:, i], scene.corners[:, j], moved[:, j], moved[:, i]], 1
+            )
             _polygons(draw, sweep, 255, k)
         _polygons(draw, scene.corners, 0, k)
     soft = image.filter(ImageFilter.BoxBlur(max(0.5, 0.3 * k)))
@@ -1119,7 +1189,10 @@ def _draw_photo(scene: _Scene, seed: int, size: int, factor: int) -> np.ndarray:
     # The camera: a slight haze, one exposure per scene, and sensor noise per pixel of the final image.
     rng = np.random.Generator(np.random.PCG64([seed, 2]))
     exposure, warmth = rng.uniform(0.96, 1.05), rng.uniform(-0.02, 0.02)
-    photo = photo * (np.array([1 + warmth, 1.0, 1 - warmth], np.float32) * np.float32(1.03 * exposure)) + 13
+    photo = (
+        photo * (np.array([1 + warmth, 1.0, 1 - warmth], np.float32) * np.float32(1.03 * exposure))
+        + 13
+    )
     photo = photo + 2.0 * rng.standard_normal((size, size, 1), np.float32)
     photo = photo + 1.2 * rng.standard_normal((size, size, 3), np.float32)
     return np.clip(np.rint(photo), 0, 255).astype(np.uint8)
@@ -1200,14 +1273,22 @@ def _claim_folder(root: Path, size: int, seed: int) -> None:
         try:
             found = json.loads(record.read_text(encoding="utf-8"))
         except ValueError as error:
-            raise InputError(f"{record} is not readable as JSON ({error}); choose another folder") from error
+            raise InputError(
+                f"{record} is not readable as JSON ({error}); choose another folder"
+            ) from error
         if found != wanted:
             keys = ("size", "seed", "version")
-            there = ", ".join(f"{key} {found.get(key) if isinstance(found, dict) else None}" for key in keys)
+            there = ", ".join(
+                f"{key} {found.get(key) if isinstance(found, dict) else None}" for key in keys
+            )
             asked = ", ".join(f"{key} {wanted[key]}" for key in keys)
-            raise InputError(f"{root} holds a data set of {there}, not of {asked}; choose another folder")
+            raise InputError(
+                f"{root} holds a data set of {there}, not of {asked}; choose another folder"
+            )
     elif any(next((root / phase).glob("*.png"), None) for phase in PHASES):
-        raise InputError(f"{root} holds images that are not of the built-in data set; choose another folder")
+        raise InputError(
+            f"{root} holds images that are not of the built-in data set; choose another folder"
+        )
     for phase in PHASES:
         (root / phase).mkdir(parents=True, exist_ok=True)
     if not record.exists():
@@ -1224,11 +1305,15 @@ def _run_jobs(jobs: list[tuple[Path, int]], size: int, workers: int) -> Iterator
     chunk = 8
     pool = ProcessPoolExecutor(min(workers, len(jobs) // chunk + 1))
     try:
-        parts = [pool.submit(_write_pairs, jobs[i : i + chunk], size) for i in range(0, len(jobs), chunk)]
+        parts = [
+            pool.submit(_write_pairs, jobs[i : i + chunk], size) for i in range(0, len(jobs), chunk)
+        ]
         for part in as_completed(parts):
             yield part.result()
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)  # on an error the rest is not worth waiting for
+        pool.shutdown(
+            wait=True, cancel_futures=True
+        )  # on an error the rest is not worth waiting for
 
 
 def write_builtin_dataset(
@@ -1263,7 +1348,9 @@ def write_builtin_dataset(
     if size < 32 or size % 4:
         raise InputError(f"size must be at least 32 pixels and a multiple of 4, not {size}")
     if train < 1 or val < 1:
-        raise InputError(f"the counts of images must be at least 1, not train {train} and val {val}")
+        raise InputError(
+            f"the counts of images must be at least 1, not train {train} and val {val}"
+        )
     if seed < 0:
         raise InputError(f"seed must not be negative, as {seed} is")
     root = Path(root)
@@ -1276,6 +1363,8 @@ def write_builtin_dataset(
                 jobs.append((path, _scene_seed(seed, phase, i)))
     kept = train + val - len(jobs)
     workers = (os.cpu_count() or 1) if workers is None else workers
-    with tqdm(total=train + val, initial=kept, unit="pair", desc="drawing maps", disable=not progress) as bar:
+    with Bar(
+        total=train + val, initial=kept, unit="pair", desc="drawing maps", disable=not progress
+    ) as bar:
         for done in _run_jobs(jobs, size, workers):
             bar.update(done)

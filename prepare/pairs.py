@@ -8,9 +8,9 @@ from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
 
 from PIL import Image
-from tqdm import tqdm
 
 from errors import InputError
+from runtime.progress import Bar
 
 # ---------------------------------------------------------------------------------------------------------
 # One pair
@@ -55,7 +55,9 @@ def save_image(image: Image.Image, path: Path) -> None:
     """
     jpeg = path.suffix == ".jpg"
     settings = (
-        dict(format="JPEG", quality=100, subsampling=0) if jpeg else dict(format="PNG", compress_level=1)
+        dict(format="JPEG", quality=100, subsampling=0)
+        if jpeg
+        else dict(format="PNG", compress_level=1)
     )
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -103,7 +105,10 @@ def run_all(work: Callable, jobs: list, threads: int, title: str) -> list:
     """
     results: list = [None] * len(jobs)
     pending, todo = {}, iter(enumerate(jobs))
-    with ThreadPoolExecutor(max(1, threads)) as pool, tqdm(total=len(jobs), desc=title, unit="img") as bar:
+    with (
+        ThreadPoolExecutor(max(1, threads)) as pool,
+        Bar(total=len(jobs), desc=title, unit="img") as bar,
+    ):
         try:
             while True:
                 while len(pending) < 4 * max(1, threads) and (entry := next(todo, None)):

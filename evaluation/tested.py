@@ -45,7 +45,8 @@ def short_names(paths: Sequence[Path], taken: Sequence[str] = TAKEN) -> list[str
     added: ``runs-a``, ``b-best_net_G``.
     """
     whole = [
-        [part for part in p.with_suffix("").parts if part not in ("checkpoints", p.anchor)] for p in paths
+        [part for part in p.with_suffix("").parts if part not in ("checkpoints", p.anchor)]
+        for p in paths
     ]
     # Every run has a best_net_G: the run's folder says more.
     short = [parts[:-1] if parts[-1].endswith("net_G") and parts[:-1] else parts for parts in whole]

@@ -22,9 +22,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data import download
-from data.download import fetch, read_entries, unpack
 from errors import InputError
+from prepare import download
+from prepare.download import fetch, read_entries, unpack
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 BYTES = np.random.default_rng(0).bytes(300_000)
@@ -82,10 +82,15 @@ class Handler(BaseHTTPRequestHandler):
         if what == "status":
             return self.reply(int(number), b"no")
         if what == "html":
-            return self.reply(200, b"<html>log in first</html>", {"Content-Type": "text/html; charset=utf-8"})
+            return self.reply(
+                200, b"<html>log in first</html>", {"Content-Type": "text/html; charset=utf-8"}
+            )
         if what == "redirect":
             return self.reply(302, b"", {"Location": number})
-        headers = {"Content-Type": "application/x-tar", **({"ETag": server.tag} if server.tag else {})}
+        headers = {
+            "Content-Type": "application/x-tar",
+            **({"ETag": server.tag} if server.tag else {}),
+        }
         code = 200
         unchanged = self.headers.get("If-Range", server.tag) == server.tag
         if asked and what != "norange" and (unchanged or what == "careless"):
@@ -121,7 +126,9 @@ def no_proxy(monkeypatch):
 @pytest.fixture
 def server():
     server = Server()
-    thread = threading.Thread(target=server.serve_forever, kwargs=dict(poll_interval=0.01), daemon=True)
+    thread = threading.Thread(
+        target=server.serve_forever, kwargs=dict(poll_interval=0.01), daemon=True
+    )
     thread.start()
     yield server
     server.silence.set()
@@ -137,7 +144,9 @@ def path(tmp_path):
 
 def get(server, path, **more):
     urls = more.pop("urls", [server.url])
-    return fetch(urls, path, progress=False, **{"backoff": 0.01, "timeout": 5, "sha256": SHA256, **more})
+    return fetch(
+        urls, path, progress=False, **{"backoff": 0.01, "timeout": 5, "sha256": SHA256, **more}
+    )
 
 
 def left(path):
@@ -165,11 +174,17 @@ def test_a_broken_download_goes_on_where_it_stopped(server, path):
 
 def test_a_later_call_goes_on_too(server, path):
     server.plan.append("cut 100000")
-    with pytest.raises(InputError, match=r"broke off after 100,000 of 300,000 bytes.*100,000 bytes are kept"):
+    with pytest.raises(
+        InputError, match=r"broke off after 100,000 of 300,000 bytes.*100,000 bytes are kept"
+    ):
         get(server, path, tries=1)
     assert left(path) == ["file.tar.part", "file.tar.part.json"]
     get(server, path, tries=1)
-    assert path.read_bytes() == BYTES and server.ranges[-1] == "bytes=100000-" and left(path) == ["file.tar"]
+    assert (
+        path.read_bytes() == BYTES
+        and server.ranges[-1] == "bytes=100000-"
+        and left(path) == ["file.tar"]
+    )
 
 
 def test_a_complete_part_is_not_fetched_again(server, path):
@@ -339,7 +354,9 @@ def test_another_file_in_its_place_is_not_overwritten(server, path):
     assert path.read_bytes() == b"mine"
 
 
-@pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://host/x", "host/x", "http://", "http://[x/"])
+@pytest.mark.parametrize(
+    "url", ["file:///etc/passwd", "ftp://host/x", "host/x", "http://", "http://[x/"]
+)
 def test_only_http_addresses(path, url):
     with pytest.raises(InputError, match="http://"):
         fetch([url], path)
@@ -356,7 +373,9 @@ def tar_of(path, *members, mode="w"):
             info = member if isinstance(member, tarfile.TarInfo) else tarfile.TarInfo(member[0])
             if not isinstance(member, tarfile.TarInfo):
                 info.size = len(member[1])
-            archive.addfile(info, None if isinstance(member, tarfile.TarInfo) else io.BytesIO(member[1]))
+            archive.addfile(
+                info, None if isinstance(member, tarfile.TarInfo) else io.BytesIO(member[1])
+            )
     return path
 
 
@@ -380,7 +399,9 @@ def zip_link(name, target):
 
 
 def contents(folder):
-    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+    return {
+        str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()
+    }
 
 
 FILES = (("maps/train/1.jpg", b"one"), ("maps/val/1.jpg", b"two"))
@@ -394,7 +415,9 @@ def test_a_tar_is_unpacked_and_its_only_folder_stripped(tmp_path, mode):
 
 
 def test_a_zip_is_unpacked_without_what_the_finder_adds(tmp_path):
-    archive = zip_of(tmp_path / "a", ("trainA/1.jpg", b"one"), ("trainB/1.jpg", b"two"), ("__MACOSX/x", b""))
+    archive = zip_of(
+        tmp_path / "a", ("trainA/1.jpg", b"one"), ("trainB/1.jpg", b"two"), ("__MACOSX/x", b"")
+    )
     unpack(archive, "zip", tmp_path / "out", progress=False)
     assert contents(tmp_path / "out") == {"trainA/1.jpg": b"one", "trainB/1.jpg": b"two"}
 
@@ -402,11 +425,16 @@ def test_a_zip_is_unpacked_without_what_the_finder_adds(tmp_path):
 def test_links_inside_are_made_and_permissions_are_not_taken_over(tmp_path):
     shell = tarfile.TarInfo("d/set")
     shell.mode = 0o6777
-    links = special("d/val", tarfile.SYMTYPE, "test"), special("d/copy", tarfile.LNKTYPE, "d/test/1.jpg")
+    links = (
+        special("d/val", tarfile.SYMTYPE, "test"),
+        special("d/copy", tarfile.LNKTYPE, "d/test/1.jpg"),
+    )
     archive = tar_of(tmp_path / "a", links[0], ("d/test/1.jpg", b"one"), links[1], shell)
     unpack(archive, "tar", tmp_path / "out", progress=False)
     assert contents(tmp_path / "out") == {"test/1.jpg": b"one", "copy": b"one", "set": b""}
-    assert (tmp_path / "out/val/1.jpg").read_bytes() == b"one" and not (tmp_path / "out/copy").is_symlink()
+    assert (tmp_path / "out/val/1.jpg").read_bytes() == b"one" and not (
+        tmp_path / "out/copy"
+    ).is_symlink()
     assert not (tmp_path / "out/set").stat().st_mode & 0o7111
 
 
@@ -419,9 +447,18 @@ EVIL_TARS = {
     "link out": [special("a/link", tarfile.SYMTYPE, "../../evil")],
     "absolute link": [special("link", tarfile.SYMTYPE, "/etc")],
     "hard link out": [special("link", tarfile.LNKTYPE, "../evil")],
-    "through a link": [special("up", tarfile.SYMTYPE, "."), special("up/x", tarfile.SYMTYPE, "../../evil")],
-    "link chain": [special("a/b", tarfile.SYMTYPE, ".."), special("c", tarfile.SYMTYPE, "a/b/../../evil")],
-    "link bent later": [special("a", tarfile.SYMTYPE, "b/../evil"), special("b", tarfile.SYMTYPE, ".")],
+    "through a link": [
+        special("up", tarfile.SYMTYPE, "."),
+        special("up/x", tarfile.SYMTYPE, "../../evil"),
+    ],
+    "link chain": [
+        special("a/b", tarfile.SYMTYPE, ".."),
+        special("c", tarfile.SYMTYPE, "a/b/../../evil"),
+    ],
+    "link bent later": [
+        special("a", tarfile.SYMTYPE, "b/../evil"),
+        special("b", tarfile.SYMTYPE, "."),
+    ],
     "through a bent link": [
         special("a", tarfile.SYMTYPE, "b/.."),
         special("b", tarfile.SYMTYPE, "."),
@@ -450,7 +487,9 @@ def test_hostile_zips_write_nothing(tmp_path, member):
     home = tmp_path / "home"
     home.mkdir()
     with pytest.raises(InputError, match="do not use this file"):
-        unpack(zip_of(home / "a", ("good/1.jpg", b"x"), member), "zip", home / "out", progress=False)
+        unpack(
+            zip_of(home / "a", ("good/1.jpg", b"x"), member), "zip", home / "out", progress=False
+        )
     assert sorted(p.name for p in tmp_path.rglob("*")) == ["a", "home"]
 
 
@@ -471,7 +510,12 @@ def test_bombs_are_stopped_by_what_they_write(tmp_path, kind, monkeypatch):
     with pytest.raises(InputError, match="archive bomb"):
         unpack(archive, kind, tmp_path / "out", max_bytes=1 << 20, progress=False)
     with pytest.raises(InputError, match="archive bomb"):
-        unpack(tar_of(archive, *[(f"{i}", b"") for i in range(9)]), "tar", tmp_path / "out", max_files=8)
+        unpack(
+            tar_of(archive, *[(f"{i}", b"") for i in range(9)]),
+            "tar",
+            tmp_path / "out",
+            max_files=8,
+        )
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a"]
 
 
@@ -511,9 +555,18 @@ def test_the_rest_of_a_killed_run_is_cleared_away(tmp_path):
 
 def test_the_table_is_well_formed():
     entries = read_entries(SCRIPTS / "downloads.json")
-    assert {"edges2shoes-r", "maps", "cityscapes", "facades", "horse2zebra", "fid-inception"} <= set(entries)
+    assert {
+        "edges2shoes-r",
+        "maps",
+        "cityscapes",
+        "facades",
+        "horse2zebra",
+        "fid-inception",
+    } <= set(entries)
     targets = [entry.target for entry in entries.values()]
-    assert len(set(targets)) == len(targets) and not any(t.is_absolute() or ".." in t.parts for t in targets)
+    assert len(set(targets)) == len(targets) and not any(
+        t.is_absolute() or ".." in t.parts for t in targets
+    )
     assert all(entry.urls or "--url" in entry.note for entry in entries.values())
     assert entries["fid-inception"].sha256.startswith("6726825d")
 
@@ -547,11 +600,14 @@ def test_the_command_downloads_and_unpacks(server, tmp_path, capsys):
 def test_the_command_renames_the_test_images_of_horse2zebra(server, tmp_path):
     """Training measures on valA and valB."""
     files = [
-        (f"horse2zebra/{folder}/1.jpg", folder.encode()) for folder in ("trainA", "trainB", "testA", "testB")
+        (f"horse2zebra/{folder}/1.jpg", folder.encode())
+        for folder in ("trainA", "trainB", "testA", "testB")
     ]
     server.body = zip_of(tmp_path / "a", *files).read_bytes()
     out = tmp_path / "horse2zebra"
-    script("download").main(["horse2zebra", "--url", server.url, "--output", str(out), "--timeout", "5"])
+    script("download").main(
+        ["horse2zebra", "--url", server.url, "--output", str(out), "--timeout", "5"]
+    )
     expected = {
         "trainA/1.jpg": b"trainA",
         "trainB/1.jpg": b"trainB",

@@ -29,9 +29,8 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 from urllib.parse import urlsplit
 
-from tqdm import tqdm
-
 from errors import InputError
+from runtime.progress import Bar
 
 CHUNK = 1 << 18  # bytes read at a time
 TRAILER = 1 << 24  # bytes of padding after the last file of a tar
@@ -86,7 +85,9 @@ def read_entries(path: Path) -> dict[str, Entry]:
             ) from None
         check_source(entry.urls, entry.sha256, f"{path}, entry {name}")
         if entry.kind not in KINDS:
-            raise InputError(f"{path}, entry {name}: kind {entry.kind} is none of {', '.join(KINDS)}")
+            raise InputError(
+                f"{path}, entry {name}: kind {entry.kind} is none of {', '.join(KINDS)}"
+            )
         entries[name] = entry
     return entries
 
@@ -99,7 +100,9 @@ def check_source(urls: tuple[str, ...] | list[str], sha256: str | None, where: s
         except ValueError:  # e.g. an open bracket
             good = False
         if not good:
-            raise InputError(f"{where}: {url!r} is not an address that begins with http:// or https://")
+            raise InputError(
+                f"{where}: {url!r} is not an address that begins with http:// or https://"
+            )
     if sha256 is not None and not re.fullmatch("[0-9a-f]{64}", sha256):
         raise InputError(f"{where}: {sha256!r} is not a SHA-256 of 64 digits 0-9 a-f")
 
@@ -148,7 +151,9 @@ class _Part:
         """Forget all bytes; what comes now is of ``url``."""
         self.url, self.validator, self.total = url, validator, total
         self.path.write_bytes(b"")
-        self.note.write_text(json.dumps(dict(url=url, validator=validator, total=total)), encoding="utf-8")
+        self.note.write_text(
+            json.dumps(dict(url=url, validator=validator, total=total)), encoding="utf-8"
+        )
 
     def remove(self) -> None:
         self.path.unlink(missing_ok=True)
@@ -225,13 +230,15 @@ def _accept(response, url: str, part: _Part) -> None:
     part.restart(url, _validator(headers), _length(headers.get("Content-Length")))
 
 
-def _receive(response, part: _Part, bar: tqdm, max_bytes: int) -> None:
+def _receive(response, part: _Part, bar: Bar, max_bytes: int) -> None:
     """Append what comes until the end; _Failed when it ends early or stalls. The bytes that came stay."""
     bar.total, bar.n = part.total, part.size
     bar.refresh()
     size = part.size
     if part.total is not None and part.total > max_bytes:
-        raise _Failed(f"the file has {part.total:,} bytes, more than the {max_bytes:,} allowed", final=True)
+        raise _Failed(
+            f"the file has {part.total:,} bytes, more than the {max_bytes:,} allowed", final=True
+        )
     _need_space(part.path, (part.total or 0) - size)
     with part.path.open("ab") as file:
         while True:
@@ -240,7 +247,9 @@ def _receive(response, part: _Part, bar: tqdm, max_bytes: int) -> None:
             except TimeoutError:
                 raise _Failed(f"the server stalled after {size:,} bytes") from None
             except (OSError, http.client.HTTPException) as error:
-                raise _Failed(f"broke off after {size:,} bytes ({error or type(error).__name__})") from None
+                raise _Failed(
+                    f"broke off after {size:,} bytes ({error or type(error).__name__})"
+                ) from None
             if not block:
                 break
             size += len(block)
@@ -255,7 +264,9 @@ def _receive(response, part: _Part, bar: tqdm, max_bytes: int) -> None:
 def _need_space(path: Path, count: int) -> None:
     free = shutil.disk_usage(path.parent).free
     if count > free:
-        raise InputError(f"{path.parent}: {count:,} bytes are to come and {free:,} are free; make room")
+        raise InputError(
+            f"{path.parent}: {count:,} bytes are to come and {free:,} are free; make room"
+        )
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -312,7 +323,9 @@ def fetch(
         part = _Part(path.with_name(f"{path.name}.part"))
         with (
             _lock(path),
-            tqdm(desc=path.name, unit="B", unit_scale=True, unit_divisor=1024, disable=not progress) as bar,
+            Bar(
+                desc=path.name, unit="B", unit_scale=True, unit_divisor=1024, disable=not progress
+            ) as bar,
         ):
             part.load()
             reasons = []
@@ -368,7 +381,9 @@ def _lock(path: Path) -> Iterator[None]:
     with name.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if not os.path.samestat(os.fstat(file.fileno()), name.stat()):  # its owner has just removed it
+            if not os.path.samestat(
+                os.fstat(file.fileno()), name.stat()
+            ):  # its owner has just removed it
                 raise BlockingIOError
         except OSError:
             raise InputError(f"{path}: another process is at it; wait for it to end") from None
@@ -423,7 +438,9 @@ def _zip_members(path: Path) -> Iterator[_Member]:
                     raise InputError(
                         f"{path} holds {info.filename!r}, a link of {info.file_size} bytes; do not use this file"
                     )
-                yield _Member(info.filename, "symlink", archive.read(info).decode("utf-8", "replace"))
+                yield _Member(
+                    info.filename, "symlink", archive.read(info).decode("utf-8", "replace")
+                )
             elif kind not in (0, stat.S_IFREG):
                 raise InputError(
                     f"{path} holds {info.filename!r}, a device or pipe: not a data set; do not use this file"
@@ -443,7 +460,9 @@ def _inside(name: str, archive: Path) -> PurePosixPath:
         or "\0" in name
         or re.match("[A-Za-z]:", name)
     ):
-        raise InputError(f"{archive} holds {name!r}, a path that leaves the folder: do not use this file")
+        raise InputError(
+            f"{archive} holds {name!r}, a path that leaves the folder: do not use this file"
+        )
     return path
 
 
@@ -476,7 +495,9 @@ def _place_link(root: Path, member: _Member, archive: Path) -> None:
         )
 
 
-def _extract(archive: Path, kind: str, root: Path, max_bytes: int, max_files: int, bar: tqdm) -> None:
+def _extract(
+    archive: Path, kind: str, root: Path, max_bytes: int, max_files: int, bar: Bar
+) -> None:
     """All members into the empty folder ``root``; sizes are counted as written, not as the archive says."""
     written, count, links = 0, 0, []
     for member in _tar_members(archive) if kind == "tar" else _zip_members(archive):
@@ -551,7 +572,10 @@ def unpack(
     )
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with _lock(folder), tqdm(desc=f"unpacking {archive.name}", unit="file", disable=not progress) as bar:
+        with (
+            _lock(folder),
+            Bar(desc=f"unpacking {archive.name}", unit="file", disable=not progress) as bar,
+        ):
             shutil.rmtree(root, ignore_errors=True)  # of a run that was killed
             root.mkdir()
             try:
@@ -559,7 +583,11 @@ def unpack(
                 top = list(root.iterdir())
                 if not top:
                     raise InputError(f"{archive} is empty; download it again")
-                only = top[0] if len(top) == 1 and top[0].is_dir() and not top[0].is_symlink() else root
+                only = (
+                    top[0]
+                    if len(top) == 1 and top[0].is_dir() and not top[0].is_symlink()
+                    else root
+                )
                 for old, new in (rename or {}).items():
                     if (only / old).is_dir() and not (only / new).exists():
                         (only / old).rename(only / new)
@@ -573,5 +601,7 @@ def unpack(
             f"{archive}: a damaged archive ({error or type(error).__name__}); remove it and download it again"
         ) from None
     except OSError as error:  # also damaged compressed data, and names the file system refuses
-        raise InputError(f"{archive}: cannot be unpacked to {folder} ({error.strerror or error})") from None
+        raise InputError(
+            f"{archive}: cannot be unpacked to {folder} ({error.strerror or error})"
+        ) from None
     return folder

@@ -1,0 +1,700 @@
+"""Is a dataset fit to train on? Every file is decoded once; what is wrong comes with its remedy.
+
+    python -m prepare.check DATAROOT [--dataset_mode M] [--preprocess P] [--load_size PX] ...
+
+It reads as training does (`data.images`, `data.datasets`, `data.transforms`), so "ready to train" means that
+training will read it. Exit code 0: ready, 2: problems.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from PIL import Image
+
+from data.datasets import AlignedDataset, SingleDataset, Source, list_images, path_of_side, phases
+from data.images import EXTENSIONS, read_image
+from data.transforms import Resize, multiple_of_4
+from errors import InputError
+from runtime.progress import Bar
+
+# ---------------------------------------------------------------------------------------------------------
+# What is reported
+
+
+@dataclass(frozen=True)
+class Usage:
+    """How the images are going to be used: what the data flags say (`options.flags`)."""
+
+    dataset_mode: str = "aligned"
+    direction: str = "AtoB"
+    resize: Resize = field(default_factory=Resize)
+    channels: tuple[int, int] = (3, 3)  # of the input and of the target
+    batch_size: int = 1
+    cache_bytes: float = 4e9
+    phase: str | None = None  # None: all
+    meta_path: str | None = None  # of `phase`, or of train
+
+    @property
+    def meta_phase(self) -> str:
+        return self.phase or "train"
+
+    def resize_of(self, phase: str) -> Resize:
+        """What happens to a phase: measuring takes all but train straight to the size of the crop."""
+        resize = replace(self.resize, any_size=self.dataset_mode == "single")
+        return resize if phase == "train" else replace(resize, load_size=resize.crop_size)
+
+
+@dataclass(frozen=True)
+class FileFacts:
+    """One file. ``size``: (width, height) as used, upright; ``mode``: as stored.
+
+    ``problem``: what makes the file unusable, with the remedy.
+    """
+
+    path: Path
+    size: tuple[int, int] | None = None
+    mode: str = ""
+    blank: bool = False  # one colour only
+    digest: bytes = b""
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something to say about files; ``fix`` is the remedy, empty for what is merely worth knowing."""
+
+    what: str
+    fix: str = ""
+    files: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class PhaseReport:
+    """One phase, or one side of an unpaired one: its usable items and what the options make of them.
+
+    layout: "A|B" | "folders A, B" | "single" | "unpaired"
+    count:  items (pairs or images) that can be used
+    sizes:  (width, height) of an A (before anything is done) -> how many
+    modes:  mode as stored -> how many files
+    shapes: (width, height) that the network gets -> how many
+    bytes:  decoded and resized, all of it, as training keeps it in memory
+    """
+
+    name: str
+    layout: str
+    count: int
+    sizes: Counter
+    modes: Counter
+    shapes: Counter
+    bytes: int
+    problems: tuple[Finding, ...]
+    notes: tuple[Finding, ...]
+    digests: dict[bytes, str] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True)
+class Report:
+    """A whole dataset; ``problems`` and ``notes`` are those that belong to no single phase."""
+
+    root: Path
+    phases: tuple[PhaseReport, ...]
+    problems: tuple[Finding, ...]
+    notes: tuple[Finding, ...]
+
+    @property
+    def all_problems(self) -> list[Finding]:
+        return [*self.problems, *(p for phase in self.phases for p in phase.problems)]
+
+    @property
+    def ready(self) -> bool:
+        return not self.all_problems
+
+
+# ---------------------------------------------------------------------------------------------------------
+# One file
+
+
+def look(path: Path) -> FileFacts:
+    """Decode one file as training does and say what it is; never raises for what the file holds."""
+    try:
+        image = read_image(path)
+        with Image.open(path) as stored:
+            mode = stored.mode
+        with path.open("rb") as file:
+            digest = hashlib.blake2b(file.read(), digest_size=16).digest()
+    except InputError as error:
+        return FileFacts(path, problem=str(error).removeprefix(f"{path}: "))
+    except OSError as error:
+        return FileFacts(path, problem=f"unreadable ({error.strerror}); check its permissions")
+    blank = all(low == high for low, high in image.getextrema())
+    return FileFacts(path, image.size, mode, blank, digest)
+
+
+def look_at_all(
+    files: list[Path], threads: int, title: str, progress: bool = True
+) -> list[FileFacts]:
+    """`look` on threads, in the order of ``files``, with a bar."""
+    with ThreadPoolExecutor(max(1, threads)) as pool:
+        try:
+            bar = Bar(
+                pool.map(look, files),
+                total=len(files),
+                desc=title,
+                unit="img",
+                disable=not progress,
+            )
+            return list(bar)
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Which phases there are
+
+
+ONE_SIDE, UNPAIRED = "one side", "unpaired"
+
+
+def find_phases(root: Path, mode: str) -> dict[str, str]:
+    """Phase -> layout, by the folders of ``root`` that hold images; of unpaired data each side by itself, as trainA.
+
+    Single images may lie in ``root`` itself: phase ".".
+    A folder like trainA whose trainB is missing has the layout `ONE_SIDE`: nothing to train on.
+    """
+    folders = phases(root)
+    if mode == "single":
+        return dict.fromkeys(folders, "single") or ({".": "single"} if list_images(root) else {})
+    found = {}
+    for name in folders:
+        phase, side = name[:-1], name[-1]
+        if mode == "unaligned":
+            if side in "AB":
+                both = f"{phase}A" in folders and f"{phase}B" in folders
+                found[name] = UNPAIRED if both else ONE_SIDE
+            continue
+        if side in "AB" and phase and f"{phase}A" in folders and f"{phase}B" in folders:
+            found.setdefault(
+                phase, "A|B" if phase in folders else "folders A, B"
+            )  # pairs go before two folders
+        else:
+            found[name] = ONE_SIDE if side in "AB" and phase in ("train", "val", "test") else "A|B"
+    return found
+
+
+def _phase_of(name: str, layout: str) -> str:
+    """train, of its side trainA too."""
+    return name[:-1] if layout == UNPAIRED else name
+
+
+def check_folders(
+    root: Path, found: dict[str, str], usage: Usage
+) -> tuple[list[Finding], list[Finding]]:
+    """(problems, notes) about the folders as such."""
+    problems, notes = [], []
+    wanted = (
+        [usage.phase] if usage.phase else ["train", "val"] if usage.dataset_mode != "single" else []
+    )
+    usable = {_phase_of(name, layout) for name, layout in found.items() if layout != ONE_SIDE}
+    if found:
+        missing = _missing_sides if usage.dataset_mode == "unaligned" else _missing_phase
+        problems += [missing(root, phase, found) for phase in wanted if phase not in usable]
+    elif usage.dataset_mode == "unaligned" and phases(root):
+        what = f"there are no folders <phase>A and <phase>B with images; found: {', '.join(phases(root))}"
+        problems.append(Finding(what, "for A|B pairs give --dataset_mode aligned"))
+    else:
+        fix = "unpack the images there, as <phase>/*.jpg"
+        problems.append(
+            Finding(f"{root} has no folder with images ({', '.join(sorted(EXTENSIONS))})", fix)
+        )
+    for name, layout in found.items():
+        if layout == ONE_SIDE and name[:-1] not in wanted:
+            notes.append(Finding(f"{name} has no other side to make pairs with: not looked at"))
+    strange = [p for p in root.rglob("*") if _is_strange(p, root)]
+    if strange:
+        endings = Counter(p.suffix for p in strange).most_common(4)
+        kinds = ", ".join(f"{n} {ending or 'without ending'}" for ending, n in endings)
+        what = f"no images by their ending, not used: {_count(strange)} ({kinds})"
+        notes.append(Finding(what, "", _show(strange, root)))
+    links = [p for p in root.rglob("*") if p.suffix.lower() in EXTENSIONS and p.is_symlink()]
+    broken = [p for p in links if not p.exists()]
+    if broken:
+        what = f"links that lead nowhere: {_count(broken)}"
+        problems.append(
+            Finding(what, "bring their targets back or remove them", _show(broken, root))
+        )
+    return problems, notes
+
+
+def _missing_phase(root: Path, phase: str, found: dict[str, str]) -> Finding:
+    """What to do about a phase that training or the user asks for."""
+    for side, other in (("A", "B"), ("B", "A")):
+        if f"{phase}{side}" in found:
+            what = f"there is {phase}{side} but no {phase}{other} with images"
+            fix = f"put the partners into {root / (phase + other)}, of equal names; or --dataset_mode single"
+            return Finding(what, fix)
+    if phase == "val":
+        what = "there is no folder 'val' with images: training measures FID on it"
+        if "test" in found:
+            return Finding(what, "rename the folder 'test' to 'val'")
+        return Finding(
+            what, "move images there that are not to be trained on, or give --no_fid to train.py"
+        )
+    return Finding(
+        f"there is no folder '{phase}' with images; found: {', '.join(found)}",
+        "move the images there",
+    )
+
+
+def _missing_sides(root: Path, phase: str, found: dict[str, str]) -> Finding:
+    """The same for unpaired data, which need two folders."""
+    for side, other in (("A", "B"), ("B", "A")):
+        if f"{phase}{side}" in found:
+            what = f"there is {phase}{side} but no {phase}{other} with images"
+            return Finding(what, f"put images of the other kind into {root / (phase + other)}")
+    what = f"there are no folders '{phase}A' and '{phase}B' with images"
+    if phase != "val":
+        return Finding(f"{what}; found: {', '.join(found)}", "move the images there")
+    if "testA" in found:
+        return Finding(
+            f"{what}: training measures FID on them", "rename 'testA' and 'testB' to them"
+        )
+    return Finding(f"{what}: training measures FID on them", "move images there, or give --no_fid")
+
+
+def _is_strange(path: Path, root: Path) -> bool:
+    hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
+    below = len(path.relative_to(root).parts) > 1
+    return below and not hidden and path.is_file() and path.suffix.lower() not in EXTENSIONS
+
+
+def _count(things: list, word: str = "file") -> str:
+    return f"{len(things)} {word}{'s' * (len(things) != 1)}"
+
+
+def _show(files: Iterable[Path], root: Path) -> tuple[str, ...]:
+    return tuple(str(path.relative_to(root)) for path in files)
+
+
+# ---------------------------------------------------------------------------------------------------------
+# One phase
+
+
+@dataclass(frozen=True)
+class Item:
+    """What training calls one image: its file, the partner's file (two folders), the size of an A."""
+
+    facts: FileFacts
+    partner: FileFacts | None
+    size: tuple[int, int]
+
+
+def check_phase(
+    root: Path, name: str, layout: str, usage: Usage, threads: int = 4, progress: bool = True
+) -> PhaseReport:
+    """Look at all files of a phase. Nothing is raised: what is wrong is in the report."""
+    folder = root / (f"{name}A" if layout == "folders A, B" else name)
+    partners = root / f"{name}B" if layout == "folders A, B" else None
+    files = list_images(folder)
+    others = list_images(partners) if partners else []
+    seen = look_at_all(files + others, threads, name, progress)
+    facts, facts_b = seen[: len(files)], seen[len(files) :]
+    problems, notes = _unusable(seen, root), []
+    problems += _same_names(files, folder, root) + (
+        _same_names(others, partners, root) if partners else []
+    )
+    if partners:
+        items, wrong, known = _match(facts, folder, facts_b, partners, root)
+        problems, notes = problems + wrong, notes + known
+    elif layout == "A|B":
+        items, wrong = _halves(facts, root)
+        problems += wrong
+    else:
+        items = [Item(f, None, f.size) for f in facts if f.size]
+    if not problems:
+        wrong, known = _listing(root, name, layout, usage)
+        problems, notes = problems + wrong, notes + known
+    resize = usage.resize_of(_phase_of(name, layout))
+    problems += _shapes_problems(items, resize, usage.batch_size)
+    notes += _about_files(seen, root) + _about_sizes(items, resize)
+    targets = [_target(item.size, resize) for item in items]
+    pixels = sum(w * h for w, h in targets)
+    return PhaseReport(
+        name,
+        layout,
+        len(items),
+        Counter(item.size for item in items),
+        Counter(f.mode for f in seen if f.size),
+        Counter(_final(target, resize) for target in targets),
+        pixels * _planes(name, layout, usage),
+        tuple(problems),
+        tuple(notes),
+        {f.digest: str(f.path.relative_to(root)) for f in facts if f.size},
+    )
+
+
+def _planes(name: str, layout: str, usage: Usage) -> int:
+    """Channels of an item."""
+    if layout == UNPAIRED:
+        return usage.channels[name[-1] != usage.direction[0]]
+    return usage.channels[0] if layout == "single" else sum(usage.channels)
+
+
+def _unusable(facts: list[FileFacts], root: Path) -> list[Finding]:
+    """Files that cannot be decoded, gathered by reason: `read_image` says `what (details); remedy`."""
+    groups = defaultdict(list)
+    for f in facts:
+        if f.problem:
+            what, _, fix = f.problem.rpartition("; ")
+            groups[what.split(" (")[0], fix].append(f)
+    findings = []
+    for (_, fix), group in groups.items():
+        reason = group[0].problem.rpartition("; ")[0]
+        findings.append(
+            Finding(f"{reason}: {_count(group)}", fix, _show((f.path for f in group), root))
+        )
+    return findings
+
+
+def _same_names(files: list[Path], folder: Path, root: Path) -> list[Finding]:
+    groups = defaultdict(list)
+    for path in files:
+        groups[path.with_suffix("")].append(path)
+    twice = [path for group in groups.values() if len(group) > 1 for path in group]
+    if not twice:
+        return []
+    what = f"of one name in {folder.name}, but for the ending: {_count(twice)}"
+    return [
+        Finding(
+            what,
+            "rename or remove one of each; outputs would overwrite each other",
+            _show(twice, root),
+        )
+    ]
+
+
+def _halves(facts: list[FileFacts], root: Path) -> tuple[list[Item], list[Finding]]:
+    """A|B files -> items and those that are no pairs."""
+    odd = [f for f in facts if f.size and f.size[0] > f.size[1] and f.size[0] % 2]
+    high = [f for f in facts if f.size and f.size[0] <= f.size[1]]
+    bad = {f.path for f in (*odd, *high)}
+    items = [
+        Item(f, None, (f.size[0] // 2, f.size[1])) for f in facts if f.size and f.path not in bad
+    ]
+    problems = []
+    for group, why, fix in (
+        (odd, "an odd width", "cut to an even width, with the seam in the middle"),
+        (
+            high,
+            "not wider than high",
+            "join A and B (scripts/combine_pairs.py), or --dataset_mode single",
+        ),
+    ):
+        if group:
+            what = f"no A|B pair, {why}: {_count(group)}, e.g. {_size(group[0].size)}"
+            problems.append(Finding(what, fix, _show((f.path for f in group), root)))
+    return items, problems
+
+
+def _match(
+    facts_a, folder_a: Path, facts_b, folder_b: Path, root: Path
+) -> tuple[list[Item], list[Finding], list[Finding]]:
+    """Two folders -> (items, problems, notes)."""
+    a = {str(f.path.relative_to(folder_a).with_suffix("")): f for f in facts_a}
+    b = {str(f.path.relative_to(folder_b).with_suffix("")): f for f in facts_b}
+    problems, notes = [], []
+    alone = [f.path for name, f in a.items() if name not in b]
+    if alone:
+        what = f"in {folder_a.name} without a partner of the same name in {folder_b.name}: {_count(alone)}"
+        no_pairs = (
+            ", or give --dataset_mode unaligned if these are no pairs"
+            if len(alone) == len(a)
+            else ""
+        )
+        fix = f"add the partners or remove them{no_pairs}"
+        problems.append(Finding(what, fix, _show(alone, root)))
+    unused = [f.path for name, f in b.items() if name not in a]
+    if unused:
+        what = (
+            f"in {folder_b.name} without a partner in {folder_a.name}, not used: {_count(unused)}"
+        )
+        notes.append(Finding(what, "", _show(unused, root)))
+    both = [(f, b[name]) for name, f in a.items() if name in b and f.size and b[name].size]
+    unequal = [f for f, partner in both if f.size != partner.size]
+    if unequal:
+        what = f"A and B differ in size: {_count(unequal, 'pair')}"
+        problems.append(
+            Finding(
+                what, "make the sizes of each pair equal", _show((f.path for f in unequal), root)
+            )
+        )
+    return (
+        [Item(f, partner, f.size) for f, partner in both if f.size == partner.size],
+        problems,
+        notes,
+    )
+
+
+def _listing(
+    root: Path, name: str, layout: str, usage: Usage
+) -> tuple[list[Finding], list[Finding]]:
+    """(problems, notes): what the dataset of training itself says of the folder, and of --meta_path."""
+    meta = usage.meta_path if _phase_of(name, layout) == usage.meta_phase else None
+    if meta and layout == UNPAIRED:
+        meta = path_of_side(meta, name[-1])
+    source = Source(str(root), name, meta)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            if layout in ("single", UNPAIRED):
+                dataset = SingleDataset(source, usage.resize)
+            else:
+                dataset = AlignedDataset(source, usage.direction, usage.resize)
+    except InputError as error:
+        what, _, fix = str(error).rpartition("; ")
+        return [Finding(what, fix) if what else Finding(fix)], []
+    return [], [Finding(f"--meta_path takes {len(dataset)} of them")] if meta else []
+
+
+# ---------------------------------------------------------------------------------------------------------
+# What the options do to the images
+
+
+def _target(size: tuple[int, int], resize: Resize) -> tuple[int, int]:
+    """(width, height) after resizing; silent, since the report says what is rounded."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return resize.target(*size)
+
+
+def _final(target: tuple[int, int], resize: Resize) -> tuple[int, int]:
+    """(width, height) that the network gets."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        crop = resize.crop
+    return target if crop is None else (crop[1], crop[0])
+
+
+def _shapes_problems(items: list[Item], resize: Resize, batch_size: int) -> list[Finding]:
+    shapes = Counter(_final(_target(item.size, resize), resize) for item in items)
+    if batch_size > 1 and len(shapes) > 1:
+        some = ", ".join(_size(shape) for shape, _ in shapes.most_common(3))
+        what = (
+            f"images reach the network in {len(shapes)} sizes ({some}): they cannot share a batch"
+        )
+        return [Finding(what, "--batch_size 1, or --preprocess resize_and_crop")]
+    return []
+
+
+def _about_files(seen: list[FileFacts], root: Path) -> list[Finding]:
+    """Ways of storing that work but may not be meant."""
+    good = [f for f in seen if f.size]
+    grey = [f for f in good if f.mode in ("L", "1")]
+    groups = (
+        ("16 bits per pixel, scaled to 8", [f for f in good if f.mode.startswith("I")]),
+        (
+            "transparency, dropped",
+            [f for f in good if f.mode in ("RGBA", "LA", "PA", "RGBa", "La")],
+        ),
+        ("a palette, converted to colours", [f for f in good if f.mode == "P"]),
+        ("CMYK, converted to RGB", [f for f in good if f.mode == "CMYK"]),
+        ("one colour only", [f for f in good if f.blank]),
+        ("grey among coloured ones", grey if len(grey) < len(good) else []),
+    )
+    return [
+        Finding(f"{what}: {_count(files)}", "", _show((f.path for f in files), root))
+        for what, files in groups
+        if files
+    ]
+
+
+def _about_sizes(items: list[Item], resize: Resize) -> list[Finding]:
+    """What resizing does that may not be meant."""
+    notes = []
+    if resize.preprocess == "none":
+        rounded = [i for i in items if any(multiple_of_4(side) != side for side in i.size)]
+        if rounded and not resize.any_size:
+            notes.append(
+                Finding(f"resized to the nearest multiple of 4: {_count(rounded, 'image')}")
+            )
+        return notes
+    skewed = [i for i in items if _is_skewed(i.size, resize)]
+    if skewed:
+        size = Counter(i.size for i in skewed).most_common(1)[0][0]
+        what = f"lose their proportions, e.g. {_size(size)} -> {_size(_target(size, resize))}"
+        remedy = "--preprocess scale_width_and_crop or --aspect_ratio keep them"
+        notes.append(Finding(f"{what}: {_count(skewed, 'image')}; {remedy}"))
+    small = [i for i in items if _target(i.size, resize)[0] > i.size[0]]
+    if small:
+        smallest = _size(min(i.size for i in small))
+        notes.append(Finding(f"enlarged, the smallest from {smallest}: {_count(small, 'image')}"))
+    return notes
+
+
+def _is_skewed(size: tuple[int, int], resize: Resize) -> bool:
+    """Whether resizing changes width / height by more than 2%."""
+    width, height = _target(size, resize)
+    return abs((width / height) / (size[0] / size[1]) - 1) > 0.02
+
+
+# ---------------------------------------------------------------------------------------------------------
+# A whole dataset
+
+
+def check_dataset(root: Path, usage: Usage, threads: int = 4, progress: bool = True) -> Report:
+    """Look at every file of a dataset.
+
+    Raises:
+        InputError: ``root`` is no folder.
+    """
+    if not root.is_dir():
+        raise InputError(f"{root}: no such folder")
+    found = find_phases(root, usage.dataset_mode)
+    problems, notes = check_folders(root, found, usage)
+    by_phase = {name: _phase_of(name, layout) for name, layout in found.items()}
+    if usage.meta_path and usage.meta_phase not in by_phase.values():
+        problems.append(
+            Finding("--meta_path belongs to a phase that is not there", "give its --phase")
+        )
+    used = {
+        name: layout
+        for name, layout in found.items()
+        if usage.phase in (None, by_phase[name]) and layout != ONE_SIDE
+    }
+    reports = [
+        check_phase(root, name, layout, usage, threads, progress) for name, layout in used.items()
+    ]
+    by_name = {report.name: report for report in reports}
+    for side in ("", "A", "B"):
+        if f"train{side}" not in by_name or f"val{side}" not in by_name:
+            continue
+        train, val = by_name[f"train{side}"].digests, by_name[f"val{side}"].digests
+        shared = [val[digest] for digest in val if digest in train]
+        if shared:
+            what = f"in val{side} and, byte for byte, in train{side} too: {_count(shared)}; measures will flatter"
+            notes.append(Finding(what, "", tuple(shared)))
+    return Report(root, tuple(reports), tuple(problems), tuple(notes))
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Text
+
+
+def _columns(rows: list[tuple[str, ...]]) -> str:
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    )
+
+
+def _tally(counts: Counter, text=str) -> str:
+    """The commonest two of a counter."""
+    some = [
+        f"{text(key)}" + (f" ({n})" if len(counts) > 1 else "") for key, n in counts.most_common(2)
+    ]
+    return ", ".join(some) + (f", {len(counts) - 2} more" if len(counts) > 2 else "") or "-"
+
+
+def _size(size: tuple[int, int]) -> str:
+    return f"{size[0]}x{size[1]}"
+
+
+def _describe(resize: Resize) -> str:
+    """One line on --preprocess."""
+    load, crop = resize.load_size, resize.crop_size
+    steps = {
+        "resize_and_crop": f"resized to {load}, then a random {crop} is cut out; to measure, resized to {crop}",
+        "crop": f"a random {crop} is cut out of the image as stored; to measure, from its centre",
+        "scale_width": f"scaled to a width of {load}; to measure, of {crop}",
+        "scale_width_and_crop": f"scaled to a width of {load}, then a random {crop} is cut out; to measure, to {crop}",
+        "none": "as stored",
+    }
+    return f"--preprocess {resize.preprocess}: {steps[resize.preprocess]}"
+
+
+def format_report(report: Report, usage: Usage, shown: int = 5) -> str:
+    """The report as text: a table, what the options do, notes, problems with their remedies, the verdict.
+
+    shown: names of files per finding
+    """
+    rows = [("phase", "layout", "count", "stored, each", "mode", "network gets", "in memory")]
+    for p in report.phases:
+        counters = _tally(p.sizes, _size), _tally(p.modes), _tally(p.shapes, _size)
+        rows.append((p.name, p.layout, str(p.count), *counters, f"{p.bytes / 1e9:.2f} GB"))
+    lines = [_columns(rows), ""] if report.phases else []
+    if usage.dataset_mode == "aligned":
+        a, b = ("A (left)", "B (right)") if usage.direction == "AtoB" else ("B (right)", "A (left)")
+        lines.append(f"--direction {usage.direction}: the input is {a}, the output to learn is {b}")
+    if usage.dataset_mode == "unaligned":
+        a, b = usage.direction[0], usage.direction[-1]
+        lines.append(
+            f"--direction {usage.direction}: the inputs are side {a}, outputs shall look like side {b}"
+        )
+    lines.append(_describe(usage.resize))
+    for p in report.phases:
+        if p.bytes > usage.cache_bytes:
+            need = f"{p.name} needs {p.bytes / 1e9:.1f} GB in memory, --cache_gb is {usage.cache_bytes / 1e9:g}"
+            lines.append(f"{need}: the images beyond it are decoded each time")
+
+    def write(heading: str, findings: list[tuple[str, Finding]]) -> None:
+        if findings:
+            lines.extend(["", heading])
+        for phase, finding in findings:
+            lines.append(f"  {phase}{finding.what}")
+            if finding.files:
+                more = (
+                    f" and {len(finding.files) - shown} more" if len(finding.files) > shown else ""
+                )
+                lines.append(f"    {', '.join(finding.files[:shown])}{more}")
+            if finding.fix:
+                lines.append(f"    -> {finding.fix}")
+
+    notes = [("", n) for n in report.notes] + [
+        (f"{p.name}: ", n) for p in report.phases for n in p.notes
+    ]
+    problems = [("", n) for n in report.problems] + [
+        (f"{p.name}: ", n) for p in report.phases for n in p.problems
+    ]
+    write("worth knowing", notes)
+    write("problems", problems)
+    counts = ", ".join(f"{p.name} {p.count}" for p in report.phases)
+    verdict = _count(problems, "problem") if problems else f"ready to train: {counts}"
+    return "\n".join([*lines, "", verdict])
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Command line
+
+
+def main(argv: list[str] | None = None) -> None:
+    # The options room owns flags; this module is an entry point only when it is run.
+    from options import CheckOptions
+
+    opt = CheckOptions.parse(argv)
+    usage = Usage(
+        dataset_mode=opt.dataset_mode,
+        direction=opt.direction,
+        resize=Resize(opt.preprocess, opt.load_size, opt.crop_size, opt.aspect_ratio),
+        channels=(opt.input_nc, opt.output_nc),
+        batch_size=opt.batch_size,
+        cache_bytes=opt.cache_gb * 1e9,
+        phase=opt.phase,
+        meta_path=opt.meta_path,
+    )
+    report = check_dataset(Path(opt.root), usage, opt.num_threads)
+    print(format_report(report, usage))
+    if not report.ready:
+        raise InputError(f"{opt.root} is not ready to train; the remedies are listed above")
+
+
+if __name__ == "__main__":
+    from runtime.entry import run
+
+    run(main)
