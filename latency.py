@@ -4,11 +4,12 @@ import torch
 
 from deploy.fast import Unavailable, make_form
 from errors import InputError
-from evaluation.speed import Timed, measure_side_by_side, peak_memory, write_comparison
+from evaluation.speed import measure_side_by_side, peak_memory
 from evaluation.tested import Loaded
 from models.layers import pad_to_fit
 from options import LatencyOptions
 from options import assemble as a
+from report.latency import Timed, write_comparison
 from runtime.entry import run
 from runtime.folders import make_folder
 

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
+from metrics.macs import print_costs
 from models.config import ChannelConfig
 from models.cost import (
     CONVENTIONS,
@@ -16,7 +17,6 @@ from models.cost import (
     config_cost,
     count_macs,
     count_params,
-    main,
 )
 from models.generators import GeneratorSpec, count_parameters
 from models.resnet import ResnetGenerator
@@ -148,14 +148,14 @@ def test_unknown_conventions_are_refused():
 
 def test_the_command_prints_the_integers(capsys):
     name = "16_16_40_40_40_64_24_16"
-    main([name])
+    print_costs([name], 256)
     printed = capsys.readouterr().out.replace(",", "")
     for key in ("params", "macs_published", "macs_no_norm", "macs_exact"):
         assert str(PUBLISHED["configs"][name][key]) in printed
 
 
 def test_the_command_without_a_config_prints_the_published_table(capsys):
-    main([])
+    print_costs([], 256)
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2 + 9
     assert "56.832G" in lines[2] and "11.378M" in lines[2]

@@ -7,8 +7,9 @@ import torch
 from PIL import Image
 
 from deploy.fast import Form
-from evaluation.speed import Timed, measure_side_by_side, peak_memory, write_comparison
+from evaluation.speed import measure_side_by_side, peak_memory
 from evaluation.tested import TestedModel
+from report.latency import Timed, write_comparison
 
 
 def timed(name: str, backend: str, macs: int) -> Timed:
