@@ -1,8 +1,7 @@
 """Distil a teacher into a narrower student, which may start pruned from a pretrained network. ``--help`` lists the flags."""
 
-from options import DistillOptions
+from options import DistillOptions, run
 from options import assemble as a
-from runtime.entry import run
 
 
 def main() -> None:

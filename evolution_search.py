@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-from options import EvolutionOptions
+from options import EvolutionOptions, run
 from options import assemble as a
-from runtime.entry import run
 from runtime.folders import make_folder
 from subnets.results import read_evaluations
 from subnets.search import evolve

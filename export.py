@@ -13,9 +13,8 @@ from models.config import ChannelConfig
 from models.generators import GeneratorSpec, count_parameters
 from models.supernet import extract
 from models.weights import load_generator, load_state, read_spec, save_network
-from options import ExportOptions
+from options import ExportOptions, run
 from options import assemble as a
-from runtime.entry import run
 from runtime.folders import make_parent
 
 SUFFIXES = (".pth", ".onnx", ".pt2")

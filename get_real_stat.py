@@ -2,9 +2,8 @@
 
 from evaluation.real import measure_real
 from metrics.frechet import save_statistics
-from options import RealStatOptions
+from options import RealStatOptions, run
 from options import assemble as a
-from runtime.entry import run
 from runtime.folders import make_parent
 
 

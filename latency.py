@@ -7,10 +7,9 @@ from errors import InputError
 from evaluation.speed import measure_side_by_side, peak_memory
 from evaluation.tested import Loaded
 from models.layers import pad_to_fit
-from options import LatencyOptions
+from options import LatencyOptions, run
 from options import assemble as a
 from report.latency import Timed, write_comparison
-from runtime.entry import run
 from runtime.folders import make_folder
 
 

@@ -3,9 +3,8 @@
 import sys
 from pathlib import Path
 
-from options import SearchOptions, SelectOptions
+from options import SearchOptions, SelectOptions, run
 from options import assemble as a
-from runtime.entry import run
 from runtime.folders import make_folder, make_parent
 from subnets.results import read_evaluations
 from subnets.search import exhaust

@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-from options import TestOptions
+from options import TestOptions, run
 from options import assemble as a
 from report.results import test_generators
-from runtime.entry import run
 from runtime.folders import make_folder
 
 

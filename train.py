@@ -1,9 +1,8 @@
 """Train the teacher: a pix2pix generator. ``python train.py --help`` lists the flags."""
 
 from models.weights import load_network
-from options import TrainOptions
+from options import TrainOptions, run
 from options import assemble as a
-from runtime.entry import run
 from training.tasks import TeacherTask
 
 

@@ -1,8 +1,7 @@
 """Train the once-for-all student (--config_set), or fine-tune one subnet of it (--config_str). ``--help`` lists the flags."""
 
-from options import SupernetOptions
+from options import SupernetOptions, run
 from options import assemble as a
-from runtime.entry import run
 
 
 def main() -> None:

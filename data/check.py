@@ -1,7 +1,7 @@
-"""``python -m data.check DATAROOT``: what a dataset holds and whether it is ready to train, see `prepare.check`."""
+"""``python -m data.check DATAROOT``: is a dataset ready to train? See `prepare.check`."""
 
 if __name__ == "__main__":
-    from prepare.check import main
-    from runtime.entry import run
+    from options import run
+    from scripts.check_dataset import main
 
     run(main)

@@ -1,7 +1,7 @@
 """Folders of images -> items of uint8 pixels. A dataset lists its files at once and decodes on demand.
 
 Every dataset has ``names`` (what outputs are called), ``len()`` and ``load(index) -> dict`` of uint8 C H W arrays: ``A`` is the
-network's input, ``B`` (where there is one) what it should become; ``--direction`` has been applied. Unpaired data are two such datasets.
+network's input, ``B`` (where there is one) what it should become; ``direction`` has been applied. Unpaired data are two such datasets.
 """
 
 from __future__ import annotations
@@ -57,13 +57,13 @@ def phases(dataroot: Path) -> list[str]:
 def _folder(source: Source, suffix: str = "") -> Path:
     root = Path(source.dataroot)
     if not root.is_dir():
-        raise InputError(f"--dataroot {root}: no such folder")
+        raise InputError(f"`dataroot` {root}: no such folder")
     folder = root / (source.phase + suffix)
     if not folder.is_dir():
         names = phases(root)
         found = f"it has {', '.join(names)}" if names else "it holds no folder of images"
         raise InputError(
-            f"--dataroot {root} has no folder '{folder.name}' (--phase {source.phase}); {found}"
+            f"`dataroot` {root} has no folder '{folder.name}' (`phase` {source.phase}); {found}"
         )
     return folder
 
@@ -72,21 +72,21 @@ def _select(source: Source, folder: Path) -> list[Path]:
     """The files of a folder after meta_path and max_size; never empty."""
     files = list_images(folder)
     if not files:
-        raise InputError(f"--dataroot: {folder} holds no images ({', '.join(sorted(EXTENSIONS))})")
+        raise InputError(f"`dataroot`: {folder} holds no images ({', '.join(sorted(EXTENSIONS))})")
     if source.meta_path:
         meta = Path(source.meta_path)
         if not meta.is_file():
-            raise InputError(f"--meta_path {meta}: no such file")
+            raise InputError(f"`meta_path` {meta}: no such file")
         wanted = [line.strip() for line in meta.read_text().splitlines() if line.strip()]
         by_name = {str(p.relative_to(folder)): p for p in files}
         missing = [name for name in wanted if name not in by_name]
         if missing:
             raise InputError(
-                f"--meta_path {meta} names {len(missing)} of {len(wanted)} files that {folder} does not have, first {missing[0]}; "
+                f"`meta_path` {meta} names {len(missing)} of {len(wanted)} files that {folder} does not have, first {missing[0]}; "
                 "give the list of this dataset and phase"
             )
         if not wanted:
-            raise InputError(f"--meta_path {meta}: names no files")
+            raise InputError(f"`meta_path` {meta}: names no files")
         files = sorted((by_name[name] for name in set(wanted)), key=str)
     if source.max_size is not None and source.max_size > 0:
         files = files[: source.max_size]
@@ -119,7 +119,7 @@ class AlignedDataset:
     """Pairs: one A|B image per file in ``<phase>``, or two folders ``<phase>A`` and ``<phase>B`` matched by name.
 
     Args:
-        channels: of the input and of the target (``--input_nc``, ``--output_nc``); 1 = grey
+        channels: of the input and of the target (``input_nc``, ``output_nc``); 1 = grey
     """
 
     def __init__(
@@ -140,9 +140,9 @@ class AlignedDataset:
             missing = [name for name in self.names if name not in by_name]
             if missing:
                 pairs = len(missing) < len(self.names)
-                other = "" if pairs else ", or give --dataset_mode unaligned if these are no pairs"
+                other = "" if pairs else ", or give `dataset_mode` unaligned if these are no pairs"
                 raise InputError(
-                    f"--dataroot {root}: {len(missing)} images of {source.phase}A have no partner of the same name in {source.phase}B, "
+                    f"`dataroot` {root}: {len(missing)} images of {source.phase}A have no partner of the same name in {source.phase}B, "
                     f"first {missing[0]}; remove them or add their partners{other}"
                 )
             self.files_b = [by_name[name] for name in self.names]
@@ -179,7 +179,7 @@ class AlignedDataset:
             why = "its width is odd" if width % 2 else "it is not wider than high"
             raise InputError(
                 f"{path} is {width}x{height}: not an A|B pair of two images side by side ({why}); "
-                "for single images use --dataset_mode single"
+                "for single images use `dataset_mode` single"
             )
         if width != 2 * height and not self._said_not_square:
             self._said_not_square = True
@@ -237,8 +237,8 @@ def unpaired_datasets(
     root = Path(source.dataroot)
     if (root / source.phase).is_dir() and not (root / f"{source.phase}A").is_dir():
         raise InputError(
-            f"--dataset_mode unaligned: --dataroot {root} has '{source.phase}' instead of '{source.phase}A' and '{source.phase}B'; "
-            "for A|B pairs give --dataset_mode aligned"
+            f"`dataset_mode` unaligned: `dataroot` {root} has '{source.phase}' instead of '{source.phase}A' and '{source.phase}B'; "
+            "for A|B pairs give `dataset_mode` aligned"
         )
     for side in "AB":
         _folder(source, side)

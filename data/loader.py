@@ -52,7 +52,7 @@ class ImageStore:
         return item
 
     def load_all(self, threads: int) -> None:
-        """Decode everything now (``--load_in_memory``), up to the bound."""
+        """Decode everything now (``load_in_memory``), up to the bound."""
         count, step = len(self.dataset), 8 * max(1, threads)
         with (
             ThreadPoolExecutor(max(1, threads)) as pool,
@@ -64,7 +64,7 @@ class ImageStore:
                 bar.update(len(indices))
                 if self.full:
                     bar.write(
-                        f"{len(self._items)} of {count} images fit in --cache_gb; the others are decoded each time",
+                        f"{len(self._items)} of {count} images fit in `cache_gb`; the others are decoded each time",
                         file=sys.stderr,
                     )
                     break
@@ -136,7 +136,7 @@ class Loader:
         return -(-self.length // (self.batch_size * self.world))
 
     def load_all(self) -> None:
-        """Decode everything now instead of at first use (``--load_in_memory``)."""
+        """Decode everything now instead of at first use (``load_in_memory``)."""
         self.store.load_all(self.threads)
 
     def images(self, steps: int) -> int:
@@ -197,7 +197,7 @@ class Loader:
             if len({t.shape for t in cut}) > 1:
                 sizes = sorted({f"{t.shape[2]}x{t.shape[1]}" for t in cut})
                 raise InputError(
-                    f"images of different sizes ({', '.join(sizes)}) cannot share a batch: use --batch_size 1 or --preprocess resize_and_crop"
+                    f"images of different sizes ({', '.join(sizes)}) cannot share a batch: use `batch_size` 1 or `preprocess` resize_and_crop"
                 )
             pixels = torch.stack(
                 cut
@@ -240,7 +240,7 @@ class UnpairedLoader:
         return self.inputs.images(steps)
 
     def load_all(self) -> None:
-        """Decode everything now instead of at first use (``--load_in_memory``)."""
+        """Decode everything now instead of at first use (``load_in_memory``)."""
         self.inputs.load_all()
         self.targets.load_all()
 

@@ -56,7 +56,7 @@ class Resize:
             return None
         height, width = round(self.crop_size / self.aspect_ratio), self.crop_size
         if (multiple_of_4(height), multiple_of_4(width)) != (height, width):
-            _warn_once(f"--crop_size {self.crop_size}", (width, height))
+            _warn_once(f"`crop_size` {self.crop_size}", (width, height))
         return multiple_of_4(height), multiple_of_4(width)
 
     def target(self, width: int, height: int) -> tuple[int, int]:

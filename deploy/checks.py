@@ -68,7 +68,7 @@ def require_equal(difference: float, what: str) -> None:
     if not difference <= TOLERANCE:
         raise InputError(
             f"{what} differs from PyTorch by {difference:.1e}, more than {TOLERANCE:g}: it was not written; "
-            "use --format pth, or other versions of torch and onnxruntime"
+            "use `format` pth, or other versions of torch and onnxruntime"
         )
 
 
@@ -85,7 +85,7 @@ def rounded(net: nn.Module) -> nn.Module:
                 tensor.copy_(tensor.half())
     if not all(torch.isfinite(p).all() for p in net.parameters()):
         raise InputError(
-            "--fp16: some weights are beyond what float16 holds (65504); leave --fp16 out"
+            "`fp16`: some weights are beyond what float16 holds (65504); leave `fp16` out"
         )
     return net
 

@@ -1,6 +1,6 @@
 """The same generator, faster: rewritten, compiled, or in another runtime. All forms but the bfloat16 ones are exact within float rounding.
 
-``make_form(name, net, x)`` builds one; `latency.py --backends` measures them side by side.
+``make_form(name, net, x)`` builds one; ``latency.py --backends`` measures them side by side.
 """
 
 from __future__ import annotations
@@ -163,7 +163,7 @@ def _onnx_file(net: nn.Module, x: Tensor, *packages: str) -> Iterator[Path]:
     from deploy.onnx import export_onnx, require_onnx
 
     if x.device.type != "cpu":
-        raise Unavailable("is measured on the CPU only: give --gpu_ids -1")
+        raise Unavailable("is measured on the CPU only: give `gpu_ids` -1")
     try:
         require_onnx()
         require_onnx(*packages)

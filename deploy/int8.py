@@ -95,7 +95,7 @@ def export_int8(net: nn.Module, path: Path, images: Iterable[Tensor]) -> Quantis
     images = list(images)
     if not images:
         raise InputError(
-            "--int8: no images to calibrate on; see --dataroot, --phase and --max_dataset_size"
+            "`int8`: no images to calibrate on; see `dataroot`, `phase` and `max_dataset_size`"
         )
     net = net.float().eval()
     level = logging.root.manager.disable

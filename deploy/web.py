@@ -207,7 +207,7 @@ def open_onnx(path: Path, flag: str):
     except Exception as error:  # its exceptions have no common base but Exception
         raise InputError(
             f"{flag} {path}: not a network that ONNX Runtime reads ({type(error).__name__}); "
-            "write one with export.py --format onnx"
+            "write one with export.py `format` onnx"
         ) from None
     inputs, outputs = session.get_inputs(), session.get_outputs()
     if len(inputs) != 1 or len(outputs) != 1:
@@ -246,7 +246,7 @@ def check_network(network: Network, size: int) -> None:
     except Exception as error:
         raise InputError(
             f"{network.flag} {network.path}: does not run at {size}x{size} pixels ({type(error).__name__}); "
-            "give the size it was made for with --size"
+            "give the size it was made for with `size`"
         ) from None
     if y.shape != x.shape:
         raise InputError(
@@ -371,7 +371,7 @@ def build(
         InputError: a network does not fit, ONNX Runtime for the browser is missing, or the folder cannot be written.
     """
     if size < 8 or size % 4:
-        raise InputError(f"--size {size}: give a multiple of 4, from 8")
+        raise InputError(f"`size` {size}: give a multiple of 4, from 8")
     require_runtime()
     for network in networks:
         check_network(network, size)

@@ -30,7 +30,7 @@ class Evaluator:
         loader:   inputs, in order
         criteria: see `metrics.criteria`
         shared:   the loader gives each process of the run its share of the images: put everyone's together
-        bf16:     run generator and feature network in bfloat16 (``--amp bf16``); their results differ a little, see docs/search.md
+        bf16:     run generator and feature network in bfloat16 (``amp bf16``); their results differ a little, see docs/search.md
     """
 
     def __init__(self, loader: Loader, criteria: list, bf16: bool = False, shared: bool = False):

@@ -75,7 +75,7 @@ def real_statistics(
 
     Args:
         dataset: real images as they are stored
-        path:    ``--real_stat_path``; None = the cache
+        path:    ``real_stat_path``; None = the cache
         cache:   folders to keep them in: beside the dataset, and the one to use when that cannot be written
     """
     if path is not None:

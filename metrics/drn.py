@@ -174,7 +174,7 @@ class DRNSeg(nn.Module):
 # Loading: a published or home-made checkpoint, or one clear sentence about what is wrong with it.
 
 _REMEDY = (
-    "--drn_path wants the Cityscapes weights of a DRN-D segmenter, for the published mIoU "
+    "`drn_path` wants the Cityscapes weights of a DRN-D segmenter, for the published mIoU "
     "drn-d-105_ms_cityscapes.pth as the DRN authors (github.com/fyu/drn) distribute it"
 )
 

@@ -67,7 +67,7 @@ def _centre(features: Tensor) -> tuple[Tensor, Tensor]:
     n = len(features)
     if n < 2:
         raise InputError(
-            f"FID needs at least 2 images and got {n}: give more images (check --phase, --num_test, --meta_path)"
+            f"FID needs at least 2 images and got {n}: give more images (check `phase`, `num_test`, `meta_path`)"
         )
     features = features.double()
     mu = features.mean(dim=0)
@@ -91,7 +91,7 @@ def frechet_distance(fake: Tensor, real: Statistics) -> float:
     if fake.shape[1] != real.dims:
         raise InputError(
             f"the statistics of the real images have {real.dims} features and the generated images {fake.shape[1]}: "
-            "make them with the same --fid_dims, or leave --real_stat_path out to have them made"
+            "make them with the same `fid_dims`, or leave `real_stat_path` out to have them made"
         )
     x, mu = _centre(fake)  # (n, d)
     n, d = x.shape
@@ -142,7 +142,7 @@ def load_statistics(path: Path, dims: int, features: str | None = None) -> Stati
     """
     if not path.is_file():
         raise InputError(
-            f"--real_stat_path {path}: no such file; make it with get_real_stat.py or leave the flag out"
+            f"`real_stat_path` {path}: no such file; make it with get_real_stat.py or leave the flag out"
         )
     try:
         with np.load(path, allow_pickle=False) as data:
@@ -152,21 +152,21 @@ def load_statistics(path: Path, dims: int, features: str | None = None) -> Stati
             sample = torch.from_numpy(data["sample"]) if "sample" in data else None
     except Exception as error:  # NumPy, zipfile and zlib share no useful base class
         raise InputError(
-            f"--real_stat_path {path}: not an .npz file with mu and sigma, or damaged ({type(error).__name__}); "
+            f"`real_stat_path` {path}: not an .npz file with mu and sigma, or damaged ({type(error).__name__}); "
             "make it with get_real_stat.py or leave the flag out"
         ) from None
     if mu.shape != (dims,) or sigma.shape != (dims, dims):
         raise InputError(
-            f"--real_stat_path {path}: made with {mu.shape[0] if mu.ndim else 0} features, this run uses {dims} (--fid_dims); "
+            f"`real_stat_path` {path}: made with {mu.shape[0] if mu.ndim else 0} features, this run uses {dims} (`fid_dims`); "
             "make them again with get_real_stat.py or leave the flag out"
         )
     if not (np.isfinite(mu).all() and np.isfinite(sigma).all()):
         raise InputError(
-            f"--real_stat_path {path}: holds numbers that are not finite; make it again with get_real_stat.py"
+            f"`real_stat_path` {path}: holds numbers that are not finite; make it again with get_real_stat.py"
         )
     if features and made_with and made_with != features:
         raise InputError(
-            f"--real_stat_path {path}: made with '{made_with}', this run uses '{features}'; "
+            f"`real_stat_path` {path}: made with '{made_with}', this run uses '{features}'; "
             "make them again with get_real_stat.py or leave the flag out"
         )
     return Statistics(

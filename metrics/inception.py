@@ -127,7 +127,7 @@ def _weights_path(path: str | None) -> Path:
     """The file with pytorch-fid's weights; downloaded into torch.hub's cache when it is nowhere."""
     if path:
         if not Path(path).is_file():
-            raise InputError(f"--fid_weights {path}: no such file")
+            raise InputError(f"`fid_weights` {path}: no such file")
         return Path(path)
     from pytorch_fid.inception import FID_WEIGHTS_URL
 
@@ -140,7 +140,7 @@ def _weights_path(path: str | None) -> Path:
         except (urllib.error.URLError, OSError, RuntimeError) as error:
             raise InputError(
                 f"the FID Inception weights could not be downloaded ({error}): put {WEIGHTS_FILE} at {cached}, give its path by "
-                "--fid_weights, or use --fid_features random (comparable only with itself)"
+                "`fid_weights`, or use `fid_features` random (comparable only with itself)"
             ) from None
     return cached
 
@@ -150,7 +150,7 @@ def _load(net: InceptionFeatures, path: Path) -> None:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file raises anything from EOFError to UnpicklingError
         raise InputError(
-            f"--fid_weights {path}: not a readable weights file ({type(error).__name__}: {error})"
+            f"`fid_weights` {path}: not a readable weights file ({type(error).__name__}: {error})"
         ) from None
     wanted = {
         k: v for k, v in net.layers.state_dict().items() if not k.endswith("num_batches_tracked")
@@ -161,8 +161,8 @@ def _load(net: InceptionFeatures, path: Path) -> None:
     ]
     if bad:
         raise InputError(
-            f"--fid_weights {path}: holds no weights for {bad[0]} ({len(bad)} of {len(wanted)} tensors are missing or of another "
-            f"shape); --fid_dims {net.dims} needs them, a smaller --fid_dims needs fewer"
+            f"`fid_weights` {path}: holds no weights for {bad[0]} ({len(bad)} of {len(wanted)} tensors are missing or of another "
+            f"shape); `fid_dims` {net.dims} needs them, a smaller `fid_dims` needs fewer"
         )
     net.layers.load_state_dict({k: state[k] for k in wanted}, strict=False)
 

@@ -119,8 +119,7 @@ def print_costs(configs: list[str], size: int) -> None:
 
 
 if __name__ == "__main__":
-    from options import MacsOptions
-    from runtime.entry import run
+    from options import MacsOptions, run
 
     def main() -> None:
         opt = MacsOptions.parse()

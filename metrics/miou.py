@@ -52,19 +52,19 @@ def read_table(table_path: str | Path, cityscapes_path: str | Path) -> dict[str,
     table, root = Path(table_path), Path(cityscapes_path)
     if not table.is_file():
         raise InputError(
-            f"--table_path {table}: no such file. It says which ground truth belongs to which image, "
+            f"`table_path` {table}: no such file. It says which ground truth belongs to which image, "
             "a line each: <name> <gtFine trainIds png> <leftImg8bit png>."
         )
     if not root.is_dir():
         raise InputError(
-            f"--cityscapes_path {root}: no such folder. Unpack Cityscapes' gtFine there, or give the folder "
+            f"`cityscapes_path` {root}: no such folder. Unpack Cityscapes' gtFine there, or give the folder "
             "that holds it."
         )
     try:
         lines = table.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
-            f"--table_path {table}: not a text file that can be read ({error})."
+            f"`table_path` {table}: not a text file that can be read ({error})."
         ) from error
     labels: dict[str, Path] = {}
     for number, line in enumerate(lines, 1):
@@ -73,21 +73,21 @@ def read_table(table_path: str | Path, cityscapes_path: str | Path) -> dict[str,
             continue
         if len(columns) != 3:
             raise InputError(
-                f"--table_path {table}, line {number}: has {len(columns)} columns instead of 3, "
+                f"`table_path` {table}, line {number}: has {len(columns)} columns instead of 3, "
                 "<name> <gtFine trainIds png> <leftImg8bit png>."
             )
         stem, label = image_stem(columns[0]), root / columns[1]
         if label.stem.endswith("_labelIds"):
             raise InputError(
-                f"--table_path {table}, line {number}: {columns[1]} holds labelIds; mIoU is defined on "
+                f"`table_path` {table}, line {number}: {columns[1]} holds labelIds; mIoU is defined on "
                 "trainIds (made by csCreateTrainIdLabelImgs of cityscapesScripts)."
             )
         if labels.setdefault(stem, label) != label:
             raise InputError(
-                f"--table_path {table}, line {number}: a second label for image {stem!r}."
+                f"`table_path` {table}, line {number}: a second label for image {stem!r}."
             )
     if not labels:
-        raise InputError(f"--table_path {table}: is empty.")
+        raise InputError(f"`table_path` {table}: is empty.")
     return labels
 
 
@@ -106,7 +106,7 @@ def _decode(path: Path) -> np.ndarray:
         ) from error
     if mode not in ("L", "P"):
         raise InputError(
-            f"{path}: is of mode {mode}, not trainIds (8 bits, one channel); check its line in --table_path."
+            f"{path}: is of mode {mode}, not trainIds (8 bits, one channel); check its line in `table_path`."
         )
     return label
 
@@ -137,11 +137,11 @@ class LabelStore:
             if stem not in table:
                 raise InputError(
                     f"image {stem!r} is not in the table ({len(table)} images, the first is "
-                    f"{next(iter(table), None)!r}); --table_path must be the table of this dataset and phase."
+                    f"{next(iter(table), None)!r}); `table_path` must be the table of this dataset and phase."
                 )
             if not table[stem].is_file():
                 raise InputError(
-                    f"{table[stem]}: the ground truth of image {stem!r} is missing. Check --cityscapes_path; "
+                    f"{table[stem]}: the ground truth of image {stem!r} is missing. Check `cityscapes_path`; "
                     "csCreateTrainIdLabelImgs of cityscapesScripts makes the trainIds files from gtFine."
                 )
             self._paths[stem] = table[stem]
@@ -342,7 +342,7 @@ def summary(counts: Tensor) -> dict[str, float | list[float | None]]:
     union = matrix.sum(1) + matrix.sum(0) - hits
     if not matrix.any():
         raise InputError(
-            "mIoU: no pixel has a label in 0..18; the second column of --table_path must name trainIds files."
+            "mIoU: no pixel has a label in 0..18; the second column of `table_path` must name trainIds files."
         )
     exists = union > 0
     iou = 100 * hits[exists] / union[exists]
@@ -419,7 +419,7 @@ class SegmentationScorer:
                 if label.shape[0] < scores.shape[1] or label.shape[1] < scores.shape[2]:
                     raise InputError(
                         f"the label of image {image_stem(name)!r} is {label.shape[1]}x{label.shape[0]}, "
-                        f"smaller than the photo ({scores.shape[2]}x{scores.shape[1]}). --table_path must "
+                        f"smaller than the photo ({scores.shape[2]}x{scores.shape[1]}). `table_path` must "
                         "name the labels at full size, 2048x1024 in Cityscapes."
                     )
                 truth = torch.from_numpy(label).to(self.device)

@@ -74,7 +74,7 @@ class ChannelConfig:
 
     @classmethod
     def uniform(cls, width: int) -> ChannelConfig:
-        """The network whose every gene is ``width`` (``--ngf``)."""
+        """The network whose every gene is ``width`` (``ngf``)."""
         return cls((width,) * 8)
 
     def __str__(self) -> str:
@@ -110,7 +110,7 @@ class ChannelConfig:
         if wide:
             raise InputError(
                 f"config '{self}' is wider than the supernet (ngf {width}): {', '.join(wide)}; "
-                "choose narrower widths or the --ngf the supernet was trained with"
+                "choose narrower widths or the `ngf` the supernet was trained with"
             )
 
 

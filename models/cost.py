@@ -99,7 +99,7 @@ def count_macs(
         )
     if (
         convention == "published" and arch.separable
-    ):  # the instance norm inside a separable conv is there whatever --norm is
+    ):  # the instance norm inside a separable conv is there whatever `norm` is
         macs = macs + blocks * quarter
     return macs
 

@@ -53,7 +53,7 @@ class PixelDiscriminator(nn.Module):
 def build_discriminator(
     name: str, input_nc: int, ndf: int = 128, n_layers: int = 3, norm: str = "instance"
 ) -> nn.Module:
-    """``n_layers`` or ``pixel`` (``--netD``)."""
+    """``n_layers`` or ``pixel`` (``netD``)."""
     if name == "n_layers":
         return NLayerDiscriminator(input_nc, ndf, n_layers, norm)
     return PixelDiscriminator(input_nc, ndf, norm)

@@ -47,7 +47,7 @@ class GeneratorSpec:
         """The channels of the whole network (full width for a supernet)."""
         if self.netG.startswith(("sub_", "legacy_")):
             if not self.config_str:
-                raise InputError(f"{self.netG} needs --config_str")
+                raise InputError(f"{self.netG} needs `config_str`")
             return ChannelConfig.parse(self.config_str, legacy=self.netG.startswith("legacy_"))
         return ChannelConfig.uniform(self.ngf)
 
@@ -61,11 +61,11 @@ class GeneratorSpec:
     def build(self) -> nn.Module:
         """A network with PyTorch's default weights; initialise or load it next."""
         if self.netG not in GENERATORS:
-            raise InputError(f"--netG {self.netG} is not one of {', '.join(GENERATORS)}")
+            raise InputError(f"`netG` {self.netG} is not one of {', '.join(GENERATORS)}")
         if self.is_supernet:
             if self.norm == "batch":
                 raise InputError(
-                    "a supernet cannot use --norm batch (its statistics differ per subnet); use instance"
+                    "a supernet cannot use `norm` batch (its statistics differ per subnet); use instance"
                 )
             return SuperMobileResnetGenerator(
                 self.ngf, self.input_nc, self.output_nc, self.norm, self.dropout_rate
@@ -142,7 +142,7 @@ def resolve_spec(
         where:  the checkpoint's path, for messages
         prefix: of the netG and ngf flags in the script at hand, e.g. ``student_``
 
-    Flags may name what shapes cannot tell: that a mobile network is a supernet (``--netG super_*``), or its norm. A flag that
+    Flags may name what shapes cannot tell: that a mobile network is a supernet (``netG super_*``), or its norm. A flag that
     contradicts the checkpoint raises InputError naming both. A supernet keeps its spec whatever config_str is: that selects a subnet.
     """
     spec = found
@@ -187,7 +187,7 @@ def resolve_spec(
         if flag == "ngf" and have is None:
             continue  # a network with a config string has no ngf; scripts of old pass one all the same
         if have != wanted[flag]:
-            named = f"--{prefix}{flag}" if flag in ("netG", "ngf") else f"--{flag}"
+            named = f"`{prefix}{flag}`" if flag in ("netG", "ngf") else f"`{flag}`"
             raise InputError(
                 f"{named} {wanted[flag]} contradicts the checkpoint {where}, which holds {spec.netG} with {flag} {have}; "
                 f"leave the flag out or give {have}"

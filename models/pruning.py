@@ -29,14 +29,14 @@ def prune_into(wide: nn.Module, narrow: nn.Module) -> None:
     source, target = wide.state_dict(), narrow.state_dict()
     if source.keys() != target.keys():
         raise InputError(
-            "--restore_pretrained_G_path: the pretrained network and the student are of different kinds "
-            "(--pretrained_netG and --student_netG must both be resnet or both mobile_resnet)"
+            "`restore_pretrained_G_path`: the pretrained network and the student are of different kinds "
+            "(`pretrained_netG` and `student_netG` must both be resnet or both mobile_resnet)"
         )
     for key in source:
         if any(t > s for t, s in zip(target[key].shape, source[key].shape, strict=True)):
             raise InputError(
-                f"--restore_pretrained_G_path: the student is wider than the pretrained network at {key} "
-                f"({list(target[key].shape)} against {list(source[key].shape)}); lower --student_ngf"
+                f"`restore_pretrained_G_path`: the student is wider than the pretrained network at {key} "
+                f"({list(target[key].shape)} against {list(source[key].shape)}); lower `student_ngf`"
             )
 
     def copy(

@@ -8,9 +8,14 @@ from __future__ import annotations
 import argparse
 import difflib
 import sys
+from functools import partial
 
 from models.generators import GENERATORS
 from options.flags import FLAGS
+from runtime import entry
+
+# How every script starts: errors speak of the flags.
+run = partial(entry.run, flags=FLAGS)
 
 # ---------------------------------------------------------------------------------------------------------
 # Groups of flags that scripts share
@@ -456,7 +461,7 @@ class MacsOptions(Options):
 
 class CheckOptions(Options):
     positional = "DATAROOT"
-    prog = "python -m prepare.check"
+    prog = "python -m data.check"
     description = "Look at every file of a dataset: what it holds, what the flags make of it, what has to be mended."
     flags = (
         "dataset_mode",

@@ -1,6 +1,6 @@
 """Is a dataset fit to train on? Every file is decoded once; what is wrong comes with its remedy.
 
-    python -m prepare.check DATAROOT [--dataset_mode M] [--preprocess P] [--load_size PX] ...
+    python -m data.check DATAROOT [FLAG ...]
 
 It reads as training does (`data.images`, `data.datasets`, `data.transforms`), so "ready to train" means that
 training will read it. Exit code 0: ready, 2: problems.
@@ -207,7 +207,7 @@ def check_folders(
         problems += [missing(root, phase, found) for phase in wanted if phase not in usable]
     elif usage.dataset_mode == "unaligned" and phases(root):
         what = f"there are no folders <phase>A and <phase>B with images; found: {', '.join(phases(root))}"
-        problems.append(Finding(what, "for A|B pairs give --dataset_mode aligned"))
+        problems.append(Finding(what, "for A|B pairs give `dataset_mode` aligned"))
     else:
         fix = "unpack the images there, as <phase>/*.jpg"
         problems.append(
@@ -237,14 +237,14 @@ def _missing_phase(root: Path, phase: str, found: dict[str, str]) -> Finding:
     for side, other in (("A", "B"), ("B", "A")):
         if f"{phase}{side}" in found:
             what = f"there is {phase}{side} but no {phase}{other} with images"
-            fix = f"put the partners into {root / (phase + other)}, of equal names; or --dataset_mode single"
+            fix = f"put the partners into {root / (phase + other)}, of equal names; or `dataset_mode` single"
             return Finding(what, fix)
     if phase == "val":
         what = "there is no folder 'val' with images: training measures FID on it"
         if "test" in found:
             return Finding(what, "rename the folder 'test' to 'val'")
         return Finding(
-            what, "move images there that are not to be trained on, or give --no_fid to train.py"
+            what, "move images there that are not to be trained on, or give `no_fid` to train.py"
         )
     return Finding(
         f"there is no folder '{phase}' with images; found: {', '.join(found)}",
@@ -265,7 +265,7 @@ def _missing_sides(root: Path, phase: str, found: dict[str, str]) -> Finding:
         return Finding(
             f"{what}: training measures FID on them", "rename 'testA' and 'testB' to them"
         )
-    return Finding(f"{what}: training measures FID on them", "move images there, or give --no_fid")
+    return Finding(f"{what}: training measures FID on them", "move images there, or give `no_fid`")
 
 
 def _is_strange(path: Path, root: Path) -> bool:
@@ -393,7 +393,7 @@ def _halves(facts: list[FileFacts], root: Path) -> tuple[list[Item], list[Findin
         (
             high,
             "not wider than high",
-            "join A and B (scripts/combine_pairs.py), or --dataset_mode single",
+            "join A and B (scripts/combine_pairs.py), or `dataset_mode` single",
         ),
     ):
         if group:
@@ -413,7 +413,7 @@ def _match(
     if alone:
         what = f"in {folder_a.name} without a partner of the same name in {folder_b.name}: {_count(alone)}"
         no_pairs = (
-            ", or give --dataset_mode unaligned if these are no pairs"
+            ", or give `dataset_mode` unaligned if these are no pairs"
             if len(alone) == len(a)
             else ""
         )
@@ -444,7 +444,7 @@ def _match(
 def _listing(
     root: Path, name: str, layout: str, usage: Usage
 ) -> tuple[list[Finding], list[Finding]]:
-    """(problems, notes): what the dataset of training itself says of the folder, and of --meta_path."""
+    """(problems, notes): what the dataset of training itself says of the folder, and of `meta_path`."""
     meta = usage.meta_path if _phase_of(name, layout) == usage.meta_phase else None
     if meta and layout == UNPAIRED:
         meta = path_of_side(meta, name[-1])
@@ -459,7 +459,7 @@ def _listing(
     except InputError as error:
         what, _, fix = str(error).rpartition("; ")
         return [Finding(what, fix) if what else Finding(fix)], []
-    return [], [Finding(f"--meta_path takes {len(dataset)} of them")] if meta else []
+    return [], [Finding(f"`meta_path` takes {len(dataset)} of them")] if meta else []
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -488,7 +488,7 @@ def _shapes_problems(items: list[Item], resize: Resize, batch_size: int) -> list
         what = (
             f"images reach the network in {len(shapes)} sizes ({some}): they cannot share a batch"
         )
-        return [Finding(what, "--batch_size 1, or --preprocess resize_and_crop")]
+        return [Finding(what, "`batch_size` 1, or `preprocess` resize_and_crop")]
     return []
 
 
@@ -528,7 +528,7 @@ def _about_sizes(items: list[Item], resize: Resize) -> list[Finding]:
     if skewed:
         size = Counter(i.size for i in skewed).most_common(1)[0][0]
         what = f"lose their proportions, e.g. {_size(size)} -> {_size(_target(size, resize))}"
-        remedy = "--preprocess scale_width_and_crop or --aspect_ratio keep them"
+        remedy = "`preprocess` scale_width_and_crop or `aspect_ratio` keep them"
         notes.append(Finding(f"{what}: {_count(skewed, 'image')}; {remedy}"))
     small = [i for i in items if _target(i.size, resize)[0] > i.size[0]]
     if small:
@@ -560,7 +560,7 @@ def check_dataset(root: Path, usage: Usage, threads: int = 4, progress: bool = T
     by_phase = {name: _phase_of(name, layout) for name, layout in found.items()}
     if usage.meta_path and usage.meta_phase not in by_phase.values():
         problems.append(
-            Finding("--meta_path belongs to a phase that is not there", "give its --phase")
+            Finding("`meta_path` belongs to a phase that is not there", "give its `phase`")
         )
     used = {
         name: layout
@@ -607,7 +607,7 @@ def _size(size: tuple[int, int]) -> str:
 
 
 def _describe(resize: Resize) -> str:
-    """One line on --preprocess."""
+    """One line on `preprocess`."""
     load, crop = resize.load_size, resize.crop_size
     steps = {
         "resize_and_crop": f"resized to {load}, then a random {crop} is cut out; to measure, resized to {crop}",
@@ -616,7 +616,7 @@ def _describe(resize: Resize) -> str:
         "scale_width_and_crop": f"scaled to a width of {load}, then a random {crop} is cut out; to measure, to {crop}",
         "none": "as stored",
     }
-    return f"--preprocess {resize.preprocess}: {steps[resize.preprocess]}"
+    return f"`preprocess` {resize.preprocess}: {steps[resize.preprocess]}"
 
 
 def format_report(report: Report, usage: Usage, shown: int = 5) -> str:
@@ -631,16 +631,16 @@ def format_report(report: Report, usage: Usage, shown: int = 5) -> str:
     lines = [_columns(rows), ""] if report.phases else []
     if usage.dataset_mode == "aligned":
         a, b = ("A (left)", "B (right)") if usage.direction == "AtoB" else ("B (right)", "A (left)")
-        lines.append(f"--direction {usage.direction}: the input is {a}, the output to learn is {b}")
+        lines.append(f"`direction` {usage.direction}: the input is {a}, the output to learn is {b}")
     if usage.dataset_mode == "unaligned":
         a, b = usage.direction[0], usage.direction[-1]
         lines.append(
-            f"--direction {usage.direction}: the inputs are side {a}, outputs shall look like side {b}"
+            f"`direction` {usage.direction}: the inputs are side {a}, outputs shall look like side {b}"
         )
     lines.append(_describe(usage.resize))
     for p in report.phases:
         if p.bytes > usage.cache_bytes:
-            need = f"{p.name} needs {p.bytes / 1e9:.1f} GB in memory, --cache_gb is {usage.cache_bytes / 1e9:g}"
+            need = f"{p.name} needs {p.bytes / 1e9:.1f} GB in memory, `cache_gb` is {usage.cache_bytes / 1e9:g}"
             lines.append(f"{need}: the images beyond it are decoded each time")
 
     def write(heading: str, findings: list[tuple[str, Finding]]) -> None:
@@ -667,34 +667,3 @@ def format_report(report: Report, usage: Usage, shown: int = 5) -> str:
     counts = ", ".join(f"{p.name} {p.count}" for p in report.phases)
     verdict = _count(problems, "problem") if problems else f"ready to train: {counts}"
     return "\n".join([*lines, "", verdict])
-
-
-# ---------------------------------------------------------------------------------------------------------
-# Command line
-
-
-def main(argv: list[str] | None = None) -> None:
-    # The options room owns flags; this module is an entry point only when it is run.
-    from options import CheckOptions
-
-    opt = CheckOptions.parse(argv)
-    usage = Usage(
-        dataset_mode=opt.dataset_mode,
-        direction=opt.direction,
-        resize=Resize(opt.preprocess, opt.load_size, opt.crop_size, opt.aspect_ratio),
-        channels=(opt.input_nc, opt.output_nc),
-        batch_size=opt.batch_size,
-        cache_bytes=opt.cache_gb * 1e9,
-        phase=opt.phase,
-        meta_path=opt.meta_path,
-    )
-    report = check_dataset(Path(opt.root), usage, opt.num_threads)
-    print(format_report(report, usage))
-    if not report.ready:
-        raise InputError(f"{opt.root} is not ready to train; the remedies are listed above")
-
-
-if __name__ == "__main__":
-    from runtime.entry import run
-
-    run(main)

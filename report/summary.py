@@ -29,7 +29,7 @@ class Tested:
         path = folder / "results.json"
         if not path.is_file():
             raise InputError(
-                f"{folder} holds no results.json; run test.py --results_dir {folder} first"
+                f"{folder} holds no results.json; run test.py `results_dir` {folder} first"
             )
         latency = folder / "latency.json"
         timing = json.loads(latency.read_text()) if latency.is_file() else None

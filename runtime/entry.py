@@ -4,29 +4,41 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from errors import InputError
 from runtime.progress import Bar
 
 
-def run(main: Callable[[], None]) -> None:
-    """Call ``main``; what is the user's to mend ends in one line and exit code 2, a signal in 128 + its number."""
+def with_flags(text: str, flags: Collection[str]) -> str:
+    """A message of a room below the options, in the words of the command line.
+
+    Rooms name a setting in backquotes; those in ``flags`` become ``--name``.
+    """
+    return re.sub(r"`(\w+)`", lambda m: f"--{m[1]}" if m[1] in flags else m[0], text)
+
+
+def run(main: Callable[[], None], flags: Collection[str] = ()) -> None:
+    """Call ``main``. An `InputError` ends in one line and exit code 2, a signal in 128 + its number.
+
+    Args:
+        flags: names of settings that the user knows as ``--name``, see `with_flags`
+    """
     warnings.showwarning = lambda message, *_, **__: Bar.write(
-        f"warning: {message}", file=sys.stderr
+        f"warning: {with_flags(str(message), flags)}", file=sys.stderr
     )
     try:
         with contextlib.ExitStack() as stack:
             if int(os.environ.get("RANK", "0")) > 0:  # under torchrun one process speaks
-                stack.enter_context(
-                    contextlib.redirect_stdout(stack.enter_context(open(os.devnull, "w")))
-                )
+                nowhere = stack.enter_context(open(os.devnull, "w"))
+                stack.enter_context(contextlib.redirect_stdout(nowhere))
             main()
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {with_flags(str(error), flags)}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

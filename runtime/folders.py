@@ -40,7 +40,7 @@ def check_settings(before: dict, now: dict, folder: Path, flag: str) -> None:
             f"{flag} {folder} holds a run of {before.get('script')}; choose another folder"
         )
     if differ:
-        listed = ", ".join(f"--{k} {now.get(k)} (was {before.get(k)})" for k in differ[:6])
+        listed = ", ".join(f"`{k}` {now.get(k)} (was {before.get(k)})" for k in differ[:6])
         raise InputError(
             f"{flag} {folder} holds a run with other settings: {listed}; choose another folder or the same flags"
         )

@@ -16,8 +16,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from data.datasets import list_images
 from data.images import read_image
 from errors import InputError
+from options import run
 from prepare.pairs import is_done, join_pair, run_all, save_image
-from runtime.entry import run
 
 # ---------------------------------------------------------------------------------------------------------
 # Matching

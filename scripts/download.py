@@ -13,8 +13,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from errors import InputError
+from options import run
 from prepare.download import Entry, check_source, fetch, read_entries, unpack
-from runtime.entry import run
 
 TABLE = Path(__file__).with_name("downloads.json")
 SUFFIX = {"tar": ".tar", "zip": ".zip", "file": ""}

@@ -21,8 +21,8 @@ from golden_values import VALUES, fill, golden_array, golden_input
 
 from errors import InputError
 from models.generators import GeneratorSpec
+from options import run
 from runtime.cuda_graphs import CudaGraphs, StepCapture
-from runtime.entry import run
 from runtime.files import write_json
 from runtime.folders import make_folder
 

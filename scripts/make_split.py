@@ -14,8 +14,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from data.datasets import list_images, path_of_side
 from errors import InputError
+from options import run
 from prepare.pairs import save_lines
-from runtime.entry import run
 
 
 def images_of(folder: Path) -> list[str]:

@@ -27,7 +27,7 @@ from deploy.web import (
 )
 from errors import InputError
 from models.weights import load_generator
-from runtime.entry import run
+from options import run
 
 PORT = 8000
 

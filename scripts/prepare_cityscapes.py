@@ -28,8 +28,8 @@ from PIL import Image
 
 from data.images import read_image
 from errors import InputError
+from options import run
 from prepare.pairs import is_done, join_pair, run_all, save_image, save_lines
-from runtime.entry import run
 
 PHASES = ("train", "val")
 

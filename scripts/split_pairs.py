@@ -14,8 +14,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from data.datasets import list_images
 from data.images import read_image
 from errors import InputError
+from options import run
 from prepare.pairs import is_done, run_all, save_image, split_pair
-from runtime.entry import run
 
 
 def halves_of(pair: Path, root: Path, output: Path, ending: str) -> tuple[Path, Path]:

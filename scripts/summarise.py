@@ -7,8 +7,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from options import run
 from report.summary import summarise
-from runtime.entry import run
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""A learned stand-in for the evaluator (``--predictor``): it screens many candidates so that only promising ones are measured.
+"""A learned stand-in for the evaluator (``predictor``): it screens many candidates so that only promising ones are measured.
 
 A Gaussian process over the eight genes: a handful of evaluations are enough to fit it, and it knows where it does not know. A predicted
 value decides only what is measured next; it is never recorded as a result.

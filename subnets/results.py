@@ -39,7 +39,7 @@ class Results:
     Args:
         path:       the JSONL file; existing lines are read
         write:      False: another process writes the file, this one only remembers
-        capacity:   at most so many are remembered (``--max_cache_size``), and those of `keep`; the oldest is forgotten first
+        capacity:   at most so many are remembered (``max_cache_size``), and those of `keep`; the oldest is forgotten first
     """
 
     def __init__(self, path: Path, capacity: int = 10_000_000, write: bool = True):

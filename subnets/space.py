@@ -21,7 +21,7 @@ class SearchSpace:
     """All configurations of a config set, with their cost on images of one size.
 
     Args:
-        name:          key of `CONFIG_SETS` (``--config_set``)
+        name:          key of `CONFIG_SETS` (``config_set``)
         arch, convention, height, width: what MACs are counted of, see `models.cost`
     """
 
@@ -34,7 +34,7 @@ class SearchSpace:
         width: int = 256,
     ):
         if name not in CONFIG_SETS:
-            raise InputError(f"--config_set {name} is not one of {', '.join(CONFIG_SETS)}")
+            raise InputError(f"`config_set` {name} is not one of {', '.join(CONFIG_SETS)}")
         self.name, self.choices = name, CONFIG_SETS[name]
         self.arch, self.convention, self.height, self.width = arch, convention, height, width
         self.shape = tuple(map(len, self.choices))
@@ -57,7 +57,7 @@ class SearchSpace:
         for gene, choices in zip(config.full, self.choices, strict=True):
             if gene not in choices:
                 raise InputError(
-                    f"config '{config}' is not in --config_set {self.name}: {gene} is none of {', '.join(map(str, choices))}"
+                    f"config '{config}' is not in `config_set` {self.name}: {gene} is none of {', '.join(map(str, choices))}"
                 )
         positions = [
             choices.index(gene) for gene, choices in zip(config.full, self.choices, strict=True)
@@ -113,7 +113,7 @@ class SearchSpace:
         numbers = np.flatnonzero(self.macs <= budget)
         if numbers.size == 0:
             raise InputError(
-                f"--budget {budget:.4g}: no configuration of {self.name} is that small; it must be between "
+                f"`budget` {budget:.4g}: no configuration of {self.name} is that small; it must be between "
                 f"{self.macs.min():,} ({self.smallest}) and {self.macs.max():,} ({self.largest}) MACs "
                 f"({self.convention} convention, {self.width}x{self.height})"
             )
@@ -129,7 +129,7 @@ class SearchSpace:
     def sampling_weights(
         self, numbers: np.ndarray, ratio: float, strategy: str
     ) -> np.ndarray | None:
-        """Relative probability of each configuration for ``--weighted_sample``; None = uniform.
+        """Relative probability of each configuration for ``weighted_sample``; None = uniform.
 
         A gene's weight grows from 1 for its narrowest choice to ``ratio`` for its widest, in equal steps (arithmetic) or by equal factors
         (geometric); a configuration's weight is the product.

@@ -74,7 +74,7 @@ class PerceptualLoss(nn.Module):
         except (urllib.error.URLError, OSError, RuntimeError) as error:
             cache = f"{torch.hub.get_dir()}/checkpoints/{VGG19_Weights.IMAGENET1K_V1.url.rsplit('/', 1)[1]}"
             raise InputError(
-                f"--recon_loss_type vgg: the VGG-19 weights could not be downloaded ({error}); put them at {cache}"
+                f"`recon_loss_type` vgg: the VGG-19 weights could not be downloaded ({error}); put them at {cache}"
             ) from None
         self.features = features[:30].eval().requires_grad_(False)
         for layer in self.features:

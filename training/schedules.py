@@ -1,4 +1,4 @@
-"""Learning-rate policies (``--lr_policy``): linear, step, cosine, plateau."""
+"""Learning-rate policies (``lr_policy``): linear, step, cosine, plateau."""
 
 from __future__ import annotations
 

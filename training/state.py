@@ -39,7 +39,7 @@ class StateFile:
         for path in (self.path, self.previous):
             if path.exists():
                 try:
-                    state = load_tensors(path, "--log_dir")
+                    state = load_tensors(path, "`log_dir`")
                     if problems:
                         print(
                             f"warning: {problems[0]}; continuing from {path.name}, saved before it"
@@ -55,7 +55,7 @@ class StateFile:
 
 
 # ---------------------------------------------------------------------------------------------------------
-# Optimizers alone (``--restore_O_path``)
+# Optimizers alone (``restore_O_path``)
 
 
 def load_optimizers(optimizers: list[torch.optim.Optimizer], path: str, flag: str) -> None:

@@ -42,9 +42,9 @@ class LossWeights:
 
     gan_mode: str = "hinge"
     recon: str = "l1"
-    gan: float = 1.0  # --lambda_gan
-    reconstruction: float = 100.0  # --lambda_recon
-    distill: float = 1.0  # --lambda_distill
+    gan: float = 1.0  # `lambda_gan`
+    reconstruction: float = 100.0  # `lambda_recon`
+    distill: float = 1.0  # `lambda_distill`
 
 
 def make_adam(parameters: list[nn.Parameter], lr: float, beta1: float) -> torch.optim.Adam:

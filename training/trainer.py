@@ -37,7 +37,7 @@ class Plan:
     """How long to train and when to do what. Steps are updates; an epoch is one pass over the training images."""
 
     epochs: int  # nepochs + nepochs_decay
-    max_steps: int = 1_000_000_000  # --niters
+    max_steps: int = 1_000_000_000  # `niters`
     print_freq: int = 100  # steps between log lines
     save_latest_freq: int = 20000  # steps between evaluations within an epoch
     save_epoch_freq: int = 5  # epochs between evaluations and numbered checkpoints
@@ -84,7 +84,7 @@ class Trainer:
 
     Args:
         task, loader, schedule, plan: what to train, on what, how
-        folder:     the run's folder (``--log_dir``)
+        folder:     the run's folder (``log_dir``)
         evaluation: how to judge it; None to only train
         settings:   flags that decide the result: a folder with other settings is refused
         options:    written to options.json once the folder is this run's
@@ -107,7 +107,7 @@ class Trainer:
     ):
         self.task, self.loader, self.plan, self.evaluation = task, loader, plan, evaluation
         self.settings, self.options = settings, options
-        self.folder = make_folder(folder, "--log_dir")
+        self.folder = make_folder(folder, "`log_dir`")
         self.checkpoints = self.folder / "checkpoints"
         self.checkpoints.mkdir(exist_ok=True)
         lower = evaluation.lower_is_better if evaluation else True
@@ -290,7 +290,7 @@ class Trainer:
     def _diverged(self, what: str) -> str:
         return (
             f"{what} not finite at step {self.step}; the last good state is kept in {self.checkpoints}: "
-            "continue from its networks with a lower --lr, or look at the data"
+            "continue from its networks with a lower `lr`, or look at the data"
         )
 
     def _write_log(self, record: dict) -> None:
@@ -380,10 +380,10 @@ class Trainer:
                 and not (self.folder / "log.jsonl").exists()
             ):
                 raise InputError(
-                    f"--log_dir {self.folder} holds checkpoints of another tool; choose another folder"
+                    f"`log_dir` {self.folder} holds checkpoints of another tool; choose another folder"
                 )
             return False
-        check_settings(state["settings"], self.settings, self.folder, "--log_dir")
+        check_settings(state["settings"], self.settings, self.folder, "`log_dir`")
         self.epoch, self.step_in_epoch, self.step = state["position"]
         self.finished, self.best, self.latest = state["finished"], state["best"], state["latest"]
         for name, net in self.task.networks.items():
@@ -422,6 +422,6 @@ def _event_writer(folder: str):
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         raise InputError(
-            "--tensorboard_dir needs the tensorboard package: pip install tensorboard"
+            "`tensorboard_dir` needs the tensorboard package: pip install tensorboard"
         ) from None
     return SummaryWriter(folder)

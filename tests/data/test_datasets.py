@@ -91,7 +91,7 @@ def test_what_is_no_pair_is_refused(tmp_path, width, height, why):
     write(tmp_path / "train" / "a.png", np.zeros((height, width, 3), np.uint8))
     with pytest.raises(
         InputError,
-        match=rf"a\.png is {width}x{height}: not an A\|B pair.*{why}.*--dataset_mode single",
+        match=rf"a\.png is {width}x{height}: not an A\|B pair.*{why}.*`dataset_mode` single",
     ):
         aligned(tmp_path).load(0)
 
@@ -157,7 +157,7 @@ def test_a_lone_half_of_two_folders_is_listed(two_folders):
         path.unlink()
     (two_folders / "trainB" / "deep").rmdir()
     (two_folders / "trainB").rmdir()
-    with pytest.raises(InputError, match=r"no folder 'train' \(--phase train\); it has trainA"):
+    with pytest.raises(InputError, match=r"no folder 'train' \(`phase` train\); it has trainA"):
         aligned(two_folders)
 
 
@@ -199,7 +199,7 @@ def test_unpaired_lists_are_two(unpaired_folders, tmp_path):
     assert path_of_side("lists/train2.meta", "A") == "lists/train2A.meta"
     (tmp_path / "x.yA.meta").write_text("horse2.png\nhorse0.png\n")
     meta = str(tmp_path / "x.y.meta")
-    with pytest.raises(InputError, match=r"--meta_path .*x\.yB\.meta: no such file"):
+    with pytest.raises(InputError, match=r"`meta_path` .*x\.yB\.meta: no such file"):
         unpaired(unpaired_folders, meta_path=meta)
     (tmp_path / "x.yB.meta").write_text("deep/zebra1.jpg\n")
     for direction in ("AtoB", "BtoA"):
@@ -212,19 +212,19 @@ def test_unpaired_lists_are_two(unpaired_folders, tmp_path):
 
 def test_what_is_missing_of_unpaired_data_is_said(unpaired_folders, root):
     with pytest.raises(
-        InputError, match=r"has no folder 'testA' \(--phase test\); it has train, trainA, trainB"
+        InputError, match=r"has no folder 'testA' \(`phase` test\); it has train, trainA, trainB"
     ):
         unpaired(unpaired_folders, phase="test")
     (root / "trainA").rename(root / "elsewhere")
     with pytest.raises(
-        InputError, match=r"has 'train' instead of 'trainA' and 'trainB'.*--dataset_mode aligned"
+        InputError, match=r"has 'train' instead of 'trainA' and 'trainB'.*`dataset_mode` aligned"
     ):
         unpaired(root)
 
 
 def test_folders_that_share_no_name_may_be_no_pairs(unpaired_folders):
     with pytest.raises(
-        InputError, match=r"3 images of trainA have no partner.*--dataset_mode unaligned"
+        InputError, match=r"3 images of trainA have no partner.*`dataset_mode` unaligned"
     ):
         aligned(unpaired_folders)
 
@@ -235,7 +235,7 @@ def test_folders_that_share_no_name_may_be_no_pairs(unpaired_folders):
 
 def test_a_missing_dataroot_is_named(tmp_path):
     for make in (aligned, single):
-        with pytest.raises(InputError, match=rf"--dataroot {tmp_path / 'none'}: no such folder"):
+        with pytest.raises(InputError, match=rf"`dataroot` {tmp_path / 'none'}: no such folder"):
             make(tmp_path / "none")
 
 
@@ -243,7 +243,7 @@ def test_a_missing_phase_names_those_that_exist(root):
     write(root / "val" / "a.png", pair())
     (root / "empty").mkdir()
     with pytest.raises(
-        InputError, match=r"has no folder 'test' \(--phase test\); it has train, val$"
+        InputError, match=r"has no folder 'test' \(`phase` test\); it has train, val$"
     ):
         aligned(root, phase="test")
 
@@ -270,13 +270,13 @@ def test_meta_path_with_unknown_names_says_how_many(root, tmp_path):
     meta.write_text("a.png\nx.png\ny.png\n")
     with pytest.raises(
         InputError,
-        match=rf"--meta_path {meta} names 2 of 3 files that .*train does not have, first x\.png",
+        match=rf"`meta_path` {meta} names 2 of 3 files that .*train does not have, first x\.png",
     ):
         aligned(root, meta_path=str(meta))
     meta.write_text("\n")
     with pytest.raises(InputError, match="names no files"):
         aligned(root, meta_path=str(meta))
-    with pytest.raises(InputError, match=r"--meta_path .*none\.meta: no such file"):
+    with pytest.raises(InputError, match=r"`meta_path` .*none\.meta: no such file"):
         aligned(root, meta_path=str(tmp_path / "none.meta"))
 
 

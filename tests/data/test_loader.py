@@ -341,7 +341,7 @@ def test_images_of_different_sizes_cannot_share_a_batch():
         dataset=Numbered(4, ((8, 8), (8, 12))), crops=Crops(None, False, False), shuffle=False
     )
     with pytest.raises(
-        InputError, match=r"different sizes \(12x8, 8x8\).*--batch_size 1 or --preprocess"
+        InputError, match=r"different sizes \(12x8, 8x8\).*`batch_size` 1 or `preprocess`"
     ):
         list(loader.epoch())
     alone = make(

@@ -130,7 +130,7 @@ def test_weights_beyond_float16(net):
     wide = network()
     with torch.no_grad():
         wide.model[1].weight[0, 0, 0, 0] = 1e6
-    with pytest.raises(InputError, match=r"--fp16.*65504"):
+    with pytest.raises(InputError, match=r"`fp16`.*65504"):
         checks.rounded(wide)
 
 

@@ -165,7 +165,7 @@ def test_unusable_files_are_named_with_the_remedy(kind, says, tmp_path):
         load_drn(path, "cpu")
     message = str(raised.value)
     assert str(path) in message
-    assert "--drn_path" in message
+    assert "`drn_path`" in message
     assert "\n" not in message
 
 

@@ -139,7 +139,7 @@ def test_one_image_is_too_few():
 
 
 def test_features_of_another_size_are_refused_naming_both():
-    with pytest.raises(InputError, match=r"16 features .* 8.*--fid_dims"):
+    with pytest.raises(InputError, match=r"16 features .* 8.*`fid_dims`"):
         frechet_distance(features(0, 10, 8), Statistics.of_features(features(0, 10, 16)))
 
 
@@ -176,7 +176,7 @@ def test_statistics_of_other_features_are_refused(tmp_path):
         match=f"{path}: made with 'random features, 8', this run uses 'Inception, 8 features'",
     ):
         load_statistics(path, 8, "Inception, 8 features")
-    with pytest.raises(InputError, match=r"made with 8 features, this run uses 64 \(--fid_dims\)"):
+    with pytest.raises(InputError, match=r"made with 8 features, this run uses 64 \(`fid_dims`\)"):
         load_statistics(path, 64, "random features, 64")
 
 
@@ -217,14 +217,14 @@ def flip_byte(path, position):
 def test_bad_files_are_named(tmp_path, kind):
     path = tmp_path / "stat.npz"
     damaged_files()[kind](path)
-    with pytest.raises(InputError, match=rf"--real_stat_path {path}: "):
+    with pytest.raises(InputError, match=rf"`real_stat_path` {path}: "):
         load_statistics(path, 8)
 
 
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(
         InputError,
-        match=r"--real_stat_path .*none\.npz: no such file; make it with get_real_stat\.py",
+        match=r"`real_stat_path` .*none\.npz: no such file; make it with get_real_stat\.py",
     ):
         load_statistics(tmp_path / "none.npz", 8)
 

@@ -134,7 +134,7 @@ def test_a_file_of_the_first_blocks_serves_their_features(weights, tmp_path):
     )
     with pytest.raises(
         InputError,
-        match=rf"--fid_weights {partial}: holds no weights for Conv2d_3b_1x1.*--fid_dims",
+        match=rf"`fid_weights` {partial}: holds no weights for Conv2d_3b_1x1.*`fid_dims`",
     ):
         load_inception(192, str(partial))
 
@@ -159,12 +159,12 @@ def test_other_files_are_named(weights, tmp_path, content):
             if k.startswith("Conv2d_")
         }
         torch.save(state | {"Conv2d_1a_3x3.conv.weight": torch.zeros(32, 1, 3, 3)}, path)
-    with pytest.raises(InputError, match=f"--fid_weights {path}: "):
+    with pytest.raises(InputError, match=f"`fid_weights` {path}: "):
         load_inception(64, str(path))
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(InputError, match=r"--fid_weights .*none\.pth: no such file"):
+    with pytest.raises(InputError, match=r"`fid_weights` .*none\.pth: no such file"):
         load_inception(64, str(tmp_path / "none.pth"))
 
 
@@ -174,7 +174,7 @@ def test_without_weights_and_network_it_is_said_where_to_put_them(monkeypatch, t
     with pytest.raises(InputError) as error:
         load_inception(64)
     place = tmp_path / "hub" / "checkpoints" / WEIGHTS_FILE
-    for part in (f"put {WEIGHTS_FILE} at {place}", "--fid_weights", "--fid_features random"):
+    for part in (f"put {WEIGHTS_FILE} at {place}", "`fid_weights`", "`fid_features` random"):
         assert part in str(error.value)
     assert not place.exists()
 

@@ -171,17 +171,17 @@ def test_names_match_by_stem(cityscapes):
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (None, "--table_path .*no such file"),
-        (b"", "--table_path .*is empty"),
-        (b"\xff\xfe\x00", "--table_path .*not a text file"),
-        (b"1 a.png b.png\n2 a.png\n", "--table_path .*line 2: has 2 columns instead of 3"),
+        (None, "`table_path` .*no such file"),
+        (b"", "`table_path` .*is empty"),
+        (b"\xff\xfe\x00", "`table_path` .*not a text file"),
+        (b"1 a.png b.png\n2 a.png\n", "`table_path` .*line 2: has 2 columns instead of 3"),
         (
             b"1 a.png b.png\n1.png c.png b.png\n",
-            "--table_path .*line 2: a second label for image '1'",
+            "`table_path` .*line 2: a second label for image '1'",
         ),
         (
             b"1 a_gtFine_labelIds.png b.png\n",
-            "--table_path .*line 1: a_gtFine_labelIds.png holds labelIds",
+            "`table_path` .*line 1: a_gtFine_labelIds.png holds labelIds",
         ),
     ],
 )
@@ -195,13 +195,13 @@ def test_unusable_tables_are_named(content, says, tmp_path):
 
 
 def test_missing_folders_files_and_images_are_named(cityscapes):
-    with pytest.raises(InputError, match=r"--cityscapes_path .*elsewhere: no such folder"):
+    with pytest.raises(InputError, match=r"`cityscapes_path` .*elsewhere: no such folder"):
         read_table(cityscapes / "table.txt", cityscapes / "elsewhere")
     table = load(cityscapes)
-    with pytest.raises(InputError, match=r"image '7' is not in the table .*--table_path"):
+    with pytest.raises(InputError, match=r"image '7' is not in the table .*`table_path`"):
         LabelStore(["7"], table)
     table["1"].unlink()
-    with pytest.raises(InputError, match=r"0_trainIds.png: .*of image '1' .*--cityscapes_path"):
+    with pytest.raises(InputError, match=r"0_trainIds.png: .*of image '1' .*`cityscapes_path`"):
         LabelStore(["1"], table)
     table["2"].write_text("no png")
     with pytest.raises(InputError, match=r"1_trainIds.png: not an image"):

@@ -64,12 +64,12 @@ def test_equals_the_reference(name):
 
 
 def test_unknown_and_incomplete_networks_are_refused():
-    with pytest.raises(InputError, match=r"--netG resnet_6blocks.*mobile_resnet_9blocks"):
+    with pytest.raises(InputError, match=r"`netG` resnet_6blocks.*mobile_resnet_9blocks"):
         GeneratorSpec("resnet_6blocks", 8).build()
     for name in ("sub_mobile_resnet_9blocks", "legacy_sub_mobile_resnet_9blocks"):
-        with pytest.raises(InputError, match=f"{name} needs --config_str"):
+        with pytest.raises(InputError, match=f"{name} needs `config_str`"):
             GeneratorSpec(name).build()
-    with pytest.raises(InputError, match="--norm batch"):
+    with pytest.raises(InputError, match="`norm` batch"):
         GeneratorSpec("super_mobile_resnet_9blocks", 8, norm="batch").build()
 
 
@@ -184,7 +184,7 @@ def test_a_contradiction_names_flag_file_and_both_values(found, flag, value, hav
     with pytest.raises(InputError) as error:
         resolve_spec(found, {flag: value}, "some/net_G.pth")
     message = str(error.value)
-    for part in (f"--{flag} {value}", "some/net_G.pth", f"{flag} {have}"):
+    for part in (f"`{flag}` {value}", "some/net_G.pth", f"{flag} {have}"):
         assert part in message
 
 

@@ -73,14 +73,14 @@ def test_the_strongest_channels_come_first():
 
 
 def test_networks_of_different_kinds_are_refused():
-    with pytest.raises(InputError, match=r"--restore_pretrained_G_path.*different kinds"):
+    with pytest.raises(InputError, match=r"`restore_pretrained_G_path`.*different kinds"):
         prune_into(GeneratorSpec(KINDS[0], 8).build(), GeneratorSpec(KINDS[1], 4).build())
 
 
 def test_a_wider_student_is_refused_naming_the_layer():
     with pytest.raises(
         InputError,
-        match=r"wider .* at model\.1\.weight .*\[8, 3, 7, 7\].*\[4, 3, 7, 7\].*--student_ngf",
+        match=r"wider .* at model\.1\.weight .*\[8, 3, 7, 7\].*\[4, 3, 7, 7\].*`student_ngf`",
     ):
         prune_into(GeneratorSpec(KINDS[1], 4).build(), GeneratorSpec(KINDS[1], 8).build())
 

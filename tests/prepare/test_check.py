@@ -14,7 +14,8 @@ from PIL import Image
 from data.datasets import AlignedDataset, Source
 from data.transforms import Resize
 from errors import InputError
-from prepare.check import Usage, check_dataset, format_report, look, main
+from prepare.check import Usage, check_dataset, format_report, look
+from scripts.check_dataset import main
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 RNG = np.random.default_rng(0)
@@ -203,7 +204,7 @@ def test_missing_phases(root):
     (root / "val").rename(root / "test")
     assert "rename the folder 'test' to 'val'" in only_problem(root)
     (root / "test").rename(root / "train0")
-    assert "--no_fid" in only_problem(root)
+    assert "`no_fid`" in only_problem(root)
     (root / "train").rename(root / "val")
     assert "found: train0, val" in only_problem(root)
     assert "no folder 'other'" in only_problem(root, replace(AS_STORED, phase="other"))
@@ -229,14 +230,14 @@ def test_sizes_that_cannot_share_a_batch(root):
     write(root / "train" / "big.png", noise(64, 32))
     assert check(root).ready
     text = only_problem(root, replace(AS_STORED, batch_size=2))
-    assert "2 sizes (16x16, 32x32)" in text and "--batch_size 1" in text
+    assert "2 sizes (16x16, 32x32)" in text and "`batch_size` 1" in text
     assert check(root, Usage(resize=Resize(load_size=16, crop_size=16), batch_size=2)).ready
 
 
 def test_lists_of_names(root, tmp_path):
     meta = tmp_path / "names.meta"
     meta.write_text("0.png\n2.png\n")
-    assert "train: --meta_path takes 2 of them" in notes(
+    assert "train: `meta_path` takes 2 of them" in notes(
         root, replace(AS_STORED, meta_path=str(meta))
     )
     meta.write_text("0.png\n7.png\n")
@@ -302,14 +303,14 @@ def test_folders_that_share_no_name_may_be_no_pairs(unpaired):
     assert not report.ready
     assert (
         format_report(report, AS_STORED).count(
-            "or give --dataset_mode unaligned if these are no pairs"
+            "or give `dataset_mode` unaligned if these are no pairs"
         )
         == 2
     )
 
 
 def test_pairs_are_not_taken_for_unpaired(root):
-    assert "found: train, val\n    -> for A|B pairs give --dataset_mode aligned" in only_problem(
+    assert "found: train, val\n    -> for A|B pairs give `dataset_mode` aligned" in only_problem(
         root, UNALIGNED
     )
 
@@ -320,8 +321,8 @@ def test_unpaired_lists_of_names(unpaired):
     usage = replace(UNALIGNED, meta_path=str(unpaired / "x.meta"))
     text = notes(unpaired, usage)
     assert (
-        "trainA: --meta_path takes 1 of them" in text
-        and "trainB: --meta_path takes 2 of them" in text
+        "trainA: `meta_path` takes 1 of them" in text
+        and "trainB: `meta_path` takes 2 of them" in text
     )
     (unpaired / "xB.meta").write_text("trainA0.png\n")
     assert "trainA0.png" in only_problem(unpaired, usage)
@@ -392,7 +393,7 @@ def test_the_command_prints_the_verdict(root, capsys):
 def test_the_command_ends_with_two_on_a_problem(root):
     (root / "train" / "x.png").write_bytes(b"")
     done = subprocess.run(
-        [sys.executable, "-m", "prepare.check", str(root)],
+        [sys.executable, "-m", "data.check", str(root)],
         cwd=REPOSITORY,
         capture_output=True,
         text=True,

@@ -119,10 +119,10 @@ def test_other_settings_are_refused_naming_flag_and_both_values(tmp_path):
     claim_folder(tmp_path, settings, "--log_dir")
     claim_folder(tmp_path, {k: v for k, v in settings.items() if k != "meta"}, "--log_dir")
     with pytest.raises(
-        InputError, match=rf"--log_dir {tmp_path} holds .*--lr 0\.1 \(was 0\.0002\)"
+        InputError, match=rf"--log_dir {tmp_path} holds .*`lr` 0\.1 \(was 0\.0002\)"
     ):
         claim_folder(tmp_path, settings | {"lr": 0.1}, "--log_dir")
-    with pytest.raises(InputError, match=r"--seed 1 \(was None\)"):
+    with pytest.raises(InputError, match=r"`seed` 1 \(was None\)"):
         claim_folder(tmp_path, settings | {"seed": 1}, "--log_dir")
     with pytest.raises(InputError, match=r"holds a run of train\.py; choose another folder"):
         claim_folder(tmp_path, settings | {"script": "distill.py"}, "--log_dir")

@@ -258,7 +258,7 @@ def test_a_small_space_is_exhausted_and_the_search_ends(tmp_path):
 def test_an_impossible_budget_ends_at_once(tmp_path):
     made = measurer(tmp_path / "evaluations.jsonl")
     for search in (lambda: run_genetic(made, 1.0), lambda: exhaust(made, 1.0)):
-        with pytest.raises(InputError, match=r"--budget 1: .* must be between"):
+        with pytest.raises(InputError, match=r"`budget` 1: .* must be between"):
             search()
     assert made.calls == []
 
@@ -286,7 +286,7 @@ def test_evaluations_adopted_from_elsewhere_are_not_measured_again(whole, tmp_pa
 
 
 def test_a_small_memory_does_not_break_the_search(whole, tmp_path):
-    """``--max_cache_size`` below what a generation needs: what is forgotten may be measured again, no more."""
+    """``max_cache_size`` below what a generation needs: what is forgotten may be measured again, no more."""
     _, ranked, _ = whole
     made = measurer(tmp_path / "evaluations.jsonl", capacity=4)
     assert run_genetic(made)[0] == ranked[0]

@@ -64,7 +64,7 @@ def test_a_small_space_is_listed_whole():
 def test_a_config_outside_is_refused_naming_the_set():
     with pytest.raises(
         InputError,
-        match=r"'16_16_16_16_16_16_16_20' is not in --config_set channels-32: 20 is none of 32, 24, 16",
+        match=r"'16_16_16_16_16_16_16_20' is not in `config_set` channels-32: 20 is none of 32, 24, 16",
     ):
         space("channels-32").number(ChannelConfig.parse("16_16_16_16_16_16_16_20"))
 
@@ -79,7 +79,7 @@ def test_six_genes_are_found_too():
 
 def test_unknown_sets_are_refused_with_the_known():
     with pytest.raises(
-        InputError, match=r"--config_set channels-96 is not one of channels-48, .*test"
+        InputError, match=r"`config_set` channels-96 is not one of channels-48, .*test"
     ):
         SearchSpace("channels-96")
 
@@ -138,7 +138,7 @@ def test_an_impossible_budget_says_what_is_possible():
     with pytest.raises(InputError) as error:
         space().feasible(1.42e9)
     for part in (
-        "--budget 1.42e+09",
+        "`budget` 1.42e+09",
         PIX2PIX,
         "1,420,558,336 (16_16_16_16_16_16_16_16)",
         "18,365,808,640 (64_64_64_64_64_64_64_64)",

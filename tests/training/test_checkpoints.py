@@ -124,7 +124,7 @@ def test_flags_given_are_checked_against_the_file(tmp_path):
     spec = spec_of("mobile_resnet_9blocks")
     save_network(spec.build(), tmp_path / "net_G.pth", spec)
     with pytest.raises(
-        InputError, match=rf"--ngf 8 contradicts the checkpoint {tmp_path}/net_G\.pth.*ngf 4"
+        InputError, match=rf"`ngf` 8 contradicts the checkpoint {tmp_path}/net_G\.pth.*ngf 4"
     ):
         load_generator(tmp_path / "net_G.pth", FLAG, {"ngf": 8})
     net, found = load_generator(

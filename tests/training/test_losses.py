@@ -102,6 +102,6 @@ def test_without_vgg_weights_and_network_it_is_said_where_to_put_them(monkeypatc
     monkeypatch.setattr(type(weights), "url", property(lambda self: url), raising=False)
     with pytest.raises(
         InputError,
-        match=rf"--recon_loss_type vgg: .* put them at {tmp_path}/hub/checkpoints/vgg19-",
+        match=rf"`recon_loss_type` vgg: .* put them at {tmp_path}/hub/checkpoints/vgg19-",
     ):
         PerceptualLoss()

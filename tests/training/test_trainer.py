@@ -328,7 +328,7 @@ def test_other_settings_in_the_same_folder_are_refused_naming_the_flag(tmp_path)
     with pytest.raises(Stopped):
         make_trainer(tmp_path, after_step(make_task(), 2, terminate)).run()
     before = (tmp_path / "log.jsonl").read_bytes()
-    with pytest.raises(InputError, match=rf"--log_dir {tmp_path} .*--lr 0\.5 \(was 0\.001\)"):
+    with pytest.raises(InputError, match=rf"`log_dir` {tmp_path} .*`lr` 0\.5 \(was 0\.001\)"):
         make_trainer(tmp_path, settings=SETTINGS | {"lr": 0.5}).run()
     with pytest.raises(InputError, match=r"holds a run of train_supernet\.py"):
         make_trainer(tmp_path, settings=SETTINGS | {"script": "train.py"}).run()
@@ -338,7 +338,7 @@ def test_other_settings_in_the_same_folder_are_refused_naming_the_flag(tmp_path)
 def test_checkpoints_of_another_tool_are_not_overwritten(tmp_path):
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "latest_net_G.pth").write_bytes(b"theirs")
-    with pytest.raises(InputError, match=f"--log_dir {tmp_path} holds checkpoints of another tool"):
+    with pytest.raises(InputError, match=f"`log_dir` {tmp_path} holds checkpoints of another tool"):
         make_trainer(tmp_path).run()
     assert (tmp_path / "checkpoints" / "latest_net_G.pth").read_bytes() == b"theirs"
 
