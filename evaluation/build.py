@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,9 +57,11 @@ def criteria(settings: MeasureSettings, data: DataSettings, device: torch.device
     if not settings.fid:
         return found
     if data.dataset_mode == "single" and settings.real_stat_path is None:
-        print(
-            "single images have no real images to compare with: FID is not measured "
-            "(real_stat_path gives statistics to compare with)"
+        warnings.warn(
+            "`dataset_mode` single has no real images to compare with: FID is not measured "
+            "(give `real_stat_path`)",
+            UserWarning,
+            stacklevel=2,
         )
         return found
     net = feature_net(settings, device)
