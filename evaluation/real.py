@@ -14,6 +14,7 @@ from torch import Tensor
 from errors import InputError
 from metrics.frechet import Statistics, load_statistics, save_statistics
 from metrics.inception import InceptionFeatures
+from runtime.machine import device_for_float64
 from runtime.progress import Bar
 
 
@@ -47,7 +48,7 @@ def measure_real(
         for images in _target_batches(dataset, threads):
             features.append(net(images.to(device)))
             bar.update(len(images))
-    return Statistics.of_features(torch.cat(features))
+    return Statistics.of_features(torch.cat(features).to(device_for_float64(device)))
 
 
 def _fingerprint(dataset, net: InceptionFeatures) -> str:

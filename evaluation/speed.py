@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import platform
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,14 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from deploy.fast import Form
+from runtime.machine import device_name, wait
 
 # ---------------------------------------------------------------------------------------------------------
 # Time
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 @torch.inference_mode()
@@ -35,19 +30,18 @@ def measure_side_by_side(
     for turn in range(-min(warmup, times), times):
         for step in range(len(runs)):
             index = (turn + step) % len(runs)
-            _wait(x.device)
+            wait(x.device)
             start = time.perf_counter()
             runs[index](x)
-            _wait(x.device)
+            wait(x.device)
             if turn >= 0:
                 milliseconds[index].append(1e3 * (time.perf_counter() - start))
-    on_gpu = x.device.type == "cuda"
     facts = {
         "times": times,
         "batch": x.shape[0],
         "height": x.shape[2],
         "width": x.shape[3],
-        "device": torch.cuda.get_device_name(x.device) if on_gpu else f"CPU ({platform.machine()})",
+        "device": device_name(x.device),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
     }
@@ -80,7 +74,7 @@ def _resident(field: str) -> int:
 
 @torch.inference_mode()
 def peak_memory(form: Form, x: Tensor) -> int | None:
-    """Bytes that one run needs at its peak beyond weights and input; None where the system does not tell (CPUs outside Linux)."""
+    """Bytes that one run needs at its peak beyond weights and input; None where the system does not tell."""
     if x.device.type == "cuda":
         torch.cuda.synchronize(x.device)
         torch.cuda.reset_peak_memory_stats(x.device)
@@ -88,6 +82,8 @@ def peak_memory(form: Form, x: Tensor) -> int | None:
         form.run(x)
         torch.cuda.synchronize(x.device)
         return torch.cuda.max_memory_allocated(x.device) - before
+    if x.device.type != "cpu":
+        return None
     if form.release:
         form.release(x)
     try:

@@ -16,6 +16,7 @@ from torch import Tensor
 from metrics.frechet import Statistics, frechet_distance
 from metrics.inception import InceptionFeatures
 from metrics.kid import kernel_distance
+from runtime.machine import device_for_float64
 
 LOWER_IS_BETTER = {"fid": True, "kid": True, "mIoU": False, "accu": False}
 
@@ -29,7 +30,7 @@ class FeatureCriterion:
     """
 
     def __init__(self, net: InceptionFeatures, real: Statistics, device: torch.device):
-        self.net, self.real = net, real.to(device)
+        self.net, self.real = net, real.to(device_for_float64(device))
         self.keys = ("fid", "kid") if self.real.sample is not None else ("fid",)
         self.labels = {key: f"{key.upper()} ({net.label})" for key in self.keys}
         self.label = self.labels["fid"]
@@ -48,7 +49,7 @@ class FeatureCriterion:
         self.features = [state.to(self.real.mu.device) for state in states]
 
     def result(self) -> dict:
-        features = torch.cat(self.features)
+        features = torch.cat(self.features).to(self.real.mu.device)
         result = {"fid": frechet_distance(features, self.real), "n": len(features)}
         if "kid" in self.keys:
             result["kid"] = kernel_distance(features, self.real.sample)

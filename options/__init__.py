@@ -40,7 +40,7 @@ _INPUT += (
     "output_nc",
 )
 _INPUT += ("num_threads", "load_in_memory", "cache_gb")
-_MACHINE = ("gpu_ids", "seed")
+_MACHINE = ("device", "gpu_ids", "seed")
 _CONFIG = ("config_set", "config_str")
 _INIT = ("norm", "init_type", "init_gain")
 _MEASURE = ("no_fid", "no_mIoU", "real_stat_path", "fid_features", "fid_dims", "fid_weights")
@@ -438,7 +438,15 @@ class RealStatOptions(Options):
         "phase",
         "meta_path",
     )
-    flags += ("max_dataset_size", "output_path", "gpu_ids", "input_nc", "output_nc", "num_threads")
+    flags += (
+        "max_dataset_size",
+        "output_path",
+        "device",
+        "gpu_ids",
+        "input_nc",
+        "output_nc",
+        "num_threads",
+    )
     flags += ("fid_features", "fid_dims", "fid_weights")
     required = ("dataroot", "output_path")
     defaults = dict(load_size=256, preprocess="none", phase="val")

@@ -10,6 +10,7 @@ from data.transforms import PREPROCESS
 from errors import InputError
 from models.config import CONFIG_SETS, ChannelConfig
 from models.generators import GENERATORS
+from runtime.machine import DEVICES
 from training.losses import GAN_MODES
 from training.schedules import POLICIES
 
@@ -149,9 +150,15 @@ FLAGS: dict[str, Flag] = {
         _DATA, "use at most so many images, inf = all", count_or_inf, math.inf, metavar="N"
     ),
     # ---- machine
+    "device": Flag(
+        _RUN,
+        "what to compute on; auto: a CUDA GPU if there is one, else the CPU",
+        default="auto",
+        choices=DEVICES,
+    ),
     "gpu_ids": Flag(
         _RUN,
-        "GPU to use, -1 = CPU; a missing GPU falls back to the CPU",
+        "GPU to use, under torchrun one per process (2,3); -1 = CPU",
         gpu_list,
         "0",
         metavar="ID",

@@ -219,6 +219,16 @@ def test_a_search_by_miou_and_a_test_of_its_best(
     assert results["metrics"][criterion] == pytest.approx(best["metrics"][criterion], rel=1e-3)
 
 
+def test_a_fake_gpu_measures_the_same(call, gpu, tmp_path, city_flags, measure, city_teacher):
+    checkpoint = city_teacher / "checkpoints" / "latest_net_G.pth"
+    flags = (*city_flags, "--load_size", SIZE, "--crop_size", SIZE, "--restore_G_path", checkpoint)
+    call("test.py", *flags, *measure(), "--results_dir", tmp_path / "cpu").succeeded()
+    gpu("test.py", *flags, *measure(), "--gpu_ids", 0, "--results_dir", tmp_path / "gpu")
+    cpu, cuda = (read_json(tmp_path / d / "results.json")["metrics"] for d in ("cpu", "gpu"))
+    for name in ("mIoU", "accu"):
+        assert cuda[name] == pytest.approx(cpu[name], rel=1e-3)
+
+
 def test_a_test_measures_val(call, tmp_path, city, drn, city_flags, measure, city_teacher):
     checkpoint = city_teacher / "checkpoints" / "latest_net_G.pth"
     flags = (*city_flags, "--load_size", SIZE, "--crop_size", SIZE, "--restore_G_path", checkpoint)

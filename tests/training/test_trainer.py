@@ -473,3 +473,42 @@ def test_memory_stays_flat_over_two_thousand_steps_and_their_evaluations(tmp_pat
     evaluations = [r for r in read_json_lines(tmp_path / "log.jsonl") if r["event"] == "eval"]
     assert len(evaluations) == 20
     assert after[1999] - after[300] < 50
+
+
+class LossOnGpu:
+    """A loss whose value is counted when it is read, since reading waits for the device."""
+
+    reads = 0
+
+    def __add__(self, other):
+        return self
+
+    __radd__ = __add__
+
+    def __float__(self):
+        LossOnGpu.reads += 1
+        return 1.0
+
+
+class LoaderOfGpu:
+    """A loader whose batches, it says, are on a GPU."""
+
+    def __init__(self):
+        self.loader, self.device = make_loader(), torch.device("cuda")
+        self.epoch, self.images = self.loader.epoch, self.loader.images
+
+    def __len__(self):
+        return len(self.loader)
+
+
+def test_other_processes_read_losses_only_for_the_log(tmp_path, monkeypatch):
+    """Hours into a run too, when the main process saves now and then."""
+    clock = iter(range(0, 10**9, 1000))
+    monkeypatch.setattr("training.trainer.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("runtime.distributed.is_main", lambda: False)
+    task = make_task("teacher")
+    task.step = lambda batch, step: {"G": LossOnGpu()}
+    LossOnGpu.reads = 0
+    Trainer(task, LoaderOfGpu(), SCHEDULE, PLAN, tmp_path, None, SETTINGS).run()
+    # 15 steps in windows of 4: each window is checked once and averaged once.
+    assert LossOnGpu.reads <= 4 * 3
