@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from errors import InputError
-from runtime.files import write_json
+from runtime.files import check_target, write_json
 
 
 def make_folder(path: str | Path, flag: str) -> Path:
@@ -56,9 +56,12 @@ def claim_folder(folder: Path, settings: dict, flag: str) -> None:
 
 
 def make_parent(path: str | Path, flag: str) -> Path:
-    """Make the folder of an output file; InputError naming ``flag`` when it cannot be written or the path is a folder."""
+    """Make the folder of an output file.
+
+    Raises:
+        InputError: the folder cannot be written, or ``path`` is a folder, a device or a pipe.
+    """
     path = Path(path)
-    if path.is_dir():
-        raise InputError(f"{flag} {path} is a folder; give the name of a file in it")
+    check_target(path, flag)
     make_folder(path.parent, flag)
     return path
