@@ -89,7 +89,7 @@ def _real_target(path: Path) -> Path:
     return Path(os.path.realpath(path)) if path.is_symlink() else path
 
 
-def not_written(path: Path, error: Exception) -> InputError:
+def not_written(path: Path | str, error: Exception) -> InputError:
     """The error of a failed write, with its remedy."""
     number = getattr(error, "errno", None)
     if number in (errno.EACCES, errno.EPERM, errno.EROFS):

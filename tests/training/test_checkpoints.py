@@ -204,7 +204,7 @@ def test_a_flipped_bit_in_a_checkpoint_is_refused(tmp_path, place):
 def test_a_flipped_bit_in_the_state_costs_one_state(tmp_path, capsys):
     states = StateFile(tmp_path)
     for step in range(3):
-        states.save({"step": step, "w": torch.zeros(10_000)})
+        states.save({"settings": {}, "step": step, "w": torch.zeros(10_000)})
     flip(states.path, 0.5)
     assert states.load()["step"] == 1
     assert "continuing from state.previous.pth" in capsys.readouterr().out
@@ -303,7 +303,7 @@ def test_no_state_is_none(tmp_path):
 def test_the_newest_state_is_read(tmp_path, capsys):
     states = StateFile(tmp_path)
     for step in range(3):
-        states.save({"step": step, "w": torch.full((100,), float(step))})
+        states.save({"settings": {}, "step": step, "w": torch.full((100,), float(step))})
     assert states.load()["step"] == 2
     assert capsys.readouterr().out == ""
     assert not list(tmp_path.glob("*new*"))
@@ -313,7 +313,7 @@ def test_the_newest_state_is_read(tmp_path, capsys):
 def test_a_damaged_state_is_said_and_the_one_before_it_used(tmp_path, capsys, keep):
     states = StateFile(tmp_path)
     for step in range(3):
-        states.save({"step": step, "w": torch.zeros(100)})
+        states.save({"settings": {}, "step": step, "w": torch.zeros(100)})
     states.path.write_bytes(states.path.read_bytes()[:keep])
     assert states.load()["step"] == 1
     said = capsys.readouterr().out
@@ -322,17 +322,17 @@ def test_a_damaged_state_is_said_and_the_one_before_it_used(tmp_path, capsys, ke
 
 def test_a_crash_between_the_two_renames_loses_one_state_at_most(tmp_path):
     states = StateFile(tmp_path)
-    states.save({"step": 0})
+    states.save({"settings": {}, "step": 0})
     states.path.rename(states.previous)
     assert states.load()["step"] == 0
-    states.save({"step": 1})
+    states.save({"settings": {}, "step": 1})
     assert states.load()["step"] == 1
 
 
 def test_when_no_state_can_be_read_it_says_what_to_do(tmp_path):
     states = StateFile(tmp_path)
-    states.save({"step": 0})
-    states.save({"step": 1})
+    states.save({"settings": {}, "step": 0})
+    states.save({"settings": {}, "step": 1})
     for path in (states.path, states.previous):
         path.write_bytes(b"")
     with pytest.raises(
