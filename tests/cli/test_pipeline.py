@@ -461,7 +461,7 @@ def test_statistics(cli, call, tmp_path, tested, exported, data_flags, inference
 
 def test_macs(cli):
     configs = list(PUBLISHED["configs"])
-    outcome = cli("models.cost", *configs).succeeded()
+    outcome = cli("metrics.macs", *configs).succeeded()
     rows = {line.split()[0]: line.split()[1:] for line in outcome.stdout.splitlines()[2:]}
     for config, row in PUBLISHED["configs"].items():
         expected = (row["params"], row["macs_published"], row["macs_no_norm"], row["macs_exact"])
