@@ -240,10 +240,11 @@ class Trainer:
         metrics = {
             label: self.evaluation.measure(generate) for label, generate in generators.items()
         }
-        save_png(
-            self.folder / "eval" / f"epoch{epoch:04d}_step{self.step:08d}.png",
-            self.evaluation.montage(generators),
-        )
+        if self.is_main:  # the others draw other images, or have none
+            save_png(
+                self.folder / "eval" / f"epoch{epoch:04d}_step{self.step:08d}.png",
+                self.evaluation.montage(generators),
+            )
         record = {
             "event": "eval",
             "epoch": epoch,
@@ -329,24 +330,27 @@ class Trainer:
     # ---- saving
 
     def _save_networks(self, tag: str) -> None:
-        self._check_finite()
         if not self.is_main:
             return
+        self._check_finite()
         for name, net in self.task.networks.items():
             save_network(net, self.checkpoints / f"{tag}_net_{name}.pth", self.task.specs.get(name))
 
     def _save_if_due(self) -> None:
-        """Save when a signal came, or when a minute has passed and saving so often costs under 5% of the time."""
-        if self._signal is not None and self.is_main:  # the others end when the main process has
+        """Save on a signal, or after a minute if saving costs less than 5% of the time."""
+        # A signal to one process stops all of them at this step: no one waits in a collective.
+        signum = distributed.largest(self._signal or 0)
+        if signum:
             self._save_state()
-            raise Stopped(self._signal)
-        if time.monotonic() - self.saved > max(60.0, 20 * self.save_cost):
+            distributed.shutdown()
+            raise Stopped(signum)
+        if self.is_main and time.monotonic() - self.saved > max(60.0, 20 * self.save_cost):
             self._save_state()
 
     def _save_state(self) -> None:
-        self._check_finite()
         if not self.is_main:
             return
+        self._check_finite()
         start = time.monotonic()
         for name, net in self.task.networks.items():
             if not all(bool(torch.isfinite(p).all()) for p in net.parameters()):
