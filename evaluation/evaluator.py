@@ -63,7 +63,7 @@ class Evaluator:
                     criterion.update(images, names)
         metrics: dict = {}
         for criterion in self.criteria:
-            if self.shared:
+            if self.shared and distributed.world_size() > 1:
                 criterion.merge(distributed.gather_objects(criterion.state()))
             metrics |= criterion.result()
         return metrics | {"seconds": round(time.monotonic() - start, 3)}

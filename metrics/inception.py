@@ -184,7 +184,7 @@ def load_inception(
         InputError: the weights cannot be had or do not fit, with where to put them.
     """
     # Parameters are set below: building must not draw from the caller's random numbers.
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         label = (
             f"Inception, {dims} features" if features == "inception" else f"random features, {dims}"

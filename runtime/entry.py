@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable, Collection
 
 from errors import InputError
+from runtime import distributed
 from runtime.files import not_written
 from runtime.folders import release_folders
 from runtime.progress import Bar
@@ -44,6 +45,7 @@ def run(main: Callable[[], None], flags: Collection[str] = ()) -> None:
                 nowhere = stack.enter_context(open(os.devnull, "w"))
                 stack.enter_context(contextlib.redirect_stdout(nowhere))
             main()
+            distributed.shutdown()
     except InputError as error:
         print(f"error: {with_flags(str(error), flags)}", file=sys.stderr)
         sys.exit(2)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import json
 import os
 from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # not on Windows: there folders are not locked
+    fcntl = None
 
 from errors import InputError
 from runtime.files import check_target, remove_leftovers, write_json
@@ -85,7 +89,7 @@ def release_folders() -> None:
 def _lock(folder: Path, flag: str) -> None:
     """The kernel drops this lock when the process ends, however it ends."""
     key = folder.resolve()
-    if key in _held:
+    if fcntl is None or key in _held:
         return
     number = os.open(folder, os.O_RDONLY)
     try:

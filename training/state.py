@@ -131,7 +131,13 @@ class StateFile:
 
 
 def load_optimizers(optimizers: list[torch.optim.Optimizer], path: str, flag: str) -> None:
-    """From the ``optimizers`` of a state.pth of ours, or from ``<path>-0.pth``, ``<path>-1.pth``. The learning rate stays ours."""
+    """From the ``optimizers`` of a run's state.pth, or from ``<path>-0.pth``, ``<path>-1.pth``.
+
+    The learning rate and the kind of update (fused or not) stay those of ``optimizers``.
+
+    Raises:
+        InputError: a file is missing or damaged, or its moments do not fit the parameters.
+    """
     if Path(path).is_file():
         state = load_tensors(Path(path), flag)
         saved = state.get("optimizers") if isinstance(state, Mapping) else None
@@ -143,20 +149,25 @@ def load_optimizers(optimizers: list[torch.optim.Optimizer], path: str, flag: st
         raise InputError(
             f"{flag} {path}: holds {len(saved)} optimizers, this run has {len(optimizers)}"
         )
+    misfit = f"{flag} {path}: does not fit these networks"
     for optimizer, values in zip(optimizers, saved, strict=True):
         groups = [(g["lr"], g.get("fused")) for g in optimizer.param_groups]
         try:
             optimizer.load_state_dict(values)
         except (ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{flag} {path}: does not fit these networks ({error})") from None
+            raise InputError(f"{misfit} ({error})") from None
         for group, (lr, fused) in zip(optimizer.param_groups, groups, strict=True):
             group["lr"], group["fused"] = lr, fused
-        # PyTorch does not compare shapes, and a fused step would run past the end of smaller ones.
         for parameter, moments in optimizer.state.items():
-            if any(
-                torch.is_tensor(m) and m.dim() and m.shape != parameter.shape
-                for m in moments.values()
-            ):
-                raise InputError(
-                    f"{flag} {path}: does not fit these networks (moments of another shape than the weights)"
-                )
+            for name, moment in moments.items():
+                if not torch.is_tensor(moment):
+                    continue
+                if name == "step":
+                    moments[name] = moment.to(parameter.device, torch.float32)
+                elif moment.shape == parameter.shape:
+                    # A fused update walks through memory: parameter and moments need one layout,
+                    # and that of the file may be another (channels last or not).
+                    moments[name] = torch.empty_like(parameter).copy_(moment)
+                else:
+                    # PyTorch does not compare shapes, and a fused update would run past the end.
+                    raise InputError(f"{misfit} (moments of another shape than the weights)")

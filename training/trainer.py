@@ -282,21 +282,22 @@ class Trainer:
     # ---- saving
 
     def _save_networks(self, tag: str) -> None:
-        self._check_losses()
         if not self.is_main:
             return
+        self._check_losses()
         for name, net in self.task.networks.items():
             save_network(net, self.checkpoints / f"{tag}_net_{name}.pth", self.task.specs.get(name))
 
     def _save_if_due(self) -> None:
-        """Save when a signal came, or after a minute if that costs under 5% of the time."""
-        # The other processes end when the main one has.
-        if not self.is_main:
-            return
-        if self._signals.received is not None:
+        """Save on a signal, or after a minute if saving costs less than 5% of the time."""
+        # A signal to one process stops all of them at this step: no one waits in a collective.
+        signum = distributed.largest(self._signals.received or 0)
+        if signum:
             self._save_state()
-            raise Stopped(self._signals.received)
-        if time.monotonic() - self._last_save > max(60.0, 20 * self._save_cost):
+            distributed.shutdown()
+            raise Stopped(signum)
+        # The times are the main process's own.
+        if self.is_main and time.monotonic() - self._last_save > max(60.0, 20 * self._save_cost):
             self._save_state()
 
     def _save_state(self) -> None:

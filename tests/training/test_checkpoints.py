@@ -373,6 +373,39 @@ def test_optimizers_are_read_from_a_state_or_from_numbered_files(tmp_path):
             assert new.param_groups[0]["lr"] == 0.7
 
 
+@pytest.mark.parametrize("layouts", [(False, True), (True, False), (True, True)])
+def test_restored_moments_take_the_layout_of_the_weights(tmp_path, layouts):
+    """A fused update of channels-last weights with contiguous moments mixes the weights up."""
+
+    def adam(channels_last: bool, **kwargs):
+        torch.manual_seed(0)
+        conv = torch.nn.Conv2d(3, 4, 3)
+        if channels_last:
+            conv.to(memory_format=torch.channels_last)
+        return conv, torch.optim.Adam(conv.parameters(), lr=0.1, **kwargs)
+
+    def step(conv, optimizer, seed):
+        torch.manual_seed(seed)
+        (conv(torch.rand(1, 3, 8, 8)) * torch.rand(1, 4, 6, 6)).sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    before, after = layouts
+    # A plain Adam counts its steps in a tensor on the host.
+    conv, optimizer = adam(before, fused=False)
+    step(conv, optimizer, 1)
+    torch.save({"optimizers": [optimizer.state_dict()]}, tmp_path / "state.pth")
+    again, restored = adam(after, fused=True)
+    again.load_state_dict(conv.state_dict())
+    load_optimizers([restored], str(tmp_path / "state.pth"), "--restore_O_path")
+    for net, adam_of_it in ((conv, optimizer), (again, restored)):
+        step(net, adam_of_it, 2)
+    torch.testing.assert_close(again.weight, conv.weight)
+    state = restored.state[again.weight]
+    assert state["exp_avg"].stride() == again.weight.stride()
+    assert state["step"].dtype == torch.float32
+
+
 def test_optimizers_of_other_networks_are_refused(tmp_path):
     optimizer = trained(4)[1]
     torch.save(
