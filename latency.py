@@ -10,7 +10,7 @@ from evaluation.tested import Loaded, load_tested
 from models.layers import pad_to_fit
 from options import LatencyOptions, run, settings
 from report.latency import Timed, write_comparison
-from runtime.folders import make_folder
+from runtime.folders import make_folder, take_folder
 
 
 def forms_of(models: list[Loaded], backends: list[str], x: torch.Tensor) -> list[Timed]:
@@ -34,6 +34,7 @@ def forms_of(models: list[Loaded], backends: list[str], x: torch.Tensor) -> list
 def main() -> None:
     opt = LatencyOptions.parse()
     folder = make_folder(opt.results_dir, "`results_dir`")
+    take_folder(folder, "latency.py", "`results_dir`")
     if opt.threads:
         torch.set_num_threads(opt.threads)
     device = settings.start_machine(opt)

@@ -5,12 +5,13 @@ from evaluation.build import criteria
 from evaluation.tested import load_tested
 from options import TestOptions, run, settings
 from report.results import test_generators
-from runtime.folders import make_folder
+from runtime.folders import make_folder, take_folder
 
 
 def main() -> None:
     opt = TestOptions.parse()
     folder = make_folder(opt.results_dir, "`results_dir`")
+    take_folder(folder, "test.py", "`results_dir`")
     device = settings.start_machine(opt)
     data = settings.data(opt)
 

@@ -91,6 +91,6 @@ def real_statistics(
         try:
             save_statistics(folder / name, statistics, net.label)
             break
-        except OSError:
+        except InputError:
             continue
     return statistics

@@ -7,7 +7,6 @@ L^T S_fake L (d x d) with S_real = L L^T otherwise. Never complex, never negativ
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +16,7 @@ import torch
 from torch import Tensor
 
 from errors import InputError
+from runtime.files import written_whole
 
 # ---------------------------------------------------------------------------------------------------------
 # Statistics of the real images
@@ -119,18 +119,17 @@ def frechet_distance(fake: Tensor, real: Statistics) -> float:
 
 def save_statistics(path: Path, statistics: Statistics, features: str) -> None:
     """Write ``mu`` and ``sigma`` (float64), and beside them ``n``, the name of the feature network and ``sample``; atomic."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp.npz")
     sample = {} if statistics.sample is None else {"sample": statistics.sample.cpu().numpy()}
-    np.savez(
-        temporary,
-        mu=statistics.mu.cpu().numpy(),
-        sigma=statistics.sigma.cpu().numpy(),
-        n=np.int64(-1 if statistics.n is None else statistics.n),
-        features=np.array(features),
-        **sample,
-    )
-    temporary.replace(path)
+    # NumPy appends .npz to names of other suffixes, not to open files.
+    with written_whole(path) as temporary, open(temporary, "wb") as file:
+        np.savez(
+            file,
+            mu=statistics.mu.cpu().numpy(),
+            sigma=statistics.sigma.cpu().numpy(),
+            n=np.int64(-1 if statistics.n is None else statistics.n),
+            features=np.array(features),
+            **sample,
+        )
 
 
 def load_statistics(path: Path, dims: int, features: str | None = None) -> Statistics:

@@ -4,15 +4,78 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 
 from errors import InputError
-from runtime.files import load_tensors, save_tensors
+from runtime.files import load_tensors, not_written, save_tensors
 
 # ---------------------------------------------------------------------------------------------------------
-# The state of a run: the newest good file and the one before it
+# The parts of a run, saved and restored alike
+
+
+@dataclass
+class Progress:
+    """Where a run stands. Epochs count from 1; steps are updates."""
+
+    epoch: int
+    step_in_epoch: int
+    step: int
+    finished: bool = False
+
+    def state_dict(self) -> dict:
+        return asdict(self)
+
+    def load_state_dict(self, state: dict) -> None:
+        vars(self).update(asdict(Progress(**state)))
+
+
+def state_of(part: object) -> object:
+    """The state of an object with ``state_dict``, or of lists and dictionaries of such objects."""
+    if isinstance(part, Mapping):
+        return {name: state_of(each) for name, each in part.items()}
+    if isinstance(part, (list, tuple)):
+        return [state_of(each) for each in part]
+    return part.state_dict()
+
+
+def restore(part: object, state: object) -> None:
+    """Give a part back what `state_of` took.
+
+    Raises:
+        KeyError, RuntimeError, TypeError, ValueError: the state is of other parts.
+    """
+    if isinstance(part, Mapping):
+        for name, each in part.items():
+            restore(each, state[name])
+    elif isinstance(part, (list, tuple)):
+        for each, saved in zip(part, state, strict=True):
+            restore(each, saved)
+    else:
+        part.load_state_dict(state)
+
+
+def upgrade(state: dict) -> dict:
+    """The state of a run in today's layout; one that an earlier version began is rearranged."""
+    if "position" not in state:
+        return state
+    old = dict(state)
+    progress = dict(zip(("epoch", "step_in_epoch", "step"), old.pop("position"), strict=True))
+    return old | {
+        "progress": progress | {"finished": old["finished"]},
+        "judge": {"best": old["best"], "latest": old["latest"]},
+        "log": {
+            "sums": old["window"],
+            "steps": old["window_steps"],
+            "position": old["log_position"],
+        },
+    }
+
+
+# ---------------------------------------------------------------------------------------------------------
+# The state on disk: the newest good file and the one before it
 
 
 class StateFile:
@@ -22,15 +85,22 @@ class StateFile:
         self.path = folder / "state.pth"
         self.previous = folder / "state.previous.pth"
 
+    def exists(self) -> bool:
+        return self.path.exists() or self.previous.exists()
+
     def save(self, state: dict) -> None:
+        """Write the newest state and keep the one before it. InputError when the disk is full."""
         temporary = self.path.with_name("state.new.pth")
         save_tensors(state, temporary)
-        if self.path.exists():
-            os.replace(self.path, self.previous)
-        os.replace(temporary, self.path)
+        try:
+            if self.path.exists():
+                os.replace(self.path, self.previous)
+            os.replace(temporary, self.path)
+        except OSError as error:
+            raise not_written(self.path, error) from None
 
     def load(self) -> dict | None:
-        """The newest readable state; None when there is none. Says so when the newest was damaged.
+        """The newest readable state, None when there is none; says so when the newest is damaged.
 
         Raises:
             InputError: there are state files but none can be read.
@@ -40,11 +110,13 @@ class StateFile:
             if path.exists():
                 try:
                     state = load_tensors(path, "`log_dir`")
+                    if not isinstance(state, Mapping) or "settings" not in state:
+                        raise InputError(f"`log_dir` {path}: not the state of a run")
                     if problems:
                         print(
                             f"warning: {problems[0]}; continuing from {path.name}, saved before it"
                         )
-                    return state
+                    return dict(state)
                 except InputError as error:
                     problems.append(str(error))
         if problems:

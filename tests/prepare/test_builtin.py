@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from errors import InputError
 from prepare import builtin
 from prepare.builtin import render_pair, write_builtin_dataset
 
@@ -164,7 +165,7 @@ def test_an_error_while_writing_leaves_no_temporary_file(tmp_path, monkeypatch):
     monkeypatch.setattr(
         builtin.os, "replace", lambda *_: (_ for _ in ()).throw(OSError("disk full"))
     )
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(InputError, match="disk full"):
         builtin._write_pair(tmp_path / "x.png", 0, 32)
     assert _contents(tmp_path) == {}
 

@@ -78,7 +78,7 @@ def test_images_are_written_whole_or_not_at_all(tmp_path):
             path.write_bytes(b"half")
             raise OSError("no space")
 
-    with pytest.raises(InputError, match=r"x\.png: cannot be written \(no space\)"):
+    with pytest.raises(InputError, match=r"x\.png could not be written \(no space\)"):
         save_image(Broken(), tmp_path / "x.png")
     assert not tree(tmp_path)
 
