@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data.transforms import Crops, to_float
+from data.transforms import Crops, stacked, to_float
 from errors import InputError
 from runtime.progress import Bar
 
@@ -42,7 +42,7 @@ class ImageStore:
                 key: torch.from_numpy(array).to(self.device)
                 for key, array in self.dataset.load(index).items()
             }
-            size = sum(t.numel() for t in item.values())
+            size = sum(t.nbytes for t in item.values())
             with self._lock:
                 if index not in self._items and self.bytes + size <= self.max_bytes:
                     self._items[index] = item
@@ -199,9 +199,8 @@ class Loader:
                 raise InputError(
                     f"images of different sizes ({', '.join(sizes)}) cannot share a batch: use `batch_size` 1 or `preprocess` resize_and_crop"
                 )
-            pixels = torch.stack(
-                cut
-            )  # uint8 N C H W; a quarter of the bytes of float on their way to the device
+            # uint8 where it can be: a quarter of the bytes of float on their way to the device
+            pixels = stacked(cut)
             if self.device.type == "cuda":
                 pixels = pixels.pin_memory().to(self.device, non_blocking=True)
             sides[side] = to_float(pixels)
