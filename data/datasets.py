@@ -270,7 +270,8 @@ class AlignedDataset:
 class SingleDataset:
     """Images without partners: inference, or statistics of a plain folder.
 
-    They lie in ``<dataroot>/<phase>`` or, where that is missing, in ``<dataroot>``. What comes out of them is as large as they are: uncropped sizes are not rounded.
+    They lie in ``<dataroot>/<phase>`` or, where that is missing, in ``<dataroot>``. What comes out
+    of them is as large as they are: uncropped sizes are not rounded.
     """
 
     def __init__(self, source: Source, resize: Resize, channels: int = 3):
@@ -296,8 +297,8 @@ def unpaired_datasets(
     """(inputs, targets): the folders ``<phase>A`` and ``<phase>B``, of any names, counts and sizes.
 
     Args:
-        source:    ``max_size`` limits each side; ``meta_path`` ``x.meta`` stands for two lists, ``xA.meta`` and
-                   ``xB.meta``
+        source:    ``max_size`` limits each side; ``meta_path`` ``x.meta`` stands for two lists,
+                   ``xA.meta`` and ``xB.meta``
         direction: AtoB | BtoA, which side is the input
         channels:  of the input and of the target
 

@@ -25,17 +25,19 @@ EXTENSIONS = PICTURES | {".npy"}
 def read_pixels(path: Path, channels: int = 3) -> np.ndarray:
     """Decode a file to ``channels`` channels, upright by its EXIF orientation.
 
-    Grey becomes three equal channels and colour becomes grey where that is asked for; alpha is dropped, palettes
-    and CMYK are converted. Of other channel counts a file must have as many as asked: an array of ``.npy``
-    (height x width x channels), a TIFF of as many pages, or alpha as the second or fourth channel.
+    Grey becomes three equal channels and colour becomes grey where that is asked for; alpha is
+    dropped, palettes and CMYK are converted. Of other channel counts a file must have as many as
+    asked: an array of ``.npy`` (height x width x channels), a TIFF of as many pages, or alpha as
+    the second or fourth channel.
 
     Returns:
-        H W C: uint8 0..255, or float32 0..1 where the file holds 16 bits (0..65535) or floating-point numbers
+        H W C: uint8 0..255, or float32 0..1 where the file holds 16 bits (0..65535) or
+               floating-point numbers
         (which must be from 0 to 1).
 
     Raises:
-        InputError: missing, damaged, no image, animated, of another number of channels, or of numbers without a
-            known range; the message names the file.
+        InputError: missing, damaged, no image, animated, of another number of channels, or of
+            numbers without a known range; the message names the file.
     """
     try:
         pixels = _read_array(path) if path.suffix.lower() == ".npy" else _decode(path, channels)
@@ -66,7 +68,8 @@ def read_image(path: Path, channels: int = 3) -> Image.Image:
 
 def _read_array(path: Path) -> np.ndarray:
     """The array of a ``.npy`` file, H W C."""
-    # Mapped first: a header that promises more than the file holds is noticed before memory is taken.
+    # Mapped first: a header that promises more than the file holds is noticed before memory is
+    # taken.
     array = np.array(np.load(path, mmap_mode="r", allow_pickle=False))
     if array.ndim == 2:
         array = array[:, :, None]
@@ -121,7 +124,8 @@ def _as_array(image: Image.Image, path: Path, channels: int) -> np.ndarray:
 def _low_bytes(path: Path, image: Image.Image) -> Image.Image | None:
     """Of a picture with 16 bits for each of several channels, the low eight; else None.
 
-    Pillow keeps the high ones. It takes the low ones for them when told that the bytes come in the other order.
+    Pillow keeps the high ones. It takes the low ones for them when told that the bytes come in the
+    other order.
     """
     kinds = [t.args if isinstance(t.args, str) else t.args[0] for t in image.tile]
     if not kinds or not all(re.fullmatch("RGBA?;16[BLN]", kind) for kind in kinds):

@@ -40,12 +40,13 @@ class Resize:
     """PIL image -> PIL image at the size that is kept in memory (bicubic).
 
     Args:
-        preprocess:   resize_and_crop: to load_size | scale_width(_and_crop): width to load_size, keeping the
-                      aspect | crop, none: size kept. All but the cropping ones end at a multiple of 4, unless
-                      any_size.
+        preprocess:   resize_and_crop: to load_size | scale_width(_and_crop): width to load_size,
+                      keeping the aspect | crop, none: size kept. All but the cropping ones end at a
+                      multiple of 4, unless any_size.
         load_size:    pixels
         crop_size:    pixels; the size that reaches the network for the cropping kinds
-        aspect_ratio: width / height of what load_size and crop_size describe: the height is divided by it
+        aspect_ratio: width / height of what load_size and crop_size describe: the height is divided
+                      by it
         any_size:     uncropped images stay as large as they come out, for a network that pads them
                       (`models.layers.any_size`)
 

@@ -120,8 +120,8 @@ class _Failed(Exception):
 class _Part:
     """The unfinished file beside its target, and a note of where its bytes came from.
 
-    Bytes of another address, or of another version of the file, are never joined: ``validator`` is the ETag
-    or the date that the server gave, ``total`` the size it announced.
+    Bytes of another address, or of another version of the file, are never joined: ``validator`` is
+    the ETag or the date that the server gave, ``total`` the size it announced.
     """
 
     path: Path
@@ -290,8 +290,8 @@ def fetch(
 ) -> Path:
     """Download one file to ``path``; it appears there only when it is complete and its checksum is right.
 
-    Bytes wait in ``<path>.part``, which a later call continues when address, version and size of the file are
-    still the same.
+    Bytes wait in ``<path>.part``, which a later call continues when address, version and size of
+    the file are still the same.
 
     Args:
         urls:      mirrors, tried in order
@@ -303,8 +303,8 @@ def fetch(
         progress:  show a bar
 
     Raises:
-        InputError: no mirror gave the right file, no room, or another process is downloading it; says what
-            each mirror did.
+        InputError: no mirror gave the right file, no room, or another process is downloading it;
+            says what each mirror did.
     """
     check_source(urls, sha256, str(path))
     if path.is_file():

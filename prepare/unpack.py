@@ -202,8 +202,8 @@ def unpack(
 ) -> Path:
     """Unpack a tar or zip so that ``folder`` appears whole or not at all; a single folder in it is stripped.
 
-    Owners, permissions and dates are not taken over. Refused: paths and links that leave the folder, devices,
-    pipes.
+    Owners, permissions and dates are not taken over. Refused: paths and links that leave the
+    folder, devices, pipes.
 
     Args:
         kind:      tar (plain or gz, bz2, xz) | zip

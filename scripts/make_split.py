@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Split a phase in two for the search: the held-out names judge subnets, the rest trains them.
 
-With --held_out FILE the rest is everything else; with --count N the held-out names are drawn at random and
-written as well. With --dataset_mode unaligned both sides are split, each by itself: x.meta stands for the lists
-xA.meta and xB.meta, and N are held out of each.
+With --held_out FILE the rest is everything else; with --count N the held-out names are drawn at
+random and written as well. With --dataset_mode unaligned both sides are split, each by itself:
+x.meta stands for the lists xA.meta and xB.meta, and N are held out of each.
 """
 
 import argparse
