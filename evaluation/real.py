@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from data.transforms import to_float, to_uint8
 from errors import InputError
 from metrics.frechet import Statistics, load_statistics, save_statistics
 from metrics.inception import InceptionFeatures
@@ -27,6 +28,8 @@ def _target_batches(dataset, threads: int, batch: int = 16) -> Iterator[Tensor]:
             chunk = range(start, min(start + 4 * batch, len(dataset)))
             for item in pool.map(dataset.load, chunk):
                 image = torch.from_numpy(item[side])
+                if image.dtype != torch.uint8:
+                    image = to_uint8(to_float(image))
                 if pending and (pending[0].shape != image.shape or len(pending) == batch):
                     yield torch.stack(pending)
                     pending = []

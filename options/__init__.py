@@ -470,8 +470,11 @@ class MacsOptions(Options):
 class CheckOptions(Options):
     positional = "DATAROOT"
     prog = "python -m data.check"
-    description = "Look at every file of a dataset: what it holds, what the flags make of it, what has to be mended."
+    description = (
+        "Look at every file of a dataset: what it holds, what the flags make of it, what to fix."
+    )
     flags = (
+        "dataroot",
         "dataset_mode",
         "direction",
         "phase",
@@ -486,7 +489,12 @@ class CheckOptions(Options):
     @classmethod
     def parser(cls):
         parser = super().parser()
-        parser.add_argument(
-            "root", metavar="DATAROOT", help="folder with the images: DATAROOT/<phase>/*.jpg"
-        )
+        parser.add_argument("root", nargs="?", metavar="DATAROOT", help="the same as --dataroot")
         return parser
+
+    @classmethod
+    def check(cls, opt, parser):
+        super().check(opt, parser)
+        if (opt.root is None) == (opt.dataroot is None):
+            parser.error("give the folder with the images once: DATAROOT or --dataroot DATAROOT")
+        opt.dataroot = opt.dataroot if opt.root is None else opt.root

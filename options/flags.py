@@ -42,6 +42,14 @@ non_negative = _number(float, 0)
 share = _number(float, 0, 1)
 
 
+def count_or_all(text: str) -> int:
+    """A whole number but 0; below 0 stands for all."""
+    value = integer(text)
+    if value == 0:
+        raise argparse.ArgumentTypeError("0 leaves no images: give -1 to use all")
+    return value
+
+
 def count_or_inf(text: str):
     """A whole number, or ``inf`` for all."""
     return math.inf if text.lower() == "inf" else positive(text)
@@ -109,8 +117,8 @@ FLAGS: dict[str, Flag] = {
     ),
     "max_dataset_size": Flag(
         _DATA,
-        "use at most so many images (unaligned: of each side), -1 = all",
-        integer,
+        "use at most N images (unaligned: of each side), -1 = all",
+        count_or_all,
         -1,
         metavar="N",
     ),
@@ -133,8 +141,8 @@ FLAGS: dict[str, Flag] = {
         bool,
     ),
     "batch_size": Flag(_DATA, "images per step and process", positive, 1, metavar="N"),
-    "input_nc": Flag(_DATA, "channels of the input images, 1 = grey", int, 3, choices=(1, 3)),
-    "output_nc": Flag(_DATA, "channels of the output images, 1 = grey", int, 3, choices=(1, 3)),
+    "input_nc": Flag(_DATA, "channels of the input images, 1 = grey", positive, 3, metavar="N"),
+    "output_nc": Flag(_DATA, "channels of the output images, 1 = grey", positive, 3, metavar="N"),
     "num_threads": Flag(_DATA, "decoding threads", natural, 4, metavar="N"),
     "load_in_memory": Flag(
         _DATA, "decode all images at the start instead of at first use, within --cache_gb", bool

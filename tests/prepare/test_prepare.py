@@ -288,6 +288,19 @@ def test_what_a_split_refuses(tmp_path):
         *unaligned,
     )
     says("x.meta: no such file", "--held_out", str(tmp_path / "x.meta"))
+    for content, words in (
+        (b"", "x.meta: names no files"),
+        (b"\n \n", "x.meta: names no files"),
+        ("größe.png".encode("latin-1"), "x.meta: not UTF-8"),
+        (
+            b"".join(b"%d.png\n" % i for i in range(5)),
+            "names all images of .*trainA; none would be",
+        ),
+    ):
+        (tmp_path / "x.meta").write_bytes(content)
+        says(words, "--held_out", str(tmp_path / "x.meta"))
+    write(tmp_path / "trainA" / "new\nline.png")
+    says("file names are not one line of UTF-8", "--count", "2")
 
 
 # ------------------------------------------------------------------------------------------------------------
