@@ -188,3 +188,15 @@ def test_weights_are_found_in_the_usual_cache(monkeypatch, tmp_path, weights):
     place.symlink_to(weights)
     images = random_images(7, 1)
     assert torch.equal(load_inception(64)(images), load_inception(64, str(weights))(images))
+
+
+def test_building_leaves_the_random_numbers_of_every_device_alone(monkeypatch, recwarn):
+    """Saving the state of all GPUs takes a paragraph of warning where there are two or more."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.random, "_fork_rng_warned_already", False)
+    seeded = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeded.append)
+    before = torch.get_rng_state()
+    load_inception(64, features="random")
+    assert torch.equal(torch.get_rng_state(), before)
+    assert not seeded and not [w for w in recwarn if "CUDA" in str(w.message)]
