@@ -373,8 +373,7 @@ class SegmentationScorer:
     """
 
     keys = ("mIoU", "accu")
-    label = "mIoU"
-    labels = {"mIoU": label}
+    labels = {"mIoU": "mIoU", "accu": "pixel accuracy"}
 
     def __init__(
         self,
@@ -397,7 +396,7 @@ class SegmentationScorer:
         self.n = 0
 
     @torch.inference_mode()
-    def update(self, images: Tensor, names: Sequence[str]) -> None:
+    def update(self, images: Tensor, names: Sequence[str], real: Tensor | None = None) -> None:
         """Score photos.
 
         images: (N, 3, H, W) uint8, RGB 0..255, on any device, not larger than the labels

@@ -444,6 +444,34 @@ class RealStatOptions(Options):
     defaults = dict(load_size=256, preprocess="none", phase="val")
 
 
+class _TwoFolders(Options):
+    """Two positional arguments, read as ``opt.a`` and ``opt.b``."""
+
+    positional = "A B"
+    what = ""
+
+    @classmethod
+    def parser(cls):
+        parser = super().parser()
+        for name in ("a", "b"):
+            parser.add_argument(name, metavar=name.upper(), help=cls.what)
+        return parser
+
+
+class FidOptions(_TwoFolders):
+    prog = "python -m metrics.fid"
+    description = "FID and KID of two sets of images."
+    what = "a folder of images, or an .npz file of get_real_stat.py or pytorch-fid"
+    flags = ("gpu_ids", "num_threads", "fid_features", "fid_dims", "fid_weights")
+
+
+class PairedOptions(_TwoFolders):
+    prog = "python -m metrics.paired"
+    description = "L1, PSNR and SSIM of the images of equal names in two folders."
+    what = "a folder of images"
+    flags = ()
+
+
 class MacsOptions(Options):
     positional = "[CONFIG ...]"
     prog = "python -m models.cost"

@@ -9,7 +9,7 @@ from pathlib import Path
 from data.loader import Loader
 from evaluation.side_by_side import generate, time_models
 from evaluation.tested import Loaded
-from metrics.criteria import fresh
+from metrics.criteria import Criterion, fresh
 from report.pages import Gallery, write_page
 from report.tables import csv_table, giga, markdown_table, measured, mega, ratio, text_table
 from runtime.files import write_json, write_text
@@ -106,7 +106,7 @@ def test_generators(
     folder: Path,
     models: Sequence[Loaded],
     loader: Loader,
-    criteria: list,
+    criteria: Sequence[Criterion],
     times: int | None = None,
     teacher: Loaded | None = None,
 ) -> dict:

@@ -40,7 +40,7 @@ class Brightness:
     def reset(self):
         self.values, self.names = [], []
 
-    def update(self, images, names):
+    def update(self, images, names, real=None):
         assert images.dtype == torch.uint8 and len(images) == len(names)
         self.values.append(images.double().mean(dim=(1, 2, 3)))
         self.names += names
