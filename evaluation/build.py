@@ -14,7 +14,8 @@ from evaluation.real import cache_folders, real_statistics
 from metrics.criteria import Criterion, FeatureCriterion
 from metrics.drn import load_drn
 from metrics.inception import InceptionFeatures, load_inception
-from metrics.miou import LabelStore, SegmentationScorer, read_table
+from metrics.labels import LabelStore, read_table
+from metrics.miou import SegmentationScorer
 from metrics.paired import PairedCriterion
 
 

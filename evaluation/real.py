@@ -17,7 +17,7 @@ from metrics.fid import measure_images
 from metrics.frechet import Statistics, load_statistics, save_statistics
 from metrics.inception import InceptionFeatures
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Measuring
 
 
@@ -50,7 +50,7 @@ def measure_real(
     return measure_images(load, len(dataset), net, device, threads, "real statistics")
 
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Keeping
 
 

@@ -67,7 +67,7 @@ def short_names(paths: Sequence[Path], taken: Sequence[str] = TAKEN) -> list[str
     return [f"{number}-{parts[-1]}" for number, parts in enumerate(whole, 1)]
 
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Loading
 
 

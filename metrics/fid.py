@@ -22,7 +22,7 @@ from metrics.inception import InceptionFeatures, load_inception
 from metrics.kid import kernel_distance
 from runtime.progress import Bar
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Images -> statistics
 
 
@@ -93,7 +93,7 @@ def statistics_of(
     return measure_images(load, len(files), net, device, threads, path.name).to(device)
 
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Two sets
 
 

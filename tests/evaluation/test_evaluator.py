@@ -59,7 +59,7 @@ def targets(root, side="B") -> list[torch.Tensor]:
     return [torch.from_numpy(dataset(root).load(i)[side])[None] for i in range(7)]
 
 
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Evaluator
 
 
@@ -133,7 +133,7 @@ def test_outputs_come_with_their_names_and_can_be_limited(root):
     assert limited[0][0].dtype == torch.uint8
 
 
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Statistics of real images
 
 
@@ -219,7 +219,7 @@ def test_a_damaged_cache_is_made_again(root, tmp_path):
     assert real_statistics(dataset(root), net, CPU, cache=cache).n == 7 and net.seen == 7
 
 
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Where statistics are kept, and whose files are used
 
 
@@ -268,7 +268,7 @@ def test_statistics_are_kept_beside_the_data_or_with_the_user_and_nowhere_else(
     assert cache_folders(tmp_path / "data") == (beside,)
 
 
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Criteria of a data set
 
 
