@@ -55,7 +55,7 @@ def measure_real(
 
 
 def cache_folders(dataroot: Path) -> tuple[Path, ...]:
-    """Where statistics are kept: beside the dataset, and the user's cache where that is not possible.
+    """Where statistics are kept: beside the dataset, or else in the user's cache.
 
     There is no third place: in a shared temporary folder anyone could put statistics.
     """

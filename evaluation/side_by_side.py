@@ -62,6 +62,6 @@ def generate(
 
 
 def time_models(models: Sequence[Loaded], loader: Loader, times: int) -> list[dict]:
-    """How long the first image takes each network as it is, in turns; see `measure_side_by_side`."""
+    """How long the first image takes each network as it is; see `measure_side_by_side`."""
     image = pad_to_fit(next(iter(loader.epoch())).A[:1])
     return measure_side_by_side([loaded.net for loaded in models], image, times, warmup=2)

@@ -5,8 +5,8 @@ the corners of a cell. So
 
 * where one class leads at all four corners, it leads everywhere between them: most cells need no
   more;
-* in the others a class whose best corner is below some other class's worst corner leads nowhere: two
-  or three rivals of 19 are left to interpolate.
+* in the others a class whose best corner is below some other class's worst corner leads nowhere:
+  two or three rivals of 19 are left to interpolate.
 
 Cells are worked out some thousand at a time, so that the values stay in the processor's cache.
 """
@@ -61,7 +61,8 @@ def _cells_along(old: int, new: int, device: torch.device) -> tuple[Tensor, Tens
 
     returns: cell (new,) int64, the cell of each new pixel
              occupied (old+1,) bool, whether any lies in a cell
-             members (old+1, M) int64, the new pixels of each cell, the last one repeated where fewer than M
+             members (old+1, M) int64, the new pixels of each cell, the last one repeated where
+             there are fewer than M
              weight (old+1, M) float64 in 0..1, each member's weight of the cell's right end
     """
     position = (torch.arange(new, dtype=torch.float64, device=device) + 0.5) * old / new - 0.5

@@ -89,7 +89,7 @@ def _solve(solver: Callable, matrix: Tensor):
 
 
 def _centre(features: Tensor) -> tuple[Tensor, Tensor]:
-    """(centred features / sqrt(n - 1), mean) in float64, on the CPU if the device has no float64."""
+    """(centred features / sqrt(n - 1), mean) in float64; on the CPU if the device has none."""
     n = len(features)
     if n < 2:
         raise InputError(
@@ -106,7 +106,9 @@ def _centre(features: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def frechet_distance(fake: Tensor, real: Statistics) -> float:
-    """Squared Frechet distance of two Gaussians fitted to features (Heusel et al. 2017, eq. 6); >= 0.
+    """Squared Frechet distance, >= 0, of two Gaussians fitted to features.
+
+    Heusel et al., "GANs trained by a two time-scale update rule", NeurIPS 2017, eq. 6:
 
     d^2 = |mu_fake - mu_real|^2 + tr(S_fake + S_real - 2 sqrt(S_fake S_real))
 

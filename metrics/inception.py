@@ -1,8 +1,8 @@
 """The FID Inception: uint8 images -> features of 64, 192, 768 or 2048 dimensions.
 
-The network and its weights are pytorch-fid's (the 2015-12-05 TensorFlow graph). Only the blocks that
-the chosen features need are built. Batch norms are folded into their convolutions, which leaves the
-features equal within float32 rounding and takes a third less time on a CPU.
+The network and its weights are pytorch-fid's (the 2015-12-05 TensorFlow graph). Only the blocks
+that the chosen features need are built. Batch norms are folded into their convolutions, which
+leaves the features equal within float32 rounding and takes a third less time on a CPU.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class InceptionFeatures(nn.Module):
 
     Attributes:
         dims:  64, 192, 768 or 2048
-        label: how a number made with these features must be labelled, e.g. ``Inception, 2048 features``
+        label: how a number made with these features must be labelled: ``Inception, 2048 features``
     """
 
     def __init__(self, dims: int, label: str):

@@ -1,6 +1,6 @@
 """Ground truth of street scenes: which file belongs to which image, and its pixels.
 
-A label is an 8-bit image of trainIds: 0..18 are the classes of Cityscapes, other values are ignored.
+A label is an 8-bit image of trainIds: 0..18 are the classes of Cityscapes, the rest is ignored.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ def read_table(table_path: str | Path, cityscapes_path: str | Path) -> dict[str,
     table, root = Path(table_path), Path(cityscapes_path)
     if not table.is_file():
         raise InputError(
-            f"`table_path` {table}: no such file. It says which ground truth belongs to which image, "
-            f"a line each: <name> <gtFine trainIds png> <leftImg8bit png>. {WITHOUT}."
+            f"`table_path` {table}: no such file. It says which ground truth belongs to which "
+            f"image, a line each: <name> <gtFine trainIds png> <leftImg8bit png>. {WITHOUT}."
         )
     if not root.is_dir():
         raise InputError(
-            f"`cityscapes_path` {root}: no such folder. Unpack Cityscapes' gtFine there, or give the "
-            f"folder that holds it. {WITHOUT}."
+            f"`cityscapes_path` {root}: no such folder. Unpack Cityscapes' gtFine there, or give "
+            f"the folder that holds it. {WITHOUT}."
         )
     try:
         lines = table.read_text(encoding="utf-8").splitlines()
@@ -67,8 +67,8 @@ def read_table(table_path: str | Path, cityscapes_path: str | Path) -> dict[str,
         stem, label = image_stem(columns[0]), root / columns[1]
         if label.stem.endswith("_labelIds"):
             raise InputError(
-                f"`table_path` {table}, line {number}: {columns[1]} holds labelIds; mIoU is defined on "
-                "trainIds (made by csCreateTrainIdLabelImgs of cityscapesScripts)."
+                f"`table_path` {table}, line {number}: {columns[1]} holds labelIds; mIoU is "
+                "defined on trainIds (made by csCreateTrainIdLabelImgs of cityscapesScripts)."
             )
         if labels.setdefault(stem, label) != label:
             raise InputError(
@@ -94,7 +94,8 @@ def _decode(path: Path) -> np.ndarray:
         ) from error
     if mode not in ("L", "P"):
         raise InputError(
-            f"{path}: is of mode {mode}, not trainIds (8 bits, one channel); check its line in `table_path`."
+            f"{path}: is of mode {mode}, not trainIds (8 bits, one channel); check its line in "
+            "`table_path`."
         )
     return label
 
@@ -104,8 +105,8 @@ class LabelStore:
 
     names:     the images that will be asked for, with or without folder and suffix
     table:     what `read_table` returned
-    max_bytes: of decoded labels to keep; 1 GiB holds the 500 of Cityscapes' val at 2048x1024. What does not
-               fit is decoded again whenever it is asked for
+    max_bytes: of decoded labels to keep; 1 GiB holds the 500 of Cityscapes' val at 2048x1024. What
+               does not fit is decoded again whenever it is asked for
     threads:   decoding in parallel (Pillow's decoder releases the interpreter lock)
     raises:    InputError when a name is not in the table or its file does not exist
 
@@ -125,12 +126,14 @@ class LabelStore:
             if stem not in table:
                 raise InputError(
                     f"image {stem!r} is not in the table ({len(table)} images, the first is "
-                    f"{next(iter(table), None)!r}); `table_path` must be the table of this dataset and phase."
+                    f"{next(iter(table), None)!r}); `table_path` must be the table of this dataset "
+                    "and phase."
                 )
             if not table[stem].is_file():
                 raise InputError(
-                    f"{table[stem]}: the ground truth of image {stem!r} is missing. Check `cityscapes_path`; "
-                    "csCreateTrainIdLabelImgs of cityscapesScripts makes the trainIds files from gtFine."
+                    f"{table[stem]}: the ground truth of image {stem!r} is missing. Check "
+                    "`cityscapes_path`; csCreateTrainIdLabelImgs of cityscapesScripts makes the "
+                    "trainIds files from gtFine."
                 )
             self._paths[stem] = table[stem]
         self._max_bytes = max_bytes
@@ -140,7 +143,7 @@ class LabelStore:
         self.kept_bytes = 0
 
     def prefetch(self, names: Sequence[str]) -> None:
-        """Start decoding what is not in memory. Ask for these soon: until then the bound ignores them."""
+        """Start decoding what is not in memory; until it is asked for, the bound ignores it."""
         for stem in map(image_stem, names):
             if stem not in self._kept and stem not in self._pending:
                 self._pending[stem] = self._pool.submit(_decode, self._paths[stem])
@@ -152,8 +155,8 @@ class LabelStore:
             return self._kept[stem]
         self.prefetch([stem])
         label = self._pending.pop(stem).result()
-        # First come, first kept: labels are asked for in the same order over and over, where dropping the
-        # least recently used would drop each one just before it is needed again.
+        # First come, first kept: labels are asked for in the same order over and over, where
+        # dropping the least recently used would drop each one just before it is needed again.
         if self.kept_bytes + label.nbytes <= self._max_bytes:
             self._kept[stem] = label
             self.kept_bytes += label.nbytes

@@ -1,4 +1,4 @@
-"""mIoU of generated street scenes: how well a segmenter reads the labels in the photos made of them.
+"""mIoU of generated street scenes: how well a segmenter reads the labels they were made of.
 
 Protocol: the generated photo goes through DRN-D-105, its class scores are resized bilinearly to the
 size of the Cityscapes ground truth (2048x1024), and the best class of each pixel is compared with

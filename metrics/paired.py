@@ -84,9 +84,9 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
 
         (2 mu_a mu_b + C1) (2 cov_ab + C2) / ((mu_a^2 + mu_b^2 + C1) (var_a + var_b + C2))
 
-    with values in 0..1, C1 = 0.01^2, C2 = 0.03^2 and moments weighted by an 11x11 Gaussian window of
-    sigma 1.5. The mean is taken over channels and over the windows that lie within the image. A side
-    shorter than 11 pixels has a window as long as itself.
+    with values in 0..1, C1 = 0.01^2, C2 = 0.03^2 and moments weighted by an 11x11 Gaussian window
+    of sigma 1.5. The mean is taken over channels and over the windows that lie within the image. A
+    side shorter than 11 pixels has a window as long as itself.
 
     Args:
         a, b: uint8 N C H W

@@ -479,7 +479,7 @@ class PairedOptions(_TwoFolders):
 
 class MacsOptions(Options):
     positional = "[CONFIG ...]"
-    prog = "python -m models.cost"
+    prog = "python -m metrics.macs"
     description = "MACs and parameters of configurations; without one, the published table beside what is computed here."
     flags = ("size",)
 

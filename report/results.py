@@ -25,7 +25,7 @@ def _table(entries: list[dict], reference: dict | None) -> tuple[list[str], list
     """
 
     def against(key: str, entry: dict) -> str:
-        """How many times less than the reference, after a figure; empty for the reference itself."""
+        """How many times less than the reference; empty for the reference itself."""
         if not reference or entry is reference:
             return ""
         parts = [

@@ -15,7 +15,7 @@ def mega(value: float) -> str:
 
 
 def measured(key: str, value: float) -> str:
-    """A measure to the digits that mean something: SSIM is at most 1, and KID a hundredth of FID."""
+    """A measure to the digits that mean something: SSIM is at most 1, KID a hundredth of FID."""
     return f"{value:.{ {'kid': 5, 'ssim': 4}.get(key, 2) }f}"
 
 

@@ -1,4 +1,4 @@
-"""Weights that others publish: torch.hub's cache, else a download, else one line that says where to put them."""
+"""Weights that others publish: from torch.hub's cache, or downloaded into it."""
 
 from __future__ import annotations
 

@@ -19,6 +19,7 @@ from evaluation.real import cache_folders, measure_real, real_statistics
 from metrics.criteria import FeatureCriterion
 from metrics.frechet import Statistics, frechet_distance, save_statistics
 from metrics.paired import PairedCriterion
+from options import EvolutionOptions, TestOptions, TrainOptions, settings
 
 CPU = torch.device("cpu")
 
@@ -340,3 +341,25 @@ def test_a_run_of_a_few_images_is_judged_on_as_few():
     assert DataSettings("d").for_validation().max_dataset_size == -1
     assert DataSettings("d", max_dataset_size=40).for_validation().max_dataset_size == 40
     assert DataSettings("d", max_dataset_size=1).for_validation().max_dataset_size == 2
+
+
+# --------------------------------------------------------------------------------------------------
+# What the flags ask for
+
+
+def test_a_search_by_a_measure_that_is_switched_off_is_refused_at_once(capsys):
+    search = ["--dataroot", "d", "--restore_G_path", "g", "--config_set", "channels-32"]
+    for off, criterion in (("--no_mIoU", "mIoU"), ("--no_mIoU", "accu"), ("--no_fid", "fid")):
+        with pytest.raises(SystemExit) as raised:
+            EvolutionOptions.parse([*search, off, "--criterion", criterion])
+        message = capsys.readouterr().err
+        assert raised.value.code == 2 and f"{off} leaves nothing to search by" in message
+        assert message.count("\n") == 1
+
+
+def test_searches_measure_what_they_decide_by_and_tests_pairs_too():
+    search = ["--dataroot", "d", "--restore_G_path", "g", "--config_set", "channels-32"]
+    assert not settings.measures(EvolutionOptions.parse(search)).pairs
+    test = ["--dataroot", "d", "--restore_G_path", "g", "--results_dir", "r"]
+    assert settings.measures(TestOptions.parse(test)).pairs
+    assert settings.measures(TrainOptions.parse(["--dataroot", "d"])).pairs
