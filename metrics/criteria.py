@@ -72,10 +72,9 @@ def require(criteria: Sequence[Criterion], key: str) -> None:
     """InputError unless ``key`` is among the metrics of the criteria."""
     measured = [k for criterion in criteria for k in criterion.keys]
     if key not in measured:
-        can = [k for k in ("fid", "mIoU") if k in measured]
-        remedy = f"give `criterion` {can[0]}" if can else "give what it needs, see --help"
-        if key in ("mIoU", "accu") and not can:
-            remedy = "leave `no_mIoU` out, or give `criterion` fid"
+        remedy = "leave `no_mIoU` out, or give `criterion` fid"
+        if key == "fid":
+            remedy = "leave `no_fid` out, and give `real_stat_path` where there are no real images"
         raise InputError(f"`criterion` {key} is not measured in this run: {remedy}")
 
 

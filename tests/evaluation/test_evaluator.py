@@ -349,6 +349,7 @@ def test_a_run_of_a_few_images_is_judged_on_as_few():
 
 def test_a_search_by_a_measure_that_is_switched_off_is_refused_at_once(capsys):
     search = ["--dataroot", "d", "--restore_G_path", "g", "--config_set", "channels-32"]
+    search += ["--output_dir", "o"]
     for off, criterion in (("--no_mIoU", "mIoU"), ("--no_mIoU", "accu"), ("--no_fid", "fid")):
         with pytest.raises(SystemExit) as raised:
             EvolutionOptions.parse([*search, off, "--criterion", criterion])
@@ -359,6 +360,7 @@ def test_a_search_by_a_measure_that_is_switched_off_is_refused_at_once(capsys):
 
 def test_searches_measure_what_they_decide_by_and_tests_pairs_too():
     search = ["--dataroot", "d", "--restore_G_path", "g", "--config_set", "channels-32"]
+    search += ["--output_dir", "o"]
     assert not settings.measures(EvolutionOptions.parse(search)).pairs
     test = ["--dataroot", "d", "--restore_G_path", "g", "--results_dir", "r"]
     assert settings.measures(TestOptions.parse(test)).pairs

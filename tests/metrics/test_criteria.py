@@ -121,5 +121,5 @@ def test_a_criterion_that_is_not_measured_is_named_with_the_way_out():
         require([fid], "mIoU")
     with pytest.raises(InputError, match=r"`no_mIoU`.*`criterion` fid"):
         require([], "accu")
-    with pytest.raises(InputError, match="`criterion` fid is not measured"):
+    with pytest.raises(InputError, match=r"`criterion` fid is not measured.*`real_stat_path`"):
         require([], "fid")
