@@ -1,4 +1,4 @@
-"""How long networks take on this machine, side by side: table, latency.json and latency.png."""
+"""How long networks take on this machine, side by side, and how much memory."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from deploy.fast import Form
 from runtime.machine import device_name, wait
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Time
 
 
@@ -22,9 +22,11 @@ from runtime.machine import device_name, wait
 def measure_side_by_side(
     runs: Sequence[Callable[[Tensor], object]], x: Tensor, times: int, warmup: int = 10
 ) -> list[dict]:
-    """Milliseconds of each ``run(x)``: median, 10th and 90th percentile of ``times`` runs after a warm-up; and on what.
+    """Milliseconds of each ``run(x)``, and what they were measured on.
 
-    The runs take turns, each turn beginning with another of them, so that whatever else the machine does hits all alike.
+    Each dictionary holds the median and the 10th and 90th percentile of ``times`` runs after a
+    warm-up. The runs take turns, and each turn begins with another of them, so that whatever else
+    the machine does affects all alike.
     """
     milliseconds: list[list[float]] = [[] for _ in runs]
     for turn in range(-min(warmup, times), times):
@@ -55,12 +57,7 @@ def measure_side_by_side(
     return found
 
 
-def measure_latency(net: nn.Module, x: Tensor, times: int, warmup: int = 10) -> dict:
-    """`measure_side_by_side` of one network."""
-    return measure_side_by_side([net], x, times, warmup)[0]
-
-
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Memory
 
 
@@ -74,7 +71,10 @@ def _resident(field: str) -> int:
 
 @torch.inference_mode()
 def peak_memory(form: Form, x: Tensor) -> int | None:
-    """Bytes that one run needs at its peak beyond weights and input; None where the system does not tell."""
+    """Bytes that one run needs at its peak beyond weights and input.
+
+    None where the system does not tell: on CPUs outside Linux.
+    """
     if x.device.type == "cuda":
         torch.cuda.synchronize(x.device)
         torch.cuda.reset_peak_memory_stats(x.device)
@@ -82,16 +82,14 @@ def peak_memory(form: Form, x: Tensor) -> int | None:
         form.run(x)
         torch.cuda.synchronize(x.device)
         return torch.cuda.max_memory_allocated(x.device) - before
-    if x.device.type != "cpu":
-        return None
     if form.release:
         form.release(x)
     try:
         with contextlib.suppress(OSError, AttributeError):
-            ctypes.CDLL(None).malloc_trim(
-                0
-            )  # what earlier runs freed goes back to the system, and counts again
-        Path("/proc/self/clear_refs").write_text("5")  # the peak starts from here
+            # What earlier runs freed goes back to the system, and counts again.
+            ctypes.CDLL(None).malloc_trim(0)
+        # The peak starts from here.
+        Path("/proc/self/clear_refs").write_text("5")
         before = _resident("VmRSS")
         form.run(x)
         return max(_resident("VmHWM") - before, 0)

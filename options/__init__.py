@@ -314,6 +314,11 @@ class _SearchOptions(Options):
             parser.error("--config_set is missing: the search space, e.g. channels-64-pix2pix")
         if opt.no_fid and opt.criterion == "fid":
             parser.error("--no_fid leaves nothing to search by: --criterion is fid")
+        if opt.no_mIoU and opt.criterion != "fid":
+            parser.error(
+                f"--no_mIoU leaves nothing to search by: --criterion is {opt.criterion}; give "
+                "--criterion fid"
+            )
 
 
 class EvolutionOptions(_SearchOptions):
@@ -452,9 +457,37 @@ class RealStatOptions(Options):
     defaults = dict(load_size=256, preprocess="none", phase="val")
 
 
+class _TwoFolders(Options):
+    """Two positional arguments, read as ``opt.a`` and ``opt.b``."""
+
+    positional = "A B"
+    what = ""
+
+    @classmethod
+    def parser(cls):
+        parser = super().parser()
+        for name in ("a", "b"):
+            parser.add_argument(name, metavar=name.upper(), help=cls.what)
+        return parser
+
+
+class FidOptions(_TwoFolders):
+    prog = "python -m metrics.fid"
+    description = "FID and KID of two sets of images."
+    what = "a folder of images, or an .npz file of get_real_stat.py or pytorch-fid"
+    flags = ("gpu_ids", "num_threads", "fid_features", "fid_dims", "fid_weights")
+
+
+class PairedOptions(_TwoFolders):
+    prog = "python -m metrics.paired"
+    description = "L1, PSNR and SSIM of the images of equal names in two folders."
+    what = "a folder of images"
+    flags = ()
+
+
 class MacsOptions(Options):
     positional = "[CONFIG ...]"
-    prog = "python -m models.cost"
+    prog = "python -m metrics.macs"
     description = "MACs and parameters of configurations; without one, the published table beside what is computed here."
     flags = ("size",)
 

@@ -135,6 +135,8 @@ def measures(opt: Namespace) -> MeasureSettings:
     return MeasureSettings(
         fid=not opt.no_fid and not (by_miou and "real_stat_path" not in opt.explicit),
         miou=not opt.no_mIoU and (by_miou or named),
+        # A search measures what it decides by and no more: the time goes into candidates.
+        pairs=not hasattr(opt, "criterion"),
         real_stat_path=opt.real_stat_path,
         fid_features=opt.fid_features,
         fid_dims=opt.fid_dims,

@@ -267,5 +267,5 @@ def test_help_of_a_real_process(cli):
     check_help("train.py", train.stdout)
     assert "(default: 0.0002)" in " ".join(train.stdout.split())
     macs = cli("metrics.macs", "--help").succeeded()
-    assert macs.stdout.startswith("usage: python -m models.cost ")
+    assert macs.stdout.startswith("usage: python -m metrics.macs ")
     assert "CONFIG" in macs.stdout

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from errors import InputError
-from prepare.builtin import palette, render_pair, write_builtin_dataset
+from prepare.builtin import dataset, palette, render_pair, write_builtin_dataset
 from prepare.builtin.layout import make_scene
 
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -15,7 +15,7 @@ from PIL import Image
 from data.datasets import AlignedDataset, Source, unpaired_datasets
 from data.transforms import Resize
 from errors import InputError
-from metrics.miou import read_table
+from metrics.labels import read_table
 from prepare.pairs import is_done, join_pair, run_all, save_image, split_pair
 
 REPOSITORY = Path(__file__).resolve().parents[2]
