@@ -34,8 +34,6 @@ def forms_of(models: list[Loaded], backends: list[str], x: torch.Tensor) -> list
 def main() -> None:
     opt = LatencyOptions.parse()
     folder = make_folder(opt.results_dir, "`results_dir`")
-    if opt.threads:
-        torch.set_num_threads(opt.threads)
     device = settings.start_machine(opt)
 
     teacher, models = load_tested(settings.tested(opt), device)

@@ -1,4 +1,4 @@
-"""``python -m models.cost CONFIG...`` prints MACs and parameters; without a config, the published table beside what this code computes."""
+"""``python -m metrics.macs CONFIG...`` prints MACs and parameters; without a config, the published table beside what this code computes."""
 
 from __future__ import annotations
 

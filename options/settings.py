@@ -42,7 +42,8 @@ def start_machine(opt: Namespace) -> torch.device:
         InputError: another flag needs what the device lacks.
     """
     ids = tuple(int(part) for part in opt.gpu_ids.split(","))
-    device = machine.start(machine.MachineSettings(ids, getattr(opt, "seed", 0)))
+    threads = getattr(opt, "threads", None)
+    device = machine.start(machine.MachineSettings(ids, getattr(opt, "seed", 0), threads))
     if getattr(opt, "amp", "none") == "fp16" and device.type == "cpu":
         raise InputError("`amp` fp16 needs a GPU; on the CPU use `amp` bf16")
     if getattr(opt, "cuda_graphs", False) and device.type == "cpu":
@@ -282,7 +283,7 @@ def genetic(opt: Namespace) -> GeneticSettings:
 # A longer search replays a shorter one.
 HARMLESS = {"gpu_ids", "num_threads", "load_in_memory", "cache_gb", "tensorboard_dir"}
 HARMLESS |= {"display_winsize", "log_dir", "output_dir", "output_path", "explicit", "save_freq"}
-HARMLESS |= {"max_cache_size", "evolution_iters", "patience"}
+HARMLESS |= {"max_cache_size", "evolution_iters", "patience", "threads"}
 
 # Files that decide a result by what they hold, not by where they are.
 INPUT_FILES = {"restore_G_path", "restore_D_path", "restore_teacher_G_path"}

@@ -14,15 +14,24 @@ from runtime import distributed
 
 @dataclass(frozen=True)
 class MachineSettings:
-    """``gpu_ids``: the GPU to use, -1 = CPU; a missing GPU falls back to the CPU. ``seed``: of everything random."""
+    """Where to compute.
+
+    Args:
+        gpu_ids: the GPU to use, -1 = CPU; a missing GPU falls back to the CPU
+        seed:    of everything random
+        threads: of the networks on the CPU; None leaves it to PyTorch
+    """
 
     gpu_ids: Sequence[int] = (0,)
     seed: int = 0
+    threads: int | None = None
 
 
 def start(settings: MachineSettings) -> torch.device:
     """Seed everything, join the other processes of a torchrun, and say which device is ours."""
     torch.manual_seed(settings.seed)
+    if settings.threads is not None:
+        torch.set_num_threads(settings.threads)
     ids = settings.gpu_ids
     if ids[0] < 0 or not torch.cuda.is_available():
         if ids[0] >= 0:

@@ -69,8 +69,8 @@ def main(argv: list[str] | None = None) -> None:
         for entry in entries.values():
             print(f"{entry.name:28s} -> {entry.target}\n    {entry.note}")
         return
-    if opt.tries < 1 or opt.timeout <= 0:
-        raise InputError("--tries must be 1 or more, --timeout above 0")
+    if opt.tries < 1 or not 0 < opt.timeout <= 1e6:
+        raise InputError("--tries must be 1 or more, --timeout above 0 and at most 1e6 seconds")
 
     entry = pick(opt.name, entries)
     if (
