@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from deploy.fast import Form
 
@@ -59,11 +59,6 @@ def measure_side_by_side(
         low, median, high = quantiles.tolist()
         found.append({"median_ms": median, "p10_ms": low, "p90_ms": high} | facts)
     return found
-
-
-def measure_latency(net: nn.Module, x: Tensor, times: int, warmup: int = 10) -> dict:
-    """`measure_side_by_side` of one network."""
-    return measure_side_by_side([net], x, times, warmup)[0]
 
 
 # ---------------------------------------------------------------------------------------------------------

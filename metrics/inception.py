@@ -18,7 +18,6 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from errors import InputError
 
-DIMS = (64, 192, 768, 2048)
 WEIGHTS_FILE = "pt_inception-2015-12-05-6726825d.pth"
 
 
