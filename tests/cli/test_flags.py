@@ -179,7 +179,7 @@ def test_whole_numbers_may_be_written_with_an_exponent():
         ("threads", "1000000000", "from 1 to"),
         ("batch_size", "2.9e0", "whole number"),
         ("batch_size", "two", "whole number"),
-        ("max_dataset_size", "0", "1 or more"),
+        ("max_dataset_size", "0", "-1 to use all"),
         ("max_dataset_size", "-2", "1 or more"),
         ("crop_size", "16", "--n_layers_D 3 needs 24 pixels"),
         ("epoch_base", "1000", "nothing to train"),
