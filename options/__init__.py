@@ -10,7 +10,7 @@ import difflib
 import sys
 from functools import partial
 
-from models.generators import GENERATORS
+from models.kinds import PLAIN, SUPERNETS
 from options.flags import FLAGS
 from runtime import entry
 
@@ -246,7 +246,7 @@ class TrainOptions(_TrainingOptions):
         "pool_size",
     )
     defaults = dict(model="pix2pix", netG="mobile_resnet_9blocks")
-    choices = dict(model=("pix2pix",), netG=GENERATORS[:2])
+    choices = dict(model=("pix2pix",), netG=PLAIN)
 
     @classmethod
     def check(cls, opt, parser):
@@ -338,7 +338,7 @@ class EvolutionOptions(_SearchOptions):
     flags += ("objective", "patience", "predictor", "predictor_share")
     required = (*_SearchOptions.required, "output_dir")
     defaults = dict(**_TEST_SIZES, model="test", netG="super_mobile_resnet_9blocks", ngf=48)
-    choices = dict(model=("test",), netG=("super_mobile_resnet_9blocks",), amp=("none", "bf16"))
+    choices = dict(model=("test",), netG=SUPERNETS, amp=("none", "bf16"))
 
     @classmethod
     def check(cls, opt, parser):
@@ -371,7 +371,7 @@ class SearchOptions(_SearchOptions):
     defaults = dict(
         **_TEST_SIZES, model="test", netG="super_mobile_resnet_9blocks", ngf=48, save_freq=10
     )
-    choices = dict(model=("test",), netG=("super_mobile_resnet_9blocks",), amp=("none", "bf16"))
+    choices = dict(model=("test",), netG=SUPERNETS, amp=("none", "bf16"))
 
     @classmethod
     def check(cls, opt, parser):

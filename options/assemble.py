@@ -26,13 +26,15 @@ from metrics.drn import load_drn
 from metrics.inception import InceptionFeatures, load_inception
 from metrics.miou import LabelStore, SegmentationScorer, read_table
 from models.config import ChannelConfig
-from models.cost import Architecture, config_cost
+from models.cost import config_cost
 from models.discriminators import build_discriminator
 from models.generators import GeneratorSpec
+from models.kinds import KINDS
 from models.layers import init_weights, set_dropout
 from models.pruning import prune_into
 from models.supernet import extract
-from models.weights import load_generator, load_network, load_state, read_spec
+from models.weights import load_generator, load_network
+from models.weights import load_supernet as load_supernet_file
 from report.pictures import montage_of
 from report.plots import plot_search
 from report.run import write_run_page
@@ -362,7 +364,7 @@ def weights_of(opt: argparse.Namespace) -> LossWeights:
 def spec_of(opt: argparse.Namespace, prefix: str, config_str: str | None = None) -> GeneratorSpec:
     """The generator of ``--{prefix}netG`` and its companions."""
     name = getattr(opt, f"{prefix}netG")
-    by_config = name.startswith(("sub_", "legacy_"))
+    by_config = KINDS[name].by_config
     rate = getattr(opt, f"{prefix}dropout_rate", 0.0)
     ngf = None if by_config else getattr(opt, f"{prefix}ngf")
     return GeneratorSpec(
@@ -415,7 +417,7 @@ def teacher_spec_and_net(opt: argparse.Namespace) -> tuple[GeneratorSpec, nn.Mod
 def student_spec_and_net(opt: argparse.Namespace) -> tuple[GeneratorSpec, nn.Module]:
     """The student: new, from a checkpoint, or pruned from a wider network."""
     spec = spec_of(opt, "student_", opt.config_str)
-    if spec.netG.startswith("sub_") and not opt.config_str:
+    if spec.kind.by_config and not opt.config_str:
         raise InputError(f"--student_netG {spec.netG} needs --config_str")
     if opt.restore_student_G_path:
         renamed = {"student_ngf": "ngf", "config_str": "config_str", "norm": "norm"}
@@ -424,11 +426,15 @@ def student_spec_and_net(opt: argparse.Namespace) -> tuple[GeneratorSpec, nn.Mod
         }
         wanted["netG"] = opt.student_netG
         net, found = load_generator(
-            opt.restore_student_G_path, "--restore_student_G_path", wanted, "student_"
+            opt.restore_student_G_path,
+            "--restore_student_G_path",
+            wanted,
+            "student_",
+            weights_only=True,
         )
         spec = replace(found, dropout_rate=opt.student_dropout_rate)
         set_dropout(net, opt.student_dropout_rate)
-        return spec, net
+        return _tuned(opt, spec), net
     net = new_generator(opt, spec)
     pretrained = getattr(opt, "restore_pretrained_G_path", None)
     if pretrained:
@@ -438,7 +444,15 @@ def student_spec_and_net(opt: argparse.Namespace) -> tuple[GeneratorSpec, nn.Mod
         }
         wide, _ = load_generator(pretrained, "--restore_pretrained_G_path", wanted, "pretrained_")
         prune_into(wide, net)
-    return spec, net
+    return _tuned(opt, spec), net
+
+
+def _tuned(opt: argparse.Namespace, spec: GeneratorSpec) -> GeneratorSpec:
+    """The spec of a supernet says which one configuration it is trained at."""
+    if not spec.is_supernet:
+        return spec
+    config = ChannelConfig.parse(opt.config_str) if opt.config_str else None
+    return replace(spec, config_str=str(config) if config else None)
 
 
 def subnets_of(opt: argparse.Namespace, spec: GeneratorSpec) -> Subnets | None:
@@ -480,17 +494,13 @@ def wanted_architecture(opt: argparse.Namespace) -> dict:
 
 def load_supernet(path: str, flag: str, opt: argparse.Namespace) -> tuple[nn.Module, GeneratorSpec]:
     """A supernet from a checkpoint of ours or a released one, whose shapes alone cannot say that it is one."""
-    wanted = wanted_architecture(opt) | {"netG": "super_mobile_resnet_9blocks"}
+    wanted = wanted_architecture(opt)
     wanted.pop("config_str", None)
-    found = read_spec(load_state(Path(path), flag), Path(path), flag)
-    if found.netG not in ("super_mobile_resnet_9blocks", "mobile_resnet_9blocks"):
-        raise InputError(f"{flag} {path} holds {found.netG} {found.config}, not a supernet")
-    return load_generator(path, flag, wanted)
+    return load_supernet_file(path, flag, wanted)
 
 
 def space_of(opt: argparse.Namespace, spec: GeneratorSpec, height: int, width: int) -> SearchSpace:
-    arch = Architecture(True, spec.input_nc, spec.output_nc, spec.norm)
-    space = SearchSpace(opt.config_set, arch, opt.macs_convention, height, width)
+    space = SearchSpace(opt.config_set, spec.architecture, opt.macs_convention, height, width)
     space.largest.check_fits(spec.ngf)
     return space
 
@@ -746,14 +756,18 @@ def tested_model(
     net: nn.Module,
     spec: GeneratorSpec,
 ) -> Loaded:
-    """A loaded generator ready to be measured; of a supernet, the network of ``--config_str`` or the whole width."""
+    """A loaded generator ready to be measured.
+
+    Of a supernet: the subnet that it was fine-tuned at, else that of ``--config_str``, else the
+    whole width.
+    """
     config = spec.config
     if spec.is_supernet:
-        config = ChannelConfig.parse(opt.config_str) if opt.config_str else config
+        chosen = ChannelConfig.parse(opt.config_str) if opt.config_str else config
+        config = spec.tuned_config or chosen
         net = extract(net, config)
     height, width = network_size(opt)
-    arch = Architecture(spec.netG != "resnet_9blocks", spec.input_nc, spec.output_nc, spec.norm)
-    macs, params = config_cost(config, arch, opt.macs_convention, height, width)
+    macs, params = config_cost(config, spec.architecture, opt.macs_convention, height, width)
     by_config = spec.ngf is None or config != spec.config
     name = f"{spec.netG} {config}" if by_config else f"{spec.netG} ngf {spec.ngf}"
     model = TestedModel(name, str(path), macs, params, opt.macs_convention, height, width)
