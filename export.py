@@ -1,4 +1,4 @@
-"""Cut one subnet out of a supernet as a stand-alone network, as weights or for other runtimes. ``--help`` lists the flags."""
+"""Cut one subnet out of a supernet as a stand-alone network. ``--help`` lists the flags."""
 
 from pathlib import Path
 
@@ -10,9 +10,9 @@ from deploy.onnx import export_onnx, require_onnx
 from deploy.pt2 import export_pt2
 from errors import InputError
 from models.config import ChannelConfig
-from models.generators import GeneratorSpec, count_parameters
+from models.generators import as_supernet, count_parameters
 from models.supernet import extract
-from models.weights import load_generator, load_state, read_spec, save_network
+from models.weights import load_generator, load_state, load_supernet, read_spec, save_network
 from options import ExportOptions, run
 from options import assemble as a
 from runtime.folders import make_parent
@@ -20,27 +20,53 @@ from runtime.folders import make_parent
 SUFFIXES = (".pth", ".onnx", ".pt2")
 
 
-def load(opt):
-    """(network, its spec): ``--config_str`` cut out of a supernet, or a stand-alone network of that config as it is."""
-    path, config = Path(opt.input_path), ChannelConfig.parse(opt.config_str)
-    found = read_spec(load_state(path, "--input_path"), path, "--input_path")
-    if found.netG not in ("super_mobile_resnet_9blocks", "mobile_resnet_9blocks"):
-        return load_generator(path, "--input_path", a.wanted_architecture(opt))
-    supernet, spec = a.load_supernet(opt.input_path, "--input_path", opt)
-    spec = GeneratorSpec(
-        "sub_mobile_resnet_9blocks",
-        None,
-        str(config),
-        spec.input_nc,
-        spec.output_nc,
-        spec.norm,
-        spec.dropout_rate,
-    )
-    return extract(supernet, config), spec
+def load(path: Path, config_str: str | None, wanted: dict):
+    """(network, its spec): a subnet cut out of a supernet, or a stand-alone network as it is.
+
+    The subnet is that of ``config_str``, else the one that the supernet was fine-tuned at.
+    """
+    flag = "--input_path"
+    supernet = as_supernet(read_spec(load_state(path, flag), path, flag))
+    if supernet is None:
+        return load_generator(path, flag, wanted)
+    config = ChannelConfig.parse(config_str) if config_str else supernet.tuned_config
+    if config is None:
+        reason = "does not say whether it is a supernet" if supernet.inferred else "is a supernet"
+        raise InputError(
+            f"{flag} {path} {reason}: give --config_str, the subnet to cut out "
+            f"({supernet.config} is the whole network)"
+        )
+    net, spec = load_supernet(path, flag, wanted)
+    return extract(net, config), spec.subnet(config)
 
 
-def export_pth(net, path, fp16, spec) -> Exported:
-    """Write a state dict; with ``fp16`` of float16 tensors, which every script here loads as it loads others."""
+def output_paths(opt) -> dict[str, Path]:
+    """Format (also ``int8``) -> the file to write. All of them can be written when this returns."""
+    output = Path(opt.output_path)
+    if "format" in opt.explicit and output.suffix in SUFFIXES:
+        output = output.with_suffix("")
+    paths = {
+        name: output.with_name(f"{output.name}.{name}") if "format" in opt.explicit else output
+        for name in opt.format
+    }
+    if opt.int8:
+        paths["int8"] = output.with_name(f"{output.name}.int8.onnx")
+    for path in paths.values():
+        if path.is_symlink() or (path.exists() and not path.is_file() and not path.is_dir()):
+            raise InputError(
+                f"--output_path {path} is a link or a device, which would be replaced; give the "
+                "name of a file"
+            )
+        if path.exists() and path.samefile(opt.input_path):
+            raise InputError(
+                f"--output_path {path} is also --input_path, which would be lost; give another name"
+            )
+        make_parent(path, "--output_path")
+    return paths
+
+
+def export_pth(net, path: Path, fp16: bool, spec) -> Exported:
+    """Write a state dict; with ``fp16`` of float16 tensors, which every script here can load."""
     net = net.eval()
     difference = max_difference(net, rounded(net)) if fp16 else 0.0
     save_network(rounded(net).half() if fp16 else net, path, spec)
@@ -53,24 +79,19 @@ def main() -> None:
         require_onnx()
     if opt.int8 and not ("onnx" in opt.format and opt.dataroot):
         raise InputError("--int8 needs --format onnx and images to calibrate on: --dataroot DIR")
-    net, spec = load(opt)
+    net, spec = load(Path(opt.input_path), opt.config_str, a.wanted_architecture(opt))
     if opt.int8:
         a.check_channels(opt, "--input_path", opt.input_path, spec)
-    output = make_parent(opt.output_path, "--output_path")
-    if "format" in opt.explicit and output.suffix in SUFFIXES:
-        output = output.with_suffix("")
-    for name in opt.format:
-        path = output.with_name(f"{output.name}.{name}") if "format" in opt.explicit else output
-        make_parent(path, "--output_path")
+    for name, path in output_paths(opt).items():
+        if name == "int8":
+            images = (batch.A for batch in a.inference_loader(opt, torch.device("cpu"), 1).epoch())
+            print(f"{path}: {spec.config}, {export_int8(net, path, images)}")
+            continue
         if name == "pth":
             exported = export_pth(net, path, opt.fp16, spec)
         else:
             exported = {"onnx": export_onnx, "pt2": export_pt2}[name](net, path, opt.fp16)
         print(f"{path}: {spec.config}, {count_parameters(net):,} parameters, {exported}")
-    if opt.int8:
-        images = (batch.A for batch in a.inference_loader(opt, torch.device("cpu"), 1).epoch())
-        path = output.with_name(f"{output.name}.int8.onnx")
-        print(f"{path}: {spec.config}, {export_int8(net, path, images)}")
 
 
 if __name__ == "__main__":

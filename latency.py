@@ -1,8 +1,10 @@
 """Measure the speed of checkpoints on this machine, side by side. ``--help`` lists the flags."""
 
+import os
+
 import torch
 
-from deploy.fast import Unavailable, make_form
+from deploy.forms import Unavailable, make_form
 from errors import InputError
 from evaluation.speed import measure_side_by_side, peak_memory
 from evaluation.tested import Loaded
@@ -11,22 +13,46 @@ from options import LatencyOptions, run
 from options import assemble as a
 from report.latency import Timed, write_comparison
 from runtime.folders import make_folder
+from runtime.progress import Bar
 
 
-def forms_of(models: list[Loaded], backends: list[str], x: torch.Tensor) -> list[Timed]:
-    """What is timed: every model in every form that this machine can run; says which it cannot, and why."""
+def set_threads(threads: int | None) -> None:
+    """Run networks in ``threads`` CPU threads. InputError for numbers that no machine can start."""
+    most = 4 * (os.cpu_count() or 1)
+    if threads and threads > most:
+        raise InputError(
+            f"--threads {threads}: this machine has {os.cpu_count()} cores; give {most} at most"
+        )
+    if threads:
+        torch.set_num_threads(threads)
+
+
+def prepare(models: list[Loaded], backends: list[str], x: torch.Tensor) -> list[Timed]:
+    """Every model in every form that this machine can run; says which it cannot, and why.
+
+    Ratios are against the first of what is returned. If that is not the first model in the first
+    backend, it says so.
+    """
     timed = []
-    for loaded in models:
-        for backend in backends:
-            try:
-                form = make_form(backend, loaded.net, x)
-            except Unavailable as error:
-                print(f"{loaded.model.name}: {backend} skipped: {error}")
-                continue
-            timed.append(Timed(loaded.model, form))
+    wanted = [(loaded, backend) for loaded in models for backend in backends]
+    bar = Bar(wanted, desc="preparing", unit="form")
+    for loaded, backend in bar:
+        bar.set_postfix_str(f"{loaded.label}, {backend}")
+        try:
+            form = make_form(backend, loaded.net, x)
+        except Unavailable as error:
+            Bar.write(f"{loaded.model.name}: {backend} skipped: {error}")
+            continue
+        timed.append(Timed(loaded.model, form))
     if not timed:
         raise InputError(
             f"--backends {' '.join(backends)}: none can be run here, see above; eager always can"
+        )
+    first, (model, backend) = timed[0], wanted[0]
+    if (first.model, first.form.name) != (model.model, backend):
+        print(
+            f"{model.model.name} in {backend} could not be run: ratios are against "
+            f"{first.model.name} in {first.form.name}"
         )
     return timed
 
@@ -34,19 +60,22 @@ def forms_of(models: list[Loaded], backends: list[str], x: torch.Tensor) -> list
 def main() -> None:
     opt = LatencyOptions.parse()
     folder = make_folder(opt.results_dir, "--results_dir")
-    if opt.threads:
-        torch.set_num_threads(opt.threads)
+    set_threads(opt.threads)
     device = a.device_of(opt)
     teacher, models = a.load_models(opt, device)
     x = pad_to_fit(next(iter(a.inference_loader(opt, device, opt.batch_size).epoch())).A)
-    timed = forms_of([teacher, *models] if teacher else models, opt.backends, x)
-    memory = [peak_memory(entry.form, x) for entry in timed]
-    timings = measure_side_by_side([entry.form.run for entry in timed], x, opt.times)
+    timed = prepare([teacher, *models] if teacher else models, opt.backends, x)
+    memory = [
+        peak_memory(each.form, x) for each in Bar(timed, desc="measuring memory", unit="form")
+    ]
+    timings = measure_side_by_side([each.form.run for each in timed], x, opt.times)
     print(write_comparison(folder, timed, timings, memory))
     first, timing = timed[0], timings[0]
     print(
-        f"{first.model.name}: {timing['median_ms']:.2f} ms per batch of {len(x)} at {timing['width']}x{timing['height']} on {timing['device']} "
-        f"(median of {opt.times}; 10% to 90%: {timing['p10_ms']:.2f} to {timing['p90_ms']:.2f} ms), {first.model.macs / 1e9:.3f}G MACs"
+        f"{first.model.name}: {timing['median_ms']:.2f} ms per batch of {len(x)} at "
+        f"{timing['width']}x{timing['height']} on {timing['device']} (median of {opt.times}; "
+        f"10% to 90%: {timing['p10_ms']:.2f} to {timing['p90_ms']:.2f} ms), "
+        f"{first.model.macs / 1e9:.3f}G MACs"
     )
 
 

@@ -14,7 +14,7 @@ import torch
 from data.datasets import AlignedDataset, Source
 from data.loader import Loader
 from data.transforms import Crops, Resize
-from deploy.fast import FORMS, make_form
+from deploy.forms import FORMS, make_form
 from deploy.int8 import export_int8
 from deploy.openvino import OpenVinoGenerator
 from metrics.criteria import FeatureCriterion

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from errors import InputError
+from models.layout import STEM
 
 # A file that differs by more than this from what it was made of is not written. Outputs are in [-1, 1]; one step of an 8-bit
 # image is 8e-3.
@@ -49,7 +50,7 @@ def sample(batch: int, channels: int, height: int, width: int) -> Tensor:
 
 
 def input_channels(net: nn.Module) -> int:
-    return net.model[1].in_channels
+    return net.model[STEM].in_channels
 
 
 @torch.inference_mode()

@@ -1,4 +1,4 @@
-"""How long networks take on this machine, side by side: table, latency.json and latency.png."""
+"""How long networks take on this machine, side by side, and how much memory."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from deploy.fast import Form
+from deploy.forms import Form
+from runtime.progress import Bar
 
 # ---------------------------------------------------------------------------------------------------------
 # Time
@@ -27,12 +28,16 @@ def _wait(device: torch.device) -> None:
 def measure_side_by_side(
     runs: Sequence[Callable[[Tensor], object]], x: Tensor, times: int, warmup: int = 10
 ) -> list[dict]:
-    """Milliseconds of each ``run(x)``: median, 10th and 90th percentile of ``times`` runs after a warm-up; and on what.
+    """Time each ``run(x)`` ``times`` times, after a warm-up of ``warmup`` runs (``times`` at most).
 
-    The runs take turns, each turn beginning with another of them, so that whatever else the machine does hits all alike.
+    The runs take turns, and each turn begins with another of them: whatever else the machine does
+    slows all of them alike.
+
+    Returns for each run its median, 10th and 90th percentile in milliseconds (``median_ms``,
+    ``p10_ms``, ``p90_ms``), and what it was measured on.
     """
     milliseconds: list[list[float]] = [[] for _ in runs]
-    for turn in range(-min(warmup, times), times):
+    for turn in Bar(range(-min(warmup, times), times), desc="timing", unit="turn", leave=False):
         for step in range(len(runs)):
             index = (turn + step) % len(runs)
             _wait(x.device)
@@ -61,11 +66,6 @@ def measure_side_by_side(
     return found
 
 
-def measure_latency(net: nn.Module, x: Tensor, times: int, warmup: int = 10) -> dict:
-    """`measure_side_by_side` of one network."""
-    return measure_side_by_side([net], x, times, warmup)[0]
-
-
 # ---------------------------------------------------------------------------------------------------------
 # Memory
 
@@ -80,7 +80,10 @@ def _resident(field: str) -> int:
 
 @torch.inference_mode()
 def peak_memory(form: Form, x: Tensor) -> int | None:
-    """Bytes that one run needs at its peak beyond weights and input; None where the system does not tell (CPUs outside Linux)."""
+    """Bytes that one run needs at its peak, beyond weights and input.
+
+    None where the system does not tell (CPUs outside Linux).
+    """
     if x.device.type == "cuda":
         torch.cuda.synchronize(x.device)
         torch.cuda.reset_peak_memory_stats(x.device)
@@ -92,10 +95,10 @@ def peak_memory(form: Form, x: Tensor) -> int | None:
         form.release(x)
     try:
         with contextlib.suppress(OSError, AttributeError):
-            ctypes.CDLL(None).malloc_trim(
-                0
-            )  # what earlier runs freed goes back to the system, and counts again
-        Path("/proc/self/clear_refs").write_text("5")  # the peak starts from here
+            # What earlier runs freed goes back to the system, and counts again.
+            ctypes.CDLL(None).malloc_trim(0)
+        # The peak starts from here.
+        Path("/proc/self/clear_refs").write_text("5")
         before = _resident("VmRSS")
         form.run(x)
         return max(_resident("VmHWM") - before, 0)

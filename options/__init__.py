@@ -419,7 +419,7 @@ class ExportOptions(Options):
     )
     flags += ("max_dataset_size", "preprocess", "load_size", "crop_size", "aspect_ratio")
     flags += ("num_threads", "load_in_memory", "cache_gb")
-    required = ("input_path", "output_path", "config_str")
+    required = ("input_path", "output_path")
     defaults = dict(model="mobile_resnet", ngf=48, load_size=256, max_dataset_size=64)
     choices = dict(model=("mobile_resnet",))
 
