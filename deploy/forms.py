@@ -52,7 +52,7 @@ class Form:
     release: Callable[[Tensor], None] | None = None
 
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # In PyTorch
 
 
@@ -121,13 +121,13 @@ def _cuda_graph(net: nn.Module, x: Tensor) -> Run:
     return run
 
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # In other runtimes
 
 
 @contextmanager
 def _onnx_file(net: nn.Module, *packages: str) -> Iterator[Path]:
-    """The network as a file, for as long as it takes to read it. Unavailable without ``packages``."""
+    """The network as a file while the block runs. Unavailable without ``packages``."""
     try:
         require_onnx()
         require_onnx(*packages)
@@ -155,7 +155,7 @@ def _openvino_bf16(net: nn.Module, x: Tensor) -> Run:
     return _openvino(net, x, bf16=True)
 
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # The table
 
 

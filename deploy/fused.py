@@ -40,7 +40,7 @@ class ImageNorm2d(nn.Module):
 
 
 class FoldedSeparableConv2d(nn.Module):
-    """`SeparableConv2d` of a batch of one, its norm folded into the weights of its 1x1 convolution."""
+    """`SeparableConv2d` of a batch of one, its norm folded into its 1x1 convolution."""
 
     def __init__(self, separable: SeparableConv2d):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Multiply-accumulates and parameters of a generator in closed form, over arrays of configurations.
+"""MACs and parameters of generators in closed form, over arrays of configurations.
 
 Networks are never run to be counted. Two conventions (SPEC 5):
   published  what all published figures and budgets use: a transposed convolution of stride 2 is
@@ -6,8 +6,8 @@ Networks are never run to be counted. Two conventions (SPEC 5):
              costs one MAC per element of its output
   exact      the true multiply-accumulates of the convolutions
 
-``python -m metrics.macs CONFIG...`` prints both; without a configuration, the published table beside
-what this code computes.
+``python -m metrics.macs CONFIG...`` prints both; without a configuration, the published table
+beside what this code computes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from models.layout import BLOCKS, BLOCKS_PER_GENE, real_channels
 CONVENTIONS = ("published", "exact", "no_norm")
 
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # The closed form. All widths are real channels: integers, or int64 arrays that broadcast.
 
 

@@ -1,4 +1,4 @@
-"""Generators by name: what a flag or a checkpoint says -> a network; a bare state dict -> its name."""
+"""Generators by name: a description -> a network, a bare state dict -> its description."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MAX_WIDTH = 1024
 MAX_IMAGE_CHANNELS = 1024
 
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # What a generator is
 
 
@@ -138,7 +138,7 @@ def _require_count(name: str, value: object, largest: int) -> None:
         raise InputError(f"`{name}` {value!r} is not a whole number from 1 to {largest}")
 
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Reading a network off a bare state dict, as released checkpoints are
 
 
@@ -251,7 +251,7 @@ def resolve_spec(
     return spec
 
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Networks and state dicts
 
 

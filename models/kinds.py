@@ -47,7 +47,7 @@ class Kind:
         return self.subnet is not None
 
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Building and recognising the nine-block ResNets
 
 
@@ -84,7 +84,7 @@ def _mobile_by_legacy_config(state: Mapping[str, Tensor]) -> dict:
     return read_channels(state, separable=True, legacy=True)
 
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # The table. A state dict is of the first kind that recognises it.
 
 _SUB = "sub_mobile_resnet_9blocks"

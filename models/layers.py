@@ -1,7 +1,8 @@
-"""Layers shared by all generators: plain, separable, and elastic ones that run on a slice of their weights.
+"""Layers shared by all generators: plain, separable, and elastic ones.
 
-An elastic layer takes its input channels from the tensor it is given and its output channels as an argument, so
-a configuration travels as plain integers and a network holds no hidden state.
+An elastic layer runs on a slice of its weights. Its input channels are those of the tensor that it
+is given, its output channels an argument: a configuration travels as plain integers, and a network
+holds no hidden state.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Normalisation
 
 NORMS = ("instance", "batch", "none")
@@ -39,14 +40,17 @@ class ElasticInstanceNorm2d(nn.InstanceNorm2d):
         return F.instance_norm(x, eps=self.eps)
 
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Elastic convolutions: weight[:out, :in] of a full-width layer. Slices are made contiguous, so that
 # kernels see what an exported network would give them: supernet(config) equals the exported subnet
 # bit for bit.
 
 
 class ElasticConv2d(nn.Conv2d):
-    """Conv2d on its first in and out channels. x: N C H W with C <= in_channels; ``out`` None = all."""
+    """Conv2d on its first in and out channels.
+
+    forward(x, out): N C H W with C <= in_channels -> N out H' W'; ``out`` None = all channels.
+    """
 
     def forward(self, x: Tensor, out: int | None = None) -> Tensor:
         out = self.out_channels if out is None else out
@@ -75,8 +79,9 @@ class ElasticDepthwiseConv2d(nn.Conv2d):
         return F.conv2d(x, weight, bias, self.stride, self.padding, groups=channels)
 
 
-# ---------------------------------------------------------------------------------------------------------
-# Separable convolution of the mobile generators: depthwise 3x3, instance norm, pointwise 1x1, both with bias
+# --------------------------------------------------------------------------------------------------
+# Separable convolution of the mobile generators: depthwise 3x3, instance norm, pointwise 1x1. Both
+# convolutions have biases.
 
 
 class SeparableConv2d(nn.Module):
@@ -111,13 +116,13 @@ class ElasticSeparableConv2d(nn.Module):
         return pointwise(x if keep is None else x * keep, out)
 
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Images of any size. A generator halves its input twice, and reflection padding by 1 needs at least
 # two pixels of what is left.
 
 
 def pad_to_fit(x: Tensor) -> Tensor:
-    """N C H W -> the same with its last row and column repeated: H and W multiples of 4, at least 8.
+    """N C H W -> the same, its last row and column repeated: H and W multiples of 4, at least 8.
 
     Returns ``x`` itself where they are already.
     """
@@ -131,7 +136,7 @@ def any_size(generate: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     return generate(pad_to_fit(x))[..., : x.shape[2], : x.shape[3]]
 
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Weight initialisation (SPEC 2: normal, gain 0.02, bias 0)
 
 

@@ -25,7 +25,7 @@ FIRST_CONV, SECOND_CONV, DROPOUT = 1, 6, 4
 # Inside a separable convolution: a depthwise 3x3, a norm, a pointwise 1x1.
 DEPTHWISE, POINTWISE = 0, 2
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Genes
 
 GENE_NAMES = ("stem", "down1", "trunk", "inner0-2", "inner3-5", "inner6-8", "up1", "up2")

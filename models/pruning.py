@@ -1,4 +1,4 @@
-"""Magnitude pruning: a narrow student starts from the strongest channels of a wide network (SPEC 2)."""
+"""Magnitude pruning: a student starts from the strongest channels of a wide network (SPEC 2)."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ def prune_into(wide: nn.Module, narrow: nn.Module) -> None:
     if source.keys() != target.keys():
         raise InputError(
             "`restore_pretrained_G_path`: the pretrained network and the student are of different "
-            "kinds (`pretrained_netG` and `student_netG` must both be resnet or both mobile_resnet, "
-            "with the same `norm`)"
+            "kinds (`pretrained_netG` and `student_netG` must both be resnet or both "
+            "mobile_resnet, with the same `norm`)"
         )
     for key in source:
         if any(t > s for t, s in zip(target[key].shape, source[key].shape, strict=True)):

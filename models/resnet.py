@@ -1,6 +1,7 @@
 """The pix2pix ResNet generator and its mobile (separable) form, built from a `ChannelConfig`.
 
-State-dict keys and shapes are a public contract (SPEC 2); `models.layout` says which layer is where.
+State-dict keys and shapes are a public contract (SPEC 2); `models.layout` says which layer is
+where.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from models.layout import (
     UP2,
 )
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Residual block
 
 
@@ -55,7 +56,7 @@ class ResnetBlock(nn.Module):
         return x + self.conv_block(x)
 
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Generator
 
 
@@ -117,7 +118,7 @@ class ResnetGenerator(nn.Module):
         return tapped
 
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Recognising the network of a state dict
 
 

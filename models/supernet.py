@@ -28,7 +28,7 @@ from models.layers import (
 from models.layout import BLOCKS, CONVS, DROPOUT, ELASTIC, LAST, STEM, TAPS, TRUNK
 from models.resnet import ResnetGenerator
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Network
 
 
@@ -59,7 +59,7 @@ class ElasticBlock(nn.Module):
         return x + norm2(conv2(pad2(y), x.shape[1]))
 
     def masked(self, x: Tensor, trunk: Tensor, inner: Tensor) -> Tensor:
-        """The same at full width; ``trunk`` and ``inner`` (bool N C 1 1) say which channels count."""
+        """The same at full width; ``trunk``, ``inner``: bool N C 1 1, True for channels that count."""
         pad1, conv1, norm1, relu, dropout, pad2, conv2, norm2 = self.conv_block
         y = dropout(relu(norm1(conv1(pad1(x), keep=trunk)) * inner))
         return x + norm2(conv2(pad2(y), keep=inner)) * trunk
@@ -71,7 +71,7 @@ def widths_of(configs: Sequence[ChannelConfig]) -> Tensor:
 
 
 class SuperMobileResnetGenerator(nn.Module):
-    """``super_mobile_resnet_9blocks``: forward(x, config) runs the subnet ``config``; None = full width.
+    """The supernet: forward(x, config) runs the subnet ``config``; None = full width.
 
     Same keys, shapes, input and output as the mobile `ResnetGenerator` of width ``ngf``.
     """
@@ -147,7 +147,7 @@ class SuperMobileResnetGenerator(nn.Module):
             yield index, x
 
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Extraction
 
 

@@ -19,11 +19,11 @@ from models.generators import (
 )
 from runtime.files import load_tensors, save_tensors
 
-# Where a state dict's metadata, which `load_state_dict` ignores, holds the `GeneratorSpec` of its network.
+# Where the metadata of a state dict, which `load_state_dict` ignores, holds its `GeneratorSpec`.
 SPEC_KEY = "generator"
 
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # State dicts
 
 
@@ -70,7 +70,7 @@ def read_spec(state: Mapping[str, torch.Tensor], path: Path, flag: str) -> Gener
         raise InputError(f"{flag} {path}: {error}") from None
 
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Networks
 
 

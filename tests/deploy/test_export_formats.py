@@ -1,4 +1,4 @@
-"""Exported files: the function of the network at any size and batch, whole or not at all; faster forms compute the same."""
+"""Exported files compute what the network does at any size and batch; so do faster forms."""
 
 import copy
 import importlib.util
@@ -52,13 +52,13 @@ def reader(path):
     return torch.export.load(path).module()
 
 
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Files
 
 
 @pytest.mark.parametrize("export, suffix", FORMATS)
 def test_a_file_computes_what_the_network_computes(tmp_path, net, export, suffix):
-    """At sizes and batches other than those it was checked at; inputs beyond [-1, 1] are clamped."""
+    """Also at sizes and batches it was not checked at; inputs beyond [-1, 1] are clamped."""
     path = tmp_path / "new" / f"net.{suffix}"
     exported = export(net, path)
     assert exported.path == path and exported.size == path.stat().st_size
@@ -151,7 +151,7 @@ def test_missing_packages_are_named(tmp_path, net, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Faster forms
 
 
@@ -175,7 +175,10 @@ REWRITES = {
     ids=str,
 )
 def test_a_rewritten_network_is_the_same_function(rewrite, kwargs):
-    """Of any batch, any input layout, biases and running statistics that are not zero. In float64, where rounding hides nothing."""
+    """For any batch and input layout, and for biases and running statistics that are not zero.
+
+    In float64, where rounding hides nothing.
+    """
     net = network(**kwargs).double()
     with torch.no_grad():
         for name, tensor in (*net.named_parameters(), *net.named_buffers()):
@@ -192,8 +195,10 @@ def test_a_rewritten_network_is_the_same_function(rewrite, kwargs):
 
 @pytest.mark.parametrize("rewrite", REWRITES.values(), ids=REWRITES)
 def test_a_rewritten_network_keeps_its_digits_on_real_images(rewrite):
-    """Flat colours give the first norm channels whose mean is many times their deviation, where a variance by the mean of squares
-    loses what it should measure."""
+    """Flat colours give the first norm channels whose mean is many times their deviation.
+
+    A variance computed from the mean of squares would lose its digits there.
+    """
     net = network("16_8_8_8_8_8_8_8", gain=0.3)
     x = torch.full((1, 3, 128, 128), 0.9)
     x[:, :, 40:60] = torch.tensor([0.8, 0.9, 0.7]).view(1, 3, 1, 1)

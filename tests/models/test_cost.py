@@ -1,4 +1,4 @@
-"""The closed forms of cost against published integers, PyTorch's own counter, and networks that are built."""
+"""Cost in closed form against published integers, PyTorch's own counter, and built networks."""
 
 import numpy as np
 import pytest
@@ -41,7 +41,7 @@ def on_meta(config: ChannelConfig, arch: Architecture) -> ResnetGenerator:
         return ResnetGenerator(config, arch.input_nc, arch.output_nc, arch.separable, arch.norm)
 
 
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Published integers
 
 
@@ -70,7 +70,7 @@ def test_legacy_configs(name):
     )
 
 
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Against networks
 
 
@@ -90,7 +90,7 @@ def test_exact_equals_what_pytorch_counts(config, arch, size):
 @settings(max_examples=6)
 @given(configs, architectures)
 def test_the_published_convention_is_what_it_says(config, arch):
-    """Counted by hooks: transposed convs at their outputs, an operation per element that a normalisation gives."""
+    """Counted by hooks: transposed convs at their outputs, one operation per element of a norm."""
     net, counts = on_meta(config, arch), {"no_norm": 0, "norm": 0}
 
     def count(module, inputs, output):
@@ -118,7 +118,7 @@ def test_a_supernet_has_the_parameters_of_its_full_width():
     assert count_parameters(net) == config_cost(ChannelConfig.uniform(64))[1]
 
 
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Arrays
 
 
@@ -142,7 +142,7 @@ def test_unknown_conventions_are_refused():
         config_cost(ChannelConfig.uniform(8), convention="torchprofile")
 
 
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Command line
 
 

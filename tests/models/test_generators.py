@@ -42,7 +42,7 @@ def meta_state(spec: GeneratorSpec) -> dict:
         return spec.build().state_dict()
 
 
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Reference values
 
 
@@ -58,13 +58,13 @@ def test_equals_the_reference(name):
     config = [ChannelConfig.parse(case["config_str"])] if case["net"].startswith("super") else []
     with torch.no_grad():
         y, exact = net(x, *config), net.double()(x.double(), *config)
-    # 1e-5, or what rounding does to the reference itself: CPUs with other kernels sum in another order.
+    # 1e-5, or the rounding of the reference itself: CPUs with other kernels sum in another order.
     rounding = float((golden - exact).abs().max())
     assert rounding < 1e-3
     torch.testing.assert_close(y, golden, rtol=0, atol=max(1e-5, 2 * rounding))
 
 
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Specs
 
 
@@ -119,7 +119,7 @@ def test_a_description_without_a_kind_is_refused():
         GeneratorSpec.from_dict({"ngf": 8})
 
 
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Recognising a network by its state dict
 
 genes = st.integers(1, 9)
@@ -190,7 +190,7 @@ def test_channels_of_no_known_network_are_listed():
         infer_spec(state)
 
 
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Flags against a checkpoint
 
 MOBILE = GeneratorSpec("mobile_resnet_9blocks", 8)
@@ -293,7 +293,7 @@ def test_a_legacy_network_may_be_called_by_its_name(config_str):
     assert resolve_spec(found, wanted, "net_G.pth").config.widths == legacy.config.widths
 
 
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Differences
 
 

@@ -46,7 +46,7 @@ def test_pruning_to_the_same_width_keeps_the_function(kind, norm):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_channels_that_are_silent_are_dropped_without_a_trace(kind):
-    """A wide network that computes with half its channels only is equal to the narrow one made of it."""
+    """A wide network that computes with half its channels equals the narrow one made of it."""
     torch.manual_seed(1)
     small = init_weights(GeneratorSpec(kind, 4).build(), gain=0.2)
     wide = GeneratorSpec(kind, 8).build()

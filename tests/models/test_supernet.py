@@ -130,12 +130,12 @@ def test_gradients_reach_only_the_channels_of_the_config():
     assert not gradient[8:].any() and not gradient[:, 4:].any()
 
 
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Masking: the same function at full width, with a configuration of its own for every image
 
 
 def doubled(net: SuperMobileResnetGenerator) -> SuperMobileResnetGenerator:
-    """A copy in float64, in which two orders of summation hardly differ: what is left is a difference of the functions."""
+    """A copy in float64, where the order of sums hardly matters: only the functions may differ."""
     return copy.deepcopy(net).double().requires_grad_(True)
 
 
