@@ -1,6 +1,7 @@
-"""Cut one subnet out of a supernet as a stand-alone network, as weights or for other runtimes. ``--help`` lists the flags."""
+"""Cut one subnet out of a supernet as a stand-alone network. ``--help`` lists the flags."""
 
-from dataclasses import replace
+from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -11,9 +12,9 @@ from deploy.int8 import export_int8
 from deploy.onnx import export_onnx, require_onnx
 from deploy.pt2 import export_pt2
 from errors import InputError
-from models.build import Checkpoint, load_supernet, may_be_supernet, stored_spec
+from models.build import Checkpoint, load_supernet, stored_spec
 from models.config import ChannelConfig
-from models.generators import GeneratorSpec, count_parameters
+from models.generators import GeneratorSpec, as_supernet, count_parameters
 from models.supernet import extract
 from models.weights import save_network
 from options import ExportOptions, run, settings
@@ -22,18 +23,54 @@ from runtime.folders import make_parent
 SUFFIXES = (".pth", ".onnx", ".pt2")
 
 
-def load(checkpoint: Checkpoint, config_str: str) -> tuple[nn.Module, GeneratorSpec]:
-    """A subnet cut out of a supernet, or a stand-alone network of that config as it is."""
-    if not may_be_supernet(stored_spec(checkpoint)):
+def load(checkpoint: Checkpoint, config_str: str | None) -> tuple[nn.Module, GeneratorSpec]:
+    """A subnet cut out of a supernet, or a stand-alone network as it is.
+
+    The subnet is that of ``config_str``, else the one that the supernet was fine-tuned at.
+    """
+    supernet = as_supernet(stored_spec(checkpoint))
+    if supernet is None:
         return checkpoint.load()
-    config = ChannelConfig.parse(config_str)
-    supernet, spec = load_supernet(checkpoint)
-    spec = replace(spec, netG="sub_mobile_resnet_9blocks", ngf=None, config_str=str(config))
-    return extract(supernet, config), spec
+    config = ChannelConfig.parse(config_str) if config_str else supernet.tuned_config
+    if config is None:
+        reason = "does not say whether it is a supernet" if supernet.inferred else "is a supernet"
+        raise InputError(
+            f"{checkpoint.setting} {checkpoint.path} {reason}: give `config_str`, the subnet to "
+            f"cut out ({supernet.config} is the whole network)"
+        )
+    net, spec = load_supernet(checkpoint)
+    return extract(net, config), spec.subnet(config)
 
 
-def export_pth(net, path, fp16, spec) -> Exported:
-    """Write a state dict; with ``fp16`` of float16 tensors, which every script here loads as it loads others."""
+def output_paths(
+    output: Path, formats: Sequence[str], named: bool, int8: bool, input_path: Path
+) -> dict[str, Path]:
+    """Format (also ``int8``) -> the file to write. All of them can be written when this returns.
+
+    Args:
+        named: whether the formats were asked for: each then gets its own suffix
+    """
+    if named and output.suffix in SUFFIXES:
+        output = output.with_suffix("")
+    paths = {f: output.with_name(f"{output.name}.{f}") if named else output for f in formats}
+    if int8:
+        paths["int8"] = output.with_name(f"{output.name}.int8.onnx")
+    for path in paths.values():
+        if path.is_symlink() or (path.exists() and not path.is_file() and not path.is_dir()):
+            raise InputError(
+                f"`output_path` {path} is a link or a device, which would be replaced; give the "
+                "name of a file"
+            )
+        if path.exists() and path.samefile(input_path):
+            raise InputError(
+                f"`output_path` {path} is also `input_path`, which would be lost; give another name"
+            )
+        make_parent(path, "`output_path`")
+    return paths
+
+
+def export_pth(net: nn.Module, path: Path, fp16: bool, spec: GeneratorSpec) -> Exported:
+    """Write a state dict; with ``fp16`` of float16 tensors, which every script here can load."""
     net = net.eval()
     difference = max_difference(net, rounded(net)) if fp16 else 0.0
     save_network(rounded(net).half() if fp16 else net, path, spec)
@@ -50,22 +87,18 @@ def main() -> None:
     net, spec = load(checkpoint, opt.config_str)
     if opt.int8:
         checkpoint.check_channels(spec, data.channels)
-    output = make_parent(opt.output_path, "`output_path`")
-    if "format" in opt.explicit and output.suffix in SUFFIXES:
-        output = output.with_suffix("")
-    for name in opt.format:
-        path = output.with_name(f"{output.name}.{name}") if "format" in opt.explicit else output
-        make_parent(path, "`output_path`")
+    named = settings.was_typed(opt, "format")
+    paths = output_paths(Path(opt.output_path), opt.format, named, opt.int8, Path(checkpoint.path))
+    for name, path in paths.items():
+        if name == "int8":
+            images = (batch.A for batch in inference_loader(data, torch.device("cpu"), 1).epoch())
+            print(f"{path}: {spec.config}, {export_int8(net, path, images)}")
+            continue
         if name == "pth":
             exported = export_pth(net, path, opt.fp16, spec)
         else:
             exported = {"onnx": export_onnx, "pt2": export_pt2}[name](net, path, opt.fp16)
         print(f"{path}: {spec.config}, {count_parameters(net):,} parameters, {exported}")
-    if opt.int8:
-        loader = inference_loader(data, torch.device("cpu"), 1)
-        images = (batch.A for batch in loader.epoch())
-        path = output.with_name(f"{output.name}.int8.onnx")
-        print(f"{path}: {spec.config}, {export_int8(net, path, images)}")
 
 
 if __name__ == "__main__":

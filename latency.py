@@ -3,7 +3,7 @@
 import torch
 
 from data.build import inference_loader
-from deploy.fast import Unavailable, make_form
+from deploy.forms import Unavailable, make_form
 from errors import InputError
 from evaluation.speed import measure_side_by_side, peak_memory
 from evaluation.tested import Loaded, load_tested
@@ -11,22 +11,35 @@ from models.layers import pad_to_fit
 from options import LatencyOptions, run, settings
 from report.latency import Timed, write_comparison
 from runtime.folders import make_folder, take_folder
+from runtime.progress import Bar
 
 
-def forms_of(models: list[Loaded], backends: list[str], x: torch.Tensor) -> list[Timed]:
-    """What is timed: every model in every form that this machine can run; says which it cannot, and why."""
+def prepare(models: list[Loaded], backends: list[str], x: torch.Tensor) -> list[Timed]:
+    """Every model in every form that this machine can run; says which it cannot, and why.
+
+    Ratios are against the first of what is returned. If that is not the first model in the first
+    backend, it says so.
+    """
     timed = []
-    for loaded in models:
-        for backend in backends:
-            try:
-                form = make_form(backend, loaded.net, x)
-            except Unavailable as error:
-                print(f"{loaded.model.name}: {backend} skipped: {error}")
-                continue
-            timed.append(Timed(loaded.model, form))
+    wanted = [(loaded, backend) for loaded in models for backend in backends]
+    bar = Bar(wanted, desc="preparing", unit="form")
+    for loaded, backend in bar:
+        bar.set_postfix_str(f"{loaded.label}, {backend}")
+        try:
+            form = make_form(backend, loaded.net, x)
+        except Unavailable as error:
+            Bar.write(f"{loaded.model.name}: {backend} skipped: {error}")
+            continue
+        timed.append(Timed(loaded.model, form))
     if not timed:
         raise InputError(
             f"--backends {' '.join(backends)}: none can be run here, see above; eager always can"
+        )
+    first, (model, backend) = timed[0], wanted[0]
+    if (first.model, first.form.name) != (model.model, backend):
+        print(
+            f"{model.model.name} in {backend} could not be run: ratios are against "
+            f"{first.model.name} in {first.form.name}"
         )
     return timed
 
@@ -38,11 +51,12 @@ def main() -> None:
     device = settings.start_machine(opt)
 
     teacher, models = load_tested(settings.tested(opt), device)
-    batch = next(iter(inference_loader(settings.data(opt), device).epoch()))
-    x = pad_to_fit(batch.A)
-    timed = forms_of([teacher, *models] if teacher else models, opt.backends, x)
-    memory = [peak_memory(entry.form, x) for entry in timed]
-    timings = measure_side_by_side([entry.form.run for entry in timed], x, opt.times)
+    x = pad_to_fit(next(iter(inference_loader(settings.data(opt), device).epoch())).A)
+    timed = prepare([teacher, *models] if teacher else models, opt.backends, x)
+    memory = [
+        peak_memory(each.form, x) for each in Bar(timed, desc="measuring memory", unit="form")
+    ]
+    timings = measure_side_by_side([each.form.run for each in timed], x, opt.times)
 
     print(write_comparison(folder, timed, timings, memory))
     first, timing = timed[0], timings[0]

@@ -1,8 +1,11 @@
-"""What the faster forms of a generator do to its FID and its pixels, and how fast they are, against PyTorch in float32.
+"""What the faster forms of a generator do to its FID, its pixels and its time.
 
-Forms are those of latency.py, and ``int8``: what `export.py --int8` writes, in OpenVINO. Of a supernet, random subnets are measured.
+Against PyTorch in float32 on the same device: forms that run only on the CPU are compared there,
+whatever the device of the measures. Forms are those of latency.py, and ``int8``: what
+`export.py --int8` writes, in OpenVINO. Of a supernet, random subnets are measured.
 """
 
+import copy
 import tempfile
 from pathlib import Path
 
@@ -14,36 +17,51 @@ import torch
 from data.datasets import AlignedDataset, Source
 from data.loader import Loader
 from data.transforms import Crops, Resize
-from deploy.fast import FORMS, make_form
+from deploy.forms import FORMS, make_form
 from deploy.int8 import export_int8
 from deploy.openvino import OpenVinoGenerator
+from errors import InputError
+from evaluation.evaluator import Evaluator
+from evaluation.real import measure_real
+from evaluation.speed import measure_side_by_side
 from metrics.criteria import FeatureCriterion
 from metrics.inception import load_inception
 from models.supernet import extract
-from evaluation.speed import measure_side_by_side
-from evaluation.evaluator import Evaluator
-from evaluation.real import measure_real
-from subnets.space import SearchSpace
 from models.weights import load_generator
+from runtime.entry import run
+from runtime.progress import Bar
+from subnets.space import SearchSpace
+
+CPU = torch.device("cpu")
+
+
+def place_of(form: str, device: torch.device) -> torch.device:
+    """Where a form runs: on ``device``, or on the CPU when it can only run there."""
+    return CPU if form == "int8" or FORMS[form].device == "cpu" else device
+
+
+def on(place: torch.device, form):
+    """``form``, which takes and gives tensors on ``place``, for tensors of any device."""
+    return lambda x: form(x.to(place)).to(x.device)
 
 
 @torch.inference_mode()
-def grey_levels(run, net, loader) -> tuple[float, float]:
+def grey_levels(form, net, loader) -> tuple[float, float]:
     """(mean, largest) difference of the outputs from those of ``net``, in levels of 255."""
-    differences = [(run(batch.A) - net(batch.A)).abs() * 127.5 for batch in loader.epoch()]
-    return float(np.mean([d.mean() for d in differences])), float(max(d.max() for d in differences))
+    differences = [(form(batch.A) - net(batch.A)).abs() * 127.5 for batch in loader.epoch()]
+    return float(np.mean([d.mean().item() for d in differences])), max(
+        d.max().item() for d in differences
+    )
 
 
 def int8(net, opt, resize) -> OpenVinoGenerator:
-    dataset = AlignedDataset(
-        Source(opt.dataroot, "train", None, opt.calibration), opt.direction, resize
-    )
-    images = (
-        batch.A for batch in Loader(dataset, 1, "cpu", Crops(resize.crop, False, False)).epoch()
-    )
+    """``net``, on the CPU, in 8 bits; its ranges measured on images of phase train."""
+    source = Source(opt.dataroot, "train", None, opt.calibration)
+    dataset = AlignedDataset(source, opt.direction, resize)
+    loader = Loader(dataset, 1, CPU, Crops(resize.crop, False, False))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "net.onnx"
-        export_int8(net, path, images)
+        export_int8(net, path, (batch.A for batch in loader.epoch()))
         return OpenVinoGenerator(path)
 
 
@@ -99,31 +117,42 @@ def main() -> None:
     for name, net in networks.items():
         net.to(device).eval()
         fid = evaluator(net)["fid"]
-        runs = {
-            form: int8(net, opt, resize) if form == "int8" else make_form(form, net, x).run
-            for form in opt.forms
-        }
-        timings = measure_side_by_side([net, *runs.values()], x, 20)
-        plain, *times = (timing["median_ms"] for timing in timings)
-        for (form, run), milliseconds in zip(runs.items(), times, strict=True):
-            mean, largest = grey_levels(run, net, loader)
-            changed = evaluator(run)["fid"]
+        plain = {place: copy.deepcopy(net).to(place) for place in {CPU, device}}
+        built = {}
+        for form in opt.forms:
+            place = place_of(form, device)
+            try:
+                built[form] = (
+                    int8(plain[place], opt, resize)
+                    if form == "int8"
+                    else make_form(form, plain[place], x.to(place)).run
+                )
+            except InputError as error:
+                print(f"{form} skipped: {error}")
+        for form, generate in Bar(built.items(), desc=name, unit="form"):
+            place = place_of(form, device)
+            own, timing = measure_side_by_side([plain[place], generate], x.to(place), 20)
+            mean, largest = grey_levels(on(place, generate), net, loader)
+            changed = evaluator(on(place, generate))["fid"]
             rows.append(
                 {
                     "network": name,
                     "form": form,
+                    "on": place.type,
                     "FID": changed,
                     "FID of PyTorch": fid,
                     "change": f"{changed / fid - 1:+.2%}",
                     "grey levels, mean": mean,
                     "largest": largest,
-                    f"ms at {opt.time_size} px": milliseconds,
-                    "faster than PyTorch": plain / milliseconds,
+                    f"ms at {opt.time_size} px": timing["median_ms"],
+                    "faster than PyTorch": own["median_ms"] / timing["median_ms"],
                 }
             )
+    if not rows:
+        raise InputError(f"--forms {' '.join(opt.forms)}: none can be run here, see above")
     facts = machine(opt.device) | {"measure": f"{criterion.label}, n={len(dataset)}, {opt.size} px"}
     report("Faster forms against PyTorch in float32", rows, facts, opt.json)
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -14,7 +14,7 @@ from metrics.inception import load_inception
 from evaluation.evaluator import Evaluator
 from evaluation.real import measure_real
 from subnets.space import SearchSpace
-from models.weights import load_generator
+from models.weights import load_supernet
 
 
 def main() -> None:
@@ -33,9 +33,7 @@ def main() -> None:
     parser.add_argument("--fid_weights")
     opt = parser.parse_args()
     device = torch.device(opt.device)
-    net, _ = load_generator(
-        opt.restore_G_path, "--restore_G_path", {"netG": "super_mobile_resnet_9blocks"}
-    )
+    net, _ = load_supernet(opt.restore_G_path, "--restore_G_path")
     net.to(device).eval()
     resize = Resize("resize_and_crop", opt.size, opt.size)
     dataset = AlignedDataset(

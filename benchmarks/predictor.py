@@ -23,7 +23,7 @@ from subnets.predictor import PredictedSearch
 from subnets.results import Results
 from subnets.search import Measurer, evolve
 from subnets.space import SearchSpace
-from models.weights import load_generator
+from models.weights import load_supernet
 
 
 def main() -> None:
@@ -55,9 +55,7 @@ def main() -> None:
     opt = parser.parse_args()
 
     device = torch.device(opt.device)
-    net, _ = load_generator(
-        opt.restore_G_path, "--restore_G_path", {"netG": "super_mobile_resnet_9blocks"}
-    )
+    net, _ = load_supernet(opt.restore_G_path, "--restore_G_path")
     net.to(device).eval()
     resize = Resize("resize_and_crop", opt.size, opt.size)
     dataset = AlignedDataset(

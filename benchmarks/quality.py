@@ -24,7 +24,7 @@ from metrics.inception import load_inception
 from evaluation.evaluator import Evaluator
 from evaluation.real import measure_real
 from subnets.space import SearchSpace
-from models.weights import load_generator
+from models.weights import load_supernet
 from runtime.files import write_json
 
 VARIANTS = {
@@ -133,9 +133,8 @@ def main() -> None:
             for name, note in (("G_raw", ""), ("G", ", averaged")):
                 path = folder / f"fid_{name}.json"
                 if not path.exists():
-                    wanted = {"netG": "super_mobile_resnet_9blocks"}
-                    net, _ = load_generator(
-                        folder / "checkpoints" / f"latest_net_{name}.pth", "checkpoint", wanted
+                    net, _ = load_supernet(
+                        folder / "checkpoints" / f"latest_net_{name}.pth", "checkpoint"
                     )
                     net.to(device).eval()
                     fids = [

@@ -16,7 +16,7 @@ from data.loader import Batch
 from models.discriminators import build_discriminator
 from models.generators import GeneratorSpec
 from models.layers import init_weights
-from models.resnet import TAPS
+from models.layout import TAPS
 from models.supernet import widths_of
 from subnets.space import SearchSpace
 from runtime.cuda_graphs import CudaGraphs, StepCapture

@@ -1,4 +1,4 @@
-"""What every exported file has to pass before it gets its name: the largest difference from the network in PyTorch."""
+"""What an exported file has to pass before it gets its name: it computes what PyTorch computes."""
 
 from __future__ import annotations
 
@@ -11,22 +11,28 @@ import torch
 from torch import Tensor, nn
 
 from errors import InputError
+from models.layout import STEM
 
-# A file that differs by more than this from what it was made of is not written. Outputs are in [-1, 1]; one step of an 8-bit
-# image is 8e-3.
+# Largest difference between a file and its network; a file that differs more is not written.
+# Outputs are in [-1, 1]; one step of an 8-bit image is 8e-3.
 TOLERANCE = 1e-3
 
-# (batch, height, width) that a file is run at: other than the one it was traced at, not square, and one of odd quarters.
+# (batch, height, width) that a file is run at: not the size it was traced at, not only squares, and
+# one whose quarters are odd.
 SHAPES = ((1, 64, 64), (2, 36, 52), (3, 8, 96), (1, 128, 96))
 
 
 # --------------------------------------------------------------------------------------------------
-# What an export hands back
+# What an export returns
 
 
 @dataclass(frozen=True)
 class Exported:
-    """A file that was written, its size in bytes, and its largest absolute difference from the network in float32."""
+    """A file that was written.
+
+    size:           bytes
+    max_difference: largest absolute difference from the network in float32
+    """
 
     path: Path
     size: int
@@ -43,18 +49,24 @@ class Exported:
 
 
 def sample(batch: int, channels: int, height: int, width: int) -> Tensor:
-    """N C H W float32, uniform in [-1.2, 1.2]: the network clamps to [-1, 1]. Always the same numbers; no generator is touched."""
+    """N C H W float32, uniform in [-1.2, 1.2], since the network clamps to [-1, 1].
+
+    Always the same numbers; leaves PyTorch's random state alone.
+    """
     random = torch.Generator().manual_seed(0)
     return torch.rand(batch, channels, height, width, generator=random) * 2.4 - 1.2
 
 
 def input_channels(net: nn.Module) -> int:
-    return net.model[1].in_channels
+    return net.model[STEM].in_channels
 
 
 @torch.inference_mode()
 def max_difference(net: nn.Module, run: Callable[[Tensor], Tensor]) -> float:
-    """Largest ``|run(x) - net(x)|`` at all `SHAPES`; infinite when either is not finite. ``net`` on the CPU, float32."""
+    """Largest ``|run(x) - net(x)|`` at all `SHAPES`; infinite when either is not finite.
+
+    net: on the CPU, float32
+    """
     worst = 0.0
     for batch, height, width in SHAPES:
         x = sample(batch, input_channels(net), height, width)
@@ -67,8 +79,8 @@ def require_equal(difference: float, what: str) -> None:
     """InputError unless ``difference`` is within `TOLERANCE`."""
     if not difference <= TOLERANCE:
         raise InputError(
-            f"{what} differs from PyTorch by {difference:.1e}, more than {TOLERANCE:g}: it was not written; "
-            "use `format` pth, or other versions of torch and onnxruntime"
+            f"{what} differs from PyTorch by {difference:.1e}, more than {TOLERANCE:g}: it was not "
+            "written; use `format` pth, or other versions of torch and onnxruntime"
         )
 
 
@@ -91,7 +103,9 @@ def rounded(net: nn.Module) -> nn.Module:
 
 
 class HalfWeights(nn.Module):
-    """Stores the weights of ``net`` as float16 and computes in float32: what is traced begins with a cast of each weight.
+    """Stores the weights of ``net`` as float16 and computes in float32.
+
+    What is traced begins with a cast of each weight.
 
     forward(x): as ``net``, N C H W float32 -> N output_nc H W float32.
     """

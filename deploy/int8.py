@@ -1,7 +1,9 @@
-"""Post-training quantisation of an ``.onnx`` file: convolutions in 8 bits, ranges measured on images (ONNX Runtime's quantiser, QDQ format).
+"""Post-training quantisation of an ``.onnx`` file: convolutions in 8 bits, by ONNX Runtime (QDQ).
 
-Weights: int8, a scale per output channel. Activations: uint8, a scale per tensor, from the least and the largest value met. The first
-convolution, which sees the image, and the last, which makes it, stay in float32: they cost the most quality and little time.
+Weights are int8 with a scale for each output channel. Activations are uint8 with a scale for each
+tensor, from its smallest and largest value on calibration images. The first convolution, which sees
+the image, and the last, which makes it, stay in float32: quantised they would cost the most quality
+and save little time.
 """
 
 from __future__ import annotations
@@ -26,8 +28,12 @@ CONVOLUTIONS = ("Conv", "ConvTranspose")
 
 @dataclass(frozen=True)
 class Quantised:
-    """A file that was written, its size in bytes, and its difference from the network in float32 in levels of 255: mean and largest over
-    the outputs of ``images`` images."""
+    """A file that was written.
+
+    size:          bytes
+    mean, largest: difference from the network in float32, in levels of 255, over the outputs
+    images:        number of images that it was calibrated and compared on
+    """
 
     path: Path
     size: int
@@ -37,8 +43,8 @@ class Quantised:
 
     def __str__(self) -> str:
         return (
-            f"{self.size / 1e6:.2f} MB, off by {self.mean:.2f} of 255 levels on average, {self.largest:.0f} at most, "
-            f"on the {self.images} images it was calibrated on"
+            f"{self.size / 1e6:.2f} MB, off by {self.mean:.2f} of 255 levels on average, "
+            f"{self.largest:.0f} at most, on the {self.images} images it was calibrated on"
         )
 
 
@@ -86,10 +92,12 @@ def export_int8(net: nn.Module, path: Path, images: Iterable[Tensor]) -> Quantis
     Args:
         net:    a `ResnetGenerator`, on the CPU; left as it is
         path:   the file to write, atomically
-        images: what ranges are measured on: 1 C H W float32 in [-1, 1] each, typical inputs; kept in memory
+        images: typical inputs that ranges are measured on, 1 C H W float32 in [-1, 1] each; all are
+                kept in memory
 
     Raises:
-        InputError: a package is missing, there are no images, the result is not finite at other sizes, or it cannot be written.
+        InputError: a package is missing, there are no images, the result is not finite at other
+            sizes, or it cannot be written.
     """
     require_onnx()
     images = list(images)

@@ -1,6 +1,7 @@
-"""A generator as one ``.onnx`` file: for ONNX Runtime, in any language and without PyTorch. Opset `OPSET`, float32 in and out.
+"""A generator as one ``.onnx`` file: for ONNX Runtime, in any language and without PyTorch.
 
-The graph is that of `deploy.rewrite.rewrite`: the same function with a last convolution that CPU kernels run three times as fast.
+Opset `OPSET`, float32 in and out. The graph is that of `deploy.rewrite.rewrite`: the same function
+with a last convolution that CPU kernels run three times as fast.
 """
 
 from __future__ import annotations
@@ -30,7 +31,10 @@ OPSET = 18
 
 
 def require_onnx(*packages: str) -> None:
-    """InputError that says what to install unless the packages (default: all that an export needs) are there."""
+    """InputError that says what to install unless the packages are there.
+
+    Default: all that an export needs.
+    """
     missing = [
         name
         for name in packages or ("onnx", "onnxscript", "onnxruntime")
@@ -38,7 +42,8 @@ def require_onnx(*packages: str) -> None:
     ]
     if missing:
         raise InputError(
-            f"ONNX needs {', '.join(missing)}, not installed here: pip install -r requirements-deploy.txt"
+            f"ONNX needs {', '.join(missing)}, not installed here: "
+            "pip install -r requirements-deploy.txt"
         )
 
 
@@ -47,9 +52,10 @@ def require_onnx(*packages: str) -> None:
 
 
 class OnnxGenerator:
-    """An ``.onnx`` file in ONNX Runtime on the CPU: N C H W float32 tensor in, N output_nc H W float32 tensor out.
+    """An ``.onnx`` file in ONNX Runtime on the CPU.
 
-    Uses as many threads as PyTorch does at the time of creation.
+    Called with N C H W float32, it returns N output_nc H W float32. It uses as many threads as
+    PyTorch does when it is created.
     """
 
     def __init__(self, path: Path):
@@ -79,7 +85,7 @@ class OnnxGenerator:
 
 
 def _program(net: nn.Module, fp16: bool):
-    """The ONNX program of ``net``, quietly: what the exporter says is about its own inner life."""
+    """The ONNX program of ``net``. The exporter's messages, about itself, are not shown."""
     x = sample(2, input_channels(net), 64, 96)
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
@@ -101,21 +107,23 @@ def _program(net: nn.Module, fp16: bool):
 
 
 def export_onnx(net: nn.Module, path: Path, fp16: bool = False) -> Exported:
-    """Write ``net`` as one file of dynamic batch, height and width, and compare it in ONNX Runtime with PyTorch at several sizes.
+    """Write ``net`` as one file of dynamic batch, height and width.
 
-    Input ``input``: N C H W float32, H and W multiples of 4, values outside [-1, 1] are clamped. Output ``output``: N output_nc H W
-    float32 in [-1, 1].
+    Input ``input``: N C H W float32, H and W multiples of 4, values outside [-1, 1] are clamped.
+    Output ``output``: N output_nc H W float32 in [-1, 1]. The file is compared in ONNX Runtime with
+    PyTorch at several sizes.
 
     Args:
         net:  a `ResnetGenerator`; left as it is
         path: the file to write, atomically
         fp16: store the weights as float16 (half the size; computes in float32)
 
-    Returns the largest difference from ``net`` in float32, which with ``fp16`` includes the rounding of the weights.
+    Returns the file with its largest difference from ``net`` in float32, which with ``fp16``
+    includes the rounding of the weights.
 
     Raises:
-        InputError: a package is missing, the file differs from PyTorch by more than `TOLERANCE` (with ``fp16``: from the network of
-            rounded weights), or it cannot be written.
+        InputError: a package is missing, the file differs from PyTorch by more than `TOLERANCE`
+            (with ``fp16``: from the network of rounded weights), or it cannot be written.
     """
     require_onnx()
     plain = copy.deepcopy(net).cpu().float().eval()

@@ -1,4 +1,4 @@
-"""A generator in OpenVINO on the CPU, from its ``.onnx`` file: an optional package, like ONNX Runtime."""
+"""A generator in OpenVINO, an optional package, on the CPU, from its ``.onnx`` file."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ from errors import InputError
 
 
 class OpenVinoGenerator:
-    """An ``.onnx`` file in OpenVINO: N C H W float32 tensor in, N output_nc H W float32 tensor out.
+    """An ``.onnx`` file in OpenVINO.
 
-    Compiled for every shape that comes, since fixed shapes run faster; with as many threads as PyTorch has at the time of creation.
+    Called with N C H W float32, it returns N output_nc H W float32. It is compiled for every shape
+    that it is given, since fixed shapes run faster, and uses as many threads as PyTorch does when
+    it is created.
 
     Args:
         path: what `deploy.onnx.export_onnx` writes; read at once
-        bf16: compute in bfloat16, on CPUs that can. Otherwise float32, even where OpenVINO would choose less.
+        bf16: compute in bfloat16, on CPUs that can. Otherwise in float32, even where OpenVINO would
+              choose less
 
     Raises:
         InputError: this CPU has no bfloat16.

@@ -1,4 +1,7 @@
-"""A generator as a ``torch.export`` program (``.pt2``): loads without this code, for PyTorch, AOTInductor and ExecuTorch."""
+"""A generator as a ``torch.export`` program (``.pt2``).
+
+It loads without this code: in PyTorch, AOTInductor and ExecuTorch.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,7 @@ def dynamic_shapes() -> dict:
 
 
 class Traced(nn.Module):
-    """``net`` in inference mode, on the CPU, with one tensor in and one out: what exporters trace."""
+    """``net`` frozen on the CPU, with one tensor in and one out: what exporters trace."""
 
     def __init__(self, net: nn.Module, fp16: bool = False):
         super().__init__()
@@ -49,18 +52,21 @@ class Traced(nn.Module):
 
 
 def export_pt2(net: nn.Module, path: Path, fp16: bool = False) -> Exported:
-    """Write ``net`` as a program of dynamic batch, height and width, read it back, and compare it with PyTorch at several sizes.
+    """Write ``net`` as a program of dynamic batch, height and width.
+
+    It is read back and compared with ``net`` at several sizes.
 
     Args:
         net:  a `ResnetGenerator`; left as it is
         path: the file to write, atomically
         fp16: store the weights as float16 (half the size; computes in float32)
 
-    Returns the largest difference from ``net`` in float32, which with ``fp16`` includes the rounding of the weights.
+    Returns the file with its largest difference from ``net`` in float32, which with ``fp16``
+    includes the rounding of the weights.
 
     Raises:
-        InputError: the program differs from PyTorch by more than `TOLERANCE` (with ``fp16``: from the network of rounded weights),
-            or the file cannot be written.
+        InputError: the program differs from PyTorch by more than `TOLERANCE` (with ``fp16``: from
+            the network of rounded weights), or the file cannot be written.
     """
     plain = copy.deepcopy(net).cpu().float().eval()
     program = torch.export.export(

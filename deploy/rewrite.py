@@ -1,4 +1,4 @@
-"""Exact rewrites of a generator: the same function with fewer or better-filled vector operations."""
+"""Exact rewrites of a generator: the same function in fewer or fuller vector operations."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-# --------------------------------------------------------------------------------------------------
-# Layers that compute the same with fewer or better-filled vector operations
+from models.layout import LAST
 
 
 class RowSummedConv2d(nn.Module):
-    """A k x k convolution to few channels, as a 1 x k convolution to k times as many and a sum of shifted rows.
+    """A k x k convolution to few channels: a 1 x k one to k times as many, and a sum of rows.
 
-    A 7x7 convolution to 3 channels leaves 13 of the 16 lanes of a vector unit idle; 21 channels fill them better. x: N C H W ->
-    N out H-k+1 W-k+1 (no padding, stride 1).
+    A 7x7 convolution to 3 channels leaves 13 of the 16 lanes of a vector unit idle; 21 channels
+    fill them better.
+
+    forward(x): N C H W -> N out H-k+1 W-k+1 (no padding, stride 1).
     """
 
     def __init__(self, conv: nn.Conv2d):
@@ -30,9 +31,8 @@ class RowSummedConv2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         height = x.shape[2] - self.size + 1
-        parts = (
-            self.rows(x).contiguous()
-        )  # planes: of an NHWC tensor every row's share would be gathered pixel by pixel
+        # As planes: in NHWC the share of every row would be gathered pixel by pixel.
+        parts = self.rows(x).contiguous()
         y = self.bias
         for row in range(self.size):
             y = y + parts[:, row * self.out : (row + 1) * self.out, row : row + height]
@@ -40,7 +40,10 @@ class RowSummedConv2d(nn.Module):
 
 
 class TwoPassInstanceNorm2d(nn.Module):
-    """Instance norm written out, for a compiler to merge with its neighbours: mean, then the mean square of what is left."""
+    """Instance norm written out, for a compiler to merge with its neighbours.
+
+    The mean first, then the mean square of what is left: one pass over squares would lose digits.
+    """
 
     def __init__(self, eps: float):
         super().__init__()
@@ -60,10 +63,13 @@ def replace_layers(net: nn.Module, kind: type, make: Callable[[nn.Module], nn.Mo
 
 
 def rewrite(net: nn.Module, written_norms: bool = False) -> nn.Module:
-    """A copy of a `ResnetGenerator` with the same function and a faster last convolution; ``written_norms``: with
-    `TwoPassInstanceNorm2d` too."""
+    """A frozen copy of a `ResnetGenerator` with the same function and a faster last convolution.
+
+    Args:
+        written_norms: also write instance norms out, see `TwoPassInstanceNorm2d`
+    """
     net = copy.deepcopy(net).eval().requires_grad_(False)
-    net.model[26] = RowSummedConv2d(net.model[26])
+    net.model[LAST] = RowSummedConv2d(net.model[LAST])
     if written_norms:
         replace_layers(net, nn.InstanceNorm2d, lambda norm: TwoPassInstanceNorm2d(norm.eps))
     return net

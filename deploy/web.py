@@ -23,7 +23,7 @@ from PIL import Image, ImageDraw
 from data.images import read_image, save_png
 from deploy.onnx import require_onnx
 from errors import InputError
-from models.cost import Architecture, config_cost
+from models.cost import config_cost
 from models.generators import GeneratorSpec, infer_spec
 from prepare import builtin
 
@@ -290,8 +290,7 @@ def describe(network: Network, size: int) -> dict:
     spec, parameters = read_spec(network.path)
     macs = None
     if spec is not None:
-        architecture = Architecture(separable="mobile" in spec.netG, norm=spec.norm)
-        macs, parameters = config_cost(spec.config, architecture, "published", size, size)
+        macs, parameters = config_cost(spec.config, spec.architecture, "published", size, size)
     return {
         "name": network.name,
         "file": f"models/{network.name}.onnx",

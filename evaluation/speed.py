@@ -11,8 +11,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from deploy.fast import Form
+from deploy.forms import Form
 from runtime.machine import device_name, wait
+from runtime.progress import Bar
 
 # --------------------------------------------------------------------------------------------------
 # Time
@@ -22,14 +23,16 @@ from runtime.machine import device_name, wait
 def measure_side_by_side(
     runs: Sequence[Callable[[Tensor], object]], x: Tensor, times: int, warmup: int = 10
 ) -> list[dict]:
-    """Milliseconds of each ``run(x)``, and what they were measured on.
+    """Time each ``run(x)`` ``times`` times, after a warm-up of ``warmup`` runs (``times`` at most).
 
-    Each dictionary holds the median and the 10th and 90th percentile of ``times`` runs after a
-    warm-up. The runs take turns, and each turn begins with another of them, so that whatever else
-    the machine does affects all alike.
+    The runs take turns, and each turn begins with another of them: whatever else the machine does
+    slows all of them alike.
+
+    Returns for each run its median, 10th and 90th percentile in milliseconds (``median_ms``,
+    ``p10_ms``, ``p90_ms``), and what it was measured on.
     """
     milliseconds: list[list[float]] = [[] for _ in runs]
-    for turn in range(-min(warmup, times), times):
+    for turn in Bar(range(-min(warmup, times), times), desc="timing", unit="turn", leave=False):
         for step in range(len(runs)):
             index = (turn + step) % len(runs)
             wait(x.device)
@@ -71,9 +74,9 @@ def _resident(field: str) -> int:
 
 @torch.inference_mode()
 def peak_memory(form: Form, x: Tensor) -> int | None:
-    """Bytes that one run needs at its peak beyond weights and input.
+    """Bytes that one run needs at its peak, beyond weights and input.
 
-    None where the system does not tell: on CPUs outside Linux.
+    None where the system does not tell (CPUs outside Linux).
     """
     if x.device.type == "cuda":
         torch.cuda.synchronize(x.device)

@@ -14,7 +14,7 @@ from torch import nn
 from errors import InputError
 from models.build import Checkpoint, load_teacher
 from models.config import ChannelConfig
-from models.cost import Architecture, config_cost
+from models.cost import config_cost
 from models.generators import GeneratorSpec
 from models.supernet import extract
 
@@ -132,14 +132,16 @@ def _loaded(
     settings: TestSettings,
     device: torch.device,
 ) -> Loaded:
-    """A generator ready to be measured; of a supernet, one subnet or the whole width."""
+    """A generator ready to be measured.
+
+    Of a supernet: the subnet that it was fine-tuned at, else the chosen one, else the whole width.
+    """
     config = spec.config
     if spec.is_supernet:
-        if settings.config_str:
-            config = ChannelConfig.parse(settings.config_str)
+        chosen = ChannelConfig.parse(settings.config_str) if settings.config_str else config
+        config = spec.tuned_config or chosen
         net = extract(net, config)
-    arch = Architecture(spec.netG != "resnet_9blocks", spec.input_nc, spec.output_nc, spec.norm)
-    macs, params = config_cost(config, arch, settings.macs_convention, *settings.size)
+    macs, params = config_cost(config, spec.architecture, settings.macs_convention, *settings.size)
     by_config = spec.ngf is None or config != spec.config
     name = f"{spec.netG} {config}" if by_config else f"{spec.netG} ngf {spec.ngf}"
     model = TestedModel(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from models.config import ChannelConfig
 from models.cost import Architecture, Channels, count_macs, count_params
+from models.kinds import KINDS
 
 # What was published (paper table 1 and the released models), with its configuration where known.
 PUBLISHED = (
@@ -64,7 +65,7 @@ def _describe(name: str, size: int) -> tuple[int, int, int, int]:
 
     ``name`` is a config string or ``resnet_9blocks``.
     """
-    dense = name == "resnet_9blocks"
+    dense = name in KINDS and not KINDS[name].separable
     channels = Channels.of_config(ChannelConfig.uniform(64) if dense else ChannelConfig.parse(name))
     arch = Architecture(separable=not dense)
     macs = (

@@ -9,6 +9,8 @@ from pathlib import Path
 from torch import nn
 
 from errors import InputError
+from models import weights
+from models.config import ChannelConfig
 from models.discriminators import build_discriminator
 from models.generators import GeneratorSpec
 from models.layers import init_weights, set_dropout
@@ -37,15 +39,19 @@ class Checkpoint:
         wanted:  architecture settings given by the user, which must agree with the file; see
                  `models.generators.resolve_spec`
         prefix:  of ``netG`` and ``ngf`` among the settings, for messages
+        weights_only: a start for training, see `models.generators.resolve_spec`
     """
 
     path: str
     setting: str = "`restore_G_path`"
     wanted: Mapping = field(default_factory=dict)
     prefix: str = ""
+    weights_only: bool = False
 
     def load(self) -> tuple[nn.Module, GeneratorSpec]:
-        return load_generator(self.path, self.setting, self.wanted, self.prefix)
+        return load_generator(
+            self.path, self.setting, self.wanted, self.prefix, weights_only=self.weights_only
+        )
 
     def load_for(self, channels: tuple[int, int]) -> tuple[nn.Module, GeneratorSpec]:
         """The same; InputError unless it maps images of these (input, output) channels."""
@@ -81,12 +87,14 @@ class StudentSettings:
     Args:
         spec:         of a new student
         dropout_rate: also of a restored one
+        config_str:   the one configuration that a supernet is trained at; None = a whole space
         restored:     start from this checkpoint
         pretrained:   start from the strongest channels of this wider network
     """
 
     spec: GeneratorSpec
     dropout_rate: float = 0.0
+    config_str: str | None = None
     restored: Checkpoint | None = None
     pretrained: Checkpoint | None = None
 
@@ -128,32 +136,26 @@ def new_student(settings: StudentSettings, how: Initialisation) -> tuple[nn.Modu
     if settings.restored:
         net, found = settings.restored.load()
         set_dropout(net, settings.dropout_rate)
-        return net, replace(found, dropout_rate=settings.dropout_rate)
+        return net, _tuned(replace(found, dropout_rate=settings.dropout_rate), settings.config_str)
     net = new_generator(settings.spec, how)
     if settings.pretrained:
         wide, _ = settings.pretrained.load()
         prune_into(wide, net)
-    return net, settings.spec
+    return net, _tuned(settings.spec, settings.config_str)
 
 
-SUPERNET = "super_mobile_resnet_9blocks"
-
-
-def may_be_supernet(spec: GeneratorSpec) -> bool:
-    """Whether a file of this spec can be a supernet: a released one looks like a mobile network."""
-    return spec.netG in (SUPERNET, "mobile_resnet_9blocks")
+def _tuned(spec: GeneratorSpec, config_str: str | None) -> GeneratorSpec:
+    """The spec of a supernet says which one configuration it is trained at."""
+    if not spec.is_supernet:
+        return spec
+    config = str(ChannelConfig.parse(config_str)) if config_str else None
+    return replace(spec, config_str=config)
 
 
 def load_supernet(checkpoint: Checkpoint) -> tuple[nn.Module, GeneratorSpec]:
     """A supernet from a checkpoint of this project, or a released one."""
-    found = stored_spec(checkpoint)
-    if not may_be_supernet(found):
-        raise InputError(
-            f"{checkpoint.setting} {checkpoint.path} holds {found.netG} {found.config}, "
-            "not a supernet"
-        )
     wanted = {k: v for k, v in checkpoint.wanted.items() if k != "config_str"}
-    return replace(checkpoint, wanted=wanted | {"netG": SUPERNET}).load()
+    return weights.load_supernet(checkpoint.path, checkpoint.setting, wanted)
 
 
 def stored_spec(checkpoint: Checkpoint) -> GeneratorSpec:

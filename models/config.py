@@ -1,6 +1,6 @@
 """Channel configurations: the string such as ``16_16_40_40_40_64_24_16`` that names a subnet.
 
-One idea, one place: networks, cost, search and export all read a configuration through `ChannelConfig`.
+Networks, cost, search and export all read a configuration through `ChannelConfig`.
 """
 
 from __future__ import annotations
@@ -8,30 +8,33 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from errors import InputError
-
-# Real channels = gene times multiplier: stem, down1, trunk, inner 0-2, inner 3-5, inner 6-8, up1, up2.
-MULTIPLIERS = (1, 2, 4, 4, 4, 4, 2, 1)
-GENE_NAMES = ("stem", "down1", "trunk", "inner0-2", "inner3-5", "inner6-8", "up1", "up2")
-NUM_BLOCKS = 9
-
+from models.layout import BLOCKS, BLOCKS_PER_GENE, GENE_NAMES, MULTIPLIERS, real_channels
 
 # --------------------------------------------------------------------------------------------------
-# Real widths: what a network is built from. Every convolution's channels follow from these.
+# Real widths: what a network is built from
 
 
 @dataclass(frozen=True)
 class Widths:
-    """Real channel counts of a ResNet generator (SPEC 2)."""
+    """Real channel counts of a ResNet generator (SPEC 2).
 
-    stem: int  # out of the first 7x7 conv
-    down1: int  # out of the first stride-2 conv
-    trunk: int  # out of the second stride-2 conv = in and out of every residual block
-    inner: tuple[int, ...]  # between the two convs of each of the nine blocks
-    up1: int  # out of the first transposed conv
-    up2: int  # out of the second transposed conv = in of the last 7x7 conv
+    stem:  out of the first 7x7 convolution
+    down1: out of the first convolution of stride 2
+    trunk: out of the second convolution of stride 2, so in and out of every residual block
+    inner: between the two convolutions of each of the nine blocks
+    up1:   out of the first transposed convolution
+    up2:   out of the second transposed convolution, so in of the last 7x7 convolution
+    """
+
+    stem: int
+    down1: int
+    trunk: int
+    inner: tuple[int, ...]
+    up1: int
+    up2: int
 
     def __iter__(self):
-        """In network order: stem, down1, trunk, inner x 9, up1, up2."""
+        """In the order of `models.layout.ELASTIC`: stem, down1, trunk, inner x 9, up1, up2."""
         return iter((self.stem, self.down1, self.trunk, *self.inner, self.up1, self.up2))
 
 
@@ -41,9 +44,9 @@ class Widths:
 
 @dataclass(frozen=True)
 class ChannelConfig:
-    """Eight base widths (or six: one inner width for all nine blocks); hashable, ordered as in the string.
+    """Eight genes, or six: one inner gene for all nine blocks. Hashable, ordered as in the string.
 
-    ``legacy`` changes what six integers mean (the ``legacy_sub_*`` networks of early releases): only the
+    ``legacy`` changes what six numbers mean (the ``legacy_sub_*`` networks of early releases): the
     first block of each group of three has the inner width, the other two have the trunk's.
     """
 
@@ -63,42 +66,65 @@ class ChannelConfig:
 
     @classmethod
     def parse(cls, text: str, legacy: bool = False) -> ChannelConfig:
-        """From ``'16_16_40_40_40_64_24_16'``. Raises InputError on a wrong count, zero, negative or non-number."""
+        """From ``'16_16_40_40_40_64_24_16'``.
+
+        Raises:
+            InputError: not six or eight positive whole numbers.
+        """
         try:
             genes = tuple(int(part) for part in str(text).strip().split("_"))
         except ValueError:
             raise InputError(
-                f"config string '{text}' is not whole numbers joined by '_', e.g. 16_16_40_40_40_64_24_16"
+                f"config string '{text}' is not whole numbers joined by '_', "
+                "e.g. 16_16_40_40_40_64_24_16"
             ) from None
         return cls(genes, legacy)
 
     @classmethod
     def uniform(cls, width: int) -> ChannelConfig:
         """The network whose every gene is ``width`` (``ngf``)."""
-        return cls((width,) * 8)
+        return cls((width,) * len(MULTIPLIERS))
+
+    @classmethod
+    def from_widths(cls, widths: Widths, legacy: bool = False) -> ChannelConfig | None:
+        """The configuration of a network with these real channels; None if there is none."""
+        inner = widths.inner[::BLOCKS_PER_GENE]
+        real = (widths.stem, widths.down1, widths.trunk, *inner, widths.up1, widths.up2)
+        genes = tuple(width // times for width, times in zip(real, MULTIPLIERS, strict=True))
+        if legacy:
+            genes = (*genes[:4], *genes[6:])
+        if min(genes) < 1:
+            return None
+        config = cls(genes, legacy)
+        return config if config.widths == widths else None
 
     def __str__(self) -> str:
         return "_".join(map(str, self.genes))
 
     @property
     def full(self) -> tuple[int, ...]:
-        """The eight genes; a six-gene config repeats its inner width. Not defined for legacy networks."""
+        """The eight genes; six genes repeat their inner one. Not defined for legacy networks."""
         if self.legacy:
             raise ValueError("a legacy config has no eight-gene form")
-        if len(self.genes) == 8:
+        return self._eight
+
+    @property
+    def _eight(self) -> tuple[int, ...]:
+        if len(self.genes) == len(MULTIPLIERS):
             return self.genes
         stem, down1, trunk, inner, up1, up2 = self.genes
         return (stem, down1, trunk, inner, inner, inner, up1, up2)
 
     @property
     def widths(self) -> Widths:
+        stem, down1, trunk, *groups, up1, up2 = real_channels(self._eight)
         if self.legacy:
-            stem, down1, trunk, inner, up1, up2 = self.genes
-            blocks = (4 * inner, 4 * trunk, 4 * trunk) * 3
+            rest = (trunk,) * (BLOCKS_PER_GENE - 1)
+            inner = tuple(width for group in groups for width in (group, *rest))
         else:
-            stem, down1, trunk, *inners, up1, up2 = self.full
-            blocks = tuple(4 * inner for inner in inners for _ in range(3))
-        return Widths(stem, 2 * down1, 4 * trunk, blocks, 2 * up1, up2)
+            inner = tuple(width for width in groups for _ in range(BLOCKS_PER_GENE))
+        assert len(inner) == len(BLOCKS)
+        return Widths(stem, down1, trunk, inner, up1, up2)
 
     def check_fits(self, width: int) -> None:
         """InputError unless a supernet of base width ``width`` holds this config."""

@@ -1,11 +1,13 @@
-"""Multiply-accumulates and parameters of a generator in closed form, over arrays of configurations.
+"""MACs and parameters of generators in closed form, over arrays of configurations.
 
 Networks are never run to be counted. Two conventions (SPEC 5):
-  published  what all published figures and budgets use: a stride-2 transposed conv counted at its output positions (four times too many)
-             and one MAC per output element of every normalisation
+  published  what all published figures and budgets use: a transposed convolution of stride 2 is
+             counted at its output positions (four times its true cost), and every normalisation
+             costs one MAC per element of its output
   exact      the true multiply-accumulates of the convolutions
 
-``python -m metrics.macs CONFIG...`` prints both; without a config, the published table beside what this code computes.
+``python -m metrics.macs CONFIG...`` prints both; without a configuration, the published table
+beside what this code computes.
 """
 
 from __future__ import annotations
@@ -14,14 +16,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from models.config import NUM_BLOCKS, ChannelConfig
+from models.config import ChannelConfig
+from models.layout import BLOCKS, BLOCKS_PER_GENE, real_channels
 
-# ``no_norm`` is published without the normalisations: figures in print mix the two.
+# ``no_norm`` is ``published`` without the normalisations: printed figures use either.
 CONVENTIONS = ("published", "exact", "no_norm")
 
 
 # --------------------------------------------------------------------------------------------------
-# The closed form. All widths are real channels and may be integers or int64 arrays of shapes that broadcast.
+# The closed form. All widths are real channels: integers, or int64 arrays that broadcast.
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,10 @@ class Architecture:
 
 @dataclass(frozen=True)
 class Channels:
-    """Real widths as arrays; blocks enter only through the sum of their inner widths, which their cost is linear in."""
+    """Real widths as int64 arrays.
+
+    The cost of the blocks is linear in their inner widths, so only the sum of these counts.
+    """
 
     stem: np.ndarray
     down1: np.ndarray
@@ -57,11 +63,11 @@ class Channels:
 
     @classmethod
     def of_genes(cls, genes) -> Channels:
-        """genes: (..., 8) integers, or a sequence of eight arrays that broadcast (``np.ix_`` of a whole space)."""
+        """From genes: (..., 8) integers, or eight arrays that broadcast (``np.ix_`` of a space)."""
         if isinstance(genes, np.ndarray):
             genes = np.moveaxis(genes.astype(np.int64), -1, 0)
-        stem, down1, trunk, a, b, c, up1, up2 = genes
-        return cls(stem, 2 * down1, 4 * trunk, 12 * (a + b + c), 2 * up1, up2)
+        stem, down1, trunk, *groups, up1, up2 = real_channels(genes)
+        return cls(stem, down1, trunk, BLOCKS_PER_GENE * sum(groups), up1, up2)
 
 
 def count_macs(
@@ -79,9 +85,11 @@ def count_macs(
     if convention not in CONVENTIONS:
         raise ValueError(f"convention must be one of {CONVENTIONS}, not {convention!r}")
     c, full = channels, height * width
-    half, quarter = full // 4, full // 16  # pixels after one and two stride-2 convs
+    # Pixels after one and after two convolutions of stride 2.
+    half, quarter = full // 4, full // 16
     at_outputs = convention != "exact"
-    blocks = NUM_BLOCKS * c.trunk + c.inner_sum  # channels entering the 18 block convs
+    # Channels that enter the 18 convolutions of the blocks.
+    blocks = len(BLOCKS) * c.trunk + c.inner_sum
 
     macs = 49 * arch.input_nc * c.stem * full
     macs = macs + 9 * c.stem * c.down1 * half
@@ -97,19 +105,20 @@ def count_macs(
         macs = (
             macs + (c.stem + c.up2) * full + (c.down1 + c.up1) * half + (c.trunk + blocks) * quarter
         )
-    if (
-        convention == "published" and arch.separable
-    ):  # the instance norm inside a separable conv is there whatever `norm` is
+    # The instance norm inside a separable convolution is there whatever `norm` is.
+    if convention == "published" and arch.separable:
         macs = macs + blocks * quarter
     return macs
 
 
 def count_params(channels: Channels, arch: Architecture = Architecture()):
-    """Learnable parameters; int64, the broadcast shape of ``channels``. Equals ``count_parameters`` of the built network."""
+    """Learnable parameters; int64, the broadcast shape of ``channels``.
+
+    Equals ``count_parameters`` of the built network.
+    """
     c = channels
-    blocks = (
-        NUM_BLOCKS * c.trunk + c.inner_sum
-    )  # channels entering (and, in another order, leaving) the block convs
+    # Channels that enter (and, in another order, leave) the convolutions of the blocks.
+    blocks = len(BLOCKS) * c.trunk + c.inner_sum
     normed = c.stem + c.down1 + c.trunk + c.up1 + c.up2
     params = 49 * arch.input_nc * c.stem + 9 * c.stem * c.down1 + 9 * c.down1 * c.trunk
     params = (
@@ -119,7 +128,7 @@ def count_params(channels: Channels, arch: Architecture = Architecture()):
         + 49 * c.up2 * arch.output_nc
         + arch.output_nc
     )
-    # A conv followed by batch norm has no bias; batch norm itself has a weight and a bias.
+    # A convolution before a batch norm has no bias; the norm itself has a weight and a bias.
     per_channel = 2 if arch.norm == "batch" else 1
     params = params + per_channel * normed
     if arch.separable:

@@ -1,4 +1,4 @@
-"""PatchGAN and pixel discriminators (SPEC 2). The conditional discriminator sees cat(input, output)."""
+"""PatchGAN and pixel discriminators (SPEC 2). A conditional one sees cat(input, output)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from models.layers import make_norm
 
 
 class NLayerDiscriminator(nn.Module):
-    """PatchGAN: N C H W -> N 1 H' W' scores; 70x70 receptive field with ``n_layers=3``. No norm after the first conv."""
+    """PatchGAN with a receptive field of 70x70 pixels at ``n_layers=3``.
+
+    forward(x): N input_nc H W -> N 1 H' W' scores, unbounded. No norm after the first convolution.
+    """
 
     def __init__(self, input_nc: int, ndf: int = 128, n_layers: int = 3, norm: str = "instance"):
         super().__init__()
@@ -31,7 +34,10 @@ class NLayerDiscriminator(nn.Module):
 
 
 class PixelDiscriminator(nn.Module):
-    """1x1 PatchGAN: judges each pixel by itself."""
+    """1x1 PatchGAN: judges each pixel by itself.
+
+    forward(x): N input_nc H W -> N 1 H W scores, unbounded.
+    """
 
     def __init__(self, input_nc: int, ndf: int = 128, norm: str = "instance"):
         super().__init__()
@@ -53,7 +59,7 @@ class PixelDiscriminator(nn.Module):
 def build_discriminator(
     name: str, input_nc: int, ndf: int = 128, n_layers: int = 3, norm: str = "instance"
 ) -> nn.Module:
-    """``n_layers`` or ``pixel`` (``netD``)."""
+    """The discriminator called ``name``: ``n_layers`` or ``pixel`` (``netD``)."""
     if name == "n_layers":
         return NLayerDiscriminator(input_nc, ndf, n_layers, norm)
     return PixelDiscriminator(input_nc, ndf, norm)

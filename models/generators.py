@@ -1,25 +1,22 @@
-"""Generators by name: what a flag or a checkpoint says -> a network, and a bare state dict -> what network it is."""
+"""Generators by name: a description -> a network, a bare state dict -> its description."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 
 import torch
 from torch import Tensor, nn
 
 from errors import InputError
 from models.config import ChannelConfig
-from models.resnet import ResnetGenerator
-from models.supernet import SuperMobileResnetGenerator
+from models.cost import Architecture
+from models.kinds import GENERATORS, KINDS, SUPERNETS, Kind
+from models.layers import NORMS
 
-GENERATORS = (
-    "resnet_9blocks",
-    "mobile_resnet_9blocks",
-    "super_mobile_resnet_9blocks",
-    "sub_mobile_resnet_9blocks",
-    "legacy_sub_mobile_resnet_9blocks",
-)
+# Wider networks are typing errors: at this width the trunk has 4096 channels.
+MAX_WIDTH = 1024
+MAX_IMAGE_CHANNELS = 1024
 
 
 # --------------------------------------------------------------------------------------------------
@@ -28,56 +25,117 @@ GENERATORS = (
 
 @dataclass(frozen=True)
 class GeneratorSpec:
-    """All that is needed to rebuild a generator; stored with every checkpoint of ours."""
+    """All that is needed to rebuild a generator; stored in its checkpoints.
 
-    netG: str  # one of GENERATORS
-    ngf: int | None = None  # base width of resnet, mobile and super networks
-    config_str: str | None = None  # channels of sub and legacy_sub networks
+    netG:         a key of `KINDS`
+    ngf:          base width of kinds that are named by it; None for the others
+    config_str:   channels of kinds with a config string. Of a supernet: the one configuration that
+                  it was fine-tuned at, None when it was trained for a whole search space
+    dropout_rate: inside the blocks, 0 = none
+    inferred:     whether only shapes say so, which cannot tell a supernet from a mobile network;
+                  not stored
+    """
+
+    netG: str
+    ngf: int | None = None
+    config_str: str | None = None
     input_nc: int = 3
     output_nc: int = 3
     norm: str = "instance"
     dropout_rate: float = 0.0
+    inferred: bool = field(default=False, compare=False)
+
+    @property
+    def kind(self) -> Kind:
+        """Its line in the table of kinds. InputError for a name that is not in the table."""
+        if not isinstance(self.netG, str) or self.netG not in KINDS:
+            raise InputError(f"`netG` {self.netG} is not one of {', '.join(GENERATORS)}")
+        return KINDS[self.netG]
 
     @property
     def is_supernet(self) -> bool:
-        return self.netG.startswith("super_")
+        return self.kind.elastic
 
     @property
     def config(self) -> ChannelConfig:
         """The channels of the whole network (full width for a supernet)."""
-        if self.netG.startswith(("sub_", "legacy_")):
-            if not self.config_str:
-                raise InputError(f"{self.netG} needs `config_str`")
-            return ChannelConfig.parse(self.config_str, legacy=self.netG.startswith("legacy_"))
-        return ChannelConfig.uniform(self.ngf)
+        if not self.kind.by_config:
+            return ChannelConfig.uniform(self.ngf)
+        if not self.config_str:
+            raise InputError(f"{self.netG} needs `config_str`")
+        return ChannelConfig.parse(self.config_str, legacy=self.kind.legacy)
+
+    @property
+    def tuned_config(self) -> ChannelConfig | None:
+        """Of a supernet that was fine-tuned at one configuration, that one."""
+        if not (self.is_supernet and self.config_str):
+            return None
+        return ChannelConfig.parse(self.config_str)
+
+    @property
+    def architecture(self) -> Architecture:
+        """What its cost depends on besides its channels."""
+        return Architecture(self.kind.separable, self.input_nc, self.output_nc, self.norm)
+
+    def subnet(self, config: ChannelConfig) -> GeneratorSpec:
+        """Of a supernet: what `extract` makes of it at ``config``."""
+        return replace(self, netG=self.kind.subnet, ngf=None, config_str=str(config))
 
     def to_dict(self) -> dict:
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if name != "inferred"}
 
     @classmethod
     def from_dict(cls, values: Mapping) -> GeneratorSpec:
-        return cls(**values)
+        """From what a checkpoint stores.
+
+        Raises:
+            InputError: a field of a newer version, or a value that describes no network.
+        """
+        known = {f.name for f in fields(cls)} - {"inferred"}
+        unknown = [str(name) for name in values if name not in known]
+        if unknown:
+            raise InputError(
+                f"describes its network with {', '.join(unknown[:3])}, which this version does not "
+                "know; use the version that wrote it, or a newer one"
+            )
+        if "netG" not in values:
+            raise InputError("describes its network without saying its kind (netG)")
+        spec = cls(**values)
+        spec.check()
+        return spec
+
+    def check(self) -> None:
+        """InputError unless it describes a network that can be built."""
+        kind = self.kind
+        if not kind.by_config:
+            _require_count("ngf", self.ngf, MAX_WIDTH)
+        if self.config_str is not None and not isinstance(self.config_str, str):
+            raise InputError(f"`config_str` {self.config_str!r} is not a text")
+        widest = max((self.tuned_config or self.config).genes)
+        _require_count("config_str", widest, MAX_WIDTH)
+        for name in ("input_nc", "output_nc"):
+            _require_count(name, getattr(self, name), MAX_IMAGE_CHANNELS)
+        if self.norm not in NORMS:
+            raise InputError(f"`norm` {self.norm!r} is not one of {', '.join(NORMS)}")
+        rate = self.dropout_rate
+        if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 <= rate <= 1:
+            raise InputError(f"`dropout_rate` {rate!r} is not a number from 0 to 1")
+        if kind.elastic and self.norm == "batch":
+            raise InputError(
+                "a supernet cannot use `norm` batch, whose statistics differ from subnet to "
+                "subnet; use instance"
+            )
 
     def build(self) -> nn.Module:
         """A network with PyTorch's default weights; initialise or load it next."""
-        if self.netG not in GENERATORS:
-            raise InputError(f"`netG` {self.netG} is not one of {', '.join(GENERATORS)}")
-        if self.is_supernet:
-            if self.norm == "batch":
-                raise InputError(
-                    "a supernet cannot use `norm` batch (its statistics differ per subnet); use instance"
-                )
-            return SuperMobileResnetGenerator(
-                self.ngf, self.input_nc, self.output_nc, self.norm, self.dropout_rate
-            )
-        return ResnetGenerator(
-            self.config,
-            self.input_nc,
-            self.output_nc,
-            separable=self.netG != "resnet_9blocks",
-            norm=self.norm,
-            dropout_rate=self.dropout_rate,
-        )
+        self.check()
+        return self.kind.build(self)
+
+
+def _require_count(name: str, value: object, largest: int) -> None:
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if not whole or not 1 <= value <= largest:
+        raise InputError(f"`{name}` {value!r} is not a whole number from 1 to {largest}")
 
 
 # --------------------------------------------------------------------------------------------------
@@ -87,112 +145,114 @@ class GeneratorSpec:
 def infer_spec(state: Mapping[str, Tensor]) -> GeneratorSpec:
     """The generator whose weights ``state`` holds, from its keys and shapes.
 
-    A full-width mobile network and a supernet have the same shapes; the mobile network is returned, and a caller who knows better
-    replaces ``netG``. Likewise ``none`` and ``instance`` norm cannot be told apart: instance is returned.
+    A full-width mobile network and a supernet have the same shapes; the mobile network is returned,
+    marked as inferred. Neither can norms ``none`` and ``instance`` be told apart: instance is
+    returned.
 
     Raises:
-        InputError: not a nine-block ResNet generator.
+        InputError: no generator of a known kind.
     """
-    dense, separable = "model.10.conv_block.{}.weight", "model.10.conv_block.{}.conv.2.weight"
-    kind = separable if separable.format(1) in state else dense
-    inner_keys = [f"model.{i}.conv_block{kind[19:]}".format(1) for i in range(10, 19)]
-    needed = [*(f"model.{i}.weight" for i in (1, 4, 7, 19, 22, 26)), *inner_keys]
-    missing = [key for key in needed if key not in state or state[key].dim() != 4]
-    if missing:
-        raise InputError(f"not a 9-block ResNet generator: it has no {missing[0]}")
-    stem, down1, trunk = (state[f"model.{i}.weight"].shape[0] for i in (1, 4, 7))
-    up1, up2 = (state[f"model.{i}.weight"].shape[1] for i in (19, 22))
-    inner = [state[key].shape[0] for key in inner_keys]
-    common = dict(
-        input_nc=state["model.1.weight"].shape[1],
-        output_nc=state["model.26.weight"].shape[0],
-        norm="batch" if "model.2.weight" in state else "instance",
-    )
-    eight = (stem, down1 // 2, trunk // 4, *(inner[i] // 4 for i in (0, 3, 6)), up1 // 2, up2)
-    six = (stem, down1 // 2, trunk // 4, inner[0] // 4, up1 // 2, up2)
-    if kind == dense:
-        candidates = [GeneratorSpec("resnet_9blocks", ngf=stem, **common)]
-    else:
-        candidates = [
-            GeneratorSpec("mobile_resnet_9blocks", ngf=stem, **common),
-            GeneratorSpec(
-                "sub_mobile_resnet_9blocks", config_str="_".join(map(str, eight)), **common
-            ),
-            GeneratorSpec(
-                "legacy_sub_mobile_resnet_9blocks", config_str="_".join(map(str, six)), **common
-            ),
-        ]
-    found = (stem, down1, trunk, *inner, up1, up2)
-    for spec in candidates:
-        if tuple(spec.config.widths) == found:
-            return spec
-    raise InputError(
-        f"its channels {'_'.join(map(str, found))} belong to no network of {', '.join(GENERATORS)}"
-    )
+    reasons = []
+    for name, kind in KINDS.items():
+        if kind.infer is None:
+            continue
+        try:
+            return GeneratorSpec(name, **kind.infer(state), inferred=True)
+        except InputError as error:
+            reasons.append(str(error))
+    raise InputError("; ".join(dict.fromkeys(reasons)))
+
+
+def as_supernet(spec: GeneratorSpec) -> GeneratorSpec | None:
+    """The supernet that the weights of ``spec`` may be.
+
+    None where they cannot be one: other shapes, or a file that says it is a plain network.
+    """
+    if spec.is_supernet:
+        return spec
+    for name in SUPERNETS if spec.inferred and not spec.kind.by_config else ():
+        if KINDS[name].family == spec.kind.family:
+            return replace(spec, netG=name)
+    return None
+
+
+def _renamed(spec: GeneratorSpec, netG: str, weights_only: bool) -> GeneratorSpec:
+    """``spec`` under the name ``netG`` where that is the same network, else ``spec`` as it is."""
+    kind = KINDS.get(netG)
+    if netG == spec.netG or kind is None or kind.family != spec.kind.family:
+        return spec
+    if kind.legacy or spec.kind.legacy or len(set(spec.config.full)) > 1:
+        return spec
+    if kind.elastic and not (spec.is_supernet or spec.inferred or weights_only):
+        return spec
+    config = spec.config
+    if kind.by_config:
+        return replace(spec, netG=netG, ngf=None, config_str=str(config))
+    return replace(spec, netG=netG, ngf=config.full[0], config_str=None)
 
 
 def resolve_spec(
-    found: GeneratorSpec, wanted: Mapping, where: str, prefix: str = ""
+    found: GeneratorSpec,
+    wanted: Mapping,
+    where: str,
+    prefix: str = "",
+    weights_only: bool = False,
 ) -> GeneratorSpec:
-    """The network of a checkpoint, given the flags the user typed.
+    """The network of a checkpoint, given the settings that the user chose.
+
+    Settings may say what shapes cannot: that a mobile network is a supernet, or its norm.
 
     Args:
-        found:  what the checkpoint says of itself (stored, or `infer_spec`)
-        wanted: flag name -> value, only flags that were given explicitly, of netG, ngf, config_str, input_nc, output_nc, norm
-        where:  the checkpoint's path, for messages
-        prefix: of the netG and ngf flags in the script at hand, e.g. ``student_``
+        found:        what the checkpoint says of itself (stored, or `infer_spec`)
+        wanted:       setting -> value, only those that were chosen, of netG, ngf, config_str,
+                      input_nc, output_nc, norm
+        where:        the checkpoint's path, for messages
+        prefix:       of the names of netG and ngf in the script at hand, e.g. ``student_``
+        weights_only: the network is a start for training: a plain mobile network may become a
+                      supernet even where its file says what it is, and the configuration that a
+                      supernet was fine-tuned at does not matter
 
-    Flags may name what shapes cannot tell: that a mobile network is a supernet (``netG super_*``), or its norm. A flag that
-    contradicts the checkpoint raises InputError naming both. A supernet keeps its spec whatever config_str is: that selects a subnet.
+    Raises:
+        InputError: a setting contradicts the checkpoint; names both.
     """
     spec = found
-    same_shapes = {
-        "mobile_resnet_9blocks",
-        "super_mobile_resnet_9blocks",
-        "sub_mobile_resnet_9blocks",
-    }
-    uniform = found.netG in same_shapes and len(set(found.config.full)) == 1
-    if (
-        "netG" in wanted
-        and wanted["netG"] != spec.netG
-        and uniform
-        and wanted["netG"] in same_shapes
-    ):
-        width = found.config.full[0]
-        spec = replace(
-            spec,
-            netG=wanted["netG"],
-            ngf=None if wanted["netG"].startswith("sub_") else width,
-            config_str=str(found.config) if wanted["netG"].startswith("sub_") else None,
-        )
-    if (wanted.get("netG") or "").startswith("legacy_") and wanted.get("config_str"):
-        # Some legacy networks have the shapes of a mobile or sub network: the flags say which it is.
-        legacy = replace(spec, netG=wanted["netG"], ngf=None, config_str=wanted["config_str"])
-        if legacy.config.widths == spec.config.widths:
-            spec = legacy
+    if wanted.get("netG"):
+        spec = _renamed(spec, wanted["netG"], weights_only)
+        kind = KINDS.get(wanted["netG"])
+        if kind and kind.legacy and wanted.get("config_str"):
+            # Some legacy networks have the shapes of another kind: the settings say which it is.
+            legacy = replace(spec, netG=wanted["netG"], ngf=None, config_str=wanted["config_str"])
+            if legacy.config.widths == spec.config.widths:
+                spec = legacy
     if "norm" in wanted and {wanted["norm"], spec.norm} == {"instance", "none"}:
         spec = replace(spec, norm=wanted["norm"])
-    for flag in ("netG", "ngf", "config_str", "input_nc", "output_nc", "norm"):
-        if flag not in wanted or wanted[flag] is None:
+    for name in ("netG", "ngf", "config_str", "input_nc", "output_nc", "norm"):
+        if wanted.get(name) is None:
             continue
-        have = getattr(spec, flag)
-        if flag == "config_str":
-            if spec.is_supernet:
+        have = getattr(spec, name)
+        if name == "config_str":
+            # Of a supernet it selects a subnet, unless only one was trained.
+            if spec.is_supernet and (spec.tuned_config is None or weights_only):
                 continue
-            legacy = spec.netG.startswith("legacy_")
-            wanted_widths = ChannelConfig.parse(wanted[flag], legacy=legacy).widths
-            if wanted_widths == spec.config.widths:
+            config = spec.tuned_config or spec.config
+            chosen = ChannelConfig.parse(wanted[name], legacy=spec.kind.legacy)
+            if chosen.widths == config.widths:
                 continue
-            have = str(spec.config)
-        if flag == "ngf" and have is None:
-            continue  # a network with a config string has no ngf; scripts of old pass one all the same
-        if have != wanted[flag]:
-            named = f"`{prefix}{flag}`" if flag in ("netG", "ngf") else f"`{flag}`"
+            have = str(config)
+        # A network with a config string has no ngf; the published scripts pass one all the same.
+        if name == "ngf" and have is None:
+            continue
+        if have != wanted[name]:
+            setting = f"`{prefix}{name}`" if name in ("netG", "ngf") else f"`{name}`"
             raise InputError(
-                f"{named} {wanted[flag]} contradicts the checkpoint {where}, which holds {spec.netG} with {flag} {have}; "
-                f"leave the flag out or give {have}"
+                f"{setting} {wanted[name]} contradicts the checkpoint {where}, which holds "
+                f"{spec.netG} with {name} {have}; leave the flag out or give {have}"
             )
     return spec
+
+
+# --------------------------------------------------------------------------------------------------
+# Networks and state dicts
 
 
 def count_parameters(net: nn.Module) -> int:
@@ -200,23 +260,33 @@ def count_parameters(net: nn.Module) -> int:
 
 
 def explain_mismatch(state: Mapping[str, Tensor], net: nn.Module) -> str | None:
-    """What keeps ``state`` from being loaded into ``net``: the keys or shapes that differ, in one line; None if nothing."""
+    """What keeps ``state`` from being loaded into ``net``, in one line; None if nothing does.
+
+    Keys that are missing or too many, other shapes, and whole or complex numbers where ``net`` has
+    floating-point ones.
+    """
     wanted = net.state_dict()
     missing = [k for k in wanted if k not in state]
     extra = [k for k in state if k not in wanted]
+    tensors = {k: state[k] for k in wanted if k in state and torch.is_tensor(state[k])}
     shapes = [
-        f"{k} {list(state[k].shape)} instead of {list(wanted[k].shape)}"
-        for k in wanted
-        if k in state and torch.is_tensor(state[k]) and state[k].shape != wanted[k].shape
+        f"{k} {list(v.shape)} instead of {list(wanted[k].shape)}"
+        for k, v in tensors.items()
+        if v.shape != wanted[k].shape
+    ]
+    types = [
+        f"{k} {str(v.dtype).removeprefix('torch.')}"
+        for k, v in tensors.items()
+        if v.is_floating_point() != wanted[k].is_floating_point() or v.is_complex()
     ]
     parts = []
     for label, keys in (
         ("missing", missing),
         ("not expected", extra),
         ("of another shape:", shapes),
+        ("of another type:", types),
     ):
         if keys:
-            parts.append(
-                f"{len(keys)} {label} {', '.join(keys[:3])}{' ...' if len(keys) > 3 else ''}"
-            )
+            more = " ..." if len(keys) > 3 else ""
+            parts.append(f"{len(keys)} {label} {', '.join(keys[:3])}{more}")
     return "; ".join(parts) or None

@@ -1,7 +1,8 @@
-"""Layers shared by all generators: plain, separable, and elastic ones that run on a slice of their weights.
+"""Layers shared by all generators: plain, separable, and elastic ones.
 
-An elastic layer takes its input channels from the tensor it is given and its output channels as an argument, so
-a configuration travels as plain integers and a network holds no hidden state.
+An elastic layer runs on a slice of its weights. Its input channels are those of the tensor that it
+is given, its output channels an argument: a configuration travels as plain integers, and a network
+holds no hidden state.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from torch import Tensor, nn
 
 # --------------------------------------------------------------------------------------------------
 # Normalisation
+
+NORMS = ("instance", "batch", "none")
 
 
 def make_norm(norm: str, channels: int) -> nn.Module:
@@ -38,12 +41,16 @@ class ElasticInstanceNorm2d(nn.InstanceNorm2d):
 
 
 # --------------------------------------------------------------------------------------------------
-# Elastic convolutions: weight[:out, :in] of a full-width layer. Slices are taken contiguous so that the kernels see what an
-# exported network would give them, which makes supernet(config) equal the exported subnet bit for bit.
+# Elastic convolutions: weight[:out, :in] of a full-width layer. Slices are made contiguous, so that
+# kernels see what an exported network would give them: supernet(config) equals the exported subnet
+# bit for bit.
 
 
 class ElasticConv2d(nn.Conv2d):
-    """Conv2d on its first in and out channels. x: N C H W with C <= in_channels; ``out`` None = all."""
+    """Conv2d on its first in and out channels.
+
+    forward(x, out): N C H W with C <= in_channels -> N out H' W'; ``out`` None = all channels.
+    """
 
     def forward(self, x: Tensor, out: int | None = None) -> Tensor:
         out = self.out_channels if out is None else out
@@ -73,7 +80,8 @@ class ElasticDepthwiseConv2d(nn.Conv2d):
 
 
 # --------------------------------------------------------------------------------------------------
-# Separable convolution of the mobile generators: depthwise 3x3, instance norm, pointwise 1x1, both with bias
+# Separable convolution of the mobile generators: depthwise 3x3, instance norm, pointwise 1x1. Both
+# convolutions have biases.
 
 
 class SeparableConv2d(nn.Module):
@@ -99,18 +107,25 @@ class ElasticSeparableConv2d(nn.Module):
         )
 
     def forward(self, x: Tensor, out: int | None = None, keep: Tensor | None = None) -> Tensor:
-        """``keep``: bool N in 1 1, False for the channels of ``x`` that do not count: their bias gets past the depthwise conv alone."""
+        """``keep``: bool N in 1 1, False for channels of ``x`` that do not count.
+
+        They enter as zeros, but the bias of the depthwise convolution would revive them.
+        """
         depthwise, norm, pointwise = self.conv
         x = norm(depthwise(x))
         return pointwise(x if keep is None else x * keep, out)
 
 
 # --------------------------------------------------------------------------------------------------
-# Images of any size: a generator halves its input twice, and what is left must be wide enough to be mirrored by 1
+# Images of any size. A generator halves its input twice, and reflection padding by 1 needs at least
+# two pixels of what is left.
 
 
 def pad_to_fit(x: Tensor) -> Tensor:
-    """N C H W with the last column and row repeated until both are multiples of 4 and at least 8; ``x`` itself where they are."""
+    """N C H W -> the same, its last row and column repeated: H and W multiples of 4, at least 8.
+
+    Returns ``x`` itself where they are already.
+    """
     height, width = x.shape[2:]
     below, right = (max(8, -(-side // 4) * 4) - side for side in (height, width))
     return F.pad(x, (0, right, 0, below), mode="replicate") if below or right else x
@@ -127,7 +142,11 @@ def any_size(generate: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 
 @torch.no_grad()
 def init_weights(net: nn.Module, init_type: str = "normal", gain: float = 0.02) -> nn.Module:
-    """Initialise convolutions by ``init_type`` (normal, xavier, kaiming, orthogonal), biases to 0, batch norm to N(1, gain)."""
+    """Initialise ``net`` in place and return it.
+
+    Convolutions by ``init_type`` (normal, xavier, kaiming, orthogonal), biases to 0, weights of
+    batch norms from N(1, gain).
+    """
     fill = {
         "normal": lambda w: nn.init.normal_(w, 0.0, gain),
         "xavier": lambda w: nn.init.xavier_normal_(w, gain=gain),

@@ -1,19 +1,31 @@
-"""The pix2pix ResNet generator and its mobile (separable) form: one network, built from a `ChannelConfig`.
+"""The pix2pix ResNet generator and its mobile (separable) form, built from a `ChannelConfig`.
 
-State-dict keys and shapes are a public contract (SPEC 2); index i below is the i in ``model.<i>``.
+State-dict keys and shapes are a public contract (SPEC 2); `models.layout` says which layer is
+where.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from torch import Tensor, nn
 
-from models.config import ChannelConfig
+from errors import InputError
+from models.config import ChannelConfig, Widths
 from models.layers import SeparableConv2d, make_norm
-
-# Where teacher and student are compared during distillation: the end of the downsampling, then of each group of
-# three blocks (paper section 3.2).
-TAPS = (9, 12, 15, 18)
-
+from models.layout import (
+    BLOCKS,
+    CONVS,
+    DOWN1,
+    FIRST_CONV,
+    LAST,
+    POINTWISE,
+    STEM,
+    TAPS,
+    TRUNK,
+    UP1,
+    UP2,
+)
 
 # --------------------------------------------------------------------------------------------------
 # Residual block
@@ -52,13 +64,13 @@ class ResnetGenerator(nn.Module):
     """Image-to-image ResNet generator with nine blocks.
 
     Args:
-        config:       channels of every layer; ``ChannelConfig.uniform(ngf)`` for the networks named by an ngf
-        separable:    False = ``resnet_9blocks``; True = ``mobile_``, ``sub_mobile_`` and ``legacy_sub_mobile_``
+        config:       channels of every layer; ``ChannelConfig.uniform(ngf)`` for a single width
+        separable:    blocks of separable convolutions (the mobile networks) or of dense ones
         norm:         instance | batch | none
         dropout_rate: dropout inside the blocks, 0 = none
 
-    forward(x): x N C H W float, clamped to [-1, 1]; H and W multiples of 4. Returns N output_nc H W in [-1, 1]; with ``taps=True``
-    also the list of the four activations at `TAPS`.
+    forward(x): x N C H W float, clamped to [-1, 1]; H and W multiples of 4. Returns N output_nc H W
+    in [-1, 1]; with ``taps=True`` also the list of the four activations at `TAPS`.
     """
 
     def __init__(
@@ -96,7 +108,7 @@ class ResnetGenerator(nn.Module):
         return (x, tapped) if taps else x
 
     def tap(self, x: Tensor) -> list[Tensor]:
-        """Only the activations at `TAPS`; the layers behind them are not run."""
+        """Only the activations at `TAPS`; the layers after the last are not run."""
         x = x.clamp(-1, 1)
         tapped = []
         for index in range(TAPS[-1] + 1):
@@ -104,3 +116,57 @@ class ResnetGenerator(nn.Module):
             if index in TAPS:
                 tapped.append(x)
         return tapped
+
+
+# --------------------------------------------------------------------------------------------------
+# Recognising the network of a state dict
+
+
+def read_channels(
+    state: Mapping[str, Tensor], separable: bool, uniform: bool = False, legacy: bool = False
+) -> dict:
+    """The fields of a `GeneratorSpec` that say how the network of ``state`` is built.
+
+    Args:
+        separable: the kind looked for has separable convolutions
+        uniform:   it has one width, ``ngf``; otherwise a config string
+        legacy:    the config string is that of early releases
+
+    Raises:
+        InputError: not a nine-block ResNet, or of another kind than the one looked for.
+    """
+    pointwise = f"conv_block.{FIRST_CONV}.conv.{POINTWISE}.weight"
+    found_separable = f"model.{BLOCKS[0]}.{pointwise}" in state
+    first = pointwise if found_separable else f"conv_block.{FIRST_CONV}.weight"
+    inner_keys = [f"model.{i}.{first}" for i in BLOCKS]
+    needed = [*(f"model.{i}.weight" for i in (*CONVS, LAST)), *inner_keys]
+    missing = [key for key in needed if key not in state or state[key].dim() != 4]
+    if missing:
+        raise InputError(f"not a 9-block ResNet generator: it has no {missing[0]}")
+
+    def channels(layer: int, axis: int = 0) -> int:
+        return state[f"model.{layer}.weight"].shape[axis]
+
+    widths = Widths(
+        stem=channels(STEM),
+        down1=channels(DOWN1),
+        trunk=channels(TRUNK),
+        inner=tuple(state[key].shape[0] for key in inner_keys),
+        # The weights of transposed convolutions are in, out, kh, kw.
+        up1=channels(UP1, axis=1),
+        up2=channels(UP2, axis=1),
+    )
+    config = ChannelConfig.from_widths(widths, legacy)
+    fits = config is not None and found_separable == separable
+    if fits and uniform:
+        fits = config == ChannelConfig.uniform(config.genes[0])
+    if not fits:
+        found = "_".join(map(str, widths))
+        blocks = "separable" if found_separable else "dense"
+        raise InputError(f"no known generator has the channels {found} with {blocks} blocks")
+    named = {"ngf": config.genes[0]} if uniform else {"config_str": str(config)}
+    return named | dict(
+        input_nc=channels(STEM, axis=1),
+        output_nc=channels(LAST),
+        norm="batch" if f"model.{STEM + 1}.weight" in state else "instance",
+    )

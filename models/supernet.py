@@ -1,11 +1,13 @@
-"""The once-for-all generator: a full-width mobile ResNet of which every configuration is a subnet sharing its weights.
+"""The once-for-all generator: a mobile ResNet whose subnets, one per configuration, share weights.
 
 Two ways to run a configuration:
 
-* slicing: ``supernet(x, config)`` computes with the first channels of every weight; it equals ``extract(supernet, config)(x)`` bit for bit.
-* masking: ``supernet(x, widths)`` computes at full width and zeroes the channels beyond the configuration after each conv + norm. Channels do
-  not mix in a norm, and a zero adds nothing to the next conv: the same function and gradients up to the order of float sums. Its shapes are
-  the same for all configurations, and each image of a batch may have its own.
+* Slicing: ``supernet(x, config)`` computes with the first channels of every weight. It equals
+  ``extract(supernet, config)(x)`` bit for bit.
+* Masking: ``supernet(x, widths)`` computes at full width and zeroes the channels beyond the
+  configuration after each convolution and norm. Channels do not mix in a norm, and a zero adds
+  nothing to the next convolution: the same function and gradients up to the order of float sums.
+  Its shapes are the same for all configurations, and each image of a batch may have its own.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ from models.layers import (
     ElasticSeparableConv2d,
     make_norm,
 )
-from models.resnet import TAPS, ResnetGenerator
+from models.layout import BLOCKS, CONVS, DROPOUT, ELASTIC, LAST, STEM, TAPS, TRUNK
+from models.resnet import ResnetGenerator
 
 # --------------------------------------------------------------------------------------------------
 # Network
@@ -56,19 +59,19 @@ class ElasticBlock(nn.Module):
         return x + norm2(conv2(pad2(y), x.shape[1]))
 
     def masked(self, x: Tensor, trunk: Tensor, inner: Tensor) -> Tensor:
-        """The same at full width; ``trunk`` and ``inner`` (bool N C 1 1) say which channels count."""
+        """The same at full width; ``trunk``, ``inner``: bool N C 1 1, True for channels that count."""
         pad1, conv1, norm1, relu, dropout, pad2, conv2, norm2 = self.conv_block
         y = dropout(relu(norm1(conv1(pad1(x), keep=trunk)) * inner))
         return x + norm2(conv2(pad2(y), keep=inner)) * trunk
 
 
 def widths_of(configs: Sequence[ChannelConfig]) -> Tensor:
-    """int64 (N, 14): the real channels of every elastic layer for each configuration; what the masked form is given."""
+    """int64 (N, 14): the real channels of every elastic layer, one row for each configuration."""
     return torch.tensor([[*config.widths] for config in configs])
 
 
 class SuperMobileResnetGenerator(nn.Module):
-    """``super_mobile_resnet_9blocks``: forward(x, config) runs the subnet ``config``; None = full width.
+    """The supernet: forward(x, config) runs the subnet ``config``; None = full width.
 
     Same keys, shapes, input and output as the mobile `ResnetGenerator` of width ``ngf``.
     """
@@ -101,16 +104,16 @@ class SuperMobileResnetGenerator(nn.Module):
             *(nn.ReflectionPad2d(3), ElasticConv2d(w.up2, output_nc, 7), nn.Tanh()),
         )
 
-    # Layers whose out channels a configuration decides, in the order in which `Widths` lists them.
-    ELASTIC = (1, 4, 7, *range(10, 19), 19, 22)
-    CONVS = (1, 4, 7, 19, 22)  # those that are no blocks
-
     def forward(
         self, x: Tensor, config: ChannelConfig | Tensor | None = None, taps: bool = False
     ) -> Tensor | tuple[Tensor, list[Tensor]]:
-        """``config``: a ChannelConfig (slicing), `widths_of` one configuration per image on the device of ``x`` (masking), None: full width.
+        """Run a subnet. x: N C H W float, clamped to [-1, 1]; H and W multiples of 4.
 
-        Masked taps have full width, with zeros beyond each image's trunk.
+        Args:
+            config: a `ChannelConfig` (slicing); `widths_of` one configuration per image, on the
+                    device of ``x`` (masking); None = full width
+            taps:   also return the four activations at `TAPS`. Masked ones have full width, with
+                    zeros beyond each image's trunk
         """
         run = self._masked if torch.is_tensor(config) else self._sliced
         tapped: list[Tensor] = []
@@ -121,8 +124,8 @@ class SuperMobileResnetGenerator(nn.Module):
 
     def _sliced(self, x: Tensor, config: ChannelConfig | None) -> Iterator[tuple[int, Tensor]]:
         config = ChannelConfig.uniform(self.ngf) if config is None else config
-        # The trunk is decided by layer 7; a block is told its inner width.
-        out = dict(zip(self.ELASTIC, config.widths, strict=True))
+        # A block is told its inner width; its output is as wide as the trunk.
+        out = dict(zip(ELASTIC, config.widths, strict=True))
         for index, layer in enumerate(self.model):
             x = layer(x, out[index]) if index in out else layer(x)
             yield index, x
@@ -131,14 +134,15 @@ class SuperMobileResnetGenerator(nn.Module):
         full = ChannelConfig.uniform(self.ngf).widths
         keep = {
             index: (torch.arange(channels, device=x.device) < width[:, None])[..., None, None]
-            for index, channels, width in zip(self.ELASTIC, full, widths.unbind(1), strict=True)
+            for index, channels, width in zip(ELASTIC, full, widths.unbind(1), strict=True)
         }
         for index, layer in enumerate(self.model):
             if isinstance(layer, ElasticBlock):
-                x = layer.masked(x, keep[7], keep[index])
+                x = layer.masked(x, keep[TRUNK], keep[index])
             else:
                 x = layer(x)
-                if index - 1 in self.CONVS:  # the norm behind the conv
+                # The norm after a convolution.
+                if index - 1 in CONVS:
                     x = x * keep[index - 1]
             yield index, x
 
@@ -149,19 +153,22 @@ class SuperMobileResnetGenerator(nn.Module):
 
 @torch.no_grad()
 def extract(supernet: SuperMobileResnetGenerator, config: ChannelConfig) -> ResnetGenerator:
-    """Cut ``config`` out of the supernet as a stand-alone ``sub_mobile_resnet_9blocks`` with its own weights.
+    """Cut ``config`` out of the supernet as a stand-alone network with its own weights.
 
     The first channels of every weight are taken: the target's shape says how many along each axis.
+
+    Raises:
+        InputError: the supernet is narrower than ``config``.
     """
     config.check_fits(supernet.ngf)
     source = supernet.state_dict()
-    norm = "instance" if isinstance(supernet.model[2], ElasticInstanceNorm2d) else "none"
+    norm = "instance" if isinstance(supernet.model[STEM + 1], ElasticInstanceNorm2d) else "none"
     subnet = ResnetGenerator(
         config,
-        input_nc=supernet.model[1].in_channels,
-        output_nc=supernet.model[26].out_channels,
+        input_nc=supernet.model[STEM].in_channels,
+        output_nc=supernet.model[LAST].out_channels,
         norm=norm,
-        dropout_rate=supernet.model[10].conv_block[4].p,
+        dropout_rate=supernet.model[BLOCKS[0]].conv_block[DROPOUT].p,
     )
     for key, target in subnet.state_dict().items():
         target.copy_(source[key][tuple(slice(n) for n in target.shape)])

@@ -1,7 +1,4 @@
-"""Files of weights: plain state dicts that carry what is needed to rebuild their network, and the state of a whole run.
-
-All are written to a temporary name and renamed; all are read with ``weights_only=True``.
-"""
+"""Checkpoints of networks: plain state dicts that carry what is needed to rebuild their network."""
 
 from __future__ import annotations
 
@@ -13,19 +10,28 @@ import torch
 from torch import nn
 
 from errors import InputError
-from models.generators import GeneratorSpec, explain_mismatch, infer_spec, resolve_spec
+from models.generators import (
+    GeneratorSpec,
+    as_supernet,
+    explain_mismatch,
+    infer_spec,
+    resolve_spec,
+)
 from runtime.files import load_tensors, save_tensors
 
-# Where a state dict's metadata, which `load_state_dict` ignores, holds the `GeneratorSpec` of its network.
+# Where the metadata of a state dict, which `load_state_dict` ignores, holds its `GeneratorSpec`.
 SPEC_KEY = "generator"
 
 
 # --------------------------------------------------------------------------------------------------
-# Networks
+# State dicts
 
 
 def save_network(net: nn.Module, path: Path, spec: GeneratorSpec | None = None) -> None:
-    """A plain state dict of CPU tensors (copies: the network stays where it is); with ``spec``, loading needs no architecture flags."""
+    """A plain state dict of CPU tensors, copies: the network stays where it is.
+
+    With ``spec`` it says what its network is, and loading needs no architecture flags.
+    """
     state = net.state_dict()
     for key in state:
         state[key] = state[key].cpu()
@@ -55,8 +61,8 @@ def _why_no_weight(key: str, value: torch.Tensor) -> str | None:
     """What is wrong with a tensor of a state dict, None when it can be a weight."""
     if value.layout is not torch.strided:
         return "a sparse tensor; save it dense"
-    if value.is_meta:
-        return "on the meta device, without values"
+    if value.is_meta or value.is_quantized:
+        return "quantised, or on the meta device without values; save plain numbers"
     if key.endswith("num_batches_tracked"):
         return None
     if not value.is_floating_point():
@@ -67,50 +73,102 @@ def _why_no_weight(key: str, value: torch.Tensor) -> str | None:
 
 
 def read_spec(state: Mapping[str, torch.Tensor], path: Path, flag: str) -> GeneratorSpec:
-    """What network a state dict is of: as stored by `save_network`, else from its shapes."""
-    stored = getattr(state, "_metadata", {}).get(SPEC_KEY)
-    if stored:
-        return GeneratorSpec.from_dict(stored)
+    """What network a state dict is of: as stored by `save_network`, else from its shapes.
+
+    Raises:
+        InputError: no generator of a known kind, or described in a way this version does not know.
+    """
+    metadata = getattr(state, "_metadata", None)
+    stored = metadata.get(SPEC_KEY) if isinstance(metadata, Mapping) else None
     try:
-        return infer_spec(state)
+        return GeneratorSpec.from_dict(stored) if isinstance(stored, Mapping) else infer_spec(state)
     except InputError as error:
         raise InputError(f"{flag} {path}: {error}") from None
 
 
+# --------------------------------------------------------------------------------------------------
+# Networks
+
+
+def _build(spec: GeneratorSpec, state: Mapping[str, torch.Tensor], path: Path, flag: str):
+    """The network of ``spec`` with the weights of ``state``."""
+    # Compared without memory first: a file may claim to be of any size.
+    with torch.device("meta"):
+        fitting(state, spec.build(), path, flag)
+    net = spec.build()
+    load_into(net, state, path, flag)
+    return net
+
+
 def load_generator(
-    path: str | Path, flag: str, wanted: Mapping | None = None, prefix: str = ""
+    path: str | Path,
+    flag: str,
+    wanted: Mapping | None = None,
+    prefix: str = "",
+    weights_only: bool = False,
 ) -> tuple[nn.Module, GeneratorSpec]:
     """Rebuild a generator from its checkpoint alone.
 
     Args:
-        path:   a ``.pth`` of ours, or a released state dict
-        flag:   the flag that gave the path, for messages
-        wanted, prefix: architecture flags given explicitly, see `resolve_spec`
+        path: a checkpoint of this project, or a released state dict
+        flag: the flag that gave the path, for messages
+        wanted, prefix, weights_only: settings that the user chose, see `resolve_spec`
 
     Raises:
-        InputError: unreadable, not finite, not a generator, or contradicted by a flag.
+        InputError: unreadable, not a generator, or contradicted by a setting.
     """
     path = Path(path)
     state = load_state(path, flag)
-    spec = resolve_spec(read_spec(state, path, flag), wanted or {}, str(path), prefix)
-    net = spec.build()
-    load_into(net, state, path, flag)
-    return net, spec
+    found = read_spec(state, path, flag)
+    spec = resolve_spec(found, wanted or {}, str(path), prefix, weights_only)
+    return _build(spec, state, path, flag), spec
 
 
-def load_into(net: nn.Module, state: Mapping[str, torch.Tensor], path: Path, flag: str) -> None:
-    """Copy a state dict into ``net``, or say which keys and shapes differ."""
-    # Old checkpoints hold running statistics of instance norms that never used them.
+def load_supernet(
+    path: str | Path, flag: str, wanted: Mapping | None = None
+) -> tuple[nn.Module, GeneratorSpec]:
+    """Rebuild a supernet from its checkpoint, or from released weights, which do not say it is one.
+
+    Args:
+        wanted: settings that the user chose, see `resolve_spec`; ``config_str`` is not among them
+
+    Raises:
+        InputError: unreadable, not a supernet, or contradicted by a setting.
+    """
+    path = Path(path)
+    state = load_state(path, flag)
+    found = read_spec(state, path, flag)
+    spec = as_supernet(found)
+    if spec is None:
+        raise InputError(
+            f"{flag} {path} holds {found.netG} {found.config}, not a supernet; "
+            "train_supernet.py trains one"
+        )
+    spec = resolve_spec(spec, wanted or {}, str(path))
+    return _build(spec, state, path, flag), spec
+
+
+def fitting(
+    state: Mapping[str, torch.Tensor], net: nn.Module, path: Path, flag: str
+) -> dict[str, torch.Tensor]:
+    """The tensors of ``state`` that ``net`` takes.
+
+    Raises:
+        InputError: keys, shapes or types differ; says which.
+    """
     wanted = net.state_dict()
-    state = {
-        k: v
-        for k, v in state.items()
-        if k in wanted or not k.endswith(("running_mean", "running_var", "num_batches_tracked"))
-    }
+    # Old checkpoints hold running statistics of instance norms that never used them.
+    unused = ("running_mean", "running_var", "num_batches_tracked")
+    state = {k: v for k, v in state.items() if k in wanted or not k.endswith(unused)}
     difference = explain_mismatch(state, net)
     if difference:
         raise InputError(f"{flag} {path} holds another network: {difference}")
-    net.load_state_dict(state)
+    return state
+
+
+def load_into(net: nn.Module, state: Mapping[str, torch.Tensor], path: Path, flag: str) -> None:
+    """Copy a state dict into ``net``, or say which keys, shapes and types differ."""
+    net.load_state_dict(fitting(state, net, path, flag))
 
 
 def load_network(net: nn.Module, path: str | Path, flag: str) -> None:

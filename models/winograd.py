@@ -1,7 +1,8 @@
-"""3x3 convolutions of frozen networks with a quarter of the multiplications: Winograd's F(4x4, 3x3) (Lavin and Gray 2016).
+"""3x3 convolutions of frozen networks with a quarter of the multiplications.
 
-For inference in float32 on a CPU, whose convolution kernels are direct: half the time at 256 channels, rounding errors of about 1e-5 of the
-output. The weights are transformed once, in float64, and take four times the memory.
+Winograd's F(4x4, 3x3) (Lavin and Gray 2016), for inference in float32 on a CPU, whose convolution
+kernels are direct: half the time at 256 channels, rounding errors of about 1e-5 of the output. The
+weights are transformed once, in float64, and take four times the memory.
 """
 
 from __future__ import annotations
@@ -35,7 +36,11 @@ MIN_CHANNELS = 128
 
 
 class WinogradConv2d(nn.Module):
-    """A frozen 3x3 convolution of stride 1 without padding. x: N C H W float32, H-2 and W-2 multiples of 4 (others: the direct kernel)."""
+    """A frozen 3x3 convolution of stride 1 without padding.
+
+    forward(x): N C H W float32 -> N out H-2 W-2 float32. Sizes for which H-2 or W-2 is no multiple
+    of 4 take the direct kernel.
+    """
 
     def __init__(self, conv: nn.Conv2d):
         super().__init__()
@@ -63,7 +68,10 @@ class WinogradConv2d(nn.Module):
 
 
 def with_winograd(net: nn.Module) -> nn.Module:
-    """A frozen copy of ``net`` whose wide 3x3 convolutions run so; the same function within rounding."""
+    """A frozen copy of ``net`` with Winograd's algorithm in its wide 3x3 convolutions.
+
+    The same function within rounding.
+    """
     net = copy.deepcopy(net).eval().requires_grad_(False)
     for module in list(net.modules()):
         for name, child in list(module.named_children()):

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from data.datasets import path_of_side
-from models.generators import GENERATORS
+from models.kinds import PLAIN, SUPERNETS
 from options.flags import FLAGS
 from options.no_effect import notes
 from runtime import entry
@@ -230,7 +230,7 @@ class TrainOptions(_TrainingOptions):
         "pool_size",
     )
     defaults = dict(model="pix2pix", netG="mobile_resnet_9blocks")
-    choices = dict(model=("pix2pix",), netG=GENERATORS[:2])
+    choices = dict(model=("pix2pix",), netG=PLAIN)
 
     @classmethod
     def check(cls, opt, parser):
@@ -335,7 +335,7 @@ class EvolutionOptions(_SearchOptions):
     flags += ("objective", "patience", "predictor", "predictor_share")
     required = (*_SearchOptions.required, "output_dir")
     defaults = dict(**_TEST_SIZES, model="test", netG="super_mobile_resnet_9blocks", ngf=48)
-    choices = dict(model=("test",), netG=("super_mobile_resnet_9blocks",), amp=("none", "bf16"))
+    choices = dict(model=("test",), netG=SUPERNETS, amp=("none", "bf16"))
 
     @classmethod
     def check(cls, opt, parser):
@@ -368,7 +368,7 @@ class SearchOptions(_SearchOptions):
     defaults = dict(
         **_TEST_SIZES, model="test", netG="super_mobile_resnet_9blocks", ngf=48, save_freq=10
     )
-    choices = dict(model=("test",), netG=("super_mobile_resnet_9blocks",), amp=("none", "bf16"))
+    choices = dict(model=("test",), netG=SUPERNETS, amp=("none", "bf16"))
 
     @classmethod
     def check(cls, opt, parser):
@@ -416,7 +416,7 @@ class ExportOptions(Options):
     )
     flags += ("max_dataset_size", "preprocess", "load_size", "crop_size", "aspect_ratio")
     flags += ("num_threads", "load_in_memory", "cache_gb")
-    required = ("input_path", "output_path", "config_str")
+    required = ("input_path", "output_path")
     defaults = dict(model="mobile_resnet", ngf=48, load_size=256, max_dataset_size=64)
     choices = dict(model=("mobile_resnet",))
 

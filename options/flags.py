@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from data.transforms import PREPROCESS
 from errors import InputError
 from models.config import CONFIG_SETS, ChannelConfig
-from models.generators import GENERATORS
+from models.kinds import GENERATORS
 from runtime.machine import DEVICES
 from training.losses import GAN_MODES
 from training.schedules import POLICIES

@@ -10,6 +10,8 @@ import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from models.kinds import SUPERNETS
+
 TRAINING = ("train.py", "distill.py", "train_supernet.py")
 STUDENTS = ("distill.py", "train_supernet.py")
 SEARCHES = ("evolution_search.py", "search.py")
@@ -48,7 +50,7 @@ RULES = (
         ("distill.py",),
         ("config_set",),
         "--student_netG is no supernet",
-        lambda opt: not opt.student_netG.startswith("super_"),
+        lambda opt: opt.student_netG not in SUPERNETS,
     ),
     Rule(
         ("distill.py",),

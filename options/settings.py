@@ -23,6 +23,7 @@ from evaluation.build import MeasureSettings
 from evaluation.tested import TestSettings
 from models.build import Checkpoint, DiscriminatorSettings, Initialisation, StudentSettings
 from models.generators import GeneratorSpec
+from models.kinds import KINDS
 from runtime import machine
 from subnets.build import SearchSettings
 from subnets.genetic import GeneticSettings
@@ -33,6 +34,10 @@ from training.trainer import Plan
 
 # --------------------------------------------------------------------------------------------------
 # Machine and data
+
+
+def was_typed(opt: Namespace, flag: str) -> bool:
+    return flag in opt.explicit
 
 
 def start_machine(opt: Namespace) -> torch.device:
@@ -77,7 +82,7 @@ def initialisation(opt: Namespace) -> Initialisation:
 def spec(opt: Namespace, prefix: str = "", config_str: str | None = None) -> GeneratorSpec:
     """The new generator of ``--{prefix}netG`` and the flags that belong to it."""
     name = getattr(opt, f"{prefix}netG")
-    by_config = name.startswith(("sub_", "legacy_"))
+    by_config = KINDS[name].by_config
     return GeneratorSpec(
         name,
         None if by_config else getattr(opt, f"{prefix}ngf"),
@@ -107,19 +112,20 @@ def teacher(opt: Namespace) -> Checkpoint:
 
 def student(opt: Namespace) -> StudentSettings:
     new = spec(opt, "student_", opt.config_str)
-    if new.netG.startswith("sub_") and not opt.config_str:
+    if new.kind.by_config and not opt.config_str:
         raise InputError(f"`student_netG` {new.netG} needs `config_str`")
     restored = pretrained = None
     if opt.restore_student_G_path:
         names = {"student_ngf": "ngf", "config_str": "config_str", "norm": "norm"}
         wanted = _typed(opt, names) | {"netG": opt.student_netG}
         path = opt.restore_student_G_path
-        restored = Checkpoint(path, "`restore_student_G_path`", wanted, "student_")
+        setting = "`restore_student_G_path`"
+        restored = Checkpoint(path, setting, wanted, "student_", weights_only=True)
     elif getattr(opt, "restore_pretrained_G_path", None):
         wanted = _typed(opt, {"pretrained_netG": "netG", "pretrained_ngf": "ngf"})
         path = opt.restore_pretrained_G_path
         pretrained = Checkpoint(path, "`restore_pretrained_G_path`", wanted, "pretrained_")
-    return StudentSettings(new, opt.student_dropout_rate, restored, pretrained)
+    return StudentSettings(new, opt.student_dropout_rate, opt.config_str, restored, pretrained)
 
 
 # --------------------------------------------------------------------------------------------------

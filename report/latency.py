@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy.fast import Form
+from deploy.forms import Form
 from evaluation.tested import TestedModel
 from report.plots import new_figure, save_figure
 from report.tables import giga, ratio, text_table
@@ -41,7 +41,7 @@ def _row(entry: dict, first: dict) -> list[str]:
 
 
 def _plot(path: Path, entries: list[dict]) -> None:
-    """Median time per image of each entry as a bar, from the 10th to the 90th percentile as a line; coloured by model."""
+    """Median time per image as a bar, 10th to 90th percentile as a line; one colour per model."""
     figure, axes = new_figure(7.5, 1.6 + 0.42 * len(entries))
     models = list(dict.fromkeys(entry["checkpoint"] for entry in entries))
     labels = []
@@ -60,8 +60,8 @@ def _plot(path: Path, entries: list[dict]) -> None:
     axes.set_xlabel("ms per image")
     first = entries[0]
     axes.set_title(
-        f"{first['width']}x{first['height']}, batch {first['batch']}, {first['device']}, threads: {first['threads']}; "
-        f"median of {first['times']}, line: 10% to 90%",
+        f"{first['width']}x{first['height']}, batch {first['batch']}, {first['device']}, "
+        f"threads: {first['threads']}; median of {first['times']}, line: 10% to 90%",
         fontsize=8,
     )
     save_figure(figure, path)
@@ -70,12 +70,15 @@ def _plot(path: Path, entries: list[dict]) -> None:
 def write_comparison(
     folder: Path, timed: Sequence[Timed], timings: Sequence[dict], memory: Sequence[int | None]
 ) -> str:
-    """Write latency.json (the first entry's fields, and all entries under ``all``) and latency.png; returns the table.
+    """Write latency.json and latency.png; returns the table.
 
-    Ratios are the first entry's value over each one's: how many times fewer MACs, and how many times faster.
+    Ratios are the first entry's value divided by each one's: how many times fewer MACs, how many
+    times faster. The table and the file say which entry that is. latency.json has the fields of the
+    first entry, and all entries under ``all``.
 
     Args:
-        timed, timings, memory: of equal length, from `measure_side_by_side` and `peak_memory`
+        timed, timings, memory: of equal length; timings of `measure_side_by_side`, bytes of
+                                `peak_memory`
     """
     entries = []
     for each, timing, peak in zip(timed, timings, memory, strict=True):
@@ -93,19 +96,14 @@ def write_comparison(
             "time_ratio": timings[0]["median_ms"] / timing["median_ms"],
         }
         entries.append(facts | timing)
+    first = entries[0]
+    reference = f"{first['model']} in {first['backend']}"
     _plot(folder / "latency.png", entries)
     # Last: where it is, the comparison is complete.
-    write_json(folder / "latency.json", entries[0] | {"all": entries})
-    headings = [
-        "model",
-        "backend",
-        "median ms",
-        "p10",
-        "p90",
-        "MACs",
-        "fewer MACs",
-        "faster",
-        "peak MB",
-    ]
-    headings += ["differs by"]
-    return text_table(headings, [_row(entry, entries[0]) for entry in entries])
+    write_json(folder / "latency.json", first | {"ratios_against": reference, "all": entries})
+    headings = ["model", "backend", "median ms", "p10", "p90", "MACs", "fewer MACs", "faster"]
+    headings += ["peak MB", "differs by"]
+    table = text_table(headings, [_row(entry, first) for entry in entries])
+    if len(entries) == 1:
+        return table
+    return f"{table}\nfewer MACs, faster: against {reference}"

@@ -46,6 +46,12 @@ def start(settings: MachineSettings) -> torch.device:
     """
     torch.manual_seed(settings.seed)
     if settings.threads is not None:
+        most = 4 * (os.cpu_count() or 1)
+        if settings.threads > most:
+            raise InputError(
+                f"`threads` {settings.threads}: this machine has {os.cpu_count()} cores; "
+                f"give {most} at most"
+            )
         torch.set_num_threads(settings.threads)
     kind = _kind_of_device(settings)
     # Only there can gradients be scaled, which float16 needs.

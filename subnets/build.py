@@ -12,7 +12,6 @@ from errors import InputError
 from evaluation.evaluator import Evaluator
 from metrics.criteria import LOWER_IS_BETTER
 from models.config import ChannelConfig
-from models.cost import Architecture
 from models.generators import GeneratorSpec
 from runtime import distributed
 from runtime.files import write_json
@@ -52,8 +51,7 @@ def search_space(
     settings: SearchSettings, spec: GeneratorSpec, size: tuple[int, int]
 ) -> SearchSpace:
     """The space of a supernet; ``size``: (height, width) of its images in pixels."""
-    arch = Architecture(True, spec.input_nc, spec.output_nc, spec.norm)
-    space = SearchSpace(settings.config_set, arch, settings.macs_convention, *size)
+    space = SearchSpace(settings.config_set, spec.architecture, settings.macs_convention, *size)
     space.largest.check_fits(spec.ngf)
     return space
 

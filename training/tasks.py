@@ -17,7 +17,8 @@ from data.loader import Batch
 from models.config import ChannelConfig
 from models.generators import GeneratorSpec
 from models.layers import ElasticConv2d, init_weights
-from models.resnet import TAPS, ResnetGenerator
+from models.layout import TAPS
+from models.resnet import ResnetGenerator
 from models.supernet import widths_of
 from models.winograd import with_winograd
 from runtime import distributed

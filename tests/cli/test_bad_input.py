@@ -581,7 +581,7 @@ def test_required_flags_are_named(world):
         "train.py": ("--dataroot",),
         "distill.py": ("--dataroot", "--restore_teacher_G_path"),
         "train_supernet.py": ("--dataroot", "--restore_teacher_G_path"),
-        "export.py": ("--input_path", "--config_str"),
+        "export.py": ("--input_path",),
         "search.py": ("--dataroot", "--restore_G_path"),
         "evolution_search.py": ("--dataroot", "--restore_G_path"),
         "test.py": ("--dataroot", "--restore_G_path"),

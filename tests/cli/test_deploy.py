@@ -2,12 +2,15 @@
 
 import importlib.util
 import json
+import os
+from collections import OrderedDict
+from dataclasses import replace
 
 import pytest
 import torch
 
 from deploy.onnx import OnnxGenerator
-from models.weights import load_generator
+from models.weights import load_generator, save_network
 
 HAS_ONNX = all(importlib.util.find_spec(name) for name in ("onnx", "onnxscript", "onnxruntime"))
 needs_onnx = pytest.mark.skipif(
@@ -93,6 +96,96 @@ def test_a_stand_alone_network_is_exported_as_it_is(call, tmp_path, narrow_pth):
     )
 
 
+@pytest.fixture
+def tuned_pth(tmp_path, supernet_pth):
+    """A supernet that says which one configuration it was fine-tuned at."""
+    net, spec = load_generator(supernet_pth, "")
+    path = tmp_path / "tuned" / "net_G.pth"
+    save_network(net, path, replace(spec, config_str=NARROWEST))
+    return path
+
+
+def test_a_fine_tuned_supernet_says_what_to_export(call, tmp_path, tuned_pth, narrow_pth):
+    flags = ("--input_path", tuned_pth, "--output_path", tmp_path / "out" / "small.pth")
+    call("export.py", *flags).succeeded()
+    found, expected = (load_generator(p, "") for p in (flags[-1], narrow_pth))
+    assert found[1] == expected[1]
+    assert all(
+        torch.equal(v, found[0].state_dict()[k]) for k, v in expected[0].state_dict().items()
+    )
+    outcome = call("export.py", *flags, "--config_str", NARROWEST.replace("16", "24", 1))
+    assert outcome.returncode == 2
+    assert "--config_str 24_" in outcome.stderr and NARROWEST in outcome.stderr
+
+
+def test_a_fine_tuned_supernet_is_tested_at_its_configuration(
+    call, tmp_path, tuned_pth, supernet_pth, inference_flags
+):
+    flags = (*inference_flags, "--restore_G_path", supernet_pth, "--compare", tuned_pth)
+    flags = (*flags, "--no_fid", "--num_test", 1, "--results_dir", tmp_path / "results")
+    call("test.py", *flags).succeeded()
+    results = json.loads((tmp_path / "results" / "results.json").read_text())
+    whole, tuned = (model["params"] for model in results["models"])
+    assert tuned < whole / 2
+
+
+def test_a_supernet_needs_the_subnet_to_export(call, tmp_path, supernet_pth):
+    flags = ("--input_path", supernet_pth, "--output_path", tmp_path / "small.pth")
+    outcome = call("export.py", *flags)
+    assert outcome.returncode == 2 and not list(tmp_path.iterdir())
+    assert "is a supernet: give --config_str" in outcome.stderr
+    state = OrderedDict(torch.load(supernet_pth, weights_only=True).items())
+    torch.save(state, tmp_path / "released.pth")
+    outcome = call("export.py", "--input_path", tmp_path / "released.pth", *flags[2:])
+    assert outcome.returncode == 2 and not (tmp_path / "small.pth").exists()
+    assert "does not say whether it is a supernet" in outcome.stderr
+
+
+def test_a_mobile_network_is_no_supernet(call, tmp_path, distilled, search_flags):
+    """Its file says so: a subnet cut out of it would be a network that nobody trained."""
+    source = distilled / "checkpoints" / "latest_net_G.pth"
+    path = tmp_path / "small.pth"
+    flags = ("--input_path", source, "--output_path", path)
+    outcome = call("export.py", *flags, "--config_str", NARROWEST)
+    assert outcome.returncode == 2 and not path.exists()
+    assert "--config_str" in outcome.stderr and str(source) in outcome.stderr
+    call("export.py", *flags).succeeded()
+    assert load_generator(path, "")[1] == load_generator(source, "")[1]
+    outcome = call("search.py", *search_flags, "--restore_G_path", source, "--output_path", path)
+    assert outcome.returncode == 2
+    assert f"--restore_G_path {source} holds mobile_resnet_9blocks" in outcome.stderr
+    assert "not a supernet" in outcome.stderr
+
+
+def test_a_file_is_not_exported_over_itself(call, tmp_path, supernet_pth):
+    path = tmp_path / "net.pth"
+    path.write_bytes(supernet_pth.read_bytes())
+    flags = ("export.py", "--input_path", path, "--config_str", NARROWEST)
+    for more in (
+        ("--output_path", path),
+        ("--output_path", tmp_path / "net", "--format", "pt2", "pth"),
+    ):
+        outcome = call(*flags, *more)
+        assert outcome.returncode == 2 and "--output_path" in outcome.stderr
+        assert str(path) in outcome.stderr and "--input_path" in outcome.stderr
+    assert path.read_bytes() == supernet_pth.read_bytes()
+    assert [p.name for p in tmp_path.iterdir()] == ["net.pth"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_links_and_devices_are_not_replaced(call, tmp_path, source):
+    (tmp_path / "target").write_text("before")
+    (tmp_path / "link").symlink_to("target")
+    (tmp_path / "dangling").symlink_to("nowhere")
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("link", "dangling", "pipe"):
+        outcome = call("export.py", *source, "--output_path", tmp_path / name)
+        assert outcome.returncode == 2
+        assert f"--output_path {tmp_path / name}" in outcome.stderr
+    assert (tmp_path / "target").read_text() == "before"
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "pipe").is_fifo()
+
+
 def test_missing_packages_are_said_before_anything_is_written(call, tmp_path, source, monkeypatch):
     monkeypatch.setattr("deploy.onnx.importlib.util.find_spec", lambda name: None)
     outcome = call(
@@ -116,6 +209,9 @@ def test_latency_side_by_side(call, tmp_path, latency_flags, teacher, supernet_p
     flags = (*latency_flags, "--compare", *others, "--backends", *backends, "--threads", 1)
     outcome = call("latency.py", *flags).succeeded()
     assert outcome.stdout.count("(not exact)") == 3
+    for work in ("preparing", "measuring memory", "timing"):
+        assert work in outcome.stderr
+    assert f"against sub_mobile_resnet_9blocks {NARROWEST} in eager" in outcome.stdout
     found = json.loads((tmp_path / "latency" / "latency.json").read_text())
     assert [e["backend"] for e in found["all"]] == list(backends) * 3
     assert found["model"] == found["all"][0]["model"] == f"sub_mobile_resnet_9blocks {NARROWEST}"
@@ -131,10 +227,18 @@ def test_latency_says_what_it_skips(call, tmp_path, latency_flags, monkeypatch):
     monkeypatch.setattr("deploy.onnx.importlib.util.find_spec", lambda name: None)
     outcome = call("latency.py", *latency_flags, "--backends", "onnxruntime", "eager").succeeded()
     assert "onnxruntime skipped: " in outcome.stdout and "requirements-deploy.txt" in outcome.stdout
+    name = f"sub_mobile_resnet_9blocks {NARROWEST}"
+    said = f"{name} in onnxruntime could not be run: ratios are against {name} in eager"
+    assert said in outcome.stdout
     found = json.loads((tmp_path / "latency" / "latency.json").read_text())
     assert [e["backend"] for e in found["all"]] == ["eager"] and found["backend"] == "eager"
     outcome = call("latency.py", *latency_flags, "--backends", "onnxruntime")
     assert outcome.returncode == 2 and "--backends onnxruntime" in outcome.stderr
+
+
+def test_more_threads_than_a_machine_can_start(call, latency_flags):
+    outcome = call("latency.py", *latency_flags, "--threads", 1_000_000_000)
+    assert outcome.returncode == 2 and "--threads 1000000000" in outcome.stderr
 
 
 def test_latency_names_the_flag_of_a_wrong_checkpoint(call, tmp_path, latency_flags):

@@ -151,6 +151,9 @@ def test_fine_tuning(finetuned, best_config, supernet_pth, read_lines):
     )
     assert set(log[0]["metrics"]) == {best_config}
     before, after = load(supernet_pth), load(finetuned / "checkpoints" / "latest_net_G.pth")
+    # The file says at which one configuration it may be used.
+    assert after._metadata["generator"]["config_str"] == best_config
+    assert before._metadata["generator"]["config_str"] is None
     config = ChannelConfig.parse(best_config)
     trained = after["model.1.weight"][: config.widths.stem]
     assert not torch.equal(trained, before["model.1.weight"][: config.widths.stem])

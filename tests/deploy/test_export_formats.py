@@ -1,4 +1,4 @@
-"""Exported files: the function of the network at any size and batch, whole or not at all; faster forms compute the same."""
+"""Exported files compute what the network does at any size and batch; so do faster forms."""
 
 import copy
 import importlib.util
@@ -9,7 +9,8 @@ import torch
 
 import deploy.onnx
 import deploy.pt2
-from deploy import checks, fast
+from deploy import checks, forms, fused
+from deploy.rewrite import rewrite
 from errors import InputError
 from models.config import ChannelConfig
 from models.generators import GeneratorSpec
@@ -57,7 +58,7 @@ def reader(path):
 
 @pytest.mark.parametrize("export, suffix", FORMATS)
 def test_a_file_computes_what_the_network_computes(tmp_path, net, export, suffix):
-    """At sizes and batches other than those it was checked at; inputs beyond [-1, 1] are clamped."""
+    """Also at sizes and batches it was not checked at; inputs beyond [-1, 1] are clamped."""
     path = tmp_path / "new" / f"net.{suffix}"
     exported = export(net, path)
     assert exported.path == path and exported.size == path.stat().st_size
@@ -145,8 +146,8 @@ def test_missing_packages_are_named(tmp_path, net, monkeypatch):
         InputError, match=r"onnx, onnxscript, onnxruntime.*requirements-deploy\.txt"
     ):
         deploy.onnx.export_onnx(net, tmp_path / "net.onnx")
-    with pytest.raises(fast.Unavailable, match=r"requirements-deploy\.txt"):
-        fast.make_form("onnxruntime", net, torch.zeros(1, 3, 32, 32))
+    with pytest.raises(forms.Unavailable, match=r"requirements-deploy\.txt"):
+        forms.make_form("onnxruntime", net, torch.zeros(1, 3, 32, 32))
     assert not list(tmp_path.iterdir())
 
 
@@ -155,9 +156,9 @@ def test_missing_packages_are_named(tmp_path, net, monkeypatch):
 
 
 REWRITES = {
-    "last": fast.rewrite,
-    "norms": lambda net: fast.rewrite(net, written_norms=True),
-    "fused": fast.FusedGenerator,
+    "last": rewrite,
+    "norms": lambda net: rewrite(net, written_norms=True),
+    "fused": fused.FusedGenerator,
 }
 
 
@@ -174,7 +175,10 @@ REWRITES = {
     ids=str,
 )
 def test_a_rewritten_network_is_the_same_function(rewrite, kwargs):
-    """Of any batch, any input layout, biases and running statistics that are not zero. In float64, where rounding hides nothing."""
+    """For any batch and input layout, and for biases and running statistics that are not zero.
+
+    In float64, where rounding hides nothing.
+    """
     net = network(**kwargs).double()
     with torch.no_grad():
         for name, tensor in (*net.named_parameters(), *net.named_buffers()):
@@ -191,8 +195,10 @@ def test_a_rewritten_network_is_the_same_function(rewrite, kwargs):
 
 @pytest.mark.parametrize("rewrite", REWRITES.values(), ids=REWRITES)
 def test_a_rewritten_network_keeps_its_digits_on_real_images(rewrite):
-    """Flat colours give the first norm channels whose mean is many times their deviation, where a variance by the mean of squares
-    loses what it should measure."""
+    """Flat colours give the first norm channels whose mean is many times their deviation.
+
+    A variance computed from the mean of squares would lose its digits there.
+    """
     net = network("16_8_8_8_8_8_8_8", gain=0.3)
     x = torch.full((1, 3, 128, 128), 0.9)
     x[:, :, 40:60] = torch.tensor([0.8, 0.9, 0.7]).view(1, 3, 1, 1)
@@ -208,7 +214,7 @@ def test_a_rewritten_network_keeps_its_digits_on_real_images(rewrite):
 @pytest.mark.parametrize("name", ["eager", "channels_last", "fused", "bf16"])
 def test_forms(net, name):
     x = torch.rand(2, 3, 32, 48) * 2 - 1
-    form = fast.make_form(name, net, x)
+    form = forms.make_form(name, net, x)
     with torch.inference_mode():
         y, expected = form.run(x), net(x)
     assert y.shape == expected.shape and y.dtype == torch.float32
@@ -220,7 +226,7 @@ def test_forms(net, name):
 @needs_onnx
 def test_onnxruntime_form(net):
     x = torch.rand(1, 3, 32, 48) * 2 - 1
-    form = fast.make_form("onnxruntime", net, x)
+    form = forms.make_form("onnxruntime", net, x)
     assert form.exact and form.max_difference < 1e-4
     form.release(x)
     assert (form.run(x) - net(x)).abs().max() < 1e-4
@@ -231,8 +237,8 @@ def test_onnxruntime_form(net):
 def test_openvino_forms(net, name):
     x = torch.rand(2, 3, 32, 48) * 2 - 1
     try:
-        form = fast.make_form(name, net, x)
-    except fast.Unavailable as error:
+        form = forms.make_form(name, net, x)
+    except forms.Unavailable as error:
         assert name == "openvino_bf16"
         pytest.skip(f"{error}")
     assert form.exact == (name == "openvino")
@@ -244,7 +250,7 @@ def test_openvino_forms(net, name):
 def test_openvino_results_are_their_owners(net):
     """A result is not written over by the next run."""
     x = torch.rand(1, 3, 32, 32) * 2 - 1
-    form = fast.make_form("openvino", net, x)
+    form = forms.make_form("openvino", net, x)
     first = form.run(x)
     kept = first.clone()
     form.run(-x)
@@ -253,14 +259,14 @@ def test_openvino_results_are_their_owners(net):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="says what it says without a GPU")
 def test_cuda_graphs_need_a_gpu(net):
-    with pytest.raises(fast.Unavailable, match="CUDA"):
-        fast.make_form("cuda_graph", net, torch.zeros(1, 3, 32, 32))
+    with pytest.raises(forms.Unavailable, match="CUDA"):
+        forms.make_form("cuda_graph", net, torch.zeros(1, 3, 32, 32))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 def test_cuda_graph_form(net):
     net, x = net.cuda(), (torch.rand(1, 3, 32, 32) * 2 - 1).cuda()
-    form = fast.make_form("cuda_graph", net, x)
+    form = forms.make_form("cuda_graph", net, x)
     with torch.inference_mode():
         assert (form.run(-x) - net(-x)).abs().max() < 1e-3
 
@@ -270,7 +276,7 @@ def test_cuda_graph_form(net):
 )
 def test_compiled_form():
     net, x = network("2_2_2_2_2_2_2_2"), torch.rand(1, 3, 32, 32) * 2 - 1
-    form = fast.make_form("compile", net, x)
+    form = forms.make_form("compile", net, x)
     with torch.inference_mode():
         assert form.max_difference == pytest.approx(
             (form.run(x) - net(x)).abs().max().item(), abs=1e-6
@@ -280,14 +286,14 @@ def test_compiled_form():
 
 def test_no_compiler(net, monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda name: None)
-    with pytest.raises(fast.Unavailable, match=r"C\+\+ compiler"):
-        fast.make_form("compile", net, torch.zeros(1, 3, 32, 32))
+    with pytest.raises(forms.Unavailable, match=r"C\+\+ compiler"):
+        forms.make_form("compile", net, torch.zeros(1, 3, 32, 32))
 
 
 def test_the_forms_are_the_flag():
     from options.flags import FLAGS
 
-    assert FLAGS["backends"].choices == tuple(fast.FORMS)
+    assert FLAGS["backends"].choices == tuple(forms.FORMS)
 
 
 def test_specs_of_the_golden_names_are_built():

@@ -1,4 +1,4 @@
-"""The closed forms of cost against published integers, PyTorch's own counter, and networks that are built."""
+"""Cost in closed form against published integers, PyTorch's own counter, and built networks."""
 
 import numpy as np
 import pytest
@@ -90,7 +90,7 @@ def test_exact_equals_what_pytorch_counts(config, arch, size):
 @settings(max_examples=6)
 @given(configs, architectures)
 def test_the_published_convention_is_what_it_says(config, arch):
-    """Counted by hooks: transposed convs at their outputs, an operation per element that a normalisation gives."""
+    """Counted by hooks: transposed convs at their outputs, one operation per element of a norm."""
     net, counts = on_meta(config, arch), {"no_norm": 0, "norm": 0}
 
     def count(module, inputs, output):

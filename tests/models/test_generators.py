@@ -1,5 +1,8 @@
 """Networks against the reference, and networks recognised, described and refused by name."""
 
+import re
+from dataclasses import replace
+
 import pytest
 import torch
 from golden_values import VALUES, fill, golden_array, golden_input
@@ -10,13 +13,15 @@ from errors import InputError
 from models.config import ChannelConfig
 from models.discriminators import build_discriminator
 from models.generators import (
-    GENERATORS,
+    MAX_WIDTH,
     GeneratorSpec,
+    as_supernet,
     count_parameters,
     explain_mismatch,
     infer_spec,
     resolve_spec,
 )
+from models.kinds import GENERATORS, KINDS
 
 CASES = VALUES["cases"]
 DISCRIMINATORS = ("n_layers", "pixel")
@@ -53,7 +58,7 @@ def test_equals_the_reference(name):
     config = [ChannelConfig.parse(case["config_str"])] if case["net"].startswith("super") else []
     with torch.no_grad():
         y, exact = net(x, *config), net.double()(x.double(), *config)
-    # 1e-5, or what rounding does to the reference itself: CPUs with other kernels sum in another order.
+    # 1e-5, or the rounding of the reference itself: CPUs with other kernels sum in another order.
     rounding = float((golden - exact).abs().max())
     assert rounding < 1e-3
     torch.testing.assert_close(y, golden, rtol=0, atol=max(1e-5, 2 * rounding))
@@ -75,12 +80,43 @@ def test_unknown_and_incomplete_networks_are_refused():
 
 @pytest.mark.parametrize("netG", GENERATORS)
 def test_a_spec_survives_as_a_dictionary(netG):
-    by_config = netG.startswith(("sub_", "legacy_"))
+    by_config = KINDS[netG].by_config
     spec = GeneratorSpec(
         netG, None if by_config else 8, "8_4_8_4_8_4" if by_config else None, 1, 2, "none", 0.5
     )
     assert GeneratorSpec.from_dict(spec.to_dict()) == spec
     assert spec.is_supernet == (netG == "super_mobile_resnet_9blocks")
+
+
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        ({"upsampling": "bilinear"}, "upsampling, which this version does not know"),
+        ({"netG": "resnet_6blocks"}, "`netG` resnet_6blocks"),
+        ({"netG": 3}, "`netG` 3"),
+        ({"ngf": 10_000_000}, f"`ngf` 10000000 is not a whole number from 1 to {MAX_WIDTH}"),
+        ({"ngf": 0}, "`ngf` 0"),
+        ({"ngf": 8.0}, "`ngf` 8.0"),
+        ({"ngf": None}, "`ngf` None"),
+        ({"ngf": True}, "`ngf` True"),
+        ({"netG": "sub_mobile_resnet_9blocks", "config_str": "8_8"}, "config string '8_8'"),
+        ({"netG": "sub_mobile_resnet_9blocks", "config_str": 8}, "`config_str` 8"),
+        ({"netG": "sub_mobile_resnet_9blocks", "config_str": "9999_8_8_8_8_8"}, "9999"),
+        ({"output_nc": 0}, "`output_nc` 0"),
+        ({"norm": "layer"}, "`norm` 'layer'"),
+        ({"dropout_rate": 2.0}, "`dropout_rate` 2.0"),
+    ],
+    ids=str,
+)
+def test_a_description_of_no_network_is_refused(changes, words):
+    values = GeneratorSpec("mobile_resnet_9blocks", 8).to_dict()
+    with pytest.raises(InputError, match=re.escape(words)):
+        GeneratorSpec.from_dict(values | changes)
+
+
+def test_a_description_without_a_kind_is_refused():
+    with pytest.raises(InputError, match="netG"):
+        GeneratorSpec.from_dict({"ngf": 8})
 
 
 # --------------------------------------------------------------------------------------------------
@@ -159,13 +195,18 @@ def test_channels_of_no_known_network_are_listed():
 
 MOBILE = GeneratorSpec("mobile_resnet_9blocks", 8)
 SUB = GeneratorSpec("sub_mobile_resnet_9blocks", config_str="8_4_8_4_4_4_8_8")
+BARE = replace(MOBILE, inferred=True)  # as the shapes of a released supernet are read
 SUPER = GeneratorSpec("super_mobile_resnet_9blocks", 8)
+TUNED = replace(SUPER, config_str="8_4_8_4_4_4_8_8")
 
 
 @pytest.mark.parametrize(
     "found, flag, value, have",
     [
         (MOBILE, "netG", "resnet_9blocks", "mobile_resnet_9blocks"),
+        # Its file says that it is no supernet.
+        (MOBILE, "netG", "super_mobile_resnet_9blocks", "mobile_resnet_9blocks"),
+        (TUNED, "config_str", "4_4_4_4_4_4_4_4", "8_4_8_4_4_4_8_8"),
         (MOBILE, "ngf", 16, "8"),
         (MOBILE, "config_str", "8_8_8_8_8_8_8_4", "8_8_8_8_8_8_8_8"),
         (MOBILE, "input_nc", 1, "3"),
@@ -198,14 +239,15 @@ def test_a_contradiction_names_flag_file_and_both_values(found, flag, value, hav
             {"netG": "mobile_resnet_9blocks", "ngf": 8, "input_nc": 3, "norm": "instance"},
             MOBILE,
         ),
-        (MOBILE, {"netG": "super_mobile_resnet_9blocks"}, SUPER),
+        (BARE, {"netG": "super_mobile_resnet_9blocks"}, SUPER),
         # A supernet keeps its spec: the config selects a subnet of it.
         (
-            MOBILE,
+            BARE,
             {"netG": "super_mobile_resnet_9blocks", "ngf": 8, "config_str": "4_4_4_4_4_4"},
             SUPER,
         ),
         (SUPER, {"config_str": "4_4_4_4_4_4_4_4"}, SUPER),
+        (TUNED, {"config_str": "8_4_8_4_4_4_8_8"}, TUNED),
         (
             MOBILE,
             {"netG": "sub_mobile_resnet_9blocks", "config_str": "8_8_8_8_8_8"},
@@ -218,6 +260,28 @@ def test_a_contradiction_names_flag_file_and_both_values(found, flag, value, hav
 )
 def test_flags_may_say_what_shapes_cannot(found, wanted, expected):
     assert resolve_spec(found, wanted, "net_G.pth") == expected
+
+
+def test_a_plain_network_may_start_a_supernet():
+    """And a fine-tuned supernet the training of any configuration."""
+    wanted = {"netG": "super_mobile_resnet_9blocks", "config_str": "4_4_4_4_4_4_4_4"}
+    assert resolve_spec(MOBILE, wanted, "net_G.pth", weights_only=True) == SUPER
+    assert resolve_spec(TUNED, wanted, "net_G.pth", weights_only=True) == TUNED
+
+
+@pytest.mark.parametrize(
+    "found, expected",
+    [
+        (BARE, SUPER),
+        (SUPER, SUPER),
+        (MOBILE, None),
+        (SUB, None),
+        (replace(SUB, inferred=True), None),
+        (GeneratorSpec("resnet_9blocks", 8, inferred=True), None),
+    ],
+)
+def test_what_may_be_a_supernet(found, expected):
+    assert as_supernet(found) == expected
 
 
 @pytest.mark.parametrize("config_str", ["8_8_8_8_8_8", "8_4_8_8_4_8"])
@@ -243,6 +307,16 @@ def test_a_mismatch_is_explained_by_keys_and_shapes():
     assert "1 missing model.1.bias" in found
     assert "1 not expected other.weight" in found
     assert "model.4.weight [16, 4, 3, 3] instead of [16, 8, 3, 3]" in found
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.complex64])
+def test_numbers_that_are_no_weights_are_a_mismatch(dtype):
+    net = MOBILE.build()
+    state = dict(net.state_dict())
+    assert explain_mismatch(state | {"model.1.bias": state["model.1.bias"].half()}, net) is None
+    state["model.1.bias"] = state["model.1.bias"].to(dtype)
+    found = explain_mismatch(state, net)
+    assert "1 of another type: model.1.bias" in found and str(dtype).split(".")[1] in found
 
 
 def test_a_long_mismatch_stays_one_line():

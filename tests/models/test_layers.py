@@ -34,7 +34,7 @@ def test_normal_weights_have_the_gain_as_deviation_and_biases_are_zero():
         assert not conv.bias.any()
     every = torch.cat([c.weight.flatten() for c in convolutions(net)])
     assert abs(every.std() / 0.02 - 1) < 0.01
-    # Normal rather than uniform of the same deviation: a fifth of the draws lies beyond 1.28 deviations either side.
+    # Normal, not uniform of the same deviation: a fifth of the draws is beyond 1.28 deviations.
     assert abs((every.abs() > 1.2816 * 0.02).float().mean() - 0.2) < 0.01
 
 

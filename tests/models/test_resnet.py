@@ -7,7 +7,8 @@ from golden_values import golden_input
 from models.config import ChannelConfig
 from models.generators import GENERATORS, GeneratorSpec
 from models.layers import init_weights
-from models.resnet import TAPS, ResnetGenerator
+from models.layout import TAPS
+from models.resnet import ResnetGenerator
 
 CONFIG = ChannelConfig.parse("4_3_4_2_3_4_5_6")
 

@@ -135,7 +135,7 @@ def test_gradients_reach_only_the_channels_of_the_config():
 
 
 def doubled(net: SuperMobileResnetGenerator) -> SuperMobileResnetGenerator:
-    """A copy in float64, in which two orders of summation hardly differ: what is left is a difference of the functions."""
+    """A copy in float64, where the order of sums hardly matters: only the functions may differ."""
     return copy.deepcopy(net).double().requires_grad_(True)
 
 

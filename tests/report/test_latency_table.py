@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from deploy.fast import Form
+from deploy.forms import Form
 from evaluation.speed import measure_side_by_side, peak_memory
 from evaluation.tested import TestedModel
 from report.latency import Timed, write_comparison
@@ -46,12 +46,14 @@ def test_files_and_table(tmp_path):
     ]
     table = write_comparison(tmp_path, entries, timings, [3_000_000, None, 1_000_000])
     lines = table.splitlines()
-    assert len(lines) == 5 and lines[0].split()[:2] == ["model", "backend"]
+    assert len(lines) == 6 and lines[0].split()[:2] == ["model", "backend"]
     assert "8.0x" in lines[3] and "4.0x" in lines[3] and lines[3].split()[:2] == ["small", "eager"]
     assert lines[4].endswith("(not exact)")
+    assert lines[5].endswith("against teacher in eager")
     found = json.loads((tmp_path / "latency.json").read_text())
     assert (found["model"], found["macs"], found["params"]) == ("teacher", 8_000_000, 80_000)
     assert found["median_ms"] == 40.0 and found["threads"] == torch.get_num_threads()
+    assert found["ratios_against"] == "teacher in eager"
     assert [e["time_ratio"] for e in found["all"]] == [1, 4, 8]
     assert [e["macs_ratio"] for e in found["all"]] == [1, 8, 8]
     assert [e["peak_memory_bytes"] for e in found["all"]] == [3_000_000, None, 1_000_000]

@@ -14,6 +14,7 @@ from models.weights import (
     load_generator,
     load_network,
     load_state,
+    load_supernet,
     read_spec,
     save_network,
 )
@@ -127,13 +128,75 @@ def test_flags_given_are_checked_against_the_file(tmp_path):
         InputError, match=rf"`ngf` 8 contradicts the checkpoint {tmp_path}/net_G\.pth.*ngf 4"
     ):
         load_generator(tmp_path / "net_G.pth", FLAG, {"ngf": 8})
-    net, found = load_generator(
-        tmp_path / "net_G.pth", FLAG, {"netG": "super_mobile_resnet_9blocks"}
-    )
+    supernet = {"netG": "super_mobile_resnet_9blocks"}
+    with pytest.raises(InputError, match="contradicts the checkpoint"):
+        load_generator(tmp_path / "net_G.pth", FLAG, supernet)
+    net, found = load_generator(tmp_path / "net_G.pth", FLAG, supernet, weights_only=True)
     assert found.is_supernet and type(net).__name__ == "SuperMobileResnetGenerator"
 
 
-# --------------------------------------------------------------------------------------------------
+def test_only_a_supernet_is_loaded_as_one(tmp_path):
+    """Released weights do not say that they are a supernet's; a file that says otherwise is none."""
+    path, mobile = tmp_path / "net_G.pth", spec_of("mobile_resnet_9blocks")
+    save_network(mobile.build(), path)
+    assert load_supernet(path, FLAG)[1] == spec_of("super_mobile_resnet_9blocks")
+    save_network(mobile.build(), path, mobile)
+    with pytest.raises(InputError, match=rf"{FLAG} {path} holds mobile_.*not a supernet"):
+        load_supernet(path, FLAG)
+    with pytest.raises(InputError, match="`ngf` 8 contradicts"):
+        save_network(mobile.build(), path)
+        load_supernet(path, FLAG, {"ngf": 8})
+
+
+@pytest.mark.parametrize(
+    "changes", [{"later": 1}, {"ngf": 10_000_000}, {"ngf": 1000}, {"netG": "resnet_9blocks"}]
+)
+def test_a_file_that_describes_another_network(tmp_path, changes):
+    """Said before a network of that size is built."""
+    path, spec = tmp_path / "net_G.pth", spec_of("mobile_resnet_9blocks")
+    state = spec.build().state_dict()
+    state._metadata["generator"] = spec.to_dict() | changes
+    save_tensors(state, path)
+    with pytest.raises(InputError, match=rf"{FLAG} {path}"):
+        load_generator(path, FLAG)
+    state._metadata["generator"] = [1]
+    save_tensors(state, path)
+    assert load_generator(path, FLAG)[1] == spec
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda t: t.long(),
+        lambda t: t.to(torch.complex64),
+        lambda t: t.to_sparse(),
+        lambda t: t.to("meta"),
+        lambda t: t * float("nan"),
+    ],
+    ids=["int64", "complex", "sparse", "meta", "nan"],
+)
+def test_tensors_that_are_no_weights(tmp_path, change):
+    path = tmp_path / "net_G.pth"
+    state = spec_of("mobile_resnet_9blocks").build().state_dict()
+    state["model.4.weight"] = change(state["model.4.weight"])
+    save_tensors(state, path)
+    with pytest.raises(InputError, match=rf"{FLAG} {path}"):
+        load_generator(path, FLAG)
+
+
+def test_loading_draws_the_same_random_numbers(tmp_path):
+    """What a seed gives does not depend on how files are checked."""
+    path, spec = tmp_path / "net_G.pth", spec_of("mobile_resnet_9blocks")
+    save_network(spec.build(), path, spec)
+    torch.manual_seed(0)
+    spec.build()
+    expected = torch.rand(1)
+    torch.manual_seed(0)
+    load_generator(path, FLAG)
+    assert torch.equal(torch.rand(1), expected)
+
+
+# ------------------------------------------------------------------------------------------------------------
 # Files that are not right
 
 

@@ -1,0 +1,110 @@
+"""One image at a time in NHWC: half of the norms are then only measured, not computed.
+
+The same function within float rounding. A norm's scale goes into the weights of the convolution
+next to it instead of over the pixels.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from deploy.rewrite import replace_layers, rewrite
+from models.layers import SeparableConv2d
+from models.resnet import ResnetBlock
+
+
+def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    """1 C H W in NHWC -> mean and variance of each channel, (C,) each.
+
+    PyTorch's other kernels lose digits in NHWC, or take ten times as long.
+    """
+    return torch.batch_norm_update_stats(x, None, None, 0.0)
+
+
+class ImageNorm2d(nn.Module):
+    """Instance norm in NHWC.
+
+    Writes over ``x``, the result of a convolution that nothing else reads.
+    """
+
+    def __init__(self, eps: float):
+        super().__init__()
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        # Not by batch norm, whose plain sums lose digits over the pixels of a full-size layer.
+        x -= x.mean((2, 3), keepdim=True)
+        return x.mul_(torch.rsqrt(x.square().mean((2, 3), keepdim=True) + self.eps))
+
+
+class FoldedSeparableConv2d(nn.Module):
+    """`SeparableConv2d` of a batch of one, its norm folded into its 1x1 convolution."""
+
+    def __init__(self, separable: SeparableConv2d):
+        super().__init__()
+        self.depthwise, norm, self.pointwise = separable.conv
+        self.eps = norm.eps
+
+    def forward(self, x: Tensor, eps: Tensor | None = None, bias: bool = True) -> Tensor:
+        """x: 1 C H W.
+
+        Args:
+            eps:  (C,), in place of the norm's
+            bias: add the bias; without it every channel of the result has mean 0
+        """
+        x = self.depthwise(x)
+        mean, variance = _moments(x)
+        scale = torch.rsqrt(variance + (self.eps if eps is None else eps))
+        weight = self.pointwise.weight * scale.view(1, -1, 1, 1)
+        shift = -(weight.flatten(1) @ mean)
+        return F.conv2d(x, weight, shift + self.pointwise.bias if bias else shift)
+
+
+class FoldedBlock(nn.Module):
+    """A separable `ResnetBlock` with instance norms, of a batch of one.
+
+    A norm removes the bias of the convolution before it, so none is added. A depthwise convolution
+    passes a channel's scale on to the next norm, which removes it too, except for its eps: that is
+    scaled instead of the pixels.
+    """
+
+    def __init__(self, block: ResnetBlock):
+        super().__init__()
+        pad, first, norm, *_, second, _ = block.conv_block
+        self.pad, self.eps = pad, norm.eps
+        self.first, self.second = FoldedSeparableConv2d(first), FoldedSeparableConv2d(second)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.first(self.pad(x), bias=False)
+        _, variance = _moments(y)
+        y = self.second(self.pad(F.relu_(y)), eps=self.eps * (variance + self.eps), bias=False)
+        _, variance = _moments(y)
+        return torch.addcmul(x, y, torch.rsqrt(variance + self.eps).view(1, -1, 1, 1))
+
+
+class FusedGenerator(nn.Module):
+    """A `ResnetGenerator` that runs a batch image by image, in NHWC and with folded norms.
+
+    forward(x): as the generator, N C H W float32 -> N output_nc H W float32.
+    """
+
+    def __init__(self, net: nn.Module):
+        super().__init__()
+        net = rewrite(net)
+
+        def fold(block: ResnetBlock) -> nn.Module:
+            _, conv, norm, *_ = block.conv_block
+            folds = isinstance(conv, SeparableConv2d) and isinstance(norm, nn.InstanceNorm2d)
+            return FoldedBlock(block) if folds else block
+
+        replace_layers(net, ResnetBlock, fold)
+        replace_layers(net, SeparableConv2d, FoldedSeparableConv2d)
+        replace_layers(net, nn.InstanceNorm2d, lambda norm: ImageNorm2d(norm.eps))
+        self.net = net.to(memory_format=torch.channels_last)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat(
+            [self.net(i.contiguous(memory_format=torch.channels_last)) for i in x.split(1)]
+        )

@@ -1,0 +1,105 @@
+"""The kinds of generators: the one table of what a name such as ``mobile_resnet_9blocks`` means.
+
+Nothing else in this project looks at the name. A new kind is a file with its network, a line here,
+its cost and its tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from torch import Tensor, nn
+
+from models.resnet import ResnetGenerator, read_channels
+from models.supernet import SuperMobileResnetGenerator
+
+if TYPE_CHECKING:
+    from models.generators import GeneratorSpec
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What the rest of the project asks about a kind of generator.
+
+    build:     spec -> network with PyTorch's default weights
+    infer:     state dict -> the fields of its spec, or InputError; None where keys and shapes are
+               those of another kind
+    family:    kinds of one family have equal keys, and equal shapes at equal channels
+    separable: 3x3 convolutions of the blocks are depthwise and pointwise, not dense
+    by_config: its channels are a config string, otherwise an ``ngf``
+    legacy:    a config string has the meaning of early releases, see `ChannelConfig`
+    subnet:    of a supernet, the kind of the networks that are cut out of it
+    """
+
+    build: Callable[[GeneratorSpec], nn.Module]
+    infer: Callable[[Mapping[str, Tensor]], dict] | None
+    family: str
+    separable: bool = True
+    by_config: bool = False
+    legacy: bool = False
+    subnet: str | None = None
+
+    @property
+    def elastic(self) -> bool:
+        """Whether it is a supernet: one network that runs at any configuration."""
+        return self.subnet is not None
+
+
+# --------------------------------------------------------------------------------------------------
+# Building and recognising the nine-block ResNets
+
+
+def _resnet(spec: GeneratorSpec) -> nn.Module:
+    return ResnetGenerator(
+        spec.config,
+        spec.input_nc,
+        spec.output_nc,
+        separable=spec.kind.separable,
+        norm=spec.norm,
+        dropout_rate=spec.dropout_rate,
+    )
+
+
+def _super_resnet(spec: GeneratorSpec) -> nn.Module:
+    return SuperMobileResnetGenerator(
+        spec.ngf, spec.input_nc, spec.output_nc, spec.norm, spec.dropout_rate
+    )
+
+
+def _dense_by_ngf(state: Mapping[str, Tensor]) -> dict:
+    return read_channels(state, separable=False, uniform=True)
+
+
+def _mobile_by_ngf(state: Mapping[str, Tensor]) -> dict:
+    return read_channels(state, separable=True, uniform=True)
+
+
+def _mobile_by_config(state: Mapping[str, Tensor]) -> dict:
+    return read_channels(state, separable=True)
+
+
+def _mobile_by_legacy_config(state: Mapping[str, Tensor]) -> dict:
+    return read_channels(state, separable=True, legacy=True)
+
+
+# --------------------------------------------------------------------------------------------------
+# The table. A state dict is of the first kind that recognises it.
+
+_SUB = "sub_mobile_resnet_9blocks"
+
+KINDS: dict[str, Kind] = {
+    "resnet_9blocks": Kind(_resnet, _dense_by_ngf, "resnet", separable=False),
+    "mobile_resnet_9blocks": Kind(_resnet, _mobile_by_ngf, "mobile"),
+    "super_mobile_resnet_9blocks": Kind(_super_resnet, None, "mobile", subnet=_SUB),
+    _SUB: Kind(_resnet, _mobile_by_config, "mobile", by_config=True),
+    "legacy_sub_mobile_resnet_9blocks": Kind(
+        _resnet, _mobile_by_legacy_config, "mobile", by_config=True, legacy=True
+    ),
+}
+
+# Names for flags: all, those whose weights are trained at one width, and supernets.
+GENERATORS = tuple(KINDS)
+PLAIN = tuple(n for n, kind in KINDS.items() if not (kind.elastic or kind.by_config))
+SUPERNETS = tuple(n for n, kind in KINDS.items() if kind.elastic)
