@@ -314,6 +314,11 @@ class _SearchOptions(Options):
             parser.error("--config_set is missing: the search space, e.g. channels-64-pix2pix")
         if opt.no_fid and opt.criterion == "fid":
             parser.error("--no_fid leaves nothing to search by: --criterion is fid")
+        if opt.no_mIoU and opt.criterion != "fid":
+            parser.error(
+                f"--no_mIoU leaves nothing to search by: --criterion is {opt.criterion}; give "
+                "--criterion fid to search by FID"
+            )
 
 
 class EvolutionOptions(_SearchOptions):

@@ -34,20 +34,20 @@ from models.pruning import prune_into
 from models.supernet import extract
 from models.weights import load_generator, load_network, load_state, read_spec
 from report.pictures import montage_of
-from report.plots import plot_search
 from report.run import write_run_page
-from report.search import write_search_page
+from report.search import write_search_page, write_search_results
 from runtime import distributed
 from runtime.cuda_graphs import CudaGraphs, StepCapture
 from runtime.files import write_json
 from runtime.folders import claim_folder, make_folder
 from runtime.progress import Bar
+from subnets.conditions import conditions, images_digest
 from subnets.genetic import GeneticSearch, GeneticSettings
 from subnets.objectives import ByFront, ByScore
 from subnets.predictor import PredictedSearch
-from subnets.results import Evaluated, Results, read_evaluations, write_summary
+from subnets.results import Evaluated, Results, read_evaluations
 from subnets.sampling import Sampling
-from subnets.search import Measurer, pareto_front
+from subnets.search import Measurer, check_criterion, read_comparable, select
 from subnets.space import SearchSpace
 from training.schedules import Schedule
 from training.state import load_optimizers
@@ -591,8 +591,10 @@ def distill(opt: argparse.Namespace) -> None:
 
 def measurer_of(
     opt: argparse.Namespace, folder: Path, results_path: Path
-) -> tuple[Measurer, Callable[[], None]]:
-    """(what measures subnets, its results read back from ``results_path``; a function that ends the search with its summary)."""
+) -> tuple[Measurer, list[Evaluated], Callable[[], None]]:
+    """(what measures subnets, with the results of ``results_path``; the evaluations of an earlier
+    search, best first; a function that ends the search with its summary).
+    """
     device = device_of(opt)
     net, spec = load_supernet(opt.restore_G_path, "--restore_G_path", opt)
     net.to(device).eval()
@@ -601,35 +603,52 @@ def measurer_of(
     settings = {"script": Path(sys.argv[0]).name} | settings_of(opt)
     limit_images(opt)
     loader = inference_loader(opt, device, opt.batch_size)
-    with distributed.main_first():
-        criteria = criteria_of(opt, device)
-        # Only a run whose input is good takes the folder.
-        flag = "--output_dir" if hasattr(opt, "output_dir") else "--output_path"
-        claim_folder(folder, settings, flag)
-        write_options(opt, folder)
-        results = Results(
-            results_path, getattr(opt, "max_cache_size", 10_000_000), distributed.is_main()
-        )
-    evaluator = Evaluator(loader, criteria, opt.amp == "bf16")
 
     def generate(config: ChannelConfig) -> Callable:
         return lambda x: net(x, config)
 
-    measurer = Measurer(
-        space,
-        lambda config: evaluator(generate(config)),
-        results,
-        opt.criterion,
-        LOWER_IS_BETTER[opt.criterion],
-        evaluator.label,
-    )
+    with distributed.main_first():
+        try:
+            criteria = criteria_of(opt, device)
+        except InputError as error:
+            if not measures_miou(opt):
+                raise
+            raise InputError(f"{error} (`criterion` fid searches without labels)") from None
+        check_criterion(opt.criterion, [key for c in criteria for key in c.keys])
+        evaluator = Evaluator(loader, criteria, opt.amp == "bf16")
+        measurer = Measurer(
+            space,
+            lambda config: evaluator(generate(config)),
+            Results(
+                results_path, getattr(opt, "max_cache_size", 10_000_000), distributed.is_main()
+            ),
+            opt.criterion,
+            LOWER_IS_BETTER[opt.criterion],
+            evaluator.label,
+            measured_with=conditions(settings, images_digest(*sides_of(opt))),
+            images=len(loader.dataset),
+        )
+        restored: list[Evaluated] = []
+        if opt.restore_pkl_path:
+            path = Path(opt.restore_pkl_path)
+            records = read_evaluations(path, "--restore_pkl_path")
+            restored = measurer.adopt(records, f"--restore_pkl_path {path}")
+        # Only a run whose input is good takes the folder.
+        flag = "--output_dir" if hasattr(opt, "output_dir") else "--output_path"
+        claim_folder(folder, settings, flag)
+        write_options(opt, folder)
 
     def on_result(count: int) -> None:
         if count % opt.save_freq == 0 and distributed.is_main():
-            summarise(opt, folder, measurer)
+            write_search_results(folder, measurer, opt.budget)
 
     def finish() -> None:
-        ranked = summarise(opt, folder, measurer)
+        ranked = write_search_results(folder, measurer, opt.budget)
+        if not ranked:
+            raise InputError(
+                f"no subnet has a finite {opt.criterion} ({len(measurer.results)} evaluated): "
+                "check the supernet `restore_G_path` with test.py"
+            )
         write_search_page(
             folder,
             measurer,
@@ -638,12 +657,12 @@ def measurer_of(
         )
         best = ranked[0]
         print(
-            f"best of {len(ranked)}: {best.config_str}  {measurer.label} {best.metrics[measurer.criterion]:.3f} (n={best.n})  "
+            f"best of {len(ranked)}: {best.config_str}  {measurer.label} {best.value(measurer.criterion):.3f} (n={best.n})  "
             f"{best.macs / 1e9:.3f}G MACs  {best.params / 1e6:.3f}M parameters\npage: {folder / 'index.html'}, table: {folder / 'summary.txt'}"
         )
 
     measurer.on_result = on_result
-    return measurer, finish if distributed.is_main() else lambda: None
+    return measurer, restored, finish if distributed.is_main() else lambda: None
 
 
 def genetic_search_of(opt: argparse.Namespace, measurer: Measurer, folder: Path) -> GeneticSearch:
@@ -680,57 +699,14 @@ def genetic_search_of(opt: argparse.Namespace, measurer: Measurer, folder: Path)
     )
 
 
-def best_configs(measurer: Measurer, records: list[Evaluated], count: int) -> list[ChannelConfig]:
-    ranked = sorted(records, key=lambda r: (measurer.score_of(r), r.config_str))
-    return [ChannelConfig.parse(r.config_str) for r in ranked[:count]]
-
-
-def summarise(opt: argparse.Namespace, folder: Path, measurer: Measurer) -> list[Evaluated]:
-    """Rewrite summary.json, summary.txt and the plots from what is measured so far; returns it, best first."""
-    ranked = measurer.ranked(opt.budget)
-    key = measurer.criterion
-    front = pareto_front(ranked, key, measurer.lower_is_better)
-    facts = {
-        "evaluated": len(ranked),
-        "budget": opt.budget,
-        "macs_convention": opt.macs_convention,
-        "config_set": opt.config_set,
-    }
-    write_summary(folder, ranked, front, facts, key, measurer.label)
-    points = [(r.macs, r.metrics[key], r.generation) for r in ranked]
-    plot_search(folder / "search.png", points, points[0][:2], key, measurer.label, opt.budget)
-    plot_search(
-        folder / "front.png",
-        points,
-        None,
-        key,
-        measurer.label,
-        opt.budget,
-        [(r.macs, r.metrics[key]) for r in front],
-    )
-    return ranked
-
-
 def select_subnet(opt: argparse.Namespace) -> None:
     """``search.py --select``: the best subnet within a budget among earlier results."""
-    records = {
-        r.config_str: r for path in opt.results for r in read_evaluations(Path(path), "--select")
-    }
-    known = [r for r in records.values() if opt.criterion in r.metrics]
-    inside = [r for r in known if r.macs <= opt.select]
-    if not inside:
-        raise InputError(
-            f"--select {opt.select:.4g}: none of the {len(known)} evaluations with {opt.criterion} is that small"
-            + (f"; the smallest has {min(r.macs for r in known):,} MACs" if known else "")
-        )
+    records = read_comparable(map(Path, opt.results), opt.criterion, "--select")
     lower = LOWER_IS_BETTER[opt.criterion]
-    best = min(
-        inside,
-        key=lambda r: (r.metrics[opt.criterion] * (1 if lower else -1), r.macs, r.config_str),
-    )
+    best, inside = select(records, opt.select, opt.criterion, lower)
     print(
-        f"{best.config_str}  {opt.criterion} {best.metrics[opt.criterion]:.3f} (n={best.n})  {best.macs:,} MACs  {best.params:,} parameters  "
-        f"(best of {len(inside)} within the budget)"
+        f"{best.config_str}  {opt.criterion} {best.value(opt.criterion):.3f} (n={best.n})  "
+        f"{best.macs:,} MACs  {best.params:,} parameters  (best of {inside} within the budget)"
     )
 
 
