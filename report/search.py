@@ -1,4 +1,4 @@
-"""What a search leaves to read: summary, plots, and a page with a table of every evaluated subnet."""
+"""What a search leaves to read: summary, plots, and a page with a table of all its subnets."""
 
 from __future__ import annotations
 

@@ -132,7 +132,7 @@ class GeneticSearch:
     def _breed(
         self, rng: np.random.Generator, parents: list[ChannelConfig], count: int
     ) -> list[Candidate]:
-        """Up to ``count`` new children: mutations (their share is ``mutation_ratio``), crossovers."""
+        """Up to ``count`` new children: first the mutations, then the crossovers."""
         mutations = round(self.settings.mutation_ratio * count)
         taken = set(self.known)
         children: list[Candidate] = []

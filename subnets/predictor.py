@@ -26,7 +26,7 @@ MIN_POOL = 1000
 EXPLORE = 0.1
 
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # The model
 
 
@@ -117,12 +117,14 @@ class GaussianProcess:
         return (self.y - self.weights / inverse.diagonal()).numpy() * self.scale + self.mean
 
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # The search
 
 
 class PredictedSearch(GeneticSearch):
-    """A genetic search that breeds many children and proposes the ones with the highest expected improvement.
+    """A genetic search that breeds many children and proposes only the most promising.
+
+    Those are the children with the highest expected improvement, and a few drawn at random.
 
     Args:
         share:  of the population that is proposed, and so measured, per generation

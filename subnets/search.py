@@ -21,12 +21,12 @@ from subnets.genetic import Candidate, GeneticSearch
 from subnets.results import Evaluated, Results, read_evaluations
 from subnets.space import SearchSpace
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Measuring candidates
 
 
 def check_criterion(criterion: str, measured: Collection[str]) -> None:
-    """InputError, saying which settings help, unless ``criterion`` is among the measured metrics."""
+    """InputError that says which settings help, unless ``criterion`` is among ``measured``."""
     if criterion in measured:
         return
     remedy = {
@@ -205,7 +205,7 @@ def _rounds(candidates: Iterable[Candidate], size: int) -> Iterator[list[Candida
         yield group
 
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # The two searches
 
 
@@ -279,7 +279,7 @@ def exhaust(measurer: Measurer, budget: float, num_splits: int = 1, split: int =
         measurer.run(candidates, 0, bar)
 
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Choosing among results
 
 

@@ -1,4 +1,4 @@
-"""The genetic search: what it may propose, in which shares, and that it is the same for the same seed."""
+"""The genetic search: what it may propose, in which shares, and that the seed decides all."""
 
 import functools
 
@@ -26,7 +26,7 @@ def quality(config: ChannelConfig) -> float:
 def generations(
     count: int, budget: float = 5e9, name: str = "channels-48", score=quality, **kwargs
 ):
-    """(search, list of candidates) after each generation; ``score`` refuses what was not evaluated yet."""
+    """(search, candidates) after each generation; what was not evaluated yet has no score."""
     evaluated = set()
 
     def checked(config):
@@ -40,7 +40,7 @@ def generations(
         yield search, candidates
 
 
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Every proposal
 
 
@@ -85,7 +85,7 @@ def test_proposals_fit_are_new_and_come_from_where_they_say(seed, share, name, *
         last = search.rank(search.population)[:count]
 
 
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Shares
 
 
@@ -116,7 +116,10 @@ def test_the_defaults_are_those_of_the_command_line():
 
 @pytest.mark.parametrize("probability", [0.1, 0.3, 0.7])
 def test_genes_are_drawn_again_with_the_given_probability(probability):
-    """A gene of c choices that is drawn again differs in (c - 1) / c of the cases; unchanged children are known already."""
+    """A gene of c choices that is drawn again differs in (c - 1) / c of the cases.
+
+    Unchanged children are known already.
+    """
     runs = generations(
         6,
         float("inf"),
@@ -153,7 +156,7 @@ def test_crossovers_take_genes_from_both_parents_about_equally():
     assert abs(took / of - 0.5) < 0.03
 
 
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Ranking
 
 
@@ -187,7 +190,7 @@ def test_equal_scores_are_ordered_by_their_genes():
 
 
 def test_the_search_finds_good_configurations():
-    """Wide up2 is good here: after a few generations the best must beat what as many random draws would find."""
+    """Wide up2 is good here: in a few generations the search beats as many random draws."""
     wide = lambda c: -sum(c.genes[i] for i in (0, 1, 6, 7)) + 1e-3 * c.genes[2]  # noqa: E731
     best = [
         wide(search.rank(search.population)[0])
@@ -196,7 +199,7 @@ def test_the_search_finds_good_configurations():
     assert best[-1] < best[0] - 20
 
 
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # The end of a space
 
 
@@ -227,7 +230,7 @@ def test_one_feasible_configuration_is_enough():
         assert search.exhausted
 
 
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Repeatability
 
 
@@ -260,7 +263,7 @@ def test_what_is_over_budget_does_not_join():
 
 
 def test_six_genes_that_join_are_the_same_as_eight():
-    """An earlier search may be given by hand: one configuration must not be measured under two names."""
+    """Six genes may be given by hand: a configuration is not measured under two names."""
     search = GeneticSearch(
         space("channels-32"),
         float("inf"),

@@ -1,4 +1,4 @@
-"""The learned stand-in: it predicts what it can know, proposes only what may be proposed, and never decides a result."""
+"""The learned stand-in: what it predicts, what it proposes, and that it never decides a result."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ BUDGET = 4e9
 
 
 def quality(config: ChannelConfig) -> float:
-    """Wider is better, with less and less return, and the trunk matters most: as measured subnets behave."""
+    """Wider is better, with diminishing returns; the trunk matters most. Real subnets are alike."""
     weights = (1, 1, 4, 2, 2, 2, 1, 1)
     return 100 - sum(w * g**0.5 for w, g in zip(weights, config.genes, strict=True))
 
@@ -27,7 +27,7 @@ def data(seed: int, n: int):
     return x, x @ np.arange(8) + np.sin(4 * x[:, 0])
 
 
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # The model
 
 
@@ -67,7 +67,7 @@ def test_few_and_equal_values_are_no_trouble(n):
     assert np.isfinite(GaussianProcess(duplicated, np.arange(3.0 * n)).predict(x)[0]).all()
 
 
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # The search
 
 

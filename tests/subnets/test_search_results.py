@@ -67,7 +67,7 @@ def run_all(made: Measurer, budget: float, *args) -> list[Evaluated]:
     return made.ranked(budget)
 
 
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Results
 
 
@@ -229,7 +229,7 @@ def test_a_summary_holds_the_best_ten(tmp_path):
     assert len(list(tmp_path.iterdir())) == 2
 
 
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Evolution
 
 
@@ -349,7 +349,7 @@ def test_evaluations_adopted_from_elsewhere_are_not_measured_again(whole, tmp_pa
 
 
 def test_a_small_memory_does_not_break_the_search(whole, tmp_path):
-    """``max_cache_size`` below what a generation needs: what is forgotten may be measured again, no more."""
+    """``max_cache_size`` below what a generation needs: at most, some are measured again."""
     _, ranked, _ = whole
     made = measurer(tmp_path / "evaluations.jsonl", capacity=4)
     assert run_genetic(made)[0] == ranked[0]
@@ -413,7 +413,7 @@ def test_patience_ends_a_search_that_stands_still(tmp_path):
 
 
 def test_patience_waits_while_the_front_still_moves(tmp_path):
-    """Searching for the best of every budget: a new member of the front is progress, wherever on it."""
+    """In a search for the front, any new member of the front is progress."""
     folder = tmp_path
     made = measurer(folder / "evaluations.jsonl")
     search = GeneticSearch(SPACE, BUDGET, SMALL, ByFront(made.score, lambda c: SPACE.cost(c)[0]))
@@ -440,7 +440,7 @@ def test_the_front_is_what_nothing_beats_in_both(points, lower_is_better):
     assert found == sorted(set(points) - beaten)
 
 
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Brute force
 
 
