@@ -1,20 +1,30 @@
-"""Brute-force search: every subnet within a MACs budget is evaluated. ``--help`` lists the flags.
+"""Brute-force search: every subnet within a MACs budget is evaluated.
 
-``--select`` chooses among the results of earlier searches instead.
+``--select`` chooses from earlier results. ``--help`` lists the flags.
 """
 
 import sys
 from pathlib import Path
 
+from evolution_search import open_search
 from options import SearchOptions, SelectOptions, run
-from options import assemble as a
 from runtime.folders import make_folder, make_parent
+from subnets.build import select_subnet
 from subnets.search import exhaust
+
+
+def select() -> None:
+    opt = SelectOptions.parse()
+    best, of = select_subnet(opt.results, opt.select, opt.criterion)
+    print(
+        f"{best.config_str}  {opt.criterion} {best.value(opt.criterion):.3f} (n={best.n})  "
+        f"{best.macs:,} MACs  {best.params:,} parameters  (best of {of} within the budget)"
+    )
 
 
 def main() -> None:
     if any(arg.split("=")[0] == "--select" for arg in sys.argv):
-        a.select_subnet(SelectOptions.parse())
+        select()
         return
     opt = SearchOptions.parse()
     path = Path(opt.output_path)
@@ -24,9 +34,9 @@ def main() -> None:
     if path.suffix in ("", ".pkl") and not foreign:
         path = path.with_suffix(".jsonl")
         print(f"--output_path: results are JSON lines, written to {path}")
-    make_parent(path, "--output_path")
-    folder = make_folder(path.parent / path.stem, "--output_path")
-    measurer, _, finish = a.measurer_of(opt, folder, path)
+    make_parent(path, "`output_path`")
+    folder = make_folder(path.parent / path.stem, "`output_path`")
+    measurer, _, finish = open_search(opt, folder, path, "`output_path`")
     exhaust(measurer, opt.budget, opt.num_splits, opt.split)
     finish()
 

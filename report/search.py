@@ -20,7 +20,7 @@ SHOWN = 4
 LISTED = 2000
 
 
-def write_search_results(folder: Path, measurer: Measurer, budget: float) -> list[Evaluated]:
+def summarise_search(folder: Path, measurer: Measurer, budget: float) -> list[Evaluated]:
     """``summary.json``, ``summary.txt``, ``search.png`` and ``front.png`` in ``folder``.
 
     Returns:
@@ -58,7 +58,7 @@ def write_search_page(
     """``index.html`` in ``folder``, beside search.png and front.png.
 
     Args:
-        ranked:  what `write_search_results` returns, not empty
+        ranked:  what `summarise_search` returns, not empty
         picture: configuration -> (H, W, 3) uint8 that shows some of its outputs
     """
     key = measurer.criterion

@@ -266,6 +266,6 @@ def test_help_of_a_real_process(cli):
     train = cli("train.py", "--help").succeeded()
     check_help("train.py", train.stdout)
     assert "(default: 0.0002)" in " ".join(train.stdout.split())
-    macs = cli("models.cost", "--help").succeeded()
-    assert macs.stdout.startswith("usage: python -m models.cost ")
+    macs = cli("metrics.macs", "--help").succeeded()
+    assert macs.stdout.startswith("usage: python -m metrics.macs ")
     assert "CONFIG" in macs.stdout

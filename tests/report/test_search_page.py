@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from report.plots import plot_search
-from report.search import LISTED, SHOWN, write_search_page, write_search_results
+from report.search import LISTED, SHOWN, summarise_search, write_search_page
 from subnets.results import Evaluated, Results
 from subnets.search import Measurer, pareto_front
 from subnets.space import SearchSpace
@@ -97,7 +97,7 @@ def measured(folder, values: list) -> Measurer:
 @pytest.mark.parametrize("values", [[2.0], [2.0, None], [None, 3.0, 2.0, None], [2.0, 2.0]])
 def test_summary_plots_and_page_are_of_the_finite_values(tmp_path, values):
     made = measured(tmp_path, values)
-    ranked = write_search_results(tmp_path, made, float("inf"))
+    ranked = summarise_search(tmp_path, made, float("inf"))
     finite = sorted(v for v in values if v is not None)
     assert [r.value("fid") for r in ranked] == finite
     summary = json.loads((tmp_path / "summary.json").read_text())
@@ -115,6 +115,6 @@ def test_summary_plots_and_page_are_of_the_finite_values(tmp_path, values):
 
 
 def test_a_search_without_a_finite_value_writes_nothing(tmp_path):
-    assert write_search_results(tmp_path, measured(tmp_path, [None, None]), float("inf")) == []
-    assert write_search_results(tmp_path, measured(tmp_path, [2.0]), 10.0) == []
+    assert summarise_search(tmp_path, measured(tmp_path, [None, None]), float("inf")) == []
+    assert summarise_search(tmp_path, measured(tmp_path, [2.0]), 10.0) == []
     assert list(tmp_path.iterdir()) == []

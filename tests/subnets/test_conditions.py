@@ -12,7 +12,6 @@ from subnets.conditions import conditions, images_digest
 from subnets.results import Results, read_evaluations
 from subnets.search import (
     Measurer,
-    check_criterion,
     exhaust,
     read_comparable,
     select,
@@ -247,23 +246,3 @@ def test_only_finite_values_of_the_criterion_are_chosen_from(tmp_path):
     assert len(read_comparable([path], "fid")) == 3
     with pytest.raises(InputError, match="no evaluation has a value of `criterion` mIoU"):
         read_comparable([path], "mIoU")
-
-
-# --------------------------------------------------------------------------------------------------
-# Nothing to search by
-
-
-@pytest.mark.parametrize(
-    ("criterion", "words"),
-    [
-        ("fid", ("`criterion` fid", "`real_stat_path`", "`dataset_mode`")),
-        ("mIoU", ("`criterion` mIoU", "give `criterion` fid", "`drn_path`")),
-        ("accu", ("`criterion` accu", "give `criterion` fid", "`no_mIoU`")),
-    ],
-)
-def test_a_criterion_that_is_not_measured_says_what_helps(criterion, words):
-    check_criterion(criterion, ["fid", "kid", "mIoU", "accu"])
-    with pytest.raises(InputError) as caught:
-        check_criterion(criterion, [])
-    for word in words:
-        assert word in str(caught.value)
