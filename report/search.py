@@ -97,7 +97,7 @@ def write_search_page(
         path = folder / "samples" / f"{record}.png"
         save_png(path, picture(ChannelConfig.parse(record)))
         samples[record] = path
-    note = f"{measurer.label}; {len(ranked)} subnets evaluated" + (
+    note = f"{measurer.label}; {len(ranked)} subnet{'s' * (len(ranked) > 1)} evaluated" + (
         f", the best {LISTED} listed" if len(ranked) > LISTED else ""
     )
     plots = {
