@@ -4,30 +4,32 @@ from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 
-from data.build import inference_loader
-from evaluation.build import criteria
+from data.build import datasets, inference_loader
+from errors import InputError
 from evaluation.evaluator import Evaluator
 from evaluation.pictures import montage_of
-from metrics.criteria import require
 from models.build import load_supernet
+from models.config import ChannelConfig
 from options import EvolutionOptions, run, settings
 from report.search import summarise_search, write_search_page
 from runtime import distributed
 from runtime.files import write_json
 from runtime.folders import claim_folder, make_folder
-from subnets.build import best_configs, genetic_search, new_measurer, search_space, subnet_of
-from subnets.results import Results, read_evaluations
+from subnets.build import genetic_search, new_measurer, search_criteria, search_space, subnet_of
+from subnets.conditions import conditions, images_digest
+from subnets.results import Evaluated, Results, read_evaluations
 from subnets.search import Measurer, evolve
 
 
 def open_search(
     opt: Namespace, folder: Path, results_path: Path, flag: str
-) -> tuple[Measurer, Callable[[], None]]:
+) -> tuple[Measurer, list[Evaluated], Callable[[], None]]:
     """Prepare a search and claim its folder.
 
     Returns:
-        what measures subnets, with the results of ``results_path`` read back; and a function that
-        ends the search with its page and one printed line.
+        what measures subnets, with the results of ``results_path`` read back; the evaluations of
+        ``--restore_pkl_path``, best first; and a function that ends the search with its page and
+        one printed line.
     """
     device = settings.start_machine(opt)
     data, wanted = settings.data(opt), settings.search(opt)
@@ -36,25 +38,32 @@ def open_search(
     space = search_space(wanted, spec, data.network_size)
     print(space.describe(wanted.budget))
     loader = inference_loader(data, device)
+    decisive = settings.decisive(opt)
+    restored: list[Evaluated] = []
     with distributed.main_first():
-        judges = criteria(settings.measures(opt), data, device)
-        require(judges, wanted.criterion)
-        # Only a run whose input is good takes the folder.
-        claim_folder(folder, settings.decisive(opt), flag)
-        write_json(folder / "options.json", settings.written(opt))
+        judges = search_criteria(settings.measures(opt), data, device, wanted.criterion)
+        evaluator = Evaluator(loader, judges, wanted.amp == "bf16")
         results = Results(results_path, wanted.capacity, distributed.is_main())
-    evaluator = Evaluator(loader, judges, wanted.amp == "bf16")
-    measurer = new_measurer(net, space, evaluator, results, wanted.criterion)
-
-    def summarise() -> list:
-        return summarise_search(folder, measurer, wanted.budget, wanted.macs_convention)
+        measured_with = conditions(decisive, images_digest(*datasets(data)))
+        measurer = new_measurer(net, space, evaluator, results, wanted.criterion, measured_with)
+        if opt.restore_pkl_path:
+            records = read_evaluations(Path(opt.restore_pkl_path), "`restore_pkl_path`")
+            restored = measurer.adopt(records, f"`restore_pkl_path` {opt.restore_pkl_path}")
+        # Only a run whose input is good takes the folder.
+        claim_folder(folder, decisive, flag)
+        write_json(folder / "options.json", settings.written(opt))
 
     def on_result(count: int) -> None:
         if count % wanted.save_freq == 0 and distributed.is_main():
-            summarise()
+            summarise_search(folder, measurer, wanted.budget)
 
     def finish() -> None:
-        ranked = summarise()
+        ranked = summarise_search(folder, measurer, wanted.budget)
+        if not ranked:
+            raise InputError(
+                f"no subnet has a finite {wanted.criterion} ({len(results)} evaluated): check the "
+                "supernet of `restore_G_path` with test.py"
+            )
         write_search_page(
             folder,
             measurer,
@@ -66,29 +75,23 @@ def open_search(
         best = ranked[0]
         print(
             f"best of {len(ranked)}: {best.config_str}  "
-            f"{measurer.label} {best.metrics[measurer.criterion]:.3f} (n={best.n})  "
+            f"{measurer.label} {best.value(measurer.criterion):.3f} (n={best.n})  "
             f"{best.macs / 1e9:.3f}G MACs  {best.params / 1e6:.3f}M parameters\n"
             f"page: {folder / 'index.html'}, table: {folder / 'summary.txt'}"
         )
 
     measurer.on_result = on_result
-    return measurer, finish if distributed.is_main() else lambda: None
+    return measurer, restored, finish if distributed.is_main() else lambda: None
 
 
 def main() -> None:
     opt = EvolutionOptions.parse()
     folder = make_folder(opt.output_dir, "`output_dir`")
-    measurer, finish = open_search(opt, folder, folder / "evaluations.jsonl", "`output_dir`")
+    path = folder / "evaluations.jsonl"
+    measurer, restored, finish = open_search(opt, folder, path, "`output_dir`")
 
-    start = []
-    if opt.restore_pkl_path:
-        restored = read_evaluations(Path(opt.restore_pkl_path), "`restore_pkl_path`")
-        for record in restored:
-            measurer.results.adopt(record)
-        if not opt.only_restore_cache:
-            parents = round(opt.parent_ratio * opt.population_size)
-            start = best_configs(measurer, restored, parents)
-
+    parents = 0 if opt.only_restore_cache else round(opt.parent_ratio * opt.population_size)
+    start = [ChannelConfig.parse(record.config_str) for record in restored[:parents]]
     share = opt.predictor_share if opt.predictor else None
     search = genetic_search(
         measurer, settings.genetic(opt), opt.budget, folder, opt.objective, share

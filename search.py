@@ -10,7 +10,6 @@ from evolution_search import open_search
 from options import SearchOptions, SelectOptions, run
 from runtime.folders import make_folder, make_parent
 from subnets.build import select_subnet
-from subnets.results import read_evaluations
 from subnets.search import exhaust
 
 
@@ -18,7 +17,7 @@ def select() -> None:
     opt = SelectOptions.parse()
     best, of = select_subnet(opt.results, opt.select, opt.criterion)
     print(
-        f"{best.config_str}  {opt.criterion} {best.metrics[opt.criterion]:.3f} (n={best.n})  "
+        f"{best.config_str}  {opt.criterion} {best.value(opt.criterion):.3f} (n={best.n})  "
         f"{best.macs:,} MACs  {best.params:,} parameters  (best of {of} within the budget)"
     )
 
@@ -28,15 +27,16 @@ def main() -> None:
         select()
         return
     opt = SearchOptions.parse()
-    path = make_parent(opt.output_path, "`output_path`")
-    if path.suffix == ".pkl":
+    path = Path(opt.output_path)
+    # Summary and page lie in a folder of that name without its suffix: `settings.json` tells it
+    # from a folder that was given by mistake.
+    foreign = path.is_dir() and not (path / "settings.json").exists()
+    if path.suffix in ("", ".pkl") and not foreign:
         path = path.with_suffix(".jsonl")
         print(f"--output_path: results are JSON lines, written to {path}")
+    make_parent(path, "`output_path`")
     folder = make_folder(path.parent / path.stem, "`output_path`")
-    measurer, finish = open_search(opt, folder, path, "`output_path`")
-    if opt.restore_pkl_path:
-        for record in read_evaluations(Path(opt.restore_pkl_path), "`restore_pkl_path`"):
-            measurer.results.adopt(record)
+    measurer, _, finish = open_search(opt, folder, path, "`output_path`")
     exhaust(measurer, opt.budget, opt.num_splits, opt.split)
     finish()
 

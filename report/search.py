@@ -1,4 +1,4 @@
-"""The page of a search: plots, a sortable table of every evaluated subnet, and what the best few make."""
+"""What a search leaves to read: summary, plots, and a page with a table of all its subnets."""
 
 from __future__ import annotations
 
@@ -14,8 +14,39 @@ from report.plots import plot_search
 from subnets.results import Evaluated, write_summary
 from subnets.search import Measurer, pareto_front
 
-SHOWN = 4  # subnets whose images are shown
-LISTED = 2000  # rows of the table
+# Subnets whose images are shown.
+SHOWN = 4
+# Rows of the table.
+LISTED = 2000
+
+
+def summarise_search(folder: Path, measurer: Measurer, budget: float) -> list[Evaluated]:
+    """``summary.json``, ``summary.txt``, ``search.png`` and ``front.png`` in ``folder``.
+
+    Returns:
+        The evaluations within the budget whose criterion is a finite number, best first. Where
+        there are none, nothing is written.
+    """
+    ranked = measurer.ranked(budget)
+    if not ranked:
+        return []
+    key, space = measurer.criterion, measurer.space
+    front = pareto_front(ranked, key, measurer.lower_is_better)
+    facts = {
+        "evaluated": len(ranked),
+        "budget": budget,
+        "macs_convention": space.convention,
+        "config_set": space.name,
+    }
+    without = sum(r.macs <= budget for r in measurer.results) - len(ranked)
+    if without:
+        facts[f"without a finite {key}"] = without
+    write_summary(folder, ranked, front, facts, key, measurer.label)
+    points = [(r.macs, r.value(key), r.generation) for r in ranked]
+    line = [(r.macs, r.value(key)) for r in front]
+    plot_search(folder / "search.png", points, points[0][:2], key, measurer.label, budget)
+    plot_search(folder / "front.png", points, None, key, measurer.label, budget, line)
+    return ranked
 
 
 def write_search_page(
@@ -27,13 +58,13 @@ def write_search_page(
     """``index.html`` in ``folder``, beside search.png and front.png.
 
     Args:
-        ranked:  all evaluations within the budget, best first
-        picture: configuration -> uint8 H W 3 of some of its outputs
+        ranked:  what `summarise_search` returns, not empty
+        picture: configuration -> (H, W, 3) uint8 that shows some of its outputs
     """
     key = measurer.criterion
     front = pareto_front(ranked, key, measurer.lower_is_better)
     on_front = {r.config_str for r in front}
-    others = [k for k in ranked[0].metrics if k != key and isinstance(ranked[0].metrics[k], float)]
+    others = [k for k in ranked[0].metrics if k != key and ranked[0].value(k) is not None]
     headings = [
         "config",
         key,
@@ -48,8 +79,8 @@ def write_search_page(
     rows = [
         [
             r.config_str,
-            f"{r.metrics[key]:.3f}",
-            *(f"{r.metrics.get(k, float('nan')):.4f}" for k in others),
+            f"{r.value(key):.3f}",
+            *("-" if r.value(k) is None else f"{r.value(k):.4f}" for k in others),
             f"{r.macs / 1e9:.3f}",
             f"{r.params / 1e6:.3f}",
             str(r.n),
@@ -59,14 +90,14 @@ def write_search_page(
         ]
         for r in ranked[:LISTED]
     ]
-    # The best one, and members of the front spread over its budgets.
+    # The best one, and members of the front at evenly spread ranks.
     spread = [front[round(i)] for i in np.linspace(0, len(front) - 1, min(SHOWN, len(front)))]
     samples = {}
     for record in dict.fromkeys(r.config_str for r in [ranked[0], *spread]):
         path = folder / "samples" / f"{record}.png"
         save_png(path, picture(ChannelConfig.parse(record)))
         samples[record] = path
-    note = f"{measurer.label}; {len(ranked)} subnets evaluated" + (
+    note = f"{measurer.label}; {len(ranked)} subnet{'s' * (len(ranked) > 1)} evaluated" + (
         f", the best {LISTED} listed" if len(ranked) > LISTED else ""
     )
     plots = {
@@ -74,27 +105,3 @@ def write_search_page(
         "Best of every budget": folder / "front.png",
     }
     write_report(folder / "index.html", "Search", note, plots, samples, (headings, rows))
-
-
-def summarise_search(
-    folder: Path, measurer: Measurer, budget: float, macs_convention: str
-) -> list[Evaluated]:
-    """Rewrite summary.json, summary.txt and the plots from what is measured so far.
-
-    Returns what is within the budget, best first.
-    """
-    ranked = measurer.ranked(budget)
-    key, label = measurer.criterion, measurer.label
-    front = pareto_front(ranked, key, measurer.lower_is_better)
-    facts = {
-        "evaluated": len(ranked),
-        "budget": budget,
-        "macs_convention": macs_convention,
-        "config_set": measurer.space.name,
-    }
-    write_summary(folder, ranked, front, facts, key, label)
-    points = [(r.macs, r.metrics[key], r.generation) for r in ranked]
-    on_front = [(r.macs, r.metrics[key]) for r in front]
-    plot_search(folder / "search.png", points, points[0][:2], key, label, budget)
-    plot_search(folder / "front.png", points, None, key, label, budget, on_front)
-    return ranked

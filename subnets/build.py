@@ -6,11 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import nn
 
+from data.build import DataSettings
 from errors import InputError
+from evaluation.build import MeasureSettings, criteria
 from evaluation.evaluator import Evaluator
-from metrics.criteria import LOWER_IS_BETTER
+from metrics.criteria import LOWER_IS_BETTER, Criterion, require
 from models.config import ChannelConfig
 from models.generators import GeneratorSpec
 from runtime import distributed
@@ -19,8 +22,8 @@ from runtime.progress import Bar
 from subnets.genetic import GeneticSearch, GeneticSettings
 from subnets.objectives import ByFront, ByScore
 from subnets.predictor import PredictedSearch
-from subnets.results import Evaluated, Results, read_evaluations
-from subnets.search import Measurer
+from subnets.results import Evaluated, Results
+from subnets.search import Measurer, read_comparable, select
 from subnets.space import SearchSpace
 
 
@@ -61,10 +64,33 @@ def subnet_of(net: nn.Module, config: ChannelConfig) -> Callable:
     return lambda x: net(x, config)
 
 
+def search_criteria(
+    settings: MeasureSettings, data: DataSettings, device: torch.device, criterion: str
+) -> list[Criterion]:
+    """What subnets are judged by; it measures ``criterion``.
+
+    Raises:
+        InputError: ``criterion`` cannot be measured; says what is missing and the way without it.
+    """
+    try:
+        judges = criteria(settings, data, device)
+    except InputError as error:
+        if not settings.miou:
+            raise
+        raise InputError(f"{error} (`criterion` fid searches without labels)") from None
+    require(judges, criterion)
+    return judges
+
+
 def new_measurer(
-    net: nn.Module, space: SearchSpace, evaluator: Evaluator, results: Results, criterion: str
+    net: nn.Module,
+    space: SearchSpace,
+    evaluator: Evaluator,
+    results: Results,
+    criterion: str,
+    measured_with: dict,
 ) -> Measurer:
-    """Measures the subnets of ``net`` once each."""
+    """Measures the subnets of ``net`` once each; ``measured_with``: see `subnets.conditions`."""
     return Measurer(
         space,
         lambda config: evaluator(subnet_of(net, config)),
@@ -72,6 +98,8 @@ def new_measurer(
         criterion,
         LOWER_IS_BETTER[criterion],
         evaluator.labels[criterion],
+        measured_with=measured_with,
+        images=len(evaluator.loader.dataset),
     )
 
 
@@ -112,28 +140,12 @@ def genetic_search(
     return PredictedSearch(space, budget, settings, rank, measurer.score, predictor_share, on_fit)
 
 
-def best_configs(measurer: Measurer, records: list[Evaluated], count: int) -> list[ChannelConfig]:
-    ranked = sorted(records, key=lambda r: (measurer.score_of(r), r.config_str))
-    return [ChannelConfig.parse(r.config_str) for r in ranked[:count]]
-
-
 def select_subnet(paths: list[str], budget: float, criterion: str) -> tuple[Evaluated, int]:
-    """The best subnet within ``budget`` MACs among earlier results, and of how many.
+    """(the best subnet within ``budget`` MACs among earlier results, how many are within it).
 
     Raises:
-        InputError: a file is not readable, or none is small enough.
+        InputError: a file is not readable, the files were not measured alike, or no subnet is
+            small enough.
     """
-    records = {r.config_str: r for path in paths for r in read_evaluations(Path(path), "`select`")}
-    known = [r for r in records.values() if criterion in r.metrics]
-    inside = [r for r in known if r.macs <= budget]
-    if not inside:
-        smallest = ""
-        if known:
-            smallest = f"; the smallest has {min(r.macs for r in known):,} MACs"
-        raise InputError(
-            f"`select` {budget:.4g}: none of the {len(known)} evaluations with {criterion} "
-            f"is that small{smallest}"
-        )
-    sign = 1 if LOWER_IS_BETTER[criterion] else -1
-    best = min(inside, key=lambda r: (sign * r.metrics[criterion], r.macs, r.config_str))
-    return best, len(inside)
+    records = read_comparable(map(Path, paths), criterion, "`select`")
+    return select(records, budget, criterion, LOWER_IS_BETTER[criterion])

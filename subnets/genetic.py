@@ -1,12 +1,13 @@
-"""The genetic search (SPEC 4; Cai et al. 2020, section 3.3): which configurations to evaluate next, given how good the known ones are.
+"""The genetic search (SPEC 4; Cai et al. 2020, section 3.3): which configurations to measure next.
 
-`GeneticSearch` only proposes and ranks; measuring is its caller's. Random numbers of a generation depend on seed and generation alone, so a
-search that was stopped is repeated from its recorded evaluations to where it was, and goes on as if it had not been.
+`GeneticSearch` only proposes and ranks; its caller measures. The random numbers of a generation
+depend on seed and generation alone, so a search that was stopped replays its recorded evaluations
+and continues as if it had never stopped.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +16,7 @@ from models.config import ChannelConfig
 from subnets.objectives import ByFront, ByScore
 from subnets.space import SearchSpace
 
-# A child that is over budget or already known is drawn again so often; then its place stays empty.
+# Maximum redraws of a child that is over budget or already known; after that its slot stays empty.
 MAX_REDRAWS = 200
 
 
@@ -24,18 +25,21 @@ class Candidate:
     """A configuration to evaluate, and where it came from."""
 
     config: ChannelConfig
-    origin: str  # random | mutation | crossover | restored | exhaustive
+    # random | mutation | crossover | restored | exhaustive
+    origin: str
     parents: tuple[ChannelConfig, ...] = ()
 
 
 @dataclass(frozen=True)
 class GeneticSettings:
     population_size: int = 100
-    parent_ratio: float = 0.25  # share of the population that become parents
-    mutation_ratio: float = (
-        0.5  # children of one parent, as a share of the population; the rest are crossovers
-    )
-    mutate_prob: float = 0.3  # that a gene is drawn again
+    # Share of the population that become parents.
+    parent_ratio: float = 0.25
+    # Mutations as a share of the children; the rest are crossovers.
+    mutation_ratio: float = 0.5
+    # Probability that a mutation draws a gene again.
+    mutate_prob: float = 0.2
+    # See `SearchSpace.sampling_weights`; for the first generation.
     weighted_sample: float = 1.0
     weight_strategy: str = "arithmetic"
     seed: int = 233
@@ -48,6 +52,9 @@ class GeneticSearch:
         space, budget: what is allowed: ``macs <= budget``
         settings:      see `GeneticSettings`
         rank:          what makes one configuration better than another
+
+    Raises:
+        InputError: no configuration is within the budget.
     """
 
     def __init__(
@@ -55,9 +62,18 @@ class GeneticSearch:
     ):
         self.space, self.budget, self.settings, self.rank = space, budget, settings, rank
         self.feasible = space.feasible(budget)
-        self.known: set[ChannelConfig] = set()  # every configuration ever proposed
-        self.population: list[ChannelConfig] = []  # parents and their children
+        # How many configurations a generation proposes at most.
+        self.per_generation = settings.population_size
+        # Every configuration ever proposed.
+        self.known: set[ChannelConfig] = set()
+        # The current parents and their children.
+        self.population: list[ChannelConfig] = []
         self.generation = -1
+
+    @property
+    def needed(self) -> Collection[ChannelConfig]:
+        """The configurations whose scores the next `propose` asks for."""
+        return self.population
 
     @property
     def exhausted(self) -> bool:
@@ -65,9 +81,9 @@ class GeneticSearch:
         return len(self.known) >= len(self.feasible)
 
     def propose(self) -> list[Candidate]:
-        """The next generation's new configurations, none proposed before; empty when no new one was found.
+        """The next generation's new configurations; empty when no new one was found.
 
-        The first generation is random; each later one needs all before it evaluated.
+        The first generation is random. Each later one needs scores of all that is `needed`.
         """
         self.generation += 1
         rng = np.random.Generator(np.random.Philox(key=[self.settings.seed, self.generation]))
@@ -75,7 +91,7 @@ class GeneticSearch:
             parents: list[ChannelConfig] = []
             children = self._first(rng)
         else:
-            # Two at least: one parent alone could only be copied by a crossover.
+            # At least two: a crossover of one parent with itself is a copy.
             count = max(2, round(self.settings.parent_ratio * self.settings.population_size))
             parents = self.rank(self.population)[:count]
             children = self._next(rng, parents)
@@ -84,15 +100,19 @@ class GeneticSearch:
         return children
 
     def join(self, configs: Iterable[ChannelConfig]) -> list[Candidate]:
-        """Add configurations of the space within the budget to the current population; those not proposed before, as candidates."""
-        full = [ChannelConfig(c.full) for c in configs]  # six genes are short for eight
+        """Add configurations of the space within the budget to the current population.
+
+        Returns those not proposed before, as candidates.
+        """
+        # Six genes are short for eight.
+        full = [ChannelConfig(c.full) for c in configs]
         fresh = [c for c in full if c not in self.known and self.space.cost(c)[0] <= self.budget]
         inside = list(dict.fromkeys(c for c in fresh if self.space.holds(c)))
         self.known.update(inside)
         self.population += inside
         return [Candidate(config, "restored") for config in inside]
 
-    # ---- how candidates come about
+    # ---- how candidates are made
 
     def _first(self, rng: np.random.Generator) -> list[Candidate]:
         return self._random(rng, self.settings.population_size)
@@ -101,7 +121,7 @@ class GeneticSearch:
         return self._breed(rng, parents, self.settings.population_size)
 
     def _random(self, rng: np.random.Generator, count: int) -> list[Candidate]:
-        """``count`` distinct configurations, uniform (or weighted) among all within the budget."""
+        """Distinct configurations within the budget, drawn uniformly or by their weights."""
         s = self.settings
         weights = self.space.sampling_weights(self.feasible, s.weighted_sample, s.weight_strategy)
         numbers = rng.choice(
@@ -112,7 +132,7 @@ class GeneticSearch:
     def _breed(
         self, rng: np.random.Generator, parents: list[ChannelConfig], count: int
     ) -> list[Candidate]:
-        """Up to ``count`` new children: the share ``mutation_ratio`` of them mutations, then crossovers."""
+        """Up to ``count`` new children: first the mutations, then the crossovers."""
         mutations = round(self.settings.mutation_ratio * count)
         taken = set(self.known)
         children: list[Candidate] = []

@@ -1,12 +1,13 @@
-"""A learned stand-in for the evaluator (``predictor``): it screens many candidates so that only promising ones are measured.
+"""A learned stand-in for the evaluator (``predictor``): it decides which candidates are measured.
 
-A Gaussian process over the eight genes: a handful of evaluations are enough to fit it, and it knows where it does not know. A predicted
-value decides only what is measured next; it is never recorded as a result.
+A Gaussian process over the eight genes: a handful of evaluations are enough to fit it, and it knows
+how uncertain it is. Predicted values are never recorded as results.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from math import isfinite
 
 import numpy as np
 import torch
@@ -18,9 +19,11 @@ from subnets.genetic import Candidate, GeneticSearch, GeneticSettings
 from subnets.objectives import ByScore
 from subnets.space import SearchSpace
 
-POOL = 20  # candidates screened for each one measured, and at least
+# Candidates screened for each one measured, and per generation at least.
+POOL = 20
 MIN_POOL = 1000
-EXPLORE = 0.1  # share of the measured that are drawn at random, so that the model is tested on more than its favourites
+# Share of the measured that is drawn at random, so that not only the model's favourites test it.
+EXPLORE = 0.1
 
 
 # --------------------------------------------------------------------------------------------------
@@ -28,10 +31,11 @@ EXPLORE = 0.1  # share of the measured that are drawn at random, so that the mod
 
 
 class GaussianProcess:
-    """Regression of (n, k) inputs in 0..1 on (n,) values: linear trend + squared exponential with a length per input + noise.
+    """Regression of (n,) values on (n, k) inputs in 0..1, n at least 1.
 
-    Hyperparameters maximise the marginal likelihood (Rasmussen & Williams 2006, eq. 5.8) with a weak prior that keeps them sane
-    for small n.
+    The kernel is a linear trend, a squared exponential with one length per input, and noise. The
+    hyperparameters maximise the marginal likelihood (Rasmussen & Williams 2006, eq. 5.8) under a
+    weak prior, which keeps them sane for small n.
     """
 
     def __init__(self, x: np.ndarray, y: np.ndarray):
@@ -47,7 +51,10 @@ class GaussianProcess:
 
     @torch.no_grad()
     def believe(self, x: np.ndarray) -> None:
-        """Take what is predicted at (k,) for measured, so that the next choice looks elsewhere (Ginsbourger et al. 2010)."""
+        """Take the prediction at (k,) as measured (Ginsbourger et al. 2010).
+
+        The next choice then looks elsewhere.
+        """
         value = torch.as_tensor((self.predict(x[None])[0] - self.mean) / self.scale)
         self.x, self.y = torch.cat((self.x, torch.as_tensor(x[None]))), torch.cat((self.y, value))
         self._condition()
@@ -65,9 +72,8 @@ class GaussianProcess:
 
     def _fit(self) -> None:
         k = self.x.shape[1]
-        prior = torch.tensor(
-            [0.0] * k + [-0.7, 0.0, -3.0], dtype=torch.float64
-        )  # log: lengths, signal, linear, noise
+        # Logarithms of the lengths, the signal, the linear trend and the noise.
+        prior = torch.tensor([0.0] * k + [-0.7, 0.0, -3.0], dtype=torch.float64)
         self.theta = prior.clone().requires_grad_(True)
         optimizer = torch.optim.LBFGS([self.theta], max_iter=60, line_search_fn="strong_wolfe")
 
@@ -106,7 +112,7 @@ class GaussianProcess:
 
     @torch.no_grad()
     def left_out(self) -> np.ndarray:
-        """What it predicts of each known point without it (Rasmussen & Williams 2006, eq. 5.12)."""
+        """(n,) predictions of each point from the others (Rasmussen & Williams 2006, eq. 5.12)."""
         inverse = torch.cholesky_inverse(self.factor)
         return (self.y - self.weights / inverse.diagonal()).numpy() * self.scale + self.mean
 
@@ -116,12 +122,17 @@ class GaussianProcess:
 
 
 class PredictedSearch(GeneticSearch):
-    """A genetic search that breeds many children and proposes the ones with the highest expected improvement.
+    """A genetic search that breeds many children and proposes only the most promising.
+
+    Those are the children with the highest expected improvement, and a few drawn at random.
 
     Args:
         share:  of the population that is proposed, and so measured, per generation
-        score:  measured quality of a configuration, lower is better
-        on_fit: called each generation with how well the model ranks, see `propose`
+        score:  measured quality of a configuration, lower is better; infinite where it has none
+        on_fit: called at each generation with ``evaluated`` (measurements fitted to) and rank
+                correlations: ``spearman_left_out``, of predictions of each measurement from the
+                others, and ``spearman_unseen``, of the last generation's before it was measured;
+                None where a correlation is not defined
     """
 
     def __init__(
@@ -136,11 +147,17 @@ class PredictedSearch(GeneticSearch):
     ):
         super().__init__(space, budget, settings, rank)
         self.score, self.on_fit = score, on_fit
-        self.count = max(4, round(share * settings.population_size))
-        self.measured: list[ChannelConfig] = []  # proposed in earlier generations
-        self.predicted: dict[
-            ChannelConfig, float
-        ] = {}  # for the last generation, before it was measured
+        self.per_generation = max(4, round(share * settings.population_size))
+        # Of earlier generations, those with a finite score.
+        self.measured: list[ChannelConfig] = []
+        self.model: GaussianProcess | None = None
+        # For the last generation, before it was measured.
+        self.predicted: dict[ChannelConfig, float] = {}
+
+    @property
+    def needed(self) -> Collection[ChannelConfig]:
+        # The model is fitted to all of them.
+        return self.known
 
     def propose(self) -> list[Candidate]:
         if self.generation >= 0:
@@ -148,21 +165,22 @@ class PredictedSearch(GeneticSearch):
         return super().propose()
 
     def _learn(self) -> None:
-        """Fit the model to all measurements and report its rank correlation: on the last generation as predicted before it was measured,
-        and on every point left out in turn."""
-        self.measured = sorted(self.known, key=lambda c: c.genes)
-        y = np.array([self.score(c) for c in self.measured])
+        """Fit the model to all measurements with a finite score and report how well it ranks."""
+        scores = {c: self.score(c) for c in sorted(self.known, key=lambda c: c.genes)}
+        scores = {c: score for c, score in scores.items() if isfinite(score)}
+        self.measured = list(scores)
+        if not scores:
+            return
+        y = np.array(list(scores.values()))
         self.model = GaussianProcess(self._inputs(self.measured), y)
         facts = {
             "generation": self.generation,
             "evaluated": len(y),
             "spearman_left_out": _spearman(self.model.left_out(), y),
         }
-        if len(self.predicted) > 2:
-            guess, truth = zip(
-                *((value, self.score(c)) for c, value in self.predicted.items()), strict=True
-            )
-            facts["spearman_unseen"] = _spearman(np.array(guess), np.array(truth))
+        pairs = [(guess, scores[c]) for c, guess in self.predicted.items() if c in scores]
+        if len(pairs) > 2:
+            facts["spearman_unseen"] = _spearman(*np.array(pairs).T)
         self.on_fit(facts)
 
     def _inputs(self, configs: list[ChannelConfig]) -> np.ndarray:
@@ -172,26 +190,25 @@ class PredictedSearch(GeneticSearch):
         return (np.array([c.genes for c in configs]) - low) / np.maximum(high - low, 1)
 
     def _first(self, rng: np.random.Generator) -> list[Candidate]:
-        return self._random(rng, self.count)
+        return self._random(rng, self.per_generation)
 
     def _next(self, rng: np.random.Generator, parents: list[ChannelConfig]) -> list[Candidate]:
-        size = max(POOL * self.count, MIN_POOL) // 2
+        size = max(POOL * self.per_generation, MIN_POOL) // 2
         fresh = [c for c in self._random(rng, size) if c.config not in self.known]
         pool = {c.config: c for c in [*fresh, *self._breed(rng, parents, size)]}
         candidates = list(pool.values())
-        if not candidates:
-            return []
+        if not candidates or self.model is None:
+            return candidates[: self.per_generation]
         inputs = self._inputs([c.config for c in candidates])
         expected, _ = self.model.predict(inputs)
         best = min(self.score(c) for c in self.measured)
-        chance = round(EXPLORE * self.count)
+        chance = round(EXPLORE * self.per_generation)
         chosen: list[int] = []
-        for _ in range(min(self.count - chance, len(candidates))):
+        for _ in range(min(self.per_generation - chance, len(candidates))):
             mean, deviation = self.model.predict(inputs)
             z = (best - mean) / deviation
-            gain = (best - mean) * norm.cdf(z) + deviation * norm.pdf(
-                z
-            )  # expected improvement (Jones et al. 1998)
+            # Expected improvement (Jones et al. 1998).
+            gain = (best - mean) * norm.cdf(z) + deviation * norm.pdf(z)
             gain[chosen] = -np.inf
             chosen.append(int(gain.argmax()))
             self.model.believe(inputs[chosen[-1]])

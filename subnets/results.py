@@ -1,14 +1,16 @@
-"""Evaluated configurations on disk: a line each in ``evaluations.jsonl``, and a summary a person can read."""
+"""Evaluated configurations on disk: a line each in ``evaluations.jsonl``, and a summary to read."""
 
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from errors import InputError
 from runtime.files import JsonLines, read_json_lines, write_json, write_text
+from subnets.conditions import finite
 
 # --------------------------------------------------------------------------------------------------
 # One evaluation
@@ -21,12 +23,26 @@ class Evaluated:
     config_str: str
     macs: int
     params: int
-    metrics: dict  # fid, kid, mIoU ... as the evaluator gives them
-    n: int  # images measured on
+    # fid, kid, mIoU ... as the evaluator gives them; None for a value that was not finite.
+    metrics: dict
+    # How many images it was measured on.
+    n: int
     seconds: float
     generation: int = 0
-    origin: str = "random"  # random | mutation | crossover | exhaustive
+    # random | mutation | crossover | restored | exhaustive
+    origin: str = "random"
     parents: list[str] = field(default_factory=list)
+    # See `subnets.conditions`; empty in files of earlier versions.
+    measured_with: dict = field(default_factory=dict)
+
+    @property
+    def conditions(self) -> dict:
+        """All that must agree before values are compared."""
+        return {**self.measured_with, "n": self.n}
+
+    def value(self, criterion: str) -> float | None:
+        """One of the metrics; None where it was not measured or was not finite."""
+        return finite(self.metrics.get(criterion))
 
 
 # --------------------------------------------------------------------------------------------------
@@ -34,27 +50,23 @@ class Evaluated:
 
 
 class Results:
-    """What has been evaluated, in order, each written to ``path`` as it ends and read back by a later run.
+    """What has been evaluated, in order. Each is written to ``path`` at once; a later run reads it.
+
+    Nothing on disk changes before the first `add`.
 
     Args:
-        path:       the JSONL file; existing lines are read
-        write:      False: another process writes the file, this one only remembers
-        capacity:   at most so many are remembered (``max_cache_size``), and those of `keep`; the oldest is forgotten first
+        path:     the JSON lines file; existing lines are read
+        write:    False: another process writes the file, this one only remembers
+        capacity: how many are remembered at most (``max_cache_size``), not counting those of
+                  `keep`; the oldest is forgotten first
     """
 
     def __init__(self, path: Path, capacity: int = 10_000_000, write: bool = True):
-        self.path, self.capacity = path, capacity
-        self._known: dict[str, Evaluated] = {}
+        self.path, self.capacity, self._write = path, capacity, write
+        self._log: JsonLines | None = None
         self._kept: set[str] = set()
-        if path.exists():
-            whole = path.read_bytes()
-            # A line cut off by a crash is taken off the file, so that the next one starts on its own.
-            if write and whole and not whole.endswith(b"\n"):
-                with open(path, "r+b") as file:
-                    file.truncate(whole.rfind(b"\n") + 1)
-            for record in read_evaluations(path):
-                self._known[record.config_str] = record
-        self._log = JsonLines(path) if write else None
+        records = read_evaluations(path) if path.exists() else []
+        self._known = {record.config_str: record for record in records}
         self._forget()
 
     def __contains__(self, config_str: str) -> bool:
@@ -70,18 +82,26 @@ class Results:
         return iter(self._known.values())
 
     def adopt(self, record: Evaluated) -> None:
-        """Remember an evaluation made by an earlier run elsewhere, without writing it."""
+        """Remember an evaluation that an earlier run made elsewhere, without writing it."""
         self._known.setdefault(record.config_str, record)
 
     def add(self, record: Evaluated) -> None:
-        if self._log:
+        if self._write:
+            if self._log is None:
+                _repair_end(self.path)
+                self._log = JsonLines(self.path)
             self._log.write(asdict(record))
         self._known[record.config_str] = record
         self._forget()
 
     def keep(self, config_strs: Iterable[str]) -> None:
-        """These are needed: they are forgotten last, however small the capacity."""
+        """These are needed: they are not forgotten, however small the capacity."""
         self._kept = set(config_strs)
+
+    def close(self) -> None:
+        if self._log is not None:
+            self._log.close()
+            self._log = None
 
     def _forget(self) -> None:
         surplus = len(self._known) - self.capacity
@@ -91,18 +111,102 @@ class Results:
                 del self._known[name]
 
 
+def _repair_end(path: Path) -> None:
+    """Make the next line start on its own: remove a last line that a crash cut off."""
+    whole = path.read_bytes() if path.exists() else b""
+    end = whole.rpartition(b"\n")[2]
+    if not end:
+        return
+    with open(path, "r+b") as file:
+        if _is_json(end):
+            file.seek(len(whole))
+            file.write(b"\n")
+        else:
+            file.truncate(len(whole) - len(end))
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        json.loads(line)
+    except ValueError:
+        return False
+    return True
+
+
+# --------------------------------------------------------------------------------------------------
+# Reading
+
+
+# How every line that we write starts, so that a line cut off by a crash is told from another file.
+_START = b'{"config_str": "'
+
+
 def read_evaluations(path: Path, flag: str = "") -> list[Evaluated]:
-    """Evaluations of a file. InputError when it is missing or holds something else."""
-    if not path.is_file():
-        raise InputError(f"{flag} {path}: no such file of evaluations".strip())
+    """Evaluations of a file; a last line that a crash cut off is left out.
+
+    Raises:
+        InputError: the file is missing, or holds something else, or a damaged evaluation.
+    """
+    name = f"{flag} {path}".strip()
     if path.suffix == ".pkl":
         raise InputError(
-            f"{flag} {path}: pickles are not read (they can run code); give an evaluations.jsonl"
+            f"{name}: pickles are not read (they can run code); give an evaluations.jsonl"
         )
+    if not path.is_file():
+        raise InputError(f"{name}: no such file of evaluations")
+    end = path.read_bytes().rpartition(b"\n")[2]
+    if not (_is_json(end) or end[: len(_START)] == _START[: len(end)]):
+        raise InputError(f"{name}: not a file of evaluations")
     try:
-        return [Evaluated(**record) for record in read_json_lines(path)]
-    except (TypeError, UnicodeDecodeError) as error:
-        raise InputError(f"{flag} {path}: not a file of evaluations ({error})".strip()) from None
+        records = read_json_lines(path)
+    except UnicodeDecodeError as error:
+        raise InputError(f"{name}: not a file of evaluations ({error})") from None
+    # Many lines, few conditions: equal ones are one object in memory.
+    shared: dict[str, dict] = {}
+    return [
+        _evaluated(values, f"{name}: evaluation {number}", shared)
+        for number, values in enumerate(records, 1)
+    ]
+
+
+_WHOLE_NUMBERS = ("macs", "params", "n", "generation")
+_TYPES = {
+    "config_str": str,
+    "seconds": (int, float),
+    "metrics": dict,
+    "origin": str,
+    "parents": list,
+    "measured_with": dict,
+} | dict.fromkeys(_WHOLE_NUMBERS, int)
+
+
+def _evaluated(values: object, name: str, shared: dict[str, dict]) -> Evaluated:
+    """An evaluation from its line. InputError calling it ``name`` when it is none."""
+    try:
+        record = Evaluated(**values)
+    except TypeError as error:
+        raise InputError(f"{name}: not a file of evaluations ({error})") from None
+    damaged = [
+        key
+        for key, kind in _TYPES.items()
+        if not isinstance(getattr(record, key), kind) or isinstance(getattr(record, key), bool)
+    ]
+    damaged += [key for key in _WHOLE_NUMBERS if key not in damaged and getattr(record, key) < 0]
+    if "metrics" not in damaged:
+        damaged += [k for k, v in record.metrics.items() if isinstance(v, (str, bool))]
+        # NaN and infinity, which earlier versions wrote, become None.
+        numbers = {k: finite(v) for k, v in record.metrics.items() if isinstance(v, (int, float))}
+        record.metrics.update(numbers)
+    if damaged:
+        raise InputError(
+            f"{name} ({record.config_str}) is damaged: {', '.join(damaged)}; remove that line"
+        )
+    key = json.dumps(record.measured_with, sort_keys=True)
+    return replace(record, measured_with=shared.setdefault(key, record.measured_with))
+
+
+# --------------------------------------------------------------------------------------------------
+# Summary
 
 
 def write_summary(
@@ -113,7 +217,13 @@ def write_summary(
     criterion: str,
     label: str,
 ) -> None:
-    """``summary.json`` (facts, the best ten, the front) and ``summary.txt`` (the same as tables)."""
+    """``summary.json`` (facts, the best ten, the front) and ``summary.txt`` (the same as tables).
+
+    Args:
+        ranked, front: each with a value of ``criterion``, see `subnets.search`
+        facts:         further entries, name -> plain value
+        label:         what the criterion is, in words
+    """
     top = ranked[:10]
     values = {
         "criterion": criterion,
@@ -126,19 +236,12 @@ def write_summary(
 
     def rows(records: list[Evaluated]) -> list[str]:
         return [
-            f"{r.config_str:26} {r.metrics[criterion]:9.3f} {r.macs / 1e9:8.3f}G {r.params / 1e6:8.3f}M {r.n:6d}"
+            f"{r.config_str:26} {r.value(criterion):9.3f} {r.macs / 1e9:8.3f}G "
+            f"{r.params / 1e6:8.3f}M {r.n:6d}"
             for r in records
         ]
 
     lines = [*(f"{key}: {value}" for key, value in facts.items()), f"measure: {label}", ""]
-    lines += [
-        "the best:",
-        head,
-        *rows(top),
-        "",
-        "the best of every budget:",
-        head,
-        *rows(front),
-        "",
-    ]
+    lines += ["the best:", head, *rows(top), ""]
+    lines += ["the best of every budget:", head, *rows(front), ""]
     write_text(folder / "summary.txt", "\n".join(lines))

@@ -10,16 +10,19 @@ from subnets.space import SearchSpace
 
 @dataclass(frozen=True)
 class Sampling:
-    """Draws the passes of a training step; a function of seed and step, so a continued run draws what it would have drawn.
+    """Draws the passes of a training step.
+
+    A function of seed and step, so a run that was interrupted continues with the same draws.
 
     Args:
         space:     what is drawn from, uniformly in every gene
         seed:      of the draws
-        sandwich:  0: one random configuration per step (GAN Compression, section 3.3). K: the largest, the smallest and K random
-                   ones per step (the sandwich rule of Yu and Huang 2019, Universally Slimmable Networks)
+        sandwich:  0: one random configuration per step (GAN Compression, section 3.3). K: the
+                   largest, the smallest and K random ones per step (the sandwich rule of Yu and
+                   Huang 2019, Universally Slimmable Networks)
         per_image: every image of the joint batch has random configurations of its own
-        rank, batch: which images of the joint batch are this process's: those from ``rank * batch`` on. All processes draw the same
-                   configuration where ``per_image`` is off.
+        rank, batch: this process has the ``batch`` images of the joint batch from
+                   ``rank * batch`` on. Without ``per_image`` all processes draw the same.
     """
 
     space: SearchSpace
@@ -30,7 +33,7 @@ class Sampling:
     batch: int = 1
 
     def __call__(self, step: int, images: int) -> list[ChannelConfig | tuple[ChannelConfig, ...]]:
-        """The passes of a step for a batch of ``images``: each one configuration, or one per image."""
+        """The passes of a step: each is one configuration, or ``images`` of them."""
         ends = [self.space.largest, self.space.smallest] if self.sandwich else []
         return [*ends, *(self._random(step, images, k) for k in range(self.sandwich or 1))]
 

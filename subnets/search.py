@@ -1,20 +1,24 @@
 """Running a search: propose, measure, record, until the generations are over or nothing is left.
 
-Under torchrun every process runs the same search and measures its share of each generation; all know all results, the main one writes them.
+Under torchrun every process runs the same search and measures its share of each generation. All
+know all results; the main process writes them.
 """
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
-import numpy as np
-
+from errors import InputError
 from models.config import ChannelConfig
 from runtime import distributed
 from runtime.progress import Bar
+from subnets.conditions import differences, finite
 from subnets.genetic import Candidate, GeneticSearch
-from subnets.results import Evaluated, Results
+from subnets.results import Evaluated, Results, read_evaluations
 from subnets.space import SearchSpace
 
 # --------------------------------------------------------------------------------------------------
@@ -27,12 +31,17 @@ class Measurer:
 
     Args:
         space:      for their cost
-        measure:    configuration -> metrics with ``n`` and ``seconds``
+        measure:    configuration -> metrics, with ``n`` images and ``seconds``
         results:    where they are recorded; what is already there is not measured again
-        criterion:  key of the metrics that decides
+        criterion:  key of the metric that decides
         lower_is_better: of the criterion
         label:      what the criterion is, as it must be named
-        on_result:  called after every new evaluation with how many there are
+        on_result:  called after every new evaluation with the number of those made by this run
+        measured_with: see `subnets.conditions`; recorded with every evaluation
+        images:     how many images are measured on; None = unknown
+
+    Raises:
+        InputError: ``results`` hold evaluations that were measured with something else.
     """
 
     space: SearchSpace
@@ -42,23 +51,78 @@ class Measurer:
     lower_is_better: bool
     label: str = ""
     on_result: Callable[[int], None] = lambda count: None
-    best: Evaluated | None = None
+    measured_with: dict = field(default_factory=dict)
+    images: int | None = None
+    best: Evaluated | None = field(default=None, init=False)
+    count: int = field(default=0, init=False)
+
+    def __post_init__(self):
+        self._check(list(self.results), str(self.results.path))
+
+    def adopt(self, records: list[Evaluated], source: str) -> list[Evaluated]:
+        """Take evaluations of an earlier run as measured; those outside the space are left out.
+
+        Args:
+            source: where they come from, for messages
+        Returns:
+            Those taken, best first.
+        Raises:
+            InputError: there are none, or they were measured with something else; names what.
+        """
+        self._check(records, source)
+        taken = [r for r in records if self.space.holds(_config(r, source))]
+        if not taken:
+            raise InputError(f"{source} holds no evaluation of `config_set` {self.space.name}")
+        for record in taken:
+            self.results.adopt(record)
+        return sorted(taken, key=lambda r: (self.score_of(r), r.config_str))
+
+    def _check(self, records: list[Evaluated], source: str) -> None:
+        """InputError unless values of ``records`` may be compared with those measured here."""
+        wanted = self.measured_with | ({} if self.images is None else {"n": self.images})
+        for record in records:
+            who = f"{source}: {record.config_str}"
+            if self.criterion not in record.metrics:
+                raise InputError(
+                    f"{who} was measured by {', '.join(record.metrics) or 'nothing'}, not by "
+                    f"`criterion` {self.criterion}; give another file or `criterion`"
+                )
+            found = record.conditions if self.images is not None else record.measured_with
+            differ = differences(found, wanted, self.criterion)
+            macs = self.space.cost(_config(record, source))[0]
+            if not differ and record.macs != macs:
+                differ = [
+                    f"{record.macs:,} MACs, not {macs:,} (another `macs_convention` or image size)"
+                ]
+            if differ:
+                raise InputError(
+                    f"{who} was measured with other settings: {', '.join(differ[:5])}; "
+                    "give another file or the same settings"
+                )
+        if self.measured_with:
+            _warn_of_unknown(records, source)
 
     def score(self, config: ChannelConfig) -> float:
-        """The criterion of a measured configuration, lower is better."""
+        """The criterion of a measured configuration, lower is better; infinite where not finite."""
         return self.score_of(self.results[str(config)])
 
     def score_of(self, record: Evaluated) -> float:
-        value = record.metrics[self.criterion]
+        value = record.value(self.criterion)
+        if value is None:
+            return math.inf
         return value if self.lower_is_better else -value
 
     def ranked(self, budget: float = float("inf")) -> list[Evaluated]:
-        """All that was measured within a budget, best first."""
+        """All within a budget whose criterion is a finite number, best first."""
         inside = (r for r in self.results if r.macs <= budget)
-        return sorted(inside, key=lambda r: (self.score_of(r), r.config_str))
+        finite_ones = (r for r in inside if r.value(self.criterion) is not None)
+        return sorted(finite_ones, key=lambda r: (self.score_of(r), r.config_str))
 
     def run(self, candidates: Iterable[Candidate], generation: int, bar: Bar) -> None:
-        """Measure what is not known yet, in rounds of one per process; ``bar`` advances by one per candidate."""
+        """Measure what is not known yet, in rounds of one per process.
+
+        ``bar`` advances by one per candidate.
+        """
         for group in _rounds(candidates, distributed.world_size()):
             unknown = [c for c in group if str(c.config) not in self.results]
             mine = unknown[distributed.rank() :][:1]
@@ -66,34 +130,54 @@ class Measurer:
             for records in distributed.gather_objects(found):
                 for record in records:
                     self.results.add(record)
-                    self.on_result(len(self.results))
+                    self.count += 1
+                    self.on_result(self.count)
             for candidate in group:
                 self._observe(self.results[str(candidate.config)], bar)
                 bar.update()
 
     def _evaluate(self, candidate: Candidate, generation: int) -> Evaluated:
         metrics = dict(self.measure(candidate.config))
-        macs, params = self.space.cost(candidate.config)
         seconds, n = metrics.pop("seconds"), metrics.pop("n")
-        parents = [str(p) for p in candidate.parents]
+        metrics |= {k: finite(v) for k, v in metrics.items() if isinstance(v, float)}
+        macs, params = self.space.cost(candidate.config)
         return Evaluated(
-            str(candidate.config),
-            macs,
-            params,
-            metrics,
-            n,
-            seconds,
-            generation,
-            candidate.origin,
-            parents,
+            config_str=str(candidate.config),
+            macs=macs,
+            params=params,
+            metrics=metrics,
+            n=n,
+            seconds=seconds,
+            generation=generation,
+            origin=candidate.origin,
+            parents=[str(parent) for parent in candidate.parents],
+            measured_with=self.measured_with,
         )
 
     def _observe(self, record: Evaluated, bar: Bar) -> None:
-        if self.best is None or self.score_of(record) < self.score_of(self.best):
+        score = self.score_of(record)
+        if score < (math.inf if self.best is None else self.score_of(self.best)):
             self.best = record
-        value = self.best.metrics[self.criterion]
-        bar.set_postfix_str(
-            f"best {self.criterion} {value:.3f} {self.best.config_str}", refresh=False
+        if self.best is not None:
+            value = self.best.value(self.criterion)
+            text = f"best {self.criterion} {value:.3f} {self.best.config_str}"
+            bar.set_postfix_str(text, refresh=False)
+
+
+def _config(record: Evaluated, source: str) -> ChannelConfig:
+    try:
+        return ChannelConfig.parse(record.config_str)
+    except InputError as error:
+        raise InputError(f"{source}: {error}") from None
+
+
+def _warn_of_unknown(records: list[Evaluated], source: str) -> None:
+    unknown = sum(not record.measured_with for record in records)
+    if unknown and distributed.is_main():
+        warnings.warn(
+            f"{source}: {unknown} evaluations do not say what they were measured with; that it was "
+            "the same supernet, images and measure is taken on trust",
+            stacklevel=3,
         )
 
 
@@ -120,14 +204,15 @@ def evolve(
     start: Iterable[ChannelConfig] = (),
     patience: int | None = None,
 ) -> None:
-    """Genetic search: a random generation and ``generations`` bred ones, the last measured and ranked too.
+    """Genetic search: a random generation and ``generations`` bred ones. The last is measured too.
 
     Args:
+        generation_base: number of the first generation in the records
         start:    configurations that join the first generation (the best of an earlier search)
-        patience: end when so many generations brought no new best (no new member of the front); None = never
+        patience: end after this many generations without a new best (for the front: without a new
+                  member); None = never
     """
-    per_generation = getattr(search, "count", search.settings.population_size)
-    total = min(per_generation * (generations + 1), len(search.feasible))
+    total = min(search.per_generation * (generations + 1), len(search.feasible))
     best, unchanged = None, 0
     with Bar(total=total, unit="subnet") as bar:
         for generation in range(generations + 1):
@@ -140,11 +225,12 @@ def evolve(
                 break
             bar.set_description(f"generation {number}/{generations + generation_base}")
             best_so_far = [measurer.best.config_str] if measurer.best else []
-            measurer.results.keep([*map(str, search.population), *best_so_far])
+            measurer.results.keep([*map(str, search.needed), *best_so_far])
             measurer.run(candidates, number, bar)
             if search.exhausted:
                 Bar.write(
-                    f"all {len(search.feasible)} configurations within the budget are evaluated; the search ends"
+                    f"all {len(search.feasible)} configurations within the budget are evaluated; "
+                    "the search ends"
                 )
                 break
             leaders = search.rank.leaders(search.population)
@@ -152,14 +238,27 @@ def evolve(
             best = leaders
             if patience is not None and unchanged >= patience:
                 Bar.write(
-                    f"generation {number}: no better configuration for {patience} generations; the search ends"
+                    f"generation {number}: no better configuration for {patience} generations; "
+                    "the search ends"
                 )
                 break
 
 
 def exhaust(measurer: Measurer, budget: float, num_splits: int = 1, split: int = 0) -> None:
-    """Every configuration within the budget, or every ``num_splits``-th of them starting at ``split``."""
-    numbers = measurer.space.feasible(budget)[split::num_splits]
+    """Every configuration within the budget, or every ``num_splits``-th of them from ``split`` on.
+
+    Raises:
+        InputError: no configuration is within the budget, or none falls to this share.
+    """
+    feasible = measurer.space.feasible(budget)
+    if not 0 <= split < num_splits:
+        raise InputError(f"`split` {split} must be 0 to {num_splits - 1}: below `num_splits`")
+    numbers = feasible[split::num_splits]
+    if len(numbers) == 0:
+        raise InputError(
+            f"`split` {split} of `num_splits` {num_splits} is empty: only {len(feasible)} "
+            f"configurations are within the budget; give `num_splits` {len(feasible)} at most"
+        )
     with Bar(total=len(numbers), desc="all subnets", unit="subnet") as bar:
         candidates = (
             Candidate(measurer.space.config(int(number)), "exhaustive") for number in numbers
@@ -174,14 +273,74 @@ def exhaust(measurer: Measurer, budget: float, num_splits: int = 1, split: int =
 def pareto_front(
     records: list[Evaluated], criterion: str, lower_is_better: bool
 ) -> list[Evaluated]:
-    """The records that no other beats in both MACs and the criterion, by ascending MACs."""
+    """The records that no other beats in both MACs and the criterion, by ascending MACs.
+
+    Records without a finite value are left out.
+    """
     sign = 1 if lower_is_better else -1
-    points = np.array([(r.macs, sign * r.metrics[criterion]) for r in records], dtype=np.float64)
-    # One pass over ascending MACs: on the front is what improves on all cheaper ones. Agrees with `fronts` and needs no n x n.
-    order = np.lexsort((points[:, 1], points[:, 0]))
-    front, best = [], np.inf
-    for i in order:
-        if points[i, 1] < best:
-            front.append(records[i])
-            best = points[i, 1]
+    scores = {id(r): sign * v for r in records if (v := r.value(criterion)) is not None}
+    measured = [r for r in records if id(r) in scores]
+    # One pass over ascending MACs: whatever improves on all cheaper ones is on the front.
+    front: list[Evaluated] = []
+    best = math.inf
+    for record in sorted(measured, key=lambda r: (r.macs, scores[id(r)])):
+        if scores[id(record)] < best:
+            front.append(record)
+            best = scores[id(record)]
     return front
+
+
+def read_comparable(paths: Iterable[Path], criterion: str, flag: str = "") -> list[Evaluated]:
+    """The evaluations of several files as one search's; of a configuration, the last one read.
+
+    Args:
+        flag: how messages name the setting that gave the files
+    Raises:
+        InputError: no evaluation has a value of ``criterion``, or values are not comparable; names
+            both evaluations and what differs.
+    """
+    found = [
+        (f"{flag} {path}".strip(), record)
+        for path in paths
+        for record in read_evaluations(path, flag)
+        if record.value(criterion) is not None
+    ]
+    if not found:
+        raise InputError(f"{flag}: no evaluation has a value of `criterion` {criterion}".strip())
+    # One that says what it was measured with, if there is one, stands for all.
+    first_source, first = next(((s, r) for s, r in found if r.measured_with), found[0])
+    records: dict[str, Evaluated] = {}
+    for source, record in found:
+        differ = differences(record.conditions, first.conditions, criterion)
+        twin = records.get(record.config_str, record)
+        if not differ and twin.macs != record.macs:
+            differ = [f"{record.macs:,} MACs of {record.config_str}, not {twin.macs:,}"]
+        if differ:
+            raise InputError(
+                f"{source}: values cannot be compared with others in {first_source}: "
+                f"{', '.join(differ[:5])}; choose from each search alone"
+            )
+        records[record.config_str] = record
+    for source in dict.fromkeys(source for source, _ in found):
+        _warn_of_unknown([r for s, r in found if s == source], source)
+    return list(records.values())
+
+
+def select(
+    records: list[Evaluated], budget: float, criterion: str, lower_is_better: bool
+) -> tuple[Evaluated, int]:
+    """(the best of ``records`` within ``budget`` MACs, how many are within it).
+
+    Raises:
+        InputError: none is within the budget; says how small the smallest is.
+    """
+    inside = [r for r in records if r.macs <= budget]
+    if not inside:
+        smallest = min(r.macs for r in records)
+        raise InputError(
+            f"`select` {budget:.4g}: none of the {len(records)} evaluations with {criterion} is "
+            f"that small; the smallest has {smallest:,} MACs"
+        )
+    sign = 1 if lower_is_better else -1
+    best = min(inside, key=lambda r: (sign * r.value(criterion), r.macs, r.config_str))
+    return best, len(inside)

@@ -1,6 +1,7 @@
 """Which configurations exist and what each costs: a search space as arrays.
 
-A configuration is a row of eight genes, or its number in the space (row-major over the genes' choices); the cost of all of them is one array.
+A configuration is a row of eight genes, or its number in the space (row-major over the genes'
+choices). The cost of all configurations is one array.
 """
 
 from __future__ import annotations
@@ -21,8 +22,13 @@ class SearchSpace:
     """All configurations of a config set, with their cost on images of one size.
 
     Args:
-        name:          key of `CONFIG_SETS` (``config_set``)
-        arch, convention, height, width: what MACs are counted of, see `models.cost`
+        name:       key of `CONFIG_SETS` (``config_set``)
+        arch:       the network whose MACs are counted
+        convention: how they are counted: ``published`` or ``exact``, see `models.cost`
+        height, width: of the images [px]
+
+    Raises:
+        InputError: there is no config set of that name.
     """
 
     def __init__(
@@ -57,7 +63,8 @@ class SearchSpace:
         for gene, choices in zip(config.full, self.choices, strict=True):
             if gene not in choices:
                 raise InputError(
-                    f"config '{config}' is not in `config_set` {self.name}: {gene} is none of {', '.join(map(str, choices))}"
+                    f"config '{config}' is not in `config_set` {self.name}: "
+                    f"{gene} is none of {', '.join(map(str, choices))}"
                 )
         positions = [
             choices.index(gene) for gene, choices in zip(config.full, self.choices, strict=True)
@@ -99,7 +106,7 @@ class SearchSpace:
         return ChannelConfig(tuple(int(c[rng.integers(len(c))]) for c in self.choices))
 
     def draw_at(self, seed: int, step: int, index: int = 0) -> ChannelConfig:
-        """The ``index``-th configuration of a training step: a function of its arguments, so that any process can know it."""
+        """The ``index``-th configuration of a training step, the same in every process."""
         return self.draw(
             np.random.Generator(np.random.Philox(key=[seed, step], counter=[0, 0, 0, index]))
         )
@@ -108,31 +115,40 @@ class SearchSpace:
         """Numbers of all configurations within ``budget`` MACs, ascending.
 
         Raises:
-            InputError: none is; says what is possible.
+            InputError: no configuration is; says what is possible.
         """
         numbers = np.flatnonzero(self.macs <= budget)
         if numbers.size == 0:
             raise InputError(
-                f"`budget` {budget:.4g}: no configuration of {self.name} is that small; it must be between "
-                f"{self.macs.min():,} ({self.smallest}) and {self.macs.max():,} ({self.largest}) MACs "
-                f"({self.convention} convention, {self.width}x{self.height})"
+                f"`budget` {budget:.4g}: no configuration of {self.name} is that small; it must be "
+                f"between {self.macs.min():,} ({self.smallest}) and {self.macs.max():,} "
+                f"({self.largest}) MACs ({self.convention} convention, {self.width}x{self.height})"
             )
         return numbers
 
     def describe(self, budget: float) -> str:
         share = len(self.feasible(budget)) / self.size
         return (
-            f"{self.name}: {self.size:,} configurations of {self.macs.min() / 1e9:.3f}G to {self.macs.max() / 1e9:.3f}G MACs "
-            f"({self.convention} convention, {self.width}x{self.height}); {share:.2%} within the budget of {budget / 1e9:.3f}G"
+            f"{self.name}: {self.size:,} configurations of {self.macs.min() / 1e9:.3f}G to "
+            f"{self.macs.max() / 1e9:.3f}G MACs ({self.convention} convention, "
+            f"{self.width}x{self.height}); {share:.2%} within the budget of {budget / 1e9:.3f}G"
         )
 
     def sampling_weights(
         self, numbers: np.ndarray, ratio: float, strategy: str
     ) -> np.ndarray | None:
-        """Relative probability of each configuration for ``weighted_sample``; None = uniform.
+        """Probability of each configuration for ``weighted_sample``; None = uniform.
 
-        A gene's weight grows from 1 for its narrowest choice to ``ratio`` for its widest, in equal steps (arithmetic) or by equal factors
-        (geometric); a configuration's weight is the product.
+        A gene's weight grows from 1 for its narrowest choice to ``ratio`` for its widest, in equal
+        steps (arithmetic) or by equal factors (geometric). The weight of a configuration is the
+        product of those of its genes.
+
+        Args:
+            numbers:  (n,) int, the configurations
+            ratio:    above 0
+            strategy: ``arithmetic`` or ``geometric``
+        Returns:
+            (n,) float, summing to 1.
         """
         if ratio == 1:
             return None

@@ -87,6 +87,10 @@ def test_flags_end_in_the_options():
     assert not wrong
 
 
-def test_only_the_settings_read_what_was_typed():
+def test_only_settings_and_checks_read_what_was_typed():
     readers = [f for f in FILES if ".explicit" in (ROOT / f).read_text()]
-    assert {str(f) for f in readers} <= {"options/__init__.py", "options/settings.py"}
+    assert {str(f) for f in readers} <= {
+        "options/__init__.py",
+        "options/settings.py",
+        "options/no_effect.py",
+    }

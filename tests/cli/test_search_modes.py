@@ -1,4 +1,4 @@
-"""What a search can do beyond the best subnet of one budget: the front, patience, the predictor, lower precision, selection."""
+"""Modes of a search: the front, patience, the predictor, lower precision, selection; refusals."""
 
 import json
 
@@ -102,3 +102,55 @@ def test_patience_and_precision(call, tmp_path, search_flags, read_lines):
         "evolution_search.py", *search_flags, *size, "--amp", "bf16", "--output_dir", tmp_path / "s"
     )
     assert outcome.returncode == 2 and "--amp" in outcome.stderr
+
+
+# --------------------------------------------------------------------------------------------------
+# Nothing is mixed, and what cannot be searched by says so
+
+
+def refused(outcome, *words) -> None:
+    assert outcome.returncode == 2, outcome.stderr
+    line = outcome.stderr.splitlines()[-1]
+    assert "error: " in line and "Traceback" not in outcome.stderr
+    for word in words:
+        assert str(word) in line
+
+
+def test_evaluations_measured_otherwise_are_refused_by_their_flags(
+    call, tmp_path, evolution, search_flags, snapshot
+):
+    """To restore from, to continue, to choose from."""
+    earlier = tmp_path / "earlier" / "evaluations.jsonl"
+    earlier.parent.mkdir()
+    earlier.write_bytes((evolution / "evaluations.jsonl").read_bytes())
+    before = snapshot(earlier.parent)
+    flags = (*search_flags, "--budget", 2.3e7, "--num_test", 4)
+    restore = (*flags, "--restore_pkl_path", earlier)
+    outcome = call("evolution_search.py", *restore, "--output_dir", tmp_path / "new")
+    refused(outcome, f"--restore_pkl_path {earlier}", "`n` 6, not 4", "images")
+    assert not [path for path in (tmp_path / "new").rglob("*") if path.is_file()]
+    refused(call("search.py", *flags, "--output_path", earlier), earlier, "`n` 6, not 4")
+    outcome = call("search.py", *flags, "--fid_dims", 192, "--output_path", earlier)
+    refused(outcome, "--fid_dims 64, not 192")
+    assert snapshot(earlier.parent) == before
+
+    other = tmp_path / "other"
+    outcome = call("search.py", *flags, "--output_path", other).succeeded()
+    assert f"written to {other}.jsonl" in outcome.stdout and (other / "summary.json").is_file()
+    # The same command continues.
+    call("search.py", *flags, "--output_path", other).succeeded()
+    refused(call("search.py", "--select", 1e9, earlier, f"{other}.jsonl"), "--select", "`n` 4, not")
+
+
+def test_a_search_by_what_is_not_measured_says_which_flag_to_give(
+    call, tmp_path, dataset, search_flags
+):
+    out = ("--output_dir", tmp_path / "s")
+    images = ("--dataset_mode", "single", "--dataroot", dataset / "val")
+    outcome = call("evolution_search.py", *search_flags, *images, *out)
+    refused(outcome, "--criterion fid is not measured", "--real_stat_path")
+    assert not [path for path in (tmp_path / "s").rglob("*") if path.is_file()]
+    # Cityscapes' recipe without its weights.
+    by_miou = (*search_flags, "--criterion", "mIoU", *out)
+    for more in (("--no_mIoU",), ("--drn_path", tmp_path / "none.pth")):
+        refused(call("evolution_search.py", *by_miou, *more), "--criterion fid")

@@ -1,12 +1,14 @@
-"""The page of a search: a row per subnet, pictures of the best, everything linked relative and there."""
+"""The page of a search: a row per subnet, pictures of the best, links that lead somewhere."""
 
+import json
 import re
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from report.plots import plot_search
-from report.search import LISTED, SHOWN, write_search_page
+from report.search import LISTED, SHOWN, summarise_search, write_search_page
 from subnets.results import Evaluated, Results
 from subnets.search import Measurer, pareto_front
 from subnets.space import SearchSpace
@@ -78,3 +80,41 @@ def test_a_long_list_is_cut_and_says_so(tmp_path):
     _, _, html = write(tmp_path, LISTED + 5)
     assert html.count("<td>300</td>") == LISTED
     assert f"{LISTED + 5} subnets evaluated, the best {LISTED} listed" in html
+
+
+def measured(folder, values: list) -> Measurer:
+    """The first configurations of the space with these values of FID."""
+    space = SearchSpace("channels-32")
+    results = Results(folder / "evaluations.jsonl", write=False)
+    for number, value in enumerate(values):
+        config = space.config(space.size - 1 - number)
+        results.add(
+            Evaluated(str(config), *space.cost(config), {"fid": value, "kid": None}, 9, 1.0)
+        )
+    return Measurer(space, None, results, "fid", True, "FID (test)")
+
+
+@pytest.mark.parametrize("values", [[2.0], [2.0, None], [None, 3.0, 2.0, None], [2.0, 2.0]])
+def test_summary_plots_and_page_are_of_the_finite_values(tmp_path, values):
+    made = measured(tmp_path, values)
+    ranked = summarise_search(tmp_path, made, float("inf"))
+    finite = sorted(v for v in values if v is not None)
+    assert [r.value("fid") for r in ranked] == finite
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["evaluated"] == len(finite) and summary["config_set"] == "channels-32"
+    assert [r["metrics"]["fid"] for r in summary["best"]] == finite
+    assert summary.get("without a finite fid", 0) == len(values) - len(finite)
+    text = (tmp_path / "summary.txt").read_text()
+    assert "2.000" in text and "None" not in text and "nan" not in text
+    for name in ("search.png", "front.png"):
+        with Image.open(tmp_path / name) as image:
+            image.verify()
+    write_search_page(tmp_path, made, ranked, lambda config: np.zeros((8, 8, 3), np.uint8))
+    html = (tmp_path / "index.html").read_text()
+    assert html.count("<td>2.000</td>") == finite.count(2.0) and "None" not in html
+
+
+def test_a_search_without_a_finite_value_writes_nothing(tmp_path):
+    assert summarise_search(tmp_path, measured(tmp_path, [None, None]), float("inf")) == []
+    assert summarise_search(tmp_path, measured(tmp_path, [2.0]), 10.0) == []
+    assert list(tmp_path.iterdir()) == []

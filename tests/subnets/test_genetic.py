@@ -1,4 +1,4 @@
-"""The genetic search: what it may propose, in which shares, and that it is the same for the same seed."""
+"""The genetic search: what it may propose, in which shares, and that the seed decides all."""
 
 import functools
 
@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.config import CONFIG_SETS, ChannelConfig
+from options.flags import FLAGS
 from subnets.genetic import GeneticSearch, GeneticSettings
 from subnets.objectives import ByScore
 from subnets.space import SearchSpace
@@ -25,7 +26,7 @@ def quality(config: ChannelConfig) -> float:
 def generations(
     count: int, budget: float = 5e9, name: str = "channels-48", score=quality, **kwargs
 ):
-    """(search, list of candidates) after each generation; ``score`` refuses what was not evaluated yet."""
+    """(search, candidates) after each generation; what was not evaluated yet has no score."""
     evaluated = set()
 
     def checked(config):
@@ -104,19 +105,21 @@ def test_shares_of_mutations_and_crossovers_are_exact(seed, mutation_ratio, popu
             assert origins.count("crossover") == population_size - mutations
 
 
-def test_the_defaults_are_the_described_ones():
-    s = GeneticSettings()
-    assert (s.population_size, s.parent_ratio, s.mutation_ratio, s.mutate_prob) == (
-        100,
-        0.25,
-        0.5,
-        0.3,
-    )
+def test_the_defaults_are_those_of_the_command_line():
+    """But for the seed, which all scripts share."""
+    found = vars(GeneticSettings())
+    assert {k: FLAGS[k].default for k in found if k != "seed"} == {
+        k: v for k, v in found.items() if k != "seed"
+    }
+    assert found["mutate_prob"] == 0.2
 
 
 @pytest.mark.parametrize("probability", [0.1, 0.3, 0.7])
 def test_genes_are_drawn_again_with_the_given_probability(probability):
-    """A gene of c choices that is drawn again differs in (c - 1) / c of the cases; unchanged children are known already."""
+    """A gene of c choices that is drawn again differs in (c - 1) / c of the cases.
+
+    Unchanged children are known already.
+    """
     runs = generations(
         6,
         float("inf"),
@@ -187,7 +190,7 @@ def test_equal_scores_are_ordered_by_their_genes():
 
 
 def test_the_search_finds_good_configurations():
-    """Wide up2 is good here: after a few generations the best must beat what as many random draws would find."""
+    """Wide up2 is good here: in a few generations the search beats as many random draws."""
     wide = lambda c: -sum(c.genes[i] for i in (0, 1, 6, 7)) + 1e-3 * c.genes[2]  # noqa: E731
     best = [
         wide(search.rank(search.population)[0])
@@ -260,7 +263,7 @@ def test_what_is_over_budget_does_not_join():
 
 
 def test_six_genes_that_join_are_the_same_as_eight():
-    """An earlier search may be given by hand: one configuration must not be measured under two names."""
+    """Six genes may be given by hand: a configuration is not measured under two names."""
     search = GeneticSearch(
         space("channels-32"),
         float("inf"),

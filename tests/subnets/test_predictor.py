@@ -1,8 +1,7 @@
-"""The learned stand-in: it predicts what it can know, proposes only what may be proposed, and never decides a result."""
+"""The learned stand-in: what it predicts, what it proposes, and that it never decides a result."""
 
 import numpy as np
 import pytest
-import torch
 from scipy.stats import spearmanr
 
 from models.config import ChannelConfig
@@ -18,7 +17,7 @@ BUDGET = 4e9
 
 
 def quality(config: ChannelConfig) -> float:
-    """Wider is better, with less and less return, and the trunk matters most: as measured subnets behave."""
+    """Wider is better, with diminishing returns; the trunk matters most. Real subnets are alike."""
     weights = (1, 1, 4, 2, 2, 2, 1, 1)
     return 100 - sum(w * g**0.5 for w, g in zip(weights, config.genes, strict=True))
 
@@ -50,17 +49,13 @@ def test_it_knows_what_it_has_seen_and_is_unsure_elsewhere():
 
 
 def test_leaving_out_is_predicting_without():
-    x, y = data(0, 25)
-    model = GaussianProcess(x, y)
-    found = model.left_out()
-    for i in (0, 7, 24):  # the same hyperparameters without point i
-        rest = np.arange(25) != i
-        alone = GaussianProcess.__new__(GaussianProcess)
-        alone.x, alone.y, alone.theta = model.x[rest], model.y[rest], model.theta
-        alone.mean, alone.scale = model.mean, model.scale
-        alone.factor = alone._factor()
-        alone.weights = torch.cholesky_solve(alone.y[:, None], alone.factor)[:, 0]
-        assert found[i] == pytest.approx(alone.predict(x[i : i + 1])[0][0], rel=1e-6, abs=1e-6)
+    """Nearly: without the point the hyperparameters differ a little."""
+    x, y = data(0, 60)
+    found = GaussianProcess(x, y).left_out()
+    for i in (0, 7, 24):
+        rest = np.arange(60) != i
+        alone = GaussianProcess(x[rest], y[rest]).predict(x[i : i + 1])[0][0]
+        assert found[i] == pytest.approx(alone, abs=0.05 * y.std())
 
 
 @pytest.mark.parametrize("n", [1, 2, 5])
@@ -76,14 +71,25 @@ def test_few_and_equal_values_are_no_trouble(n):
 # The search
 
 
-def search_in(path, name="channels-32", budget=BUDGET, population_size=30, generations=4, seed=1):
+def search_in(
+    path,
+    name="channels-32",
+    budget=BUDGET,
+    population_size=30,
+    generations=4,
+    seed=1,
+    capacity=10_000_000,
+    failing=(),
+):
+    """``failing``: numbers of the measurements that give no finite value."""
     space, facts, calls = SearchSpace(name), [], []
 
     def measure(config):
         calls.append(config)
-        return {"fid": quality(config), "n": 2, "seconds": 0.0}
+        value = float("nan") if len(calls) in failing else quality(config)
+        return {"fid": value, "n": 2, "seconds": 0.0}
 
-    made = Measurer(space, measure, Results(path), "fid", True)
+    made = Measurer(space, measure, Results(path, capacity), "fid", True)
     settings = GeneticSettings(population_size=population_size, seed=seed)
     search = PredictedSearch(
         space, budget, settings, ByScore(made.score), made.score, 0.2, facts.append
@@ -124,3 +130,21 @@ def test_it_is_the_same_for_the_same_seed_and_after_a_restart(tmp_path):
 def test_a_small_space_is_exhausted(tmp_path):
     _, _, calls = search_in(tmp_path / "evaluations.jsonl", "test", float("inf"), generations=20)
     assert len(calls) == 4
+
+
+def test_a_small_memory_changes_nothing(tmp_path):
+    """``max_cache_size`` below the evaluations of the search: the model needs them all."""
+    whole = search_in(tmp_path / "a.jsonl")
+    small = search_in(tmp_path / "b.jsonl", capacity=3)
+    assert small[1:] == whole[1:]
+
+
+@pytest.mark.parametrize("failing", [(2, 8), range(1, 7), range(1, 100)])
+def test_values_that_are_not_finite_are_left_out_of_the_fit(tmp_path, failing):
+    """Some of them, a whole generation, all."""
+    made, facts, calls = search_in(tmp_path / "evaluations.jsonl", failing=failing)
+    assert len(calls) == len(set(calls)) == 30
+    finite = [number for number in range(1, 31) if number not in failing]
+    assert len(made.ranked()) == len(finite)
+    expected = [sum(number <= known for number in finite) for known in (6, 12, 18, 24)]
+    assert [f["evaluated"] for f in facts] == [count for count in expected if count]

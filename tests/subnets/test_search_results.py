@@ -16,7 +16,7 @@ from subnets.space import SearchSpace
 
 SPACE = SearchSpace("channels-48")
 BUDGET = 5e9
-SMALL = GeneticSettings(population_size=8, seed=5)
+SMALL = GeneticSettings(population_size=8, mutate_prob=0.3, seed=5)
 
 
 def record(name: str = "16_16_16_16_16_16_16_16", fid: float = 1.5, **kwargs) -> Evaluated:
@@ -25,6 +25,10 @@ def record(name: str = "16_16_16_16_16_16_16_16", fid: float = 1.5, **kwargs) ->
 
 def quality(config: ChannelConfig) -> float:
     return (hash((config.genes, 7)) % 10007) / 97  # 97: not exact in decimal, as real distances are
+
+
+def quality_of(config_str: str) -> float:
+    return quality(ChannelConfig.parse(config_str))
 
 
 class Killed(BaseException):
@@ -95,14 +99,73 @@ def test_a_line_cut_off_is_repaired_when_it_is_opened_again(tmp_path):
     results.add(record("b"))
     whole = path.read_bytes()
     first_line = whole.index(b"\n") + 1
-    for cut in (first_line, first_line + 1, first_line + 20, len(whole) - 1):
-        path.write_bytes(whole[:cut])
+    # The last of them lacks its newline only.
+    for cut, known in ((0, "a"), (1, "a"), (20, "a"), (len(whole) - 1 - first_line, "ab")):
+        path.write_bytes(whole[: first_line + cut])
         reopened = Results(path)
-        assert [r.config_str for r in reopened] == ["a"]
+        assert [r.config_str for r in reopened] == list(known)
+        assert path.read_bytes() == whole[: first_line + cut], "reading changes nothing"
         reopened.add(record("c"))
-        assert [r.config_str for r in read_evaluations(path)] == ["a", "c"]
+        assert [r.config_str for r in read_evaluations(path)] == [*known, "c"]
     path.write_bytes(whole[:5])
-    assert list(Results(path)) == [] and path.read_bytes() == b""
+    reopened = Results(path)
+    assert list(reopened) == []
+    reopened.add(record("c"))
+    assert [r.config_str for r in read_evaluations(path)] == ["c"]
+
+
+@pytest.mark.parametrize("content", [b"noise", b"\0" * 40, b'{"other": 1', b"\n\nnotes of mine"])
+def test_a_file_that_is_not_ours_is_not_taken_for_a_cut_off_line(tmp_path, content):
+    path = tmp_path / "evaluations.jsonl"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=f"{path}: not a file of evaluations"):
+        Results(path)
+    assert path.read_bytes() == content
+
+
+def line(**changes) -> dict:
+    values = dict(config_str="16_16_16_16_16_16_16_16", macs=10, params=5, metrics={"fid": 1.5})
+    return values | dict(n=300, seconds=0.25) | changes
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"macs": None},
+        {"macs": "10"},
+        {"params": 5.5},
+        {"n": None},
+        {"n": -1},
+        {"n": True},
+        {"seconds": "fast"},
+        {"metrics": None},
+        {"metrics": [1.5]},
+        {"metrics": {"fid": "1.5"}},
+        {"metrics": {"fid": True}},
+        {"config_str": 16},
+        {"parents": None},
+        {"generation": "1"},
+        {"origin": None},
+        {"measured_with": "the same"},
+    ],
+)
+def test_a_damaged_evaluation_is_named(tmp_path, changes):
+    path = tmp_path / "evaluations.jsonl"
+    lines = [line(), line(**changes)]
+    path.write_text("".join(json.dumps(values) + "\n" for values in lines))
+    key = next(iter(changes))
+    wanted = "fid" if isinstance(changes.get("metrics"), dict) else key
+    with pytest.raises(InputError, match=rf"evaluation 2 \(.*\) is damaged: {wanted}; remove"):
+        read_evaluations(path)
+
+
+@pytest.mark.parametrize("text", ["null", "NaN", "Infinity"])
+def test_a_value_that_is_not_finite_is_none(tmp_path, text):
+    path = tmp_path / "evaluations.jsonl"
+    path.write_text(json.dumps(line(metrics={"fid": 0})).replace(": 0}", f": {text}}}") + "\n")
+    (found,) = read_evaluations(path)
+    assert found.metrics == {"fid": None} and found.value("fid") is None
+    assert found.value("kid") is None
 
 
 def test_adopting_remembers_without_writing(tmp_path):
@@ -209,8 +272,8 @@ def test_a_killed_search_goes_on_as_if_it_had_not_been(whole, tmp_path_factory, 
         try:
             run_genetic(made)
         except Killed:
-            made.results._log.close()
-            if torn < 40:
+            made.results.close()
+            if torn < 40 and again.exists():
                 content = again.read_bytes()
                 again.write_bytes(content[: max(0, len(content) - torn)])
     resumed = measurer(again)
@@ -279,23 +342,61 @@ def test_a_search_may_start_from_the_best_of_an_earlier_one(tmp_path):
 def test_evaluations_adopted_from_elsewhere_are_not_measured_again(whole, tmp_path):
     path, ranked, calls = whole
     made = measurer(tmp_path / "evaluations.jsonl")
-    for r in read_evaluations(path)[:20]:
-        made.results.adopt(r)
+    taken = made.adopt(read_evaluations(path)[:20], str(path))
+    assert [r.metrics["fid"] for r in taken] == sorted(quality_of(c) for c in calls[:20])
     assert run_genetic(made) == ranked
     assert made.calls == calls[20:]
 
 
 def test_a_small_memory_does_not_break_the_search(whole, tmp_path):
-    """``max_cache_size`` below what a generation needs: what is forgotten may be measured again, no more."""
+    """``max_cache_size`` below what a generation needs: at most, some are measured again."""
     _, ranked, _ = whole
     made = measurer(tmp_path / "evaluations.jsonl", capacity=4)
     assert run_genetic(made)[0] == ranked[0]
 
 
-def test_every_new_result_is_told(tmp_path):
+@pytest.mark.parametrize("capacity", [4, 10_000_000])
+def test_every_new_result_is_told_with_its_number(tmp_path, capacity):
     told = []
-    run_genetic(measurer(tmp_path / "evaluations.jsonl", on_result=told.append), generations=1)
+    path = tmp_path / "evaluations.jsonl"
+    run_genetic(measurer(path, capacity=capacity, on_result=told.append), generations=1)
     assert told == list(range(1, 17))
+
+
+def test_a_subnet_without_a_finite_value_ranks_last_and_is_recorded_as_null(tmp_path):
+    path = tmp_path / "evaluations.jsonl"
+    calls = []
+
+    def measure(config):
+        calls.append(str(config))
+        # The first ones are the worst that can be.
+        return {"fid": float("nan") if len(calls) < 6 else 1.0, "n": 2, "seconds": 0.0}
+
+    made = Measurer(SPACE, measure, Results(path), "fid", True)
+    ranked = run_genetic(made, generations=2)
+    assert len(calls) > 8 and {r.config_str for r in ranked} == set(calls[5:])
+    assert made.best.value("fid") == 1.0
+    assert all(json.loads(text)["metrics"]["fid"] is None for text in path.open().readlines()[:5])
+    # A later run goes on with them.
+    again = Measurer(SPACE, None, Results(path), "fid", True)
+    assert run_genetic(again, generations=2) == ranked
+
+
+@pytest.mark.parametrize("all_nan", [True, False])
+def test_the_front_leaves_out_what_has_no_finite_value(tmp_path, all_nan):
+    values = iter([float("nan"), *([float("nan")] if all_nan else [2.0]) * 1000])
+
+    def measure(config):
+        return {"fid": next(values), "n": 2, "seconds": 0.0}
+
+    made = Measurer(SPACE, measure, Results(tmp_path / "evaluations.jsonl"), "fid", True)
+    rank = ByFront(made.score, lambda c: SPACE.cost(c)[0])
+    evolve(GeneticSearch(SPACE, BUDGET, SMALL, rank), made, 2)
+    assert len(made.results) > 8
+    front = pareto_front(list(made.results), "fid", True)
+    assert len(front) == len(rank.leaders([ChannelConfig.parse(r.config_str) for r in front]))
+    assert all(r.value("fid") == 2.0 for r in front) and bool(front) != all_nan
+    assert len(made.ranked()) == (0 if all_nan else len(made.results) - 1)
 
 
 def test_patience_ends_a_search_that_stands_still(tmp_path):
@@ -312,7 +413,7 @@ def test_patience_ends_a_search_that_stands_still(tmp_path):
 
 
 def test_patience_waits_while_the_front_still_moves(tmp_path):
-    """Searching for the best of every budget: a new member of the front is progress, wherever on it."""
+    """In a search for the front, any new member of the front is progress."""
     folder = tmp_path
     made = measurer(folder / "evaluations.jsonl")
     search = GeneticSearch(SPACE, BUDGET, SMALL, ByFront(made.score, lambda c: SPACE.cost(c)[0]))
@@ -363,6 +464,17 @@ def test_splits_share_the_work(tmp_path):
     every = measurer(tmp_path / "all.jsonl")
     exhaust(every, budget)
     assert sorted(name for part in parts for name in part) == sorted(every.calls)
+
+
+def test_a_share_that_is_empty_or_does_not_exist_is_refused(tmp_path):
+    budget = sorted(SPACE.macs)[25]
+    made = measurer(tmp_path / "evaluations.jsonl")
+    with pytest.raises(InputError, match=r"`split` 26 .* only 26 .* `num_splits` 26 at most"):
+        exhaust(made, budget, 30, 26)
+    for split in (-1, 3):
+        with pytest.raises(InputError, match=f"`split` {split} must be 0 to 2"):
+            exhaust(made, budget, 3, split)
+    assert made.calls == [] and not (tmp_path / "evaluations.jsonl").exists()
 
 
 def test_brute_force_goes_on_where_it_was_killed(tmp_path):
