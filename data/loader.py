@@ -1,4 +1,4 @@
-"""Datasets -> batches on a device: decoded once, kept as uint8 within a bound, read ahead by threads.
+"""Datasets -> batches on a device: decoded once, kept as uint8 in bounds, read ahead by threads.
 
 Threads rather than worker processes: decoding releases Python's lock, nothing is copied between
 processes, and memory stays flat.
@@ -93,7 +93,7 @@ class Batch:
 
 
 class Loader:
-    """Batches of a dataset; the order and the crops of an epoch are a function of (seed, epoch) alone.
+    """Batches of a dataset; order and crops of an epoch are a function of (seed, epoch) alone.
 
     Args:
         dataset:     see `data.datasets`

@@ -1,9 +1,11 @@
-"""CUDA graphs of a step: its kernels are launched once as a recording instead of one by one from Python, which at small batches takes longer
-than the kernels.
+"""CUDA graphs of a step: its kernels are launched together, as a recording.
 
-A recording has fixed shapes and fixed memory. So inputs are copied into tensors of its own, a supernet runs its configurations masked (see
-`models.supernet`), and gradients are handed to the parameters after each replay. Optimizers, the averaging over processes and the gradient
-scaler stay outside: they work as without a recording.
+Launching them one by one from Python takes longer than the kernels themselves at small batches.
+
+A recording has fixed shapes and fixed memory. Inputs are therefore copied into tensors of its own,
+a supernet runs its configurations masked (see `models.supernet`), and gradients are handed to the
+parameters after each replay. Optimizers, the averaging over processes and the gradient scaler stay
+outside and work as they do without a recording.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ class Work:
 
     Args:
         a, b:    the batch, N C H W
-        choices: what a student runs, one pass each; tensors (`models.supernet.widths_of`) where the step is captured
+        choices: what a student runs, one pass each; tensors (`models.supernet.widths_of`) where
+                 the step is captured
         losses:  name -> detached scalar, filled in by the phases
         outputs: what a phase leaves for the next
     """
@@ -66,7 +69,7 @@ class CudaGraphs:
 
     def record(self, function: Callable[[], None]) -> Callable[[], None]:
         graph = torch.cuda.CUDAGraph()
-        # Other threads go on bringing images to the device, and NCCL's on looking at its events.
+        # Other threads keep copying images to the device, and NCCL's keeps asking for its events.
         with torch.cuda.graph(graph, self.pool, self.stream, capture_error_mode="thread_local"):
             function()
         self.pool = graph.pool()
@@ -115,11 +118,12 @@ class _Recording:
 
 
 class StepCapture:
-    """Decides step by step what runs: the first steps of a shape as they are, then their recording.
+    """Decides what each step runs: the first steps of a shape as they are, then their recording.
 
     Attributes:
         WARMUP: steps of a shape before it is recorded; libraries choose their kernels in them
-        SHAPES: at most so many shapes are recorded (the whole batch, an epoch's short last one, ...), others run as they are
+        SHAPES: maximum number of recorded shapes (the whole batch, an epoch's short last one, ...);
+                steps of further shapes run as they are
     """
 
     WARMUP, SHAPES = 3, 4

@@ -1,4 +1,4 @@
-"""Several processes, one run: what torchrun starts. In a single process all of this does nothing."""
+"""Several processes, one run: what torchrun starts. In a single process this does nothing."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def setup(device_type: str) -> None:
 
 
 def shutdown() -> None:
-    """Leave the other processes at a good end. After an error they may never come: do not call it."""
+    """Leave the other processes at a good end; after an error they may never come to it."""
     global _host_group
     if dist.is_initialized():
         dist.destroy_process_group()
@@ -124,7 +124,7 @@ def _worker_loss() -> Iterator[None]:
 
 @contextmanager
 def main_first() -> Iterator[None]:
-    """The main process runs the block first, then the others: for files that one makes and all read."""
+    """The main process runs the block before the others: for a file that one makes and all read."""
     if not is_main():
         gather_objects(None)
     yield

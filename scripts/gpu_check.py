@@ -113,7 +113,7 @@ def misses(found: dict, device: torch.device) -> list[str]:
 
 
 def network_differences(device: torch.device) -> dict[str, float]:
-    """Largest difference of the reference generators' outputs, for those that a config string names."""
+    """Largest difference of the outputs, for the reference generators with a config string."""
     differences = {}
     for name, case in VALUES["cases"].items():
         if not name.startswith("sub_mobile_resnet_9blocks@"):

@@ -1,6 +1,7 @@
-"""The update rules (SPEC 3): the teacher, and the distillation of a student, which for a supernet only adds "which configs this step".
+"""The update rules (SPEC 3): the teacher's, and a student's, which learns by distillation.
 
-A task holds networks and optimizers and makes one step; the `Trainer` owns everything around it.
+For a supernet, distillation only adds which configurations a step runs. A task holds networks and
+optimizers and makes one step; the `Trainer` owns everything around it.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ class Task:
     phases: list[Phase]
 
     def __init__(self, weights: LossWeights, device: torch.device, amp: str = "none"):
-        """``amp``: none | bf16 | fp16 (CUDA only, with a gradient scaler); weights and losses stay float32."""
+        """``amp``: none | bf16 | fp16 (with a gradient scaler); weights and losses stay float32."""
         self.weights, self.device, self.amp = weights, device, amp
         self.capture: StepCapture | None = None
         self.reconstruct = make_reconstruction_loss(weights.recon, device)
@@ -80,7 +81,7 @@ class Task:
         return torch.autocast(self.device.type, dtype, enabled=self.amp != "none")
 
     def step(self, batch: Batch, step: int) -> dict[str, Tensor]:
-        """One update of every network; the losses as detached scalars (nothing waits for the device)."""
+        """One update of every network; its losses as detached scalars, not waited for."""
         work = Work(batch.A, batch.B, self._choices(step, len(batch)))
         phases = self.capture.phases(self.phases, work) if self.capture else self.phases
         for compute, optimizers in phases:
@@ -183,7 +184,10 @@ class TeacherTask(Task):
 def make_adaptors(
     student: GeneratorSpec, teacher: GeneratorSpec, init_type: str, gain: float
 ) -> list[nn.Module]:
-    """One 1x1 conv per tap from the student's trunk to the teacher's; its inputs follow the student's configuration."""
+    """One 1x1 convolution per tap from the student's trunk to the teacher's.
+
+    Their inputs follow the student's configuration.
+    """
     widths = student.config.widths.trunk, teacher.config.widths.trunk
     return [init_weights(ElasticConv2d(*widths, 1), init_type, gain) for _ in TAPS]
 
@@ -197,7 +201,8 @@ class Subnets:
     """Which configurations a supernet is trained and evaluated at.
 
     Args:
-        draw:     (step number, images in the batch) -> what that step runs, one pass each; their losses are averaged
+        draw:     (step number, images in the batch) -> what that step runs, one pass each; their
+                  losses are averaged
         measured: label -> configuration measured in evaluations
     """
 
@@ -206,14 +211,17 @@ class Subnets:
 
 
 class DistillTask(Task):
-    """Layerwise distillation from a frozen teacher; D and G gradients are both computed before either steps.
+    """Layerwise distillation from a frozen teacher.
+
+    The gradients of D and G are both computed before either steps.
 
     Args:
-        subnets:      None for a student of fixed width, else the student is a supernet
-        paired:       True: reconstruct the real image, conditional discriminator; False (unpaired data): reconstruct the teacher's
-                      output, the discriminator sees the output alone
-        ema:          decay per step of a moving average of the student's weights; 0 = none. With one, the network ``G`` that is measured
-                      and saved is the average, and ``G_raw`` the student as the optimizer left it.
+        subnets: None for a student of fixed width, else the student is a supernet
+        paired:  True: reconstruct the real image, conditional discriminator; False (unpaired data):
+                 reconstruct the teacher's output, the discriminator sees the output alone
+        ema:     decay per step of a moving average of the student's weights; 0 = none. With one,
+                 the network ``G`` that is measured and saved is the average, and ``G_raw`` the
+                 student as the optimizer left it.
     """
 
     def __init__(
@@ -285,7 +293,8 @@ class DistillTask(Task):
         for index, choice in enumerate(passes):
             with self._autocast():
                 fake, adapted = self._student(work.a, choice)
-                # The discriminator sees a fake once: its own gradient stops at its weights, the generator's passes through them.
+                # The discriminator sees a fake once: its own gradient stops at its weights, the
+                # generator's passes through them.
                 score_fake = self._judge(work.a, fake)
             d_fake, d_real = discriminator_loss(w.gan_mode, score_fake, score_real)
             layers = [
@@ -313,7 +322,8 @@ class DistillTask(Task):
     def _student(self, x: Tensor, choice: Choice | Tensor | None) -> tuple[Tensor, list[Tensor]]:
         """(output, adapted taps) of the student, at a configuration if it is a supernet."""
         if isinstance(choice, tuple) and x.device.type == "cpu":
-            # On a CPU the arithmetic counts: each image alone, at the width it needs (benchmarks/train_step.py).
+            # On a CPU the arithmetic counts: each image runs alone, at the width it needs
+            # (benchmarks/train_step.py).
             parts = [
                 self._student(image, config)
                 for image, config in zip(x.split(1), choice, strict=True)
@@ -328,7 +338,10 @@ class DistillTask(Task):
 
     @torch.no_grad()
     def _follow(self, step: int) -> None:
-        """Move the average towards the student; in early steps faster, or it would remember the initial weights for long."""
+        """Move the average towards the student.
+
+        Early steps move it faster; otherwise it would long remember the initial weights.
+        """
         decay = min(self.ema, (1 + step) / (10 + step))
         torch._foreach_lerp_([*self.average.parameters()], [*self.student.parameters()], 1 - decay)
         for average, value in zip(self.average.buffers(), self.student.buffers(), strict=True):

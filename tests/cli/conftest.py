@@ -1,4 +1,7 @@
-"""Runners for the scripts, and what the session's tests share: a tiny dataset and a pipeline run once by the real scripts."""
+"""Runners for the scripts, and what the session's tests share.
+
+That is a tiny dataset, and a pipeline run once by the real scripts.
+"""
 
 from __future__ import annotations
 
@@ -77,7 +80,7 @@ def cli() -> Callable[..., Outcome]:
 
 @pytest.fixture
 def spawn():
-    """``spawn(script, *args)``: start a script and return its process; killed after the test if it still runs.
+    """``spawn(script, *args)``: start a script and return its process; killed after the test.
 
     ``max_file_bytes``: it cannot write files beyond that, as on a full disk.
     """
@@ -110,7 +113,7 @@ def spawn():
 
 @pytest.fixture
 def call(monkeypatch) -> Callable[..., Outcome]:
-    """``call(script, *args)``: the same as ``cli`` without a process of its own, which saves its start."""
+    """``call(script, *args)``: as ``cli``, but in this process, which saves the start of one."""
 
     def run(script: str, *args: object) -> Outcome:
         monkeypatch.setattr(sys, "argv", [script, *map(str, args)])

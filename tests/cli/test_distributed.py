@@ -93,7 +93,10 @@ def without_time(records: list[dict]) -> list[dict]:
 def test_two_processes_train_as_one_on_the_joint_batch(
     request, run, settings, tmp_path, read_lines
 ):
-    """Batches of 2 on two processes equal batches of 4 on one within float tolerance, evaluation included; a configuration per image too."""
+    """Batches of 2 on two processes equal batches of 4 on one within float tolerance.
+
+    Evaluation is included, and a configuration per image too.
+    """
     one, flags, two = (
         request.getfixturevalue(run),
         request.getfixturevalue(settings),
@@ -173,9 +176,7 @@ def test_a_dead_worker_ends_the_search_and_a_restart_continues(
 @pytest.mark.skipif(
     not Path("/proc/self/environ").exists(), reason="finds the worker through /proc"
 )
-def test_a_signal_to_one_process_stops_all_with_their_state_saved(
-    teacher_flags, tmp_path, read_lines
-):
+def test_a_signal_to_one_process_stops_all_with_their_state_saved(teacher_flags, tmp_path):
     flags = (*teacher_flags, "--nepochs", 1000, "--no_fid", "--log_dir", tmp_path / "two")
     process = torchrun("train.py", *flags, "--batch_size", 2)
     log, deadline = tmp_path / "two" / "log.jsonl", time.monotonic() + 120

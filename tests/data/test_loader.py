@@ -1,4 +1,4 @@
-"""Batches: the same for the same seed and epoch, wherever one starts and however many processes share them."""
+"""Batches: the same for the same seed and epoch, wherever one starts and whoever shares them."""
 
 import itertools
 import threading
@@ -16,7 +16,10 @@ from errors import InputError
 
 
 class Numbered:
-    """Item i is an image full of i with a mark in its corner; B is its negative. Counts how often each is decoded."""
+    """Item i is an image full of i with a mark in its corner; B is its negative.
+
+    Counts how often each is decoded.
+    """
 
     def __init__(self, count: int, sizes=((8, 8),), paired: bool = True):
         self.names = [f"image{i}" for i in range(count)]
@@ -116,7 +119,7 @@ def test_images_without_target_have_none():
 
 
 class Marked(Numbered):
-    """An image's first pixel says which it is; below it a ramp tells where it was cut and whether it was flipped."""
+    """An image's first pixel says which it is; the ramp below it tells its crop and its flip."""
 
     def load(self, index):
         image = super().load(index)["A"]
@@ -175,7 +178,7 @@ def test_every_input_comes_once_and_targets_as_evenly_as_they_can(
 
 
 def test_the_sides_are_drawn_independently():
-    """Sides of one length, of the same images: neither order nor cuts nor flips of one follow from the other's."""
+    """Two sides of the same images share neither order nor crops nor flips."""
     loader = unpaired(200, 200, 200)
     first, second = (next(loader.epoch(epoch)) for epoch in (1, 2))
     pairs = [list(zip(numbers(b.A), numbers(b.B), strict=True)) for b in (first, second)]
@@ -311,7 +314,7 @@ def test_load_all_decodes_everything_now():
 
 
 def test_load_all_stops_at_the_bound():
-    """What cannot be kept need not be decoded: with a bound of two images, most of 400 must stay untouched."""
+    """What cannot be kept is not decoded: of 400 images beyond a bound of two, most are not."""
 
     class Slow(Numbered):
         def load(self, index):

@@ -1,4 +1,4 @@
-"""Which device a process takes, and what is refused. GPUs are faked by what PyTorch says of them."""
+"""Which device a process takes, and what is refused. Only what PyTorch says of GPUs is faked."""
 
 import pytest
 import torch
