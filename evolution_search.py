@@ -8,6 +8,7 @@ from data.build import inference_loader
 from evaluation.build import criteria
 from evaluation.evaluator import Evaluator
 from evaluation.pictures import montage_of
+from metrics.criteria import require
 from models.build import load_supernet
 from options import EvolutionOptions, run, settings
 from report.search import summarise_search, write_search_page
@@ -37,6 +38,7 @@ def open_search(
     loader = inference_loader(data, device)
     with distributed.main_first():
         judges = criteria(settings.measures(opt), data, device)
+        require(judges, wanted.criterion)
         # Only a run whose input is good takes the folder.
         claim_folder(folder, settings.decisive(opt), flag)
         write_json(folder / "options.json", settings.written(opt))

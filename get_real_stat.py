@@ -14,9 +14,12 @@ def main() -> None:
     output = make_parent(opt.output_path, "`output_path`")
     net = feature_net(settings.features(opt), device)
     _, real = datasets(settings.data(opt))
-    statistics = measure_real(real, net, device, opt.num_threads)
+    statistics = measure_real(real, net, device, opt.num_threads, real.resize.crop)
     save_statistics(output, statistics, net.label)
-    print(f"{output}: {statistics.n} images, {net.label}")
+    size = "several sizes"
+    if statistics.size:
+        size = f"{statistics.size[1]}x{statistics.size[0]}"
+    print(f"{output}: {statistics.n} images, {net.label}, {size}")
 
 
 if __name__ == "__main__":

@@ -80,18 +80,27 @@ class DataSettings:
         return replace(self, max_dataset_size=min(int(count), limit) if limit > 0 else int(count))
 
     def for_validation(self) -> DataSettings:
-        """All images of phase ``val``, uncropped: what a training run is judged on."""
+        """Phase ``val``, uncropped: what a training run is judged on.
+
+        A run of a few images is judged on as few, but two at least, which FID needs.
+        """
+        limit = max(2, self.max_dataset_size) if self.max_dataset_size > 0 else -1
         return replace(
-            self, phase="val", load_size=self.crop_size, meta_path=None, max_dataset_size=-1
+            self, phase="val", load_size=self.crop_size, meta_path=None, max_dataset_size=limit
         )
 
-    def as_stored(self) -> DataSettings:
-        """The real images as their files hold them, as published statistics were taken (SPEC 5).
+    def real_images(self) -> DataSettings:
+        """The real images that outputs are compared with as a whole, at the size to measure them.
 
-        Outputs without partners are compared with all real images, however few of them there are.
+        For outputs of 256x256 they are left as their files hold them, which is how published
+        statistics were taken (SPEC 5); for others they are brought to the size of the outputs, or
+        FID would measure the difference in size. Outputs without partners are compared with all
+        real images, however few of them there are.
         """
         limit = self.max_dataset_size if self.paired else -1
-        return replace(self, preprocess="none", max_dataset_size=limit)
+        published = self.resize.crop == (256, 256)
+        preprocess = "none" if published else self.preprocess
+        return replace(self, preprocess=preprocess, max_dataset_size=limit)
 
 
 def datasets(settings: DataSettings) -> tuple:

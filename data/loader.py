@@ -17,11 +17,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data.transforms import Crops, to_float
+from data.transforms import Crops, stacked, to_float
 from errors import InputError
 from runtime.progress import Bar
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Decoded images in memory
 
 
@@ -44,7 +44,7 @@ class ImageStore:
         item = self._items.get(index)
         if item is None:
             item = {key: torch.from_numpy(array) for key, array in self.dataset.load(index).items()}
-            size = sum(t.numel() for t in item.values())
+            size = sum(t.nbytes for t in item.values())
             with self._lock:
                 if index not in self._items and self.bytes + size <= self.max_bytes:
                     self._items[index] = item
@@ -73,7 +73,7 @@ class ImageStore:
                     break
 
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Batches
 
 
@@ -204,8 +204,8 @@ class Loader:
                     f"images of different sizes ({', '.join(sizes)}) cannot share a batch: "
                     "use `batch_size` 1 or `preprocess` resize_and_crop"
                 )
-            # uint8 N C H W: a quarter of the bytes of float travel to the device.
-            pixels = torch.stack(cut)
+            # uint8 where it can be: a quarter of the bytes of float travel to the device.
+            pixels = stacked(cut)
             if self.device.type == "cuda":
                 # Only pinned memory is copied while the host goes on.
                 pixels = pixels.pin_memory().to(self.device, non_blocking=True)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from data.build import DataSettings, datasets
-from evaluation.real import real_statistics
-from metrics.criteria import FeatureCriterion
+from evaluation.real import cache_folders, real_statistics
+from metrics.criteria import Criterion, FeatureCriterion
 from metrics.drn import load_drn
 from metrics.inception import InceptionFeatures, load_inception
-from metrics.miou import LabelStore, SegmentationScorer, read_table
+from metrics.labels import LabelStore, read_table
+from metrics.miou import SegmentationScorer
+from metrics.paired import PairedCriterion
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,8 @@ class MeasureSettings:
     """What images are judged by.
 
     Args:
-        fid, miou:      what is measured
+        fid, miou:      whether they are measured
+        pairs:          whether L1, PSNR and SSIM are, where outputs have partners
         real_stat_path: .npz with the statistics of the real images; None = made once and kept
         fid_features, fid_dims, fid_weights: see `metrics.inception.load_inception`
         drn_path:       weights of the segmentation network
@@ -32,6 +35,7 @@ class MeasureSettings:
 
     fid: bool = True
     miou: bool = False
+    pairs: bool = True
     real_stat_path: str | None = None
     fid_features: str = "inception"
     fid_dims: int = 2048
@@ -45,34 +49,43 @@ def feature_net(settings: MeasureSettings, device: torch.device) -> InceptionFea
     return load_inception(settings.fid_dims, settings.fid_weights, settings.fid_features, device)
 
 
-def criteria(settings: MeasureSettings, data: DataSettings, device: torch.device) -> list:
+def criteria(
+    settings: MeasureSettings, data: DataSettings, device: torch.device
+) -> list[Criterion]:
     """What generated images of ``data`` are judged by, the deciding one first; may be empty."""
-    found: list = []
+    decisive: list[Criterion] = []
+    others: list[Criterion] = []
+    if settings.pairs and data.dataset_mode == "aligned":
+        others.append(PairedCriterion())
     if settings.miou:
         names = datasets(data)[0].names
         table = read_table(settings.table_path, settings.cityscapes_path)
         labels = LabelStore(names, table, threads=max(1, data.num_threads))
-        found.append(SegmentationScorer(load_drn(settings.drn_path, device), labels, device))
+        decisive.append(SegmentationScorer(load_drn(settings.drn_path, device), labels, device))
     if not settings.fid:
-        return found
+        return [*decisive, *others]
     if data.dataset_mode == "single" and settings.real_stat_path is None:
-        print(
-            "single images have no real images to compare with: FID is not measured "
-            "(real_stat_path gives statistics to compare with)"
+        warnings.warn(
+            "`dataset_mode` single has no real images to compare with: FID is not measured "
+            "(give `real_stat_path`)",
+            UserWarning,
+            stacklevel=2,
         )
-        return found
+        return [*decisive, *others]
     net = feature_net(settings, device)
-    _, real = datasets(data.as_stored())
-    cache = (Path(data.dataroot) / ".statistics", _user_cache() / "statistics")
+    _, real = datasets(data.real_images())
+    cache = cache_folders(Path(data.dataroot))
     statistics = real_statistics(
         real, net, device, settings.real_stat_path, cache, data.num_threads
     )
-    return [*found, FeatureCriterion(net, statistics, device)]
+    note = ""
+    if settings.real_stat_path is not None:
+        note = f"real images of {Path(settings.real_stat_path).name}"
+    elif data.resize.crop not in (None, real.resize.crop, statistics.size):
+        note = "real images as stored"
+    return [*decisive, FeatureCriterion(net, statistics, device, note), *others]
 
 
-def _user_cache() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    path = Path(base) / "gan-compression"
-    if os.access(Path(base).parent, os.W_OK):
-        return path
-    return Path(tempfile.gettempdir()) / "gan-compression"
+def deciding(judges: Sequence[Criterion]) -> str | None:
+    """The metric that a training run is judged by; None where nothing but pairs is compared."""
+    return next((c.keys[0] for c in judges if not isinstance(c, PairedCriterion)), None)

@@ -36,7 +36,7 @@ class TestedModel:
 
 @dataclass(frozen=True)
 class Loaded:
-    """A network in evaluation mode on its device, and what it is; ``label``: its name beside others."""
+    """A network in evaluation mode on its device, what it is, and its ``label`` beside others."""
 
     label: str
     net: nn.Module
@@ -48,10 +48,10 @@ TAKEN = ("input", "real", "name", "real_A", "real_B", "fake_B")
 
 
 def short_names(paths: Sequence[Path], taken: Sequence[str] = TAKEN) -> list[str]:
-    """A name for each checkpoint that tells it from the others and from ``taken``, as short as that allows; good as a folder's name.
+    """A short name for each checkpoint that differs from the others and from those ``taken``.
 
-    ``runs/a/checkpoints/best_net_G.pth`` is ``a``, ``out/small.pth`` is ``small``; where that is not enough, folders above are
-    added: ``runs-a``, ``b-best_net_G``.
+    It is good as a folder's name. ``runs/a/checkpoints/best_net_G.pth`` is ``a``, ``out/small.pth``
+    is ``small``; where that is not enough, folders above are added: ``runs-a``, ``b-best_net_G``.
     """
     whole = [
         [part for part in p.with_suffix("").parts if part not in ("checkpoints", p.anchor)]
@@ -67,7 +67,7 @@ def short_names(paths: Sequence[Path], taken: Sequence[str] = TAKEN) -> list[str
     return [f"{number}-{parts[-1]}" for number, parts in enumerate(whole, 1)]
 
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Loading
 
 

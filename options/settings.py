@@ -31,23 +31,18 @@ from training.schedules import Schedule
 from training.tasks import LossWeights
 from training.trainer import Plan
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Machine and data
 
 
 def start_machine(opt: Namespace) -> torch.device:
-    """The device of the flags, with everything seeded.
-
-    Raises:
-        InputError: another flag needs what the device lacks.
-    """
+    """The device of the flags, with everything seeded; see `runtime.machine.start`."""
+    # Some scripts have no flags for what only training wants of a machine.
+    wanted = {
+        k: getattr(opt, k) for k in ("seed", "amp", "cuda_graphs", "threads") if hasattr(opt, k)
+    }
     ids = tuple(int(part) for part in opt.gpu_ids.split(","))
-    device = machine.start(machine.MachineSettings(ids, getattr(opt, "seed", 0)))
-    if getattr(opt, "amp", "none") == "fp16" and device.type == "cpu":
-        raise InputError("`amp` fp16 needs a GPU; on the CPU use `amp` bf16")
-    if getattr(opt, "cuda_graphs", False) and device.type == "cpu":
-        raise InputError("`cuda_graphs` needs a CUDA GPU; leave it out on the CPU")
-    return device
+    return machine.start(machine.MachineSettings(opt.device, ids, **wanted))
 
 
 def data(opt: Namespace) -> DataSettings:
@@ -62,7 +57,7 @@ def data(opt: Namespace) -> DataSettings:
     return settings.at_most(getattr(opt, "num_test", float("inf")))
 
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Networks
 
 
@@ -127,7 +122,7 @@ def student(opt: Namespace) -> StudentSettings:
     return StudentSettings(new, opt.student_dropout_rate, restored, pretrained)
 
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Measures
 
 
@@ -142,6 +137,8 @@ def measures(opt: Namespace) -> MeasureSettings:
     return MeasureSettings(
         fid=not opt.no_fid and not (by_miou and "real_stat_path" not in opt.explicit),
         miou=not opt.no_mIoU and (by_miou or named),
+        # A search measures what it decides by and no more: the time goes into candidates.
+        pairs=not hasattr(opt, "criterion"),
         real_stat_path=opt.real_stat_path,
         fid_features=opt.fid_features,
         fid_dims=opt.fid_dims,
@@ -185,7 +182,7 @@ def timed_runs(opt: Namespace, images: int, several: bool) -> int | None:
     return min(10, images) if several else None
 
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Training
 
 
@@ -247,7 +244,7 @@ def run(opt: Namespace) -> RunSettings:
     )
 
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Search
 
 
@@ -275,14 +272,14 @@ def genetic(opt: Namespace) -> GeneticSettings:
     )
 
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # What a folder of results remembers of its run
 
 # Flags that change how a run goes but not what comes out: a run may be continued with other values.
 # A longer search replays a shorter one.
-HARMLESS = {"gpu_ids", "num_threads", "load_in_memory", "cache_gb", "tensorboard_dir"}
+HARMLESS = {"device", "gpu_ids", "num_threads", "load_in_memory", "cache_gb", "tensorboard_dir"}
 HARMLESS |= {"display_winsize", "log_dir", "output_dir", "output_path", "explicit", "save_freq"}
-HARMLESS |= {"max_cache_size", "evolution_iters", "patience"}
+HARMLESS |= {"max_cache_size", "evolution_iters", "patience", "threads"}
 
 # Files that decide a result by what they hold, not by where they are.
 INPUT_FILES = {"restore_G_path", "restore_D_path", "restore_teacher_G_path"}

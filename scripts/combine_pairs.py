@@ -2,8 +2,8 @@
 """Put the images of two folders side by side: A/x.png and B/x.jpg become OUTPUT/x.png, A left and B right.
 
 Images are matched by their path below the folder without its ending, so A/train and A/val end up in
-OUTPUT/train and OUTPUT/val. Pairs that are there already and newer than both images are kept: run it again to
-continue or to add images.
+OUTPUT/train and OUTPUT/val. Pairs that are there already and newer than both images are kept: run
+it again to continue or to add images.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from errors import InputError
 from options import run
 from prepare.pairs import is_done, join_pair, run_all, save_image
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Matching
 
 
@@ -68,7 +68,7 @@ def match(folder_a: Path, folder_b: Path, skip_unmatched: bool) -> list[tuple[st
     return [(name, a[name], b[name]) for name in names]
 
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Command line
 
 

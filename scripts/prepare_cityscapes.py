@@ -1,18 +1,19 @@
 #!/usr/bin/env python3
 """Cityscapes -> pix2pix pairs and the tables for mIoU.
 
-ROOT must hold the unpacked gtFine_trainvaltest.zip and leftImg8bit_trainvaltest.zip, which are to be had from
-https://www.cityscapes-dataset.com after registration:
+ROOT must hold the unpacked gtFine_trainvaltest.zip and leftImg8bit_trainvaltest.zip, which are to
+be had from https://www.cityscapes-dataset.com after registration:
   ROOT/gtFine/{train,val}/<city>/<frame>_gtFine_{color,labelIds}.png
   ROOT/leftImg8bit/{train,val}/<city>/<frame>_leftImg8bit.png
 Written:
-  OUTPUT/{train,val}/<number>.jpg      photo (A) left, coloured labels (B) right; train with --direction BtoA
-  ROOT/gtFine/.../<frame>_gtFine_trainIds.png    classes 0..18, 255 = ignored, where they are absent
-  OUTPUT/ and TABLES/{train,val}_table.txt       <number> <trainIds png> <photo>, paths below ROOT
+  OUTPUT/{train,val}/<number>.jpg      photo (A) left, coloured labels (B) right; train with
+  --direction BtoA ROOT/gtFine/.../<frame>_gtFine_trainIds.png    classes 0..18, 255 = ignored,
+  where they are absent OUTPUT/ and TABLES/{train,val}_table.txt       <number> <trainIds png>
+  <photo>, paths below ROOT
 
-Frames are numbered in the order of their paths, from 0, as in the published tables; the published split of
-train names these numbers. The tables say which frame each number is. Pairs that are there already are kept: run it
-again to continue.
+Frames are numbered in the order of their paths, from 0, as in the published tables; the published
+split of train names these numbers. The tables say which frame each number is. Pairs that are there
+already are kept: run it again to continue.
 """
 
 import argparse
@@ -33,7 +34,7 @@ from prepare.pairs import is_done, join_pair, run_all, save_image, save_lines
 
 PHASES = ("train", "val")
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Classes: the 34 label ids of gtFine -> the 19 classes that are trained and measured
 
 TRAIN_IDS = {
@@ -71,7 +72,7 @@ def write_train_ids(labels: Path, target: Path) -> None:
     save_image(Image.fromarray(to_train_ids(pixels)), target)
 
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Frames
 
 
@@ -123,7 +124,7 @@ def table_of(frames: list[Frame], root: Path, first: int) -> list[str]:
     ]
 
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Pairs
 
 
@@ -173,7 +174,7 @@ def claim_output(output: Path, phase: str, table: list[str]) -> None:
     save_lines(table, record)
 
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Command line
 
 

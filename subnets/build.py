@@ -73,7 +73,7 @@ def new_measurer(
         results,
         criterion,
         LOWER_IS_BETTER[criterion],
-        evaluator.label,
+        evaluator.labels[criterion],
     )
 
 

@@ -13,7 +13,7 @@ from torch import nn
 from data.build import DataSettings, inference_loader
 from data.loader import Loader, UnpairedLoader
 from errors import InputError
-from evaluation.build import MeasureSettings, criteria
+from evaluation.build import MeasureSettings, criteria, deciding
 from evaluation.evaluator import Evaluator
 from evaluation.pictures import montage_of
 from metrics.criteria import LOWER_IS_BETTER
@@ -31,7 +31,7 @@ from training.state import load_optimizers
 from training.tasks import DistillTask, LossWeights, Subnets, Task, TeacherTask, make_adaptors
 from training.trainer import Evaluation, Plan, Stopped, Trainer
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Settings
 
 
@@ -94,7 +94,7 @@ class RunSettings:
     options: Mapping = field(default_factory=dict)
 
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Tasks
 
 
@@ -201,7 +201,7 @@ def _ready(task: Task, updates: UpdateSettings) -> Task:
     return task
 
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Evaluation while training
 
 
@@ -236,20 +236,20 @@ def validation(
     loader = inference_loader(data, device, batch_size, shared=True)
     with distributed.main_first():
         judges = criteria(measures, data, device)
-    evaluator = Evaluator(loader, judges, shared=True)
-    criterion = judges[0].keys[0] if judges else None
+    evaluator = Evaluator(loader, judges, shared=True, bar=True)
+    criterion = deciding(judges)
     shown = dict(columns or {})
     return Evaluation(
         measure=evaluator,
         montage=lambda generators: montage_of(loader, shown | generators, picture_size),
         criterion=criterion,
         lower_is_better=LOWER_IS_BETTER.get(criterion, True),
-        label=evaluator.label,
+        label=evaluator.labels.get(criterion, ""),
         page=page,
     )
 
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # The run
 
 

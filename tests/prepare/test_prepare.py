@@ -15,7 +15,7 @@ from PIL import Image
 from data.datasets import AlignedDataset, Source, unpaired_datasets
 from data.transforms import Resize
 from errors import InputError
-from metrics.miou import read_table
+from metrics.labels import read_table
 from prepare.pairs import is_done, join_pair, run_all, save_image, split_pair
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -56,7 +56,7 @@ def tree(folder):
     return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
 
 
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Pairs
 
 
@@ -109,7 +109,7 @@ def test_older_results_are_made_again(tmp_path):
     assert not is_done(tmp_path / "made.png", [tmp_path / "source.png"])
 
 
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Two folders -> pairs -> two folders
 
 
@@ -199,7 +199,7 @@ def test_what_split_refuses(tmp_path):
     says("would both become")
 
 
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # A held-out split
 
 
@@ -288,9 +288,22 @@ def test_what_a_split_refuses(tmp_path):
         *unaligned,
     )
     says("x.meta: no such file", "--held_out", str(tmp_path / "x.meta"))
+    for content, words in (
+        (b"", "x.meta: names no files"),
+        (b"\n \n", "x.meta: names no files"),
+        ("größe.png".encode("latin-1"), "x.meta: not UTF-8"),
+        (
+            b"".join(b"%d.png\n" % i for i in range(5)),
+            "names all images of .*trainA; none would be",
+        ),
+    ):
+        (tmp_path / "x.meta").write_bytes(content)
+        says(words, "--held_out", str(tmp_path / "x.meta"))
+    write(tmp_path / "trainA" / "new\nline.png")
+    says("file names are not one line of UTF-8", "--count", "2")
 
 
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Cityscapes
 
 

@@ -154,7 +154,7 @@ def assert_same_run(first, second):
         ), path.name
 
 
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # In one go
 
 
@@ -230,7 +230,7 @@ def test_the_learning_rate_follows_the_schedule(tmp_path):
     assert [r["lr"] for r in train] == pytest.approx(expected)
 
 
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Stopped and continued
 
 
@@ -361,7 +361,7 @@ def test_a_log_that_lost_its_end_is_warned_of_and_stays_readable(tmp_path, lost)
     assert records[-1]["step"] == 15
 
 
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Longer than first asked for
 
 
@@ -428,7 +428,7 @@ def test_a_run_is_not_made_shorter(tmp_path):
         longer(tmp_path, 2).run()
 
 
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Refusals
 
 
@@ -513,7 +513,7 @@ def test_checkpoints_of_another_tool_are_not_overwritten(tmp_path):
     assert (tmp_path / "checkpoints" / "latest_net_G.pth").read_bytes() == b"theirs"
 
 
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Losses that are not finite
 
 
@@ -553,7 +553,7 @@ def test_an_infinite_loss_stops_it_too(tmp_path):
         ).run()
 
 
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # The best checkpoint
 
 
@@ -607,7 +607,7 @@ def test_without_evaluation_there_is_no_best(tmp_path):
     assert (tmp_path / "checkpoints" / "3_net_G.pth").exists()
 
 
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Memory
 
 
@@ -649,3 +649,42 @@ def test_memory_stays_flat_over_two_thousand_steps_and_their_evaluations(tmp_pat
     evaluations = [r for r in read_json_lines(tmp_path / "log.jsonl") if r["event"] == "eval"]
     assert len(evaluations) == 20
     assert after[1999] - after[300] < 50
+
+
+class LossOnGpu:
+    """A loss whose value is counted when it is read, since reading waits for the device."""
+
+    reads = 0
+
+    def __add__(self, other):
+        return self
+
+    __radd__ = __add__
+
+    def __float__(self):
+        LossOnGpu.reads += 1
+        return 1.0
+
+
+class LoaderOfGpu:
+    """A loader whose batches, it says, are on a GPU."""
+
+    def __init__(self):
+        self.loader, self.device = make_loader(), torch.device("cuda")
+        self.epoch, self.images = self.loader.epoch, self.loader.images
+
+    def __len__(self):
+        return len(self.loader)
+
+
+def test_other_processes_read_losses_only_for_the_log(tmp_path, monkeypatch):
+    """Hours into a run too, when the main process saves now and then."""
+    clock = iter(range(0, 10**9, 1000))
+    monkeypatch.setattr("training.trainer.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("runtime.distributed.is_main", lambda: False)
+    task = make_task("teacher")
+    task.step = lambda batch, step: {"G": LossOnGpu()}
+    LossOnGpu.reads = 0
+    Trainer(task, LoaderOfGpu(), SCHEDULE, PLAN, tmp_path, None, SETTINGS).run()
+    # 15 steps in windows of 4: each window is checked once and averaged once.
+    assert LossOnGpu.reads <= 4 * 3
