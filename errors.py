@@ -1,5 +1,9 @@
-"""The one kind of error that is the user's to mend."""
+"""The one kind of error that the user can fix."""
 
 
 class InputError(ValueError):
-    """What the user gave cannot be used; the message names the file or flag and the remedy. Entry points print it and exit with 2."""
+    """What the user gave cannot be used.
+
+    The message is one line that names the file or setting and the remedy. Entry points print it
+    and exit with 2.
+    """

@@ -13,7 +13,8 @@ SHOWN = 3  # evaluations whose pictures are on the page
 
 def write_run_page(folder: Path) -> None:
     """``index.html``, ``losses.png`` and ``measures.png`` in a run's folder, from its log.jsonl."""
-    records = read_json_lines(folder / "log.jsonl")
+    # A damaged line must not end the training that draws this page.
+    records = read_json_lines(folder / "log.jsonl", strict=False)
     train = [r for r in records if r["event"] == "train"]
     evaluations = [r for r in records if r["event"] == "eval"]
     plots = {}

@@ -1,4 +1,4 @@
-"""Learning-rate policies (``lr_policy``): linear, step, cosine, plateau."""
+"""Learning-rate policies (`lr_policy`): linear, step, cosine, plateau."""
 
 from __future__ import annotations
 
@@ -13,12 +13,20 @@ POLICIES = ("linear", "step", "cosine", "plateau")
 
 @dataclass(frozen=True)
 class Schedule:
-    """How the learning rate develops.
+    """How the learning rate changes over a run.
+
+    Policies:
+        linear:  constant for ``nepochs``, then to zero over ``nepochs_decay``
+        step:    times ``gamma`` every ``decay_steps``
+        cosine:  half a cosine from 1 to 0 over all epochs
+        plateau: times ``gamma`` when the metric stops improving
 
     Args:
-        policy:       linear: constant for ``nepochs``, then to zero over ``nepochs_decay`` | step: times ``gamma`` every ``decay_steps``
-                      | cosine: half a cosine from 1 to 0 over all epochs | plateau: times ``gamma`` when the metric stops improving
-        counter:      ``epoch`` or ``iter``: what the rate changes with, and the unit of ``decay_steps``
+        policy:  one of these
+        counter: ``epoch`` or ``iter``: what the rate changes with, and the unit of ``decay_steps``
+        nepochs, nepochs_decay: epochs at the initial rate, and epochs of decay
+        decay_steps: see step
+        gamma:   factor of step and plateau
     """
 
     policy: str = "linear"
@@ -29,9 +37,13 @@ class Schedule:
     gamma: float = 0.5
 
     def factor(self, epoch: int, step: int, steps_per_epoch: int) -> float:
-        """Factor on the initial rate at the start of 1-based ``epoch``, or at ``step`` updates when the counter is ``iter``.
+        """Factor on the initial rate, from 0 to 1.
 
-        linear: 1 - max(0, e - nepochs) / (nepochs_decay + 1), with e the epoch, fractional when counting iterations.
+        With `counter` epoch it is that of the 1-based ``epoch``, with iter that after ``step``
+        updates.
+
+        linear: 1 - max(0, e - nepochs) / (nepochs_decay + 1), where e is the epoch, a fraction
+        when iterations are counted.
         """
         by_step = self.counter == "iter"
         e = 1 + step / steps_per_epoch if by_step else float(epoch)

@@ -605,6 +605,14 @@ def test_a_folder_that_holds_a_run_with_other_settings(world, runs, evolution):
     shutil.copytree(evolution, search)
     words = ("--output_dir", str(search), "--population_size 2 (was 8)", "--budget")
     world.refuse("evolution_search.py", "--output_dir", search, "--budget", 3e7, words=words)
+    # Other scripts leave the run's pages and results alone.
+    words = ("--results_dir", str(teacher), "a run of train.py")
+    world.refuse("test.py", "--results_dir", teacher, words=words)
+    world.refuse("latency.py", "--results_dir", teacher, words=words)
+    words = ("--output_dir", str(teacher), "a run of train.py")
+    world.refuse("evolution_search.py", "--output_dir", teacher, words=words)
+    words = ("--log_dir", str(search), "a run of evolution_search.py")
+    world.refuse("train.py", "--log_dir", search, words=words)
 
 
 # --------------------------------------------------------------------------------------------------

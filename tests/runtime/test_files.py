@@ -10,13 +10,27 @@ from pathlib import Path
 import pytest
 
 from errors import InputError
+from runtime import entry
 from runtime.files import JsonLines, read_json_lines, remove_leftovers, write_json, written_whole
-from runtime.folders import check_settings, claim_folder, make_folder, make_parent
+from runtime.folders import (
+    check_settings,
+    claim_folder,
+    make_folder,
+    make_parent,
+    release_folders,
+    take_folder,
+)
 
 ROOT = Path(__file__).parents[2]
 
 # --------------------------------------------------------------------------------------------------
 # Lines
+
+
+@pytest.fixture(autouse=True)
+def no_folder_stays_taken():
+    yield
+    release_folders()
 
 
 @pytest.fixture
@@ -244,3 +258,63 @@ def test_a_flag_that_came_later_and_is_off_does_not_matter(tmp_path):
     for value in (True, 0, 0.0):
         with pytest.raises(InputError, match="`new`"):
             check_settings({"a": 1}, {"a": 1, "new": value}, tmp_path, "--log_dir")
+
+
+@pytest.mark.parametrize("content", ["", "garbage", "[1, 2]", None])
+def test_damaged_settings_are_named_with_a_remedy(tmp_path, content):
+    path = tmp_path / "settings.json"
+    path.mkdir() if content is None else path.write_text(content)
+    with pytest.raises(InputError, match=rf"{path}: damaged.*choose another folder"):
+        claim_folder(tmp_path, {"script": "search.py"}, "--output_dir")
+
+
+def test_a_test_and_a_timing_share_a_folder(tmp_path):
+    for name in ("results.csv", "latency.json"):
+        (tmp_path / name).touch()
+    for script in ("test.py", "latency.py"):
+        take_folder(tmp_path, script, "--results_dir")
+    with pytest.raises(InputError, match=r"--log_dir .* holds a run of \w+\.py"):
+        take_folder(tmp_path, "train.py", "--log_dir")
+
+
+def take_elsewhere(folder) -> str:
+    """What another process says when it takes a folder; nothing when it may."""
+    code = (
+        "import sys; from pathlib import Path; from runtime.folders import take_folder\n"
+        "take_folder(Path(sys.argv[1]), 'train.py', '--log_dir')"
+    )
+    command = [sys.executable, "-c", code, folder]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stderr
+
+
+def test_a_taken_folder_is_free_again_after_its_release(tmp_path):
+    take_folder(tmp_path, "train.py", "--log_dir")
+    take_folder(tmp_path, "train.py", "--log_dir")
+    assert f"--log_dir {tmp_path}: another run is writing there" in take_elsewhere(tmp_path)
+    release_folders()
+    assert take_elsewhere(tmp_path) == ""
+    assert not list(tmp_path.iterdir())
+
+
+# ------------------------------------------------------------------------------------------------------------
+# Scripts
+
+
+def test_a_full_disk_anywhere_ends_in_one_line(capsys):
+    def main():
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "images.csv")
+
+    with pytest.raises(SystemExit) as stop:
+        entry.run(main)
+    assert stop.value.code == 2
+    assert capsys.readouterr().err.startswith("error: images.csv could not be written")
+
+
+def test_a_script_releases_its_folders_however_it_ends(tmp_path):
+    def main():
+        take_folder(tmp_path, "train.py", "--log_dir")
+        raise InputError("wrong")
+
+    with pytest.raises(SystemExit):
+        entry.run(main)
+    assert take_elsewhere(tmp_path) == ""

@@ -93,3 +93,10 @@ def test_plateau_remembers_across_a_restart():
             rate.observe(1.0)
             rates.append(rate.current)
     assert rates[:16] == rates[16:] and rates[15] < 1
+
+
+def test_schedules_agree_as_long_as_their_rates_are_equal():
+    short, long = (Schedule("linear", "epoch", n, 0) for n in (3, 5))
+    assert long.agrees(short, 3, 30, 10) and not long.agrees(short, 4, 40, 10)
+    short, long = (Schedule("linear", "iter", n, 1) for n in (3, 5))
+    assert long.agrees(short, 1, 21, 10) and not long.agrees(short, 1, 22, 10)
