@@ -1,4 +1,6 @@
-"""A|B pairs as files: join two images, cut a pair in two, write either so that no half file can stay."""
+"""A|B pairs as files: join two images, cut a pair in two, write either so that no half file can
+stay.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,7 @@ from PIL import Image
 from errors import InputError
 from runtime.progress import Bar
 
-# ---------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------
 # One pair
 
 
@@ -43,12 +45,13 @@ def split_pair(pair: Image.Image) -> tuple[Image.Image, Image.Image]:
     return pair.crop((0, 0, width // 2, height)), pair.crop((width // 2, 0, width, height))
 
 
-# ---------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------
 # Files
 
 
 def save_image(image: Image.Image, path: Path) -> None:
-    """Write a PNG or, by the suffix ``.jpg``, a JPEG without chroma subsampling at quality 100; atomically.
+    """Write a PNG or, by the suffix ``.jpg``, a JPEG without chroma subsampling at quality 100;
+    atomically.
 
     Raises:
         InputError: the file cannot be written (no space, no permission).
@@ -94,12 +97,13 @@ def is_done(path: Path, sources: Iterable[Path]) -> bool:
         return False
 
 
-# ---------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------
 # Many files
 
 
 def run_all(work: Callable, jobs: list, threads: int, title: str) -> list:
-    """``[work(job) for job in jobs]`` on threads, with a bar; the first error stops the rest and is raised.
+    """``[work(job) for job in jobs]`` on threads, with a bar; the first error stops the rest and is
+    raised.
 
     Few jobs are in flight at a time, so that neither memory nor a Ctrl-C waits for the whole list.
     """

@@ -13,14 +13,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from prepare.builtin import write_builtin_dataset
 
-# ------------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------
 # Command line: flags in, files out; what the user got wrong is one line on stderr and exit code 2.
-# ------------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description="Write the built-in data set, aerial photo (A, left) | street map (B, right) in a PNG.",
+        description="Write the built-in data set, aerial photo (A, left) | street map (B, right).",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("root", help="folder to fill: ROOT/train and ROOT/val")

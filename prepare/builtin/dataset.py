@@ -1,4 +1,6 @@
-"""Pairs and whole data sets of them: PNG files, written by several processes, resumable, never half written."""
+"""Pairs and whole data sets of them: PNG files, written by several processes, resumable, never half
+written.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,7 @@ from prepare.builtin.photo import draw_photo
 from prepare.builtin.street_map import draw_map
 from runtime.progress import Bar
 
-# ---------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------
 # One pair
 
 
@@ -39,7 +41,7 @@ def render_pair(seed: int, size: int) -> tuple[np.ndarray, np.ndarray]:
     return draw_photo(scene, seed, size, factor), street_map
 
 
-# ---------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------
 # Files
 
 # Of the drawing; raised when the same seed would give another picture
@@ -51,13 +53,15 @@ MANY = 48
 
 
 def scene_seed(seed: int, phase: str, index: int) -> int:
-    """The scene of one image: a 64-bit hash of its place, so that a bigger data set only adds images."""
+    """The scene of one image: a 64-bit hash of its place, so that a bigger data set only adds
+    images.
+    """
     state = np.random.SeedSequence([seed, PHASES.index(phase), index]).generate_state(1, np.uint64)
     return int(state[0])
 
 
 def _replace_file(path: Path, write) -> None:
-    """Let `write(file)` fill a temporary file and move it to `path`, so that no half file can stay."""
+    """Let `write(file)` fill a temporary file and move it to `path`: no half file can stay."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with open(temporary, "wb") as file:
@@ -68,7 +72,7 @@ def _replace_file(path: Path, write) -> None:
 
 
 def _write_pair(path: Path, seed: int, size: int) -> None:
-    """Draw one scene into `path`: the photo (A) left, the map (B) right, 2 * size by size pixels."""
+    """Draw one scene into `path`: the photo (A) left, the map (B) right, 2 * size by size."""
     pair = Image.fromarray(np.concatenate(render_pair(seed, size), axis=1))
     _replace_file(path, lambda file: pair.save(file, format="PNG", compress_level=4))
 
