@@ -1,41 +1,34 @@
 """Cut one subnet out of a supernet as a stand-alone network, as weights or for other runtimes. ``--help`` lists the flags."""
 
-from pathlib import Path
+from dataclasses import replace
 
 import torch
+from torch import nn
 
+from data.build import inference_loader
 from deploy.checks import Exported, max_difference, rounded
 from deploy.int8 import export_int8
 from deploy.onnx import export_onnx, require_onnx
 from deploy.pt2 import export_pt2
 from errors import InputError
+from models.build import Checkpoint, load_supernet, may_be_supernet, stored_spec
 from models.config import ChannelConfig
 from models.generators import GeneratorSpec, count_parameters
 from models.supernet import extract
-from models.weights import load_generator, load_state, read_spec, save_network
-from options import ExportOptions, run
-from options import assemble as a
+from models.weights import save_network
+from options import ExportOptions, run, settings
 from runtime.folders import make_parent
 
 SUFFIXES = (".pth", ".onnx", ".pt2")
 
 
-def load(opt):
-    """(network, its spec): ``--config_str`` cut out of a supernet, or a stand-alone network of that config as it is."""
-    path, config = Path(opt.input_path), ChannelConfig.parse(opt.config_str)
-    found = read_spec(load_state(path, "--input_path"), path, "--input_path")
-    if found.netG not in ("super_mobile_resnet_9blocks", "mobile_resnet_9blocks"):
-        return load_generator(path, "--input_path", a.wanted_architecture(opt))
-    supernet, spec = a.load_supernet(opt.input_path, "--input_path", opt)
-    spec = GeneratorSpec(
-        "sub_mobile_resnet_9blocks",
-        None,
-        str(config),
-        spec.input_nc,
-        spec.output_nc,
-        spec.norm,
-        spec.dropout_rate,
-    )
+def load(checkpoint: Checkpoint, config_str: str) -> tuple[nn.Module, GeneratorSpec]:
+    """A subnet cut out of a supernet, or a stand-alone network of that config as it is."""
+    if not may_be_supernet(stored_spec(checkpoint)):
+        return checkpoint.load()
+    config = ChannelConfig.parse(config_str)
+    supernet, spec = load_supernet(checkpoint)
+    spec = replace(spec, netG="sub_mobile_resnet_9blocks", ngf=None, config_str=str(config))
     return extract(supernet, config), spec
 
 
@@ -52,23 +45,25 @@ def main() -> None:
     if "onnx" in opt.format:
         require_onnx()
     if opt.int8 and not ("onnx" in opt.format and opt.dataroot):
-        raise InputError("--int8 needs --format onnx and images to calibrate on: --dataroot DIR")
-    net, spec = load(opt)
+        raise InputError("`int8` needs `format` onnx and images to calibrate on: `dataroot` DIR")
+    checkpoint, data = settings.generator(opt, "input_path"), settings.data(opt)
+    net, spec = load(checkpoint, opt.config_str)
     if opt.int8:
-        a.check_channels(opt, "--input_path", opt.input_path, spec)
-    output = make_parent(opt.output_path, "--output_path")
+        checkpoint.check_channels(spec, data.channels)
+    output = make_parent(opt.output_path, "`output_path`")
     if "format" in opt.explicit and output.suffix in SUFFIXES:
         output = output.with_suffix("")
     for name in opt.format:
         path = output.with_name(f"{output.name}.{name}") if "format" in opt.explicit else output
-        make_parent(path, "--output_path")
+        make_parent(path, "`output_path`")
         if name == "pth":
             exported = export_pth(net, path, opt.fp16, spec)
         else:
             exported = {"onnx": export_onnx, "pt2": export_pt2}[name](net, path, opt.fp16)
         print(f"{path}: {spec.config}, {count_parameters(net):,} parameters, {exported}")
     if opt.int8:
-        images = (batch.A for batch in a.inference_loader(opt, torch.device("cpu"), 1).epoch())
+        loader = inference_loader(data, torch.device("cpu"), 1)
+        images = (batch.A for batch in loader.epoch())
         path = output.with_name(f"{output.name}.int8.onnx")
         print(f"{path}: {spec.config}, {export_int8(net, path, images)}")
 

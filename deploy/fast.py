@@ -24,7 +24,7 @@ from errors import InputError
 from models.layers import SeparableConv2d
 from models.resnet import ResnetBlock
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # One image at a time in NHWC: half of the norms need then not be computed but only measured
 
 
@@ -108,7 +108,7 @@ class FusedGenerator(nn.Module):
         )
 
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Forms
 
 

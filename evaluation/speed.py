@@ -1,53 +1,49 @@
-"""How long networks take on this machine, side by side: table, latency.json and latency.png."""
+"""How long networks take on this machine, side by side, and how much memory."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
-import platform
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from deploy.fast import Form
+from runtime.machine import device_name, wait
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Time
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 @torch.inference_mode()
 def measure_side_by_side(
     runs: Sequence[Callable[[Tensor], object]], x: Tensor, times: int, warmup: int = 10
 ) -> list[dict]:
-    """Milliseconds of each ``run(x)``: median, 10th and 90th percentile of ``times`` runs after a warm-up; and on what.
+    """Milliseconds of each ``run(x)``, and what they were measured on.
 
-    The runs take turns, each turn beginning with another of them, so that whatever else the machine does hits all alike.
+    Each dictionary holds the median and the 10th and 90th percentile of ``times`` runs after a
+    warm-up. The runs take turns, and each turn begins with another of them, so that whatever else
+    the machine does affects all alike.
     """
     milliseconds: list[list[float]] = [[] for _ in runs]
     for turn in range(-min(warmup, times), times):
         for step in range(len(runs)):
             index = (turn + step) % len(runs)
-            _wait(x.device)
+            wait(x.device)
             start = time.perf_counter()
             runs[index](x)
-            _wait(x.device)
+            wait(x.device)
             if turn >= 0:
                 milliseconds[index].append(1e3 * (time.perf_counter() - start))
-    on_gpu = x.device.type == "cuda"
     facts = {
         "times": times,
         "batch": x.shape[0],
         "height": x.shape[2],
         "width": x.shape[3],
-        "device": torch.cuda.get_device_name(x.device) if on_gpu else f"CPU ({platform.machine()})",
+        "device": device_name(x.device),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
     }
@@ -61,12 +57,7 @@ def measure_side_by_side(
     return found
 
 
-def measure_latency(net: nn.Module, x: Tensor, times: int, warmup: int = 10) -> dict:
-    """`measure_side_by_side` of one network."""
-    return measure_side_by_side([net], x, times, warmup)[0]
-
-
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Memory
 
 
@@ -80,7 +71,10 @@ def _resident(field: str) -> int:
 
 @torch.inference_mode()
 def peak_memory(form: Form, x: Tensor) -> int | None:
-    """Bytes that one run needs at its peak beyond weights and input; None where the system does not tell (CPUs outside Linux)."""
+    """Bytes that one run needs at its peak beyond weights and input.
+
+    None where the system does not tell: on CPUs outside Linux.
+    """
     if x.device.type == "cuda":
         torch.cuda.synchronize(x.device)
         torch.cuda.reset_peak_memory_stats(x.device)
@@ -92,10 +86,10 @@ def peak_memory(form: Form, x: Tensor) -> int | None:
         form.release(x)
     try:
         with contextlib.suppress(OSError, AttributeError):
-            ctypes.CDLL(None).malloc_trim(
-                0
-            )  # what earlier runs freed goes back to the system, and counts again
-        Path("/proc/self/clear_refs").write_text("5")  # the peak starts from here
+            # What earlier runs freed goes back to the system, and counts again.
+            ctypes.CDLL(None).malloc_trim(0)
+        # The peak starts from here.
+        Path("/proc/self/clear_refs").write_text("5")
         before = _resident("VmRSS")
         form.run(x)
         return max(_resident("VmHWM") - before, 0)

@@ -5,7 +5,7 @@ Networks are never run to be counted. Two conventions (SPEC 5):
              and one MAC per output element of every normalisation
   exact      the true multiply-accumulates of the convolutions
 
-``python -m models.cost CONFIG...`` prints both; without a config, the published table beside what this code computes.
+``python -m metrics.macs CONFIG...`` prints both; without a config, the published table beside what this code computes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from models.config import NUM_BLOCKS, ChannelConfig
 CONVENTIONS = ("published", "exact", "no_norm")
 
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # The closed form. All widths are real channels and may be integers or int64 arrays of shapes that broadcast.
 
 

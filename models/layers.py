@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Normalisation
 
 
@@ -37,7 +37,7 @@ class ElasticInstanceNorm2d(nn.InstanceNorm2d):
         return F.instance_norm(x, eps=self.eps)
 
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Elastic convolutions: weight[:out, :in] of a full-width layer. Slices are taken contiguous so that the kernels see what an
 # exported network would give them, which makes supernet(config) equal the exported subnet bit for bit.
 
@@ -72,7 +72,7 @@ class ElasticDepthwiseConv2d(nn.Conv2d):
         return F.conv2d(x, weight, bias, self.stride, self.padding, groups=channels)
 
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Separable convolution of the mobile generators: depthwise 3x3, instance norm, pointwise 1x1, both with bias
 
 
@@ -105,7 +105,7 @@ class ElasticSeparableConv2d(nn.Module):
         return pointwise(x if keep is None else x * keep, out)
 
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Images of any size: a generator halves its input twice, and what is left must be wide enough to be mirrored by 1
 
 
@@ -121,7 +121,7 @@ def any_size(generate: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     return generate(pad_to_fit(x))[..., : x.shape[2], : x.shape[3]]
 
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Weight initialisation (SPEC 2: normal, gain 0.02, bias 0)
 
 

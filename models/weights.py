@@ -20,7 +20,7 @@ from runtime.files import load_tensors, save_tensors
 SPEC_KEY = "generator"
 
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Networks
 
 
@@ -44,7 +44,26 @@ def load_state(path: Path, flag: str) -> Mapping[str, torch.Tensor]:
         raise InputError(f"{flag} {path}: not a state dict (name -> tensor)")
     if all(key.startswith("module.") for key in state):
         state = OrderedDict((key[7:], value) for key, value in state.items())
+    for key, value in state.items():
+        problem = _why_no_weight(key, value)
+        if problem:
+            raise InputError(f"{flag} {path}: {key} is {problem}")
     return state
+
+
+def _why_no_weight(key: str, value: torch.Tensor) -> str | None:
+    """What is wrong with a tensor of a state dict, None when it can be a weight."""
+    if value.layout is not torch.strided:
+        return "a sparse tensor; save it dense"
+    if value.is_meta:
+        return "on the meta device, without values"
+    if key.endswith("num_batches_tracked"):
+        return None
+    if not value.is_floating_point():
+        return f"of type {str(value.dtype).removeprefix('torch.')}, weights are floating-point"
+    if not torch.isfinite(value).all():
+        return "not finite; the run that wrote it had diverged"
+    return None
 
 
 def read_spec(state: Mapping[str, torch.Tensor], path: Path, flag: str) -> GeneratorSpec:
@@ -69,17 +88,13 @@ def load_generator(
         wanted, prefix: architecture flags given explicitly, see `resolve_spec`
 
     Raises:
-        InputError: unreadable, not a generator, or contradicted by a flag.
+        InputError: unreadable, not finite, not a generator, or contradicted by a flag.
     """
     path = Path(path)
     state = load_state(path, flag)
     spec = resolve_spec(read_spec(state, path, flag), wanted or {}, str(path), prefix)
     net = spec.build()
     load_into(net, state, path, flag)
-    if not all(torch.isfinite(p).all() for p in net.parameters()):
-        raise InputError(
-            f"{flag} {path}: holds weights that are not finite; the run that wrote it had diverged"
-        )
     return net, spec
 
 

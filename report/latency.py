@@ -12,7 +12,7 @@ from report.plots import new_figure, save_figure
 from report.tables import giga, ratio, text_table
 from runtime.files import write_json
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Writing
 
 
@@ -93,8 +93,9 @@ def write_comparison(
             "time_ratio": timings[0]["median_ms"] / timing["median_ms"],
         }
         entries.append(facts | timing)
-    write_json(folder / "latency.json", entries[0] | {"all": entries})
     _plot(folder / "latency.png", entries)
+    # Last: where it is, the comparison is complete.
+    write_json(folder / "latency.json", entries[0] | {"all": entries})
     headings = [
         "model",
         "backend",

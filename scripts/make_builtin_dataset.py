@@ -13,9 +13,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from prepare.builtin import write_builtin_dataset
 
-# ------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Command line: flags in, files out; what the user got wrong is one line on stderr and exit code 2.
-# ------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:

@@ -32,7 +32,7 @@ from training.losses import (
 Generate = Callable[[Tensor], Tensor]
 
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Shared
 
 
@@ -86,6 +86,7 @@ class Task:
             compute(work)
             self._step(*optimizers)
         self.scaler.update()
+        distributed.average_buffers(self.networks.values())
         return work.losses
 
     def _choices(self, step: int, images: int) -> list:
@@ -119,7 +120,7 @@ def _detached(losses: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: value.detach() for name, value in losses.items()}
 
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Teacher
 
 
@@ -174,7 +175,7 @@ class TeacherTask(Task):
         return {"G": self.net_g}
 
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Distillation, with or without a choice of configuration
 
 

@@ -17,9 +17,10 @@ from errors import InputError
 from prepare.builtin.layout import make_scene
 from prepare.builtin.photo import draw_photo
 from prepare.builtin.street_map import draw_map
+from runtime.files import write_text, written_whole
 from runtime.progress import Bar
 
-# ------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # One pair
 
 
@@ -41,7 +42,7 @@ def render_pair(seed: int, size: int) -> tuple[np.ndarray, np.ndarray]:
     return draw_photo(scene, seed, size, factor), street_map
 
 
-# ------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Files
 
 # Of the drawing; raised when the same seed would give another picture
@@ -60,21 +61,11 @@ def scene_seed(seed: int, phase: str, index: int) -> int:
     return int(state[0])
 
 
-def _replace_file(path: Path, write) -> None:
-    """Let `write(file)` fill a temporary file and move it to `path`: no half file can stay."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            write(file)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def _write_pair(path: Path, seed: int, size: int) -> None:
     """Draw one scene into `path`: the photo (A) left, the map (B) right, 2 * size by size."""
     pair = Image.fromarray(np.concatenate(render_pair(seed, size), axis=1))
-    _replace_file(path, lambda file: pair.save(file, format="PNG", compress_level=4))
+    with written_whole(path, flush=False) as temporary:
+        pair.save(temporary, format="PNG", compress_level=4)
 
 
 def _write_pairs(jobs: list[tuple[Path, int]], size: int) -> int:
@@ -120,8 +111,7 @@ def _claim_folder(root: Path, size: int, seed: int) -> None:
     for phase in PHASES:
         (root / phase).mkdir(parents=True, exist_ok=True)
     if not record.exists():
-        text = json.dumps(wanted, indent=2) + "\n"
-        _replace_file(record, lambda file: file.write(text.encode("utf-8")))
+        write_text(record, json.dumps(wanted, indent=2) + "\n")
 
 
 def _run_jobs(jobs: list[tuple[Path, int]], size: int, workers: int) -> Iterator[int]:

@@ -18,7 +18,7 @@ SIZE = 32
 NARROWEST = "16_16_16_16_16_16_16_16"
 LARGEST = "32_32_32_32_32_32_32_32"
 
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Refusing
 
 
@@ -76,7 +76,7 @@ class World:
         for word in words:
             assert str(word) in line
         assert {k: after.get(k) for k in before} == before, "files were touched"
-        assert not [k for k in after if k.endswith((".tmp", ".tmp.npz"))], "left behind"
+        assert not [k for k in after if ".tmp" in Path(k).name], "left behind"
         return line
 
 
@@ -133,7 +133,7 @@ def write_images(folder: Path, *sizes: tuple[int, int]) -> None:
 PAIR = (2 * SIZE, SIZE)
 
 
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Data
 
 
@@ -234,7 +234,7 @@ def test_a_meta_path_that_is_wrong(world):
     world.refuse("train.py", "--meta_path", missing, words=words)
 
 
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Configurations and budgets
 
 WRONG_CONFIGS = {
@@ -296,7 +296,7 @@ def test_a_budget_below_the_largest_space_is_answered_at_once(world):
     assert time.monotonic() - start < 10
 
 
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Measures
 
 
@@ -349,7 +349,7 @@ def test_a_refused_search_leaves_its_folder_to_the_next(world):
     assert (world.out / "summary.json").exists()
 
 
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Checkpoints
 
 
@@ -492,7 +492,7 @@ def test_restoring_what_are_no_evaluations(world, script, name, text):
     assert not (world.tmp / "exploded").exists()
 
 
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Where to write, and flags
 
 OUTPUTS = {
@@ -607,7 +607,7 @@ def test_a_folder_that_holds_a_run_with_other_settings(world, runs, evolution):
     world.refuse("evolution_search.py", "--output_dir", search, "--budget", 3e7, words=words)
 
 
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # The same as processes, for some
 
 
@@ -675,12 +675,13 @@ def test_sizes_that_are_no_multiple_of_4(cli, world):
 
 
 def test_a_folder_of_images_of_any_size(cli, world):
-    """Outputs are as large as inputs, and nothing needs saying."""
+    """Outputs are as large as inputs; that there is no FID is all that needs saying."""
     sizes = [(60, 30), (31, 33), (5, 3), (40, 40)]
     write_images(world.tmp / "data", *sizes)
     flags = ("--dataroot", world.tmp / "data", "--dataset_mode", "single", "--preprocess", "none")
     flags += ("--batch_size", 1, "--results_dir", world.out)
     outcome = cli("test.py", *world.flags["test.py"], *flags).succeeded()
-    assert "warning" not in (outcome.stdout + outcome.stderr).lower()
+    warnings = [line for line in outcome.stderr.splitlines() if "warning" in line.lower()]
+    assert all("FID is not measured" in line for line in warnings) and len(warnings) <= 1
     found = [Image.open(world.out / "images" / "fake_B" / f"{i}.png").size for i in range(4)]
     assert found == sizes

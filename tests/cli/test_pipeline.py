@@ -29,7 +29,7 @@ PUBLISHED = json.loads(
     (Path(__file__).resolve().parents[1] / "golden" / "published.json").read_text()
 )
 
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Reading what scripts left
 
 
@@ -82,10 +82,10 @@ def check_training_run(
     assert results["best"]["score"] == min(record["score"] for record in evaluations)
     assert results["latest"]["step"] == 6
     assert len(list((folder / "eval").glob("*.png"))) == len(evaluations)
-    assert not list(folder.rglob("*.tmp"))
+    assert not list(folder.rglob(".*.tmp*"))
 
 
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Training
 
 
@@ -197,7 +197,7 @@ def test_the_same_command_again_trains_nothing(
         assert read_json(folder / "options.json") == options
 
 
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Search
 
 
@@ -306,7 +306,7 @@ def test_a_search_starts_from_an_earlier_one(
     assert best <= min(record["metrics"]["fid"] for record in earlier)
 
 
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Export, test, speed, statistics
 
 
@@ -461,14 +461,14 @@ def test_statistics(cli, call, tmp_path, tested, exported, data_flags, inference
 
 def test_macs(cli):
     configs = list(PUBLISHED["configs"])
-    outcome = cli("models.cost", *configs).succeeded()
+    outcome = cli("metrics.macs", *configs).succeeded()
     rows = {line.split()[0]: line.split()[1:] for line in outcome.stdout.splitlines()[2:]}
     for config, row in PUBLISHED["configs"].items():
         expected = (row["params"], row["macs_published"], row["macs_no_norm"], row["macs_exact"])
         assert rows[config] == [f"{value:,}" for value in expected]
 
 
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Checkpoints and the flags beside them
 
 RELEASED = {
@@ -611,7 +611,7 @@ def test_flags_that_agree_with_the_checkpoint(
     assert best_config in read_json(tmp_path / "results.json")["name"]
 
 
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Interruptions
 
 
@@ -695,7 +695,7 @@ def test_a_run_killed_while_it_saves_ends_as_if_it_had_not_been(
     killed = 0
     for _ in range(3):  # the moment is short: a save may end before the signal comes
         process = spawn("train_supernet.py", *flags)
-        wait_until(lambda: list(checkpoints.glob(".*.tmp")), process, "a file being written")
+        wait_until(lambda: list(checkpoints.glob(".*.tmp*")), process, "a file being written")
         process.kill()
         process.communicate(timeout=60)
         killed += process.returncode == -signal.SIGKILL
@@ -718,7 +718,7 @@ def test_a_full_disk_leaves_the_last_state_and_the_run_goes_on(
     assert "could not be written" in printed and "free some space" in printed
     assert "Traceback" not in printed
     assert state.read_bytes() == before
-    assert not list(state.parent.glob(".*.tmp"))
+    assert not list(state.parent.glob(".*.tmp*"))
     cli("train_supernet.py", *flags).succeeded()
     same_run(tmp_path, supernet, read_lines)
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from evaluation.speed import measure_latency
+from evaluation.speed import measure_side_by_side
 
 
 class Counted(torch.nn.Conv2d):
@@ -16,7 +16,7 @@ class Counted(torch.nn.Conv2d):
 
 def test_fields_and_order():
     net = Counted(3, 4, 3)
-    found = measure_latency(net, torch.zeros(2, 3, 16, 24), times=20, warmup=5)
+    (found,) = measure_side_by_side([net], torch.zeros(2, 3, 16, 24), times=20, warmup=5)
     assert net.calls == 25
     assert 0 < found["p10_ms"] <= found["median_ms"] <= found["p90_ms"]
     assert (found["times"], found["batch"], found["height"], found["width"]) == (20, 2, 16, 24)
@@ -26,5 +26,5 @@ def test_fields_and_order():
 
 def test_no_more_warming_up_than_measuring():
     net = Counted(3, 4, 3)
-    measure_latency(net, torch.zeros(1, 3, 8, 8), times=1, warmup=10)
+    measure_side_by_side([net], torch.zeros(1, 3, 8, 8), times=1, warmup=10)
     assert net.calls == 2

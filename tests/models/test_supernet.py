@@ -130,7 +130,7 @@ def test_gradients_reach_only_the_channels_of_the_config():
     assert not gradient[8:].any() and not gradient[:, 4:].any()
 
 
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Masking: the same function at full width, with a configuration of its own for every image
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,14 +13,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from errors import InputError
 from prepare.builtin import dataset, palette, render_pair, write_builtin_dataset
 from prepare.builtin.layout import make_scene
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Drawing: shapes, determinism, and that the photo follows from the map.
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -121,9 +123,9 @@ def test_a_size_below_32_is_refused():
         render_pair(0, 28)
 
 
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Files: layout, growth, what is kept, and what is refused.
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 
 def _contents(root: Path) -> dict[str, bytes]:
@@ -180,10 +182,8 @@ def test_complete_files_are_kept_and_damaged_ones_are_drawn_again(tmp_path):
 
 
 def test_an_error_while_writing_leaves_no_temporary_file(tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        dataset.os, "replace", lambda *_: (_ for _ in ()).throw(OSError("disk full"))
-    )
-    with pytest.raises(OSError, match="disk full"):
+    monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(InputError, match="disk full"):
         write_builtin_dataset(tmp_path, train=1, val=1, size=32, workers=0, progress=False)
     assert _contents(tmp_path) == {}
 
@@ -215,9 +215,9 @@ def test_a_folder_with_other_images_or_a_broken_record_is_refused(tmp_path):
             )
 
 
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Command line, as a process of its own.
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 
 def _command(*args: object) -> subprocess.CompletedProcess:

@@ -15,7 +15,7 @@ from PIL import Image
 from data.datasets import AlignedDataset, Source, unpaired_datasets
 from data.transforms import Resize
 from errors import InputError
-from metrics.miou import read_table
+from metrics.labels import read_table
 from prepare.pairs import is_done, join_pair, run_all, save_image, split_pair
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -56,7 +56,7 @@ def tree(folder):
     return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
 
 
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Pairs
 
 
@@ -78,7 +78,7 @@ def test_images_are_written_whole_or_not_at_all(tmp_path):
             path.write_bytes(b"half")
             raise OSError("no space")
 
-    with pytest.raises(InputError, match=r"x\.png: cannot be written \(no space\)"):
+    with pytest.raises(InputError, match=r"x\.png could not be written \(no space\)"):
         save_image(Broken(), tmp_path / "x.png")
     assert not tree(tmp_path)
 
@@ -109,7 +109,7 @@ def test_older_results_are_made_again(tmp_path):
     assert not is_done(tmp_path / "made.png", [tmp_path / "source.png"])
 
 
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Two folders -> pairs -> two folders
 
 
@@ -199,7 +199,7 @@ def test_what_split_refuses(tmp_path):
     says("would both become")
 
 
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # A held-out split
 
 
@@ -303,7 +303,7 @@ def test_what_a_split_refuses(tmp_path):
     says("file names are not one line of UTF-8", "--count", "2")
 
 
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Cityscapes
 
 
