@@ -1,9 +1,9 @@
 """Folders of images -> items of pixels. A dataset lists its files at once and decodes on demand.
 
-Every dataset has ``names`` (what outputs are called), ``len()`` and ``load(index) -> dict`` of C H W arrays,
-uint8 or, of files with more than 8 bits, float32 from 0 to 1 (`data.images.read_pixels`). ``A`` is the network's
-input, ``B`` (where there is one) what it should become; ``direction`` has been applied. Unpaired data are two
-such datasets.
+Every dataset has ``names`` (what outputs are called), ``len()`` and ``load(index) -> dict`` of
+C H W arrays, uint8 or, of files with more than 8 bits, float32 from 0 to 1
+(`data.images.read_pixels`). ``A`` is the network's input, ``B`` (where there is one) what it should
+become; ``direction`` has been applied. Unpaired data are two such datasets.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ DOWNLOADS = {
 
 @dataclass(frozen=True)
 class Source:
-    """Which files: those of ``<dataroot>/<phase>`` that ``meta_path`` names, of these the first ``max_size``.
+    """Which files: those of ``<dataroot>/<phase>`` that ``meta_path`` names, of these the first
+    ``max_size``.
 
     meta_path: a list, one name per line; None: all
     max_size:  1 or more; None or below 0: all
@@ -75,7 +76,8 @@ def has_plain_name(name: object) -> bool:
 
 
 def read_names(path: Path, setting: str = "`meta_path`") -> list[str]:
-    """The names in a list, one per line, in its order; empty lines and spaces around names do not count.
+    """The names in a list, one per line, in its order; empty lines and spaces around names do not
+    count.
 
     Raises:
         InputError: opened by ``setting``: not there, not UTF-8, or no names in it.
@@ -111,7 +113,7 @@ def phases(dataroot: Path) -> list[str]:
 
 
 def download_hint(root: Path) -> str:
-    """``; download it with ...`` for a missing folder that `scripts/download.py` knows by its name."""
+    """``; download it with ...`` for a missing folder that `scripts/download.py` knows."""
     if root.name not in DOWNLOADS or root.parent.name != "database":
         return ""
     return f"; download it with python {DOWNLOADS[root.name]}"
@@ -144,7 +146,8 @@ def _select(source: Source, folder: Path) -> list[Path]:
         if missing:
             raise InputError(
                 f"`meta_path` {meta} names {len(missing)} of {len(wanted)} files that {folder} "
-                f"does not have, first {printable(missing[0])}; give the list of this dataset and phase"
+                f"does not have, first {printable(missing[0])}; give the list of this dataset and "
+                "phase"
             )
         files = sorted((by_name[name] for name in set(wanted)), key=str)
     if source.max_size is not None and source.max_size > 0:
@@ -184,7 +187,8 @@ def _item(pixels: np.ndarray, resize: Resize) -> np.ndarray:
 
 
 class AlignedDataset:
-    """Pairs: one A|B image per file in ``<phase>``, or two folders ``<phase>A`` and ``<phase>B`` matched by name.
+    """Pairs: one A|B image per file in ``<phase>``, or two folders ``<phase>A`` and ``<phase>B``
+    matched by name.
 
     Args:
         channels: of the input and of the target (``input_nc``, ``output_nc``)
@@ -210,14 +214,17 @@ class AlignedDataset:
                 pairs = len(missing) < len(self.names)
                 other = "" if pairs else ", or give `dataset_mode` unaligned if these are no pairs"
                 raise InputError(
-                    f"`dataroot` {root}: {len(missing)} images of {source.phase}A have no partner of the "
-                    f"same name in {source.phase}B, first {missing[0]}; remove them or add their partners{other}"
+                    f"`dataroot` {root}: {len(missing)} images of {source.phase}A have no partner "
+                    "of the "
+                    f"same name in {source.phase}B, first {missing[0]}; remove them or add their "
+                    f"partners{other}"
                 )
             self.files_b = [by_name[name] for name in self.names]
             surplus = len(by_name) - len(list_images(self.folder))
             if surplus > 0:
                 warnings.warn(
-                    f"{root}: {source.phase}B has {surplus} images more than {source.phase}A; they are not used",
+                    f"{root}: {source.phase}B has {surplus} images more than {source.phase}A; "
+                    "they are not used",
                     UserWarning,
                     stacklevel=2,
                 )

@@ -55,7 +55,8 @@ def read_pixels(path: Path, channels: int = 3) -> np.ndarray:
 
 
 def read_image(path: Path, channels: int = 3) -> Image.Image:
-    """A file as a picture of 8 bits per channel, mode RGB (``channels`` 3) or L (1); see `read_pixels`.
+    """A file as a picture of 8 bits per channel, mode RGB (``channels`` 3) or L (1); see
+    `read_pixels`.
 
     Raises:
         InputError: as `read_pixels` does.
@@ -80,7 +81,9 @@ def _read_array(path: Path) -> np.ndarray:
 
 
 def _decode(path: Path, channels: int) -> np.ndarray:
-    """The pixels of a picture as stored, H W C; 8-bit ones in the mode that ``channels`` 1 or 3 asks for."""
+    """The pixels of a picture as stored, H W C; 8-bit ones in the mode that ``channels`` 1 or 3
+    asks for.
+    """
     with Image.open(path) as image:
         frames = getattr(image, "n_frames", 1)
         if frames > 1 and (image.format != "TIFF" or channels in (1, 3)):
@@ -167,7 +170,8 @@ def _to_unit(pixels: np.ndarray, path: Path) -> np.ndarray:
     low, high = float(pixels.min()), float(pixels.max())
     if not (low >= 0 and high <= 1):
         raise InputError(
-            f"{path}: floating-point pixels must be from 0 to 1, these are from {low:g} to {high:g}; "
+            f"{path}: floating-point pixels must be from 0 to 1, these are from {low:g} to "
+            f"{high:g}; "
             "scale them, or save it with 8 or 16 bits per channel"
         )
     return pixels.astype(np.float32)
@@ -185,7 +189,8 @@ def to_channels(pixels: np.ndarray, channels: int, path: Path) -> np.ndarray:
             return np.asarray(Image.fromarray(pixels).convert("L"))[:, :, None]
         return pixels @ np.array([[0.299], [0.587], [0.114]], np.float32)
     raise InputError(
-        f"{path}: {found} channels where {channels} are expected (arrays are height x width x channels); "
+        f"{path}: {found} channels where {channels} are expected (arrays are height x width x "
+        "channels); "
         f"set `input_nc` or `output_nc` to what the files hold"
     )
 
@@ -195,7 +200,9 @@ def to_channels(pixels: np.ndarray, channels: int, path: Path) -> np.ndarray:
 
 
 def viewable(pixels: np.ndarray) -> np.ndarray:
-    """(..., C) -> (..., 3) or (..., 1), what can be shown: the first three channels, of two only the first."""
+    """(..., C) -> (..., 3) or (..., 1), what can be shown: the first three channels, of two only
+    the first.
+    """
     channels = pixels.shape[-1]
     return pixels if channels in (1, 3) else pixels[..., : 3 if channels > 3 else 1]
 

@@ -1,8 +1,8 @@
 """What happens to an image between its file and the network (SPEC 3).
 
-Two halves: a deterministic one (`Resize`: decoded pixels at the size that is kept in memory) and a random one
-(`Crops`: crop and flip, drawn without state from seed, epoch and index, so that a resumed or parallel run sees
-the same pixels).
+Two halves: a deterministic one (`Resize`: decoded pixels at the size that is kept in memory) and a
+random one (`Crops`: crop and flip, drawn without state from seed, epoch and index, so that a
+resumed or parallel run sees the same pixels).
 """
 
 from __future__ import annotations
@@ -151,7 +151,9 @@ class Crops:
         return np.random.Generator(np.random.Philox(key=[seed, 2 * epoch + 1])).random((count, 3))
 
     def apply(self, image: Tensor, draw: np.ndarray) -> Tensor:
-        """C H W of any type -> C h w, flipped when the draw says so; the same draw treats A and B alike."""
+        """C H W of any type -> C h w, flipped when the draw says so; the same draw treats A and B
+        alike.
+        """
         if self.size is not None:
             height, width = self.size
             row, column = image.shape[1] - height, image.shape[2] - width
@@ -182,7 +184,9 @@ def stacked(images: list[Tensor]) -> Tensor:
 
 
 def to_uint8(x: Tensor) -> Tensor:
-    """[-1, 1] -> uint8 by truncation of (x + 1) / 2 * 255, as images are written and measured (SPEC 5)."""
+    """[-1, 1] -> uint8 by truncation of (x + 1) / 2 * 255, as images are written and measured (SPEC
+    5).
+    """
     return ((x.float() + 1) / 2 * 255).clamp_(0, 255).to(torch.uint8)
 
 

@@ -2,8 +2,8 @@
 
     python -m data.check DATAROOT [FLAG ...]
 
-It reads as training does (`data.images`, `data.datasets`, `data.transforms`), so "ready to train" means that
-training will read it. Exit code 0: ready, 2: problems.
+It reads as training does (`data.images`, `data.datasets`, `data.transforms`), so "ready to train"
+means that training will read it. Exit code 0: ready, 2: problems.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Usage:
         return self.phase or "train"
 
     def resize_of(self, phase: str) -> Resize:
-        """What happens to a phase: measuring takes all but train straight to the size of the crop."""
+        """What happens to a phase: all but train are resized to the size of the crop."""
         resize = replace(self.resize, any_size=self.dataset_mode == "single")
         return resize if phase == "train" else replace(resize, load_size=resize.crop_size)
 
@@ -83,7 +83,7 @@ class FileFacts:
 
 @dataclass(frozen=True)
 class Finding:
-    """Something to say about files; ``fix`` is the remedy, empty for what is merely worth knowing."""
+    """Something to say about files; ``fix``: the remedy, empty for what is worth knowing."""
 
     what: str
     fix: str = ""
@@ -92,7 +92,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class PhaseReport:
-    """One phase, or one side of an unpaired one: its usable items and what the options make of them.
+    """One phase, or one side of an unpaired one: its usable items and what becomes of them.
 
     layout: "A|B" | "folders A, B" | "single" | "unpaired"
     count:  items (pairs or images) that can be used
@@ -188,9 +188,10 @@ ONE_SIDE, UNPAIRED = "one side", "unpaired"
 
 
 def find_phases(root: Path, mode: str) -> dict[str, str]:
-    """Phase -> layout, by the folders of ``root`` that hold images; of unpaired data each side by itself, as trainA.
+    """Phase -> layout, by the folders of ``root`` that hold images.
 
-    Single images may lie in ``root`` itself: phase ".".
+    Of unpaired data each side is listed by itself, as trainA. Single images may lie in
+    ``root`` itself: phase ".".
     A folder like trainA whose trainB is missing has the layout `ONE_SIDE`: nothing to train on.
     Folders called A and B are sides, not phases.
     """
@@ -236,7 +237,10 @@ def check_folders(
     elif (within := _phases_within_sides(root)) is not None:
         problems.append(_sides_first(root, within, usage.dataset_mode))
     elif usage.dataset_mode == "unaligned" and phases(root):
-        what = f"there are no folders <phase>A and <phase>B with images; found: {', '.join(phases(root))}"
+        what = (
+            "there are no folders <phase>A and <phase>B with images; found: "
+            f"{', '.join(phases(root))}"
+        )
         problems.append(Finding(what, "for A|B pairs give `dataset_mode` aligned"))
     elif files := list_images(root):
         what = f"{_count(files, 'image')} in {root} itself: there are no phases"
@@ -269,7 +273,7 @@ def check_folders(
 
 
 def _phases_within_sides(root: Path) -> list[str] | None:
-    """What A/train + B/train hold instead of trainA + trainB; [] for A and B without phases; else None."""
+    """Phases within the folders A and B, [] where they have none; None without A and B."""
     if not {"A", "B"} <= set(phases(root)):
         return None
     return sorted(set(phases(root / "A")) & set(phases(root / "B")))
@@ -294,7 +298,10 @@ def _missing_phase(root: Path, phase: str, found: dict[str, str]) -> Finding:
     for side, other in (("A", "B"), ("B", "A")):
         if f"{phase}{side}" in found:
             what = f"there is {phase}{side} but no {phase}{other} with images"
-            fix = f"put the partners into {root / (phase + other)}, of equal names; or `dataset_mode` single"
+            fix = (
+                f"put the partners into {root / (phase + other)}, of equal names; or "
+                "`dataset_mode` single"
+            )
             return Finding(what, fix)
     if phase == "val":
         what = "there is no folder 'val' with images: training measures FID on it"
@@ -350,7 +357,7 @@ def _show(files: Iterable[Path], root: Path) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Item:
-    """What training calls one image: its file, the partner's file (two folders), the size of an A."""
+    """One image of training: its file, the partner's file (two folders), the size of an A."""
 
     facts: FileFacts
     partner: FileFacts | None
@@ -428,7 +435,7 @@ def _is_measured(name: str, layout: str, usage: Usage) -> bool:
 
 
 def _unusable(facts: list[FileFacts], root: Path) -> list[Finding]:
-    """Files that cannot be decoded, gathered by reason: `read_image` says `what (details); remedy`."""
+    """Files that cannot be decoded, by reason: `read_pixels` says `what (details); remedy`."""
     groups = defaultdict(list)
     for f in facts:
         if f.problem:
@@ -492,7 +499,10 @@ def _match(
     problems, notes = [], []
     alone = [f.path for name, f in a.items() if name not in b]
     if alone:
-        what = f"in {folder_a.name} without a partner of the same name in {folder_b.name}: {_count(alone)}"
+        what = (
+            f"in {folder_a.name} without a partner of the same name in {folder_b.name}: "
+            f"{_count(alone)}"
+        )
         no_pairs = (
             ", or give `dataset_mode` unaligned if these are no pairs"
             if len(alone) == len(a)
@@ -525,7 +535,7 @@ def _match(
 def _listing(
     root: Path, name: str, layout: str, usage: Usage
 ) -> tuple[list[Finding], list[Finding]]:
-    """(problems, notes): what the dataset of training itself says of the folder, and of `meta_path`."""
+    """(problems, notes): what training's own dataset says of the folder and `meta_path`."""
     meta = usage.meta_path if _phase_of(name, layout) == usage.meta_phase else None
     if meta and layout == UNPAIRED:
         meta = path_of_side(meta, name[-1])
@@ -662,7 +672,10 @@ def check_dataset(root: Path, usage: Usage, threads: int = 4, progress: bool = T
         train, val = by_name[f"train{side}"].digests, by_name[f"val{side}"].digests
         shared = [val[digest] for digest in val if digest in train]
         if shared:
-            what = f"in val{side} and, byte for byte, in train{side} too: {_count(shared)}; measures will flatter"
+            what = (
+                f"in val{side} and, byte for byte, in train{side} too: {_count(shared)}; measures "
+                "will flatter"
+            )
             notes.append(Finding(what, "", tuple(shared)))
     return Report(root, tuple(reports), tuple(problems), tuple(notes))
 
@@ -695,17 +708,22 @@ def _describe(resize: Resize) -> str:
     """One line on `preprocess`."""
     load, crop = resize.load_size, resize.crop_size
     steps = {
-        "resize_and_crop": f"resized to {load}, then a random {crop} is cut out; to measure, resized to {crop}",
+        "resize_and_crop": (
+            f"resized to {load}, then a random {crop} is cut out; to measure, resized to {crop}"
+        ),
         "crop": f"a random {crop} is cut out of the image as stored; to measure, from its centre",
         "scale_width": f"scaled to a width of {load}; to measure, of {crop}",
-        "scale_width_and_crop": f"scaled to a width of {load}, then a random {crop} is cut out; to measure, to {crop}",
+        "scale_width_and_crop": (
+            f"scaled to a width of {load}, then a random {crop} is cut out; to measure, to {crop}"
+        ),
         "none": "as stored",
     }
     return f"`preprocess` {resize.preprocess}: {steps[resize.preprocess]}"
 
 
 def format_report(report: Report, usage: Usage, shown: int = 5) -> str:
-    """The report as text: a table, what the options do, notes, problems with their remedies, the verdict.
+    """The report as text: a table, what the options do, notes, problems with their remedies, the
+    verdict.
 
     shown: names of files per finding
     """
@@ -720,12 +738,16 @@ def format_report(report: Report, usage: Usage, shown: int = 5) -> str:
     if usage.dataset_mode == "unaligned":
         a, b = usage.direction[0], usage.direction[-1]
         lines.append(
-            f"`direction` {usage.direction}: the inputs are side {a}, outputs shall look like side {b}"
+            f"`direction` {usage.direction}: the inputs are side {a}, outputs shall look like "
+            f"side {b}"
         )
     lines.append(_describe(usage.resize))
     for p in report.phases:
         if p.bytes > usage.cache_bytes:
-            need = f"{p.name} needs {p.bytes / 1e9:.1f} GB in memory, `cache_gb` is {usage.cache_bytes / 1e9:g}"
+            need = (
+                f"{p.name} needs {p.bytes / 1e9:.1f} GB in memory, `cache_gb` is "
+                f"{usage.cache_bytes / 1e9:g}"
+            )
             lines.append(f"{need}: the images beyond it are decoded each time")
 
     def write(heading: str, findings: list[tuple[str, Finding]]) -> None:

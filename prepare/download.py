@@ -2,9 +2,9 @@
 
     path = fetch(["http://host/maps.tar.gz"], Path("database/maps.tar.gz"))
 
-Standard library only. pooch and huggingface_hub were looked at: both check what they download, but neither goes on
-with a file that an earlier call began (pooch 1.9 has no ranges, huggingface_hub 2.4 removes its partial file), and
-the archives are gigabytes on slow servers.
+Standard library only. pooch and huggingface_hub were looked at: both check what they download, but
+neither goes on with a file that an earlier call began (pooch 1.9 asks for no ranges,
+huggingface_hub 2.4 removes its partial file), and the archives are gigabytes on slow servers.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Entry:
 
 
 def read_entries(path: Path) -> dict[str, Entry]:
-    """``downloads.json`` -> entries by name. InputError naming the entry that is not well formed."""
+    """``downloads.json`` -> entries by name; InputError names one that is not well formed."""
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -90,7 +90,9 @@ def read_entries(path: Path) -> dict[str, Entry]:
 
 
 def check_source(urls: tuple[str, ...] | list[str], sha256: str | None, where: str) -> None:
-    """InputError, opened by ``where``, when an address is not http(s) or a checksum is not 64 hex digits."""
+    """InputError, opened by ``where``, when an address is not http(s) or a checksum is not 64 hex
+    digits.
+    """
     for url in urls:
         try:
             good = urlsplit(url).scheme in ("http", "https") and urlsplit(url).hostname
@@ -109,7 +111,9 @@ def check_source(urls: tuple[str, ...] | list[str], sha256: str | None, where: s
 
 
 class _Failed(Exception):
-    """A failed try. ``final``: this address will not do better; ``wait``: seconds the server asks for."""
+    """A failed try. ``final``: this address will not do better; ``wait``: seconds the server asks
+    for.
+    """
 
     def __init__(self, why: str, final: bool = False, wait: float = 0.0):
         super().__init__(why)
@@ -195,7 +199,10 @@ def _request(url: str, part: _Part, timeout: float):
     except urllib.error.HTTPError as error:
         with error:
             if error.code == 416:  # the part is as long as the file is now, or longer
-                why = f"the server has no more than {part.size:,} of {part.total or 0:,} announced bytes"
+                why = (
+                    f"the server has no more than {part.size:,} of {part.total or 0:,} announced "
+                    "bytes"
+                )
                 part.restart("", "", None)
                 raise _Failed(why) from None
             again = error.code in (408, 425, 429) or error.code >= 500
@@ -228,7 +235,9 @@ def _accept(response, url: str, part: _Part) -> None:
 
 
 def _receive(response, part: _Part, bar: Bar, max_bytes: int) -> None:
-    """Append what comes until the end; _Failed when it ends early or stalls. The bytes that came stay."""
+    """Append what comes until the end; _Failed when it ends early or stalls. The bytes that came
+    stay.
+    """
     bar.total, bar.n = part.total, part.size
     bar.refresh()
     size = part.size
@@ -288,7 +297,8 @@ def fetch(
     max_bytes: int = 1 << 40,
     progress: bool = True,
 ) -> Path:
-    """Download one file to ``path``; it appears there only when it is complete and its checksum is right.
+    """Download one file to ``path``; it appears there only when it is complete and its checksum is
+    right.
 
     Bytes wait in ``<path>.part``, which a later call continues when address, version and size of
     the file are still the same.
@@ -339,7 +349,8 @@ def fetch(
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror or error})") from None
     raise InputError(
-        f"{path.name} could not be downloaded. {'; '.join(reasons)}. Try later or another --url{kept}"
+        f"{path.name} could not be downloaded. {'; '.join(reasons)}. Try later or another "
+        f"--url{kept}"
     )
 
 

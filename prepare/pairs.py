@@ -1,4 +1,6 @@
-"""A|B pairs as files: join two images, cut a pair in two, write either so that no half file can stay."""
+"""A|B pairs as files: join two images, cut a pair in two, write either so that no half file can
+stay.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,8 @@ def split_pair(pair: Image.Image) -> tuple[Image.Image, Image.Image]:
 
 
 def save_image(image: Image.Image, path: Path) -> None:
-    """Write a PNG or, by the suffix ``.jpg``, a JPEG without chroma subsampling at quality 100; atomically.
+    """Write a PNG or, by the suffix ``.jpg``, a JPEG without chroma subsampling at quality 100;
+    atomically.
 
     Raises:
         InputError: the file cannot be written (no space, no permission).
@@ -85,7 +88,8 @@ def is_done(path: Path, sources: Iterable[Path]) -> bool:
 
 
 def run_all(work: Callable, jobs: list, threads: int, title: str) -> list:
-    """``[work(job) for job in jobs]`` on threads, with a bar; the first error stops the rest and is raised.
+    """``[work(job) for job in jobs]`` on threads, with a bar; the first error stops the rest and is
+    raised.
 
     Few jobs are in flight at a time, so that neither memory nor a Ctrl-C waits for the whole list.
     """

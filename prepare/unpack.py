@@ -1,8 +1,9 @@
 """Archives unpacked without trusting them.
 
-Written here because nothing that comes with Python is safe enough: `zipfile` knows no links and no limits, and
-`tarfile`'s filter "data" knows no limits and, before Python 3.11.13, can be led out of the folder
-(CVE-2025-4517). Files are written first and links made last, so that nothing is ever written through a link.
+Written here because nothing that comes with Python is safe enough: `zipfile` knows no links and no
+limits, and `tarfile`'s filter "data" knows no limits and, before Python 3.11.13, can be led out of
+the folder (CVE-2025-4517). Files are written first and links made last, so that nothing is ever
+written through a link.
 """
 
 from __future__ import annotations
@@ -44,7 +45,9 @@ DAMAGE = (
 
 @dataclass(frozen=True)
 class _Member:
-    """One entry of an archive. kind: dir | file | symlink | hardlink; ``open`` gives a file's bytes."""
+    """One entry of an archive. kind: dir | file | symlink | hardlink; ``open`` gives a file's
+    bytes.
+    """
 
     name: str
     kind: str
@@ -63,7 +66,8 @@ def _tar_members(path: Path) -> Iterator[_Member]:
                 yield _Member(info.name, "symlink" if info.issym() else "hardlink", info.linkname)
             else:
                 raise InputError(
-                    f"{path} holds {info.name!r}, a device or pipe: not a data set; do not use this file"
+                    f"{path} holds {info.name!r}, a device or pipe: not a data set; do not use "
+                    "this file"
                 )
         # The end of a compressed file holds its checksum.
         archive.fileobj.read(TRAILER)
@@ -75,21 +79,24 @@ def _zip_members(path: Path) -> Iterator[_Member]:
             kind = stat.S_IFMT(info.external_attr >> 16)
             if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                 raise InputError(
-                    f"{path}: {info.filename!r} is compressed in a way that is not read here; unzip it by hand"
+                    f"{path}: {info.filename!r} is compressed in a way that is not read here; "
+                    "unzip it by hand"
                 )
             if info.is_dir():
                 yield _Member(info.filename, "dir")
             elif kind == stat.S_IFLNK:
                 if info.file_size > 4096:
                     raise InputError(
-                        f"{path} holds {info.filename!r}, a link of {info.file_size} bytes; do not use this file"
+                        f"{path} holds {info.filename!r}, a link of {info.file_size} bytes; do "
+                        "not use this file"
                     )
                 yield _Member(
                     info.filename, "symlink", archive.read(info).decode("utf-8", "replace")
                 )
             elif kind not in (0, stat.S_IFREG):
                 raise InputError(
-                    f"{path} holds {info.filename!r}, a device or pipe: not a data set; do not use this file"
+                    f"{path} holds {info.filename!r}, a device or pipe: not a data set; do not "
+                    "use this file"
                 )
             else:
                 yield _Member(info.filename, "file", open=lambda info=info: archive.open(info))
@@ -118,12 +125,15 @@ def _leads_out(path: Path, root: Path) -> bool:
 
 def _link_out(name: object, link: object, archive: Path) -> InputError:
     return InputError(
-        f"{archive} holds {str(name)!r}, a link to {str(link)!r} outside the folder: do not use this file"
+        f"{archive} holds {str(name)!r}, a link to {str(link)!r} outside the folder: do not use "
+        "this file"
     )
 
 
 def _place_link(root: Path, member: _Member, archive: Path) -> int:
-    """Make a link if it ends inside ``root``; a hard link becomes a copy. Returns the bytes written."""
+    """Make a link if it ends inside ``root``; a hard link becomes a copy. Returns the bytes
+    written.
+    """
     target = root / _inside(member.name, archive)
     end = (root if member.kind == "hardlink" else target.parent) / member.link
     if _leads_out(end, root) or _leads_out(target.parent, root):
@@ -154,20 +164,24 @@ def _check_links(root: Path, archive: Path) -> None:
 def _extract(
     archive: Path, kind: str, root: Path, max_bytes: int, max_files: int, bar: Bar
 ) -> None:
-    """All members into the empty folder ``root``; sizes are counted as written, not as the archive says."""
+    """All members into the empty folder ``root``; sizes are counted as written, not as the archive
+    says.
+    """
     written, count, links = 0, 0, []
 
     def check_size() -> None:
         if written > max_bytes:
             raise InputError(
-                f"{archive} unpacks to more than {max_bytes:,} bytes: an archive bomb? do not use this file"
+                f"{archive} unpacks to more than {max_bytes:,} bytes: an archive bomb? do not use "
+                "this file"
             )
 
     for member in _tar_members(archive) if kind == "tar" else _zip_members(archive):
         count += 1
         if count > max_files:
             raise InputError(
-                f"{archive} holds more than {max_files:,} files: an archive bomb? do not use this file"
+                f"{archive} holds more than {max_files:,} files: an archive bomb? do not use this "
+                "file"
             )
         path = root / _inside(member.name, archive)
         # Resource forks that the Finder adds
@@ -200,7 +214,8 @@ def unpack(
     progress: bool = True,
     rename: Mapping[str, str] | None = None,
 ) -> Path:
-    """Unpack a tar or zip so that ``folder`` appears whole or not at all; a single folder in it is stripped.
+    """Unpack a tar or zip so that ``folder`` appears whole or not at all; a single folder in it is
+    stripped.
 
     Owners, permissions and dates are not taken over. Refused: paths and links that leave the
     folder, devices, pipes.
@@ -254,7 +269,8 @@ def unpack(
         raise
     except DAMAGE as error:
         raise InputError(
-            f"{archive}: a damaged archive ({error or type(error).__name__}); remove it and download it again"
+            f"{archive}: a damaged archive ({error or type(error).__name__}); remove it and "
+            "download it again"
         ) from None
     # Also damaged compressed data, and names the file system refuses
     except OSError as error:

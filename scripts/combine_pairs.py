@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Put the images of two folders side by side: A/x.png and B/x.jpg become OUTPUT/x.png, A left and B right.
+"""Put the images of two folders side by side: A/x.png and B/x.jpg become OUTPUT/x.png, A left and B
+right.
 
 Images are matched by their path below the folder without its ending, so A/train and A/val end up in
 OUTPUT/train and OUTPUT/val. Pairs that are there already and newer than both images are kept: run
@@ -56,12 +57,14 @@ def match(folder_a: Path, folder_b: Path, skip_unmatched: bool) -> list[tuple[st
     names = sorted(a.keys() & b.keys())
     if not names:
         raise InputError(
-            f"{folder_a} and {folder_b} share no name, e.g. {min(a)} and {min(b)}; rename the images of one of them"
+            f"{folder_a} and {folder_b} share no name, e.g. {min(a)} and {min(b)}; rename the "
+            "images of one of them"
         )
     if alone and not skip_unmatched:
         folder, name = alone[0]
         raise InputError(
-            f"{len(alone)} images have no partner of the same name, first {name} of {folder}; add them or give --skip_unmatched"
+            f"{len(alone)} images have no partner of the same name, first {name} of {folder}; add "
+            "them or give --skip_unmatched"
         )
     if alone:
         print(f"{len(alone)} images without a partner are left out")
@@ -97,7 +100,8 @@ def main(argv: list[str] | None = None) -> None:
     for folder in (opt.A, opt.B):
         if opt.output.resolve().is_relative_to(folder.resolve()):
             raise InputError(
-                f"--output {opt.output} lies in {folder}, whose images are read; choose another folder"
+                f"--output {opt.output} lies in {folder}, whose images are read; choose another "
+                "folder"
             )
 
     def combine(job: tuple[str, Path, Path]) -> bool:

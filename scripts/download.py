@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Download a dataset, weights or a released checkpoint by its name; without a name, list what there is.
+"""Download a dataset, weights or a released checkpoint by its name; without a name, list what there
+is.
 
 An interrupted download goes on where it stopped when the same command is given again.
 """

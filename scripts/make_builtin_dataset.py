@@ -20,7 +20,7 @@ from prepare.builtin import write_builtin_dataset
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description="Write the built-in data set, aerial photo (A, left) | street map (B, right) in a PNG.",
+        description="Write the built-in data set, aerial photo (A, left) | street map (B, right).",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("root", help="folder to fill: ROOT/train and ROOT/val")

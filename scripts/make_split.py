@@ -29,13 +29,16 @@ def images_of(folder: Path) -> list[str]:
     strange = [name for name in names if not has_plain_name(name)]
     if strange:
         raise InputError(
-            f"{folder}: {len(strange)} file names are not one line of UTF-8, first {printable(strange[0])}; rename them"
+            f"{folder}: {len(strange)} file names are not one line of UTF-8, first "
+            f"{printable(strange[0])}; rename them"
         )
     return names
 
 
 def published(names: list[str], path: Path, folder: Path) -> set[str]:
-    """The names of a list, all of which the folder must have, and more than them: both parts need images."""
+    """The names of a list, all of which the folder must have, and more than them: both parts need
+    images.
+    """
     held_out = set(read_names(path, "--held_out"))
     missing = held_out - set(names)
     if missing:
@@ -53,7 +56,8 @@ def published(names: list[str], path: Path, folder: Path) -> set[str]:
 def drawn(names: list[str], count: int, seed: int, folder: Path) -> set[str]:
     if not 2 <= count < len(names):
         raise InputError(
-            f"--count {count}: must be from 2 to {len(names) - 1}, {folder} holds {len(names)} images"
+            f"--count {count}: must be from 2 to {len(names) - 1}, {folder} holds {len(names)} "
+            "images"
         )
     return set(random.Random(seed).sample(names, count))
 
@@ -114,7 +118,8 @@ def main(argv: list[str] | None = None) -> None:
         save_lines(parts[0], rest)
         save_lines(parts[1], held)
         print(
-            f"{opt.output}: {len(parts[0])} names in {rest.name}, {len(parts[1])} held out in {held.name}"
+            f"{opt.output}: {len(parts[0])} names in {rest.name}, {len(parts[1])} held out in "
+            f"{held.name}"
         )
 
 

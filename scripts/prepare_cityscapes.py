@@ -47,7 +47,9 @@ _TABLE[list(TRAIN_IDS)] = list(TRAIN_IDS.values())
 
 
 def to_train_ids(labels: np.ndarray) -> np.ndarray:
-    """uint8 H W of label ids 0..33 -> uint8 H W of classes 0..18, 255 where a label is not measured."""
+    """uint8 H W of label ids 0..33 -> uint8 H W of classes 0..18, 255 where a label is not
+    measured.
+    """
     return _TABLE[labels]
 
 
@@ -111,7 +113,8 @@ def find_frames(root: Path, phase: str) -> list[Frame]:
         missing = [getattr(f, kind) for f in needed if not getattr(f, kind).is_file()]
         if missing:
             raise InputError(
-                f"{missing[0]} and {len(missing) - 1} more are missing; unpack {archive}_trainvaltest.zip in {root}"
+                f"{missing[0]} and {len(missing) - 1} more are missing; unpack "
+                f"{archive}_trainvaltest.zip in {root}"
             )
     return frames
 
@@ -119,7 +122,8 @@ def find_frames(root: Path, phase: str) -> list[Frame]:
 def table_of(frames: list[Frame], root: Path, first: int) -> list[str]:
     """Lines ``<number> <trainIds png> <photo>``, paths below ``root`` with forward slashes."""
     return [
-        f"{number} {frame.train_ids.relative_to(root).as_posix()} {frame.photo.relative_to(root).as_posix()}"
+        f"{number} {frame.train_ids.relative_to(root).as_posix()} "
+        f"{frame.photo.relative_to(root).as_posix()}"
         for number, frame in enumerate(frames, first)
     ]
 
@@ -129,7 +133,8 @@ def table_of(frames: list[Frame], root: Path, first: int) -> list[str]:
 
 
 def make_pair(frame: Frame, target: Path, size: int) -> bool:
-    """Write what is missing of a frame: its classes, and its pair of two ``size`` x ``size`` halves.
+    """Write what is missing of a frame: its classes, and its pair of two ``size`` x ``size``
+    halves.
 
     Returns whether anything was missing.
     """
@@ -156,7 +161,8 @@ def _has_size(path: Path, size: tuple[int, int]) -> bool:
 
 
 def claim_output(output: Path, phase: str, table: list[str]) -> None:
-    """Record which frame each number is, or compare with the record: numbers must not change their meaning.
+    """Record which frame each number is, or compare with the record: numbers must not change their
+    meaning.
 
     Raises:
         InputError: the folder holds pairs of other frames, or pairs without a record.
@@ -165,7 +171,8 @@ def claim_output(output: Path, phase: str, table: list[str]) -> None:
     if record.is_file():
         if record.read_text(encoding="utf-8").splitlines() != table:
             raise InputError(
-                f"{record} numbers other frames than ROOT holds now (files added or removed, or another --first); choose another --output"
+                f"{record} numbers other frames than ROOT holds now (files added or removed, or "
+                "another --first); choose another --output"
             )
     elif any((output / phase).glob("*.jpg")):
         raise InputError(
@@ -227,7 +234,8 @@ def main(argv: list[str] | None = None) -> None:
         print(f"{opt.output / phase}: {len(jobs)} pairs, {sum(written)} written now")
         save_lines(tables[phase], opt.tables / f"{phase}_table.txt")
     print(
-        f"{opt.tables}: train_table.txt, val_table.txt (--table_path), with --cityscapes_path {opt.root}"
+        f"{opt.tables}: train_table.txt, val_table.txt (--table_path), with --cityscapes_path "
+        f"{opt.root}"
     )
 
 

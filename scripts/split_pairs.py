@@ -19,7 +19,9 @@ from prepare.pairs import is_done, run_all, save_image, split_pair
 
 
 def halves_of(pair: Path, root: Path, output: Path, ending: str) -> tuple[Path, Path]:
-    """Where the halves of a pair go: A or B is appended to the first folder below ``root``, the phase."""
+    """Where the halves of a pair go: A or B is appended to the first folder below ``root``, the
+    phase.
+    """
     phase, *rest = pair.relative_to(root).with_suffix(f".{ending}").parts
     if not rest:
         phase, rest = "", [phase]
@@ -46,7 +48,8 @@ def main(argv: list[str] | None = None) -> None:
         raise InputError(f"{opt.pairs}: no such folder")
     if opt.output.resolve().is_relative_to(opt.pairs.resolve()):
         raise InputError(
-            f"--output {opt.output} lies in {opt.pairs}, whose images are read; choose another folder"
+            f"--output {opt.output} lies in {opt.pairs}, whose images are read; choose another "
+            "folder"
         )
     jobs = [
         (pair, *halves_of(pair, opt.pairs, opt.output, opt.format))

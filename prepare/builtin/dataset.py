@@ -1,4 +1,6 @@
-"""Pairs and whole data sets of them: PNG files, written by several processes, resumable, never half written."""
+"""Pairs and whole data sets of them: PNG files, written by several processes, resumable, never half
+written.
+"""
 
 from __future__ import annotations
 
@@ -52,13 +54,15 @@ MANY = 48
 
 
 def scene_seed(seed: int, phase: str, index: int) -> int:
-    """The scene of one image: a 64-bit hash of its place, so that a bigger data set only adds images."""
+    """The scene of one image: a 64-bit hash of its place, so that a bigger data set only adds
+    images.
+    """
     state = np.random.SeedSequence([seed, PHASES.index(phase), index]).generate_state(1, np.uint64)
     return int(state[0])
 
 
 def _write_pair(path: Path, seed: int, size: int) -> None:
-    """Draw one scene into `path`: the photo (A) left, the map (B) right, 2 * size by size pixels."""
+    """Draw one scene into `path`: the photo (A) left, the map (B) right, 2 * size by size."""
     pair = Image.fromarray(np.concatenate(render_pair(seed, size), axis=1))
     with written_whole(path, flush=False) as temporary:
         pair.save(temporary, format="PNG", compress_level=4)

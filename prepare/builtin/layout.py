@@ -75,7 +75,9 @@ def _add_water(scene: Scene, rng: np.random.Generator) -> None:
 
 
 def _grid_lines(rng: np.random.Generator, spacing: float) -> np.ndarray:
-    """Where the streets of one direction lie, in metres from the centre: from below -190 to above 190."""
+    """Where the streets of one direction lie, in metres from the centre: from below -190 to above
+    190.
+    """
     gaps = spacing * rng.uniform(0.82, 1.2, 12)
     lines = np.cumsum(gaps)
     return lines - lines[5] + rng.uniform(-0.5, 0.5) * spacing
@@ -141,7 +143,9 @@ def _add_streets(scene: Scene, rng: np.random.Generator, shores: list[tuple]) ->
 def _blocks(
     us: np.ndarray, vs: np.ndarray, width_u: np.ndarray, width_v: np.ndarray, gone: np.ndarray
 ) -> list[tuple]:
-    """The rectangles between the streets, less the pavements; two become one where a street is gone."""
+    """The rectangles between the streets, less the pavements; two become one where a street is
+    gone.
+    """
     walk, blocks = 2.6, []
     for j in range(11):
         i = 0
@@ -166,7 +170,7 @@ def _blocks(
 
 
 def _rows(block: tuple, along_u: bool) -> list[tuple]:
-    """The two long sides of a block, each as (start, step along, step inwards), 2-vectors (u, v)."""
+    """The two long sides of a block, each (start, step along, step inwards), 2-vectors (u, v)."""
     u0, u1, v0, v1 = block
     if along_u:
         return [((u0, v0), (1, 0), (0, 1)), ((u0, v1), (1, 0), (0, -1))]
@@ -385,7 +389,7 @@ def _fill_block(scene: Scene, rng: np.random.Generator, block: tuple) -> None:
 def _turned_boxes(
     frame: Frame, uv: np.ndarray, along_u: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Window places (n, 2) of grid places, and the unit axes (n, 2) that follow the street there."""
+    """Window places (n, 2) of grid places, and the unit axes (n, 2) along the street there."""
     step = np.where(along_u[:, None], (1.0, 0.0), (0.0, 1.0))
     axis = frame.world(uv + step) - frame.world(uv - step)
     return frame.world(uv), axis / np.sqrt((axis * axis).sum(1, keepdims=True))
@@ -478,7 +482,9 @@ def _place_trees(scene: Scene, rng: np.random.Generator, solid: np.ndarray) -> N
 
 
 def make_scene(seed: int) -> Scene:
-    """Invent one piece of town from the seed alone, so that a scene is the same at every image size."""
+    """Invent one piece of town from the seed alone, so that a scene is the same at every image
+    size.
+    """
     rng = np.random.Generator(np.random.PCG64(seed))
     angle = 0.0 if rng.random() < 0.2 else rng.uniform(-np.pi / 4, np.pi / 4)
     amplitude = rng.uniform(4, 13, 2) * (rng.random() < 0.45)

@@ -74,7 +74,9 @@ def _tone(colour, factor: float = 1.0) -> tuple[int, int, int]:
 
 
 def _paint_ground(scene: Scene, noise: _Noise, pixels: int) -> Image.Image:
-    """Lawns, yards and bare soil, each mixed from its two colours by noise and by the dryness of a garden."""
+    """Lawns, yards and bare soil, each mixed from its two colours by noise and by the dryness of a
+    garden.
+    """
     land = np.asarray(draw_land(scene, pixels)).astype(np.intp)
     dryness = Image.new("L", (pixels, pixels), 110)
     draw = ImageDraw.Draw(dryness)
@@ -128,7 +130,9 @@ def _paint_water(image: Image.Image, scene: Scene, noise: _Noise) -> None:
 
 
 def _dashes(line: np.ndarray, on: float, off: float) -> tuple[np.ndarray, np.ndarray]:
-    """Cut a line (n, 2) into dashes of `on` and gaps of `off` metres: middles and unit axes, both (m, 2)."""
+    """Cut a line (n, 2) into dashes of `on` and gaps of `off` metres: middles and unit axes, both
+    (m, 2).
+    """
     step = np.diff(line, axis=0)
     run = np.concatenate([[0], np.cumsum(np.sqrt((step * step).sum(1)))])
     start = np.arange(0, run[-1] - on, on + off)
@@ -139,7 +143,9 @@ def _dashes(line: np.ndarray, on: float, off: float) -> tuple[np.ndarray, np.nda
 def _marks(
     road: Road, on: float, off: float, width: float, shift: float, hidden: np.ndarray
 ) -> np.ndarray:
-    """Painted dashes (m, 4, 2) `shift` metres beside a road's centre line, none where `hidden` is set."""
+    """Painted dashes (m, 4, 2) `shift` metres beside a road's centre line, none where `hidden` is
+    set.
+    """
     centre, axis = _dashes(road.line, on, off)
     centre = centre + shift * np.stack([-axis[:, 1], axis[:, 0]], 1)
     shown = ~value_at(hidden, centre)
@@ -147,7 +153,9 @@ def _marks(
 
 
 def _paint_streets(draw: ImageDraw.ImageDraw, scene: Scene, k: float) -> None:
-    """Pavements, asphalt with worn lanes, and lane marks; layer by layer, so that crossings stay open."""
+    """Pavements, asphalt with worn lanes, and lane marks; layer by layer, so that crossings stay
+    open.
+    """
     minor = [road for road in scene.roads if not road.major]
     major = [road for road in scene.roads if road.major]
     for roads in (minor, major):
@@ -263,7 +271,9 @@ def _paint_flat_roofs(draw: ImageDraw.ImageDraw, scene: Scene, k: float) -> None
 def _paint_flat_roof(
     draw: ImageDraw.ImageDraw, corners: np.ndarray, colour, index: int, sun: np.ndarray, k: float
 ) -> None:
-    """One flat roof: a light parapet, its inner shadow, the deck, and a few boxes of plant with shadows."""
+    """One flat roof: a light parapet, its inner shadow, the deck, and a few boxes of plant with
+    shadows.
+    """
     middle = corners.mean(0)
     long, wide = corners[1] - corners[0], corners[3] - corners[0]
     size = np.sqrt((long * long).sum()), np.sqrt((wide * wide).sum())
@@ -335,7 +345,7 @@ def _building_shadows(scene: Scene, pixels: int) -> np.ndarray:
 
 
 def _tree_heights(scene: Scene, pixels: int) -> tuple[np.ndarray, np.ndarray]:
-    """The crowns' height in metres and the tint of the highest crown: two (pixels, pixels) float32."""
+    """Height of the crowns in metres and tint of the highest: two (pixels, pixels) float32."""
     k = pixels / WINDOW
     height, tint = np.zeros((pixels, pixels), np.float32), np.zeros((pixels, pixels), np.float32)
     domes: dict[int, np.ndarray] = {}
@@ -369,7 +379,9 @@ def _shifted(field: np.ndarray, dx: int, dy: int) -> np.ndarray:
 
 
 def _light(flat: Image.Image, scene: Scene, noise: _Noise) -> list[np.ndarray]:
-    """Add shadows and trees to the flat picture; three planes (pixels, pixels) float32, about 0..255."""
+    """Add shadows and trees to the flat picture; three planes (pixels, pixels) float32, about
+    0..255.
+    """
     pixels = flat.width
     k = pixels / WINDOW
     height, tint = _tree_heights(scene, pixels)

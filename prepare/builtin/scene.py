@@ -1,4 +1,4 @@
-"""The geometry that both renderings share, in metres: x right, y down, the window is [0, WINDOW]^2."""
+"""The geometry of both renderings in metres: x right, y down, the window is [0, WINDOW]^2."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from prepare.builtin.palette import COARSE, GARDEN, WINDOW
 
 
 class Road:
-    """A stretch of street: its centre line, (n, 2) float, and the width of its carriageway, in metres."""
+    """A stretch of street: its centre line, (n, 2) float, and the width of its carriageway, in
+    metres.
+    """
 
     def __init__(self, line: np.ndarray, width: float, major: bool, shade: float) -> None:
         self.line, self.width, self.major, self.shade = line, width, major, shade
@@ -25,7 +27,9 @@ class Road:
         return self.stripe(self.width + extra, 0.0)
 
     def stripe(self, width: float, offset: float) -> np.ndarray:
-        """The outline (2n, 2) of a stripe of `width` metres, `offset` metres beside the centre line."""
+        """The outline (2n, 2) of a stripe of `width` metres, `offset` metres beside the centre
+        line.
+        """
         near, far = (
             self.line + self.normal * (offset + width / 2),
             self.line + self.normal * (offset - width / 2),
@@ -35,7 +39,9 @@ class Road:
 
 @dataclass
 class Frame:
-    """The street grid's own coordinates (u, v): turned by `angle`, and bent by a sine along each axis."""
+    """The street grid's own coordinates (u, v): turned by `angle`, and bent by a sine along each
+    axis.
+    """
 
     angle: float
     # (2, 3): amplitude in metres, wave number per metre, phase; one row per axis
@@ -54,7 +60,9 @@ class Frame:
 
 @dataclass
 class Scene:
-    """All that is drawn: polygons and lines as (n, 2) arrays; buildings, cars and trees as one array each."""
+    """All that is drawn: polygons and lines as (n, 2) arrays; buildings, cars and trees as one
+    array each.
+    """
 
     frame: Frame
     # (2,) unit vector towards the light
@@ -97,13 +105,15 @@ def _normals(line: np.ndarray) -> np.ndarray:
 
 
 def ribbon(line: np.ndarray, width: float | np.ndarray) -> np.ndarray:
-    """The outline (2n, 2) of a band along a line (n, 2); its width, in metres, may differ by point."""
+    """The outline (2n, 2) of a band along a line (n, 2); its width [m] may differ by point."""
     half = _normals(line) * (np.broadcast_to(width, len(line))[:, None] / 2)
     return np.concatenate([line + half, (line - half)[::-1]])
 
 
 def outline(u0: float, u1: float, v0: float, v1: float, n: int = 5) -> np.ndarray:
-    """A rectangle in grid coordinates as a polygon of 4n points, so that it can follow bent streets."""
+    """A rectangle in grid coordinates as a polygon of 4n points, so that it can follow bent
+    streets.
+    """
     t = np.linspace(0, 1, n, endpoint=False)
     u, v, one = u0 + (u1 - u0) * t, v0 + (v1 - v0) * t, np.ones(n)
     sides = [(u, v0 * one), (u1 * one, v), ((u0 + u1) - u, v1 * one), (u0 * one, (v0 + v1) - v)]
@@ -141,7 +151,7 @@ def rectangles(centre: np.ndarray, axis: np.ndarray, half_long, half_wide) -> np
 
 
 def fill_polygons(draw: ImageDraw.ImageDraw, polygons, fill, scale: float) -> None:
-    """Fill polygons given in metres; `polygons` is an (n, m, 2) array or a list of (m, 2) arrays."""
+    """Fill polygons given in metres: an (n, m, 2) array or a list of (m, 2) arrays."""
     if isinstance(polygons, np.ndarray):
         polygons = (polygons * scale - 0.5).reshape(len(polygons), 2 * polygons.shape[1]).tolist()
     else:
