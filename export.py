@@ -3,40 +3,41 @@
 from pathlib import Path
 
 import torch
+from torch import nn
 
+from data.build import inference_loader
 from deploy.checks import Exported, max_difference, rounded
 from deploy.int8 import export_int8
 from deploy.onnx import export_onnx, require_onnx
 from deploy.pt2 import export_pt2
 from errors import InputError
+from models.build import Checkpoint, load_supernet, stored_spec
 from models.config import ChannelConfig
-from models.generators import as_supernet, count_parameters
+from models.generators import GeneratorSpec, as_supernet, count_parameters
 from models.supernet import extract
-from models.weights import load_generator, load_state, load_supernet, read_spec, save_network
-from options import ExportOptions, run
-from options import assemble as a
+from models.weights import save_network
+from options import ExportOptions, run, settings
 from runtime.folders import make_parent
 
 SUFFIXES = (".pth", ".onnx", ".pt2")
 
 
-def load(path: Path, config_str: str | None, wanted: dict):
-    """(network, its spec): a subnet cut out of a supernet, or a stand-alone network as it is.
+def load(checkpoint: Checkpoint, config_str: str | None) -> tuple[nn.Module, GeneratorSpec]:
+    """A subnet cut out of a supernet, or a stand-alone network as it is.
 
     The subnet is that of ``config_str``, else the one that the supernet was fine-tuned at.
     """
-    flag = "--input_path"
-    supernet = as_supernet(read_spec(load_state(path, flag), path, flag))
+    supernet = as_supernet(stored_spec(checkpoint))
     if supernet is None:
-        return load_generator(path, flag, wanted)
+        return checkpoint.load()
     config = ChannelConfig.parse(config_str) if config_str else supernet.tuned_config
     if config is None:
         reason = "does not say whether it is a supernet" if supernet.inferred else "is a supernet"
         raise InputError(
-            f"{flag} {path} {reason}: give --config_str, the subnet to cut out "
-            f"({supernet.config} is the whole network)"
+            f"{checkpoint.setting} {checkpoint.path} {reason}: give `config_str`, the subnet to "
+            f"cut out ({supernet.config} is the whole network)"
         )
-    net, spec = load_supernet(path, flag, wanted)
+    net, spec = load_supernet(checkpoint)
     return extract(net, config), spec.subnet(config)
 
 
@@ -54,14 +55,14 @@ def output_paths(opt) -> dict[str, Path]:
     for path in paths.values():
         if path.is_symlink() or (path.exists() and not path.is_file() and not path.is_dir()):
             raise InputError(
-                f"--output_path {path} is a link or a device, which would be replaced; give the "
+                f"`output_path` {path} is a link or a device, which would be replaced; give the "
                 "name of a file"
             )
         if path.exists() and path.samefile(opt.input_path):
             raise InputError(
-                f"--output_path {path} is also --input_path, which would be lost; give another name"
+                f"`output_path` {path} is also `input_path`, which would be lost; give another name"
             )
-        make_parent(path, "--output_path")
+        make_parent(path, "`output_path`")
     return paths
 
 
@@ -78,13 +79,14 @@ def main() -> None:
     if "onnx" in opt.format:
         require_onnx()
     if opt.int8 and not ("onnx" in opt.format and opt.dataroot):
-        raise InputError("--int8 needs --format onnx and images to calibrate on: --dataroot DIR")
-    net, spec = load(Path(opt.input_path), opt.config_str, a.wanted_architecture(opt))
+        raise InputError("`int8` needs `format` onnx and images to calibrate on: `dataroot` DIR")
+    checkpoint, data = settings.generator(opt, "input_path"), settings.data(opt)
+    net, spec = load(checkpoint, opt.config_str)
     if opt.int8:
-        a.check_channels(opt, "--input_path", opt.input_path, spec)
+        checkpoint.check_channels(spec, data.channels)
     for name, path in output_paths(opt).items():
         if name == "int8":
-            images = (batch.A for batch in a.inference_loader(opt, torch.device("cpu"), 1).epoch())
+            images = (batch.A for batch in inference_loader(data, torch.device("cpu"), 1).epoch())
             print(f"{path}: {spec.config}, {export_int8(net, path, images)}")
             continue
         if name == "pth":

@@ -1,21 +1,25 @@
 """Statistics of the real images for FID, written as ``.npz``. ``--help`` lists the flags."""
 
+from data.build import datasets
+from evaluation.build import feature_net
 from evaluation.real import measure_real
 from metrics.frechet import save_statistics
-from options import RealStatOptions, run
-from options import assemble as a
+from options import RealStatOptions, run, settings
 from runtime.folders import make_parent
 
 
 def main() -> None:
     opt = RealStatOptions.parse()
-    device = a.device_of(opt)
-    output = make_parent(opt.output_path, "--output_path")
-    net = a.feature_net(opt, device)
-    _, real = a.sides_of(opt)
-    statistics = measure_real(real, net, device, opt.num_threads)
+    device = settings.start_machine(opt)
+    output = make_parent(opt.output_path, "`output_path`")
+    net = feature_net(settings.features(opt), device)
+    _, real = datasets(settings.data(opt))
+    statistics = measure_real(real, net, device, opt.num_threads, real.resize.crop)
     save_statistics(output, statistics, net.label)
-    print(f"{output}: {statistics.n} images, {net.label}")
+    size = "several sizes"
+    if statistics.size:
+        size = f"{statistics.size[1]}x{statistics.size[0]}"
+    print(f"{output}: {statistics.n} images, {net.label}, {size}")
 
 
 if __name__ == "__main__":

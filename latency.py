@@ -4,15 +4,15 @@ import os
 
 import torch
 
+from data.build import inference_loader
 from deploy.forms import Unavailable, make_form
 from errors import InputError
 from evaluation.speed import measure_side_by_side, peak_memory
-from evaluation.tested import Loaded
+from evaluation.tested import Loaded, load_tested
 from models.layers import pad_to_fit
-from options import LatencyOptions, run
-from options import assemble as a
+from options import LatencyOptions, run, settings
 from report.latency import Timed, write_comparison
-from runtime.folders import make_folder
+from runtime.folders import make_folder, take_folder
 from runtime.progress import Bar
 
 
@@ -59,23 +59,27 @@ def prepare(models: list[Loaded], backends: list[str], x: torch.Tensor) -> list[
 
 def main() -> None:
     opt = LatencyOptions.parse()
-    folder = make_folder(opt.results_dir, "--results_dir")
+    folder = make_folder(opt.results_dir, "`results_dir`")
+    take_folder(folder, "latency.py", "`results_dir`")
     set_threads(opt.threads)
-    device = a.device_of(opt)
-    teacher, models = a.load_models(opt, device)
-    x = pad_to_fit(next(iter(a.inference_loader(opt, device, opt.batch_size).epoch())).A)
+    device = settings.start_machine(opt)
+
+    teacher, models = load_tested(settings.tested(opt), device)
+    batch = next(iter(inference_loader(settings.data(opt), device).epoch()))
+    x = pad_to_fit(batch.A)
     timed = prepare([teacher, *models] if teacher else models, opt.backends, x)
     memory = [
         peak_memory(each.form, x) for each in Bar(timed, desc="measuring memory", unit="form")
     ]
     timings = measure_side_by_side([each.form.run for each in timed], x, opt.times)
+
     print(write_comparison(folder, timed, timings, memory))
     first, timing = timed[0], timings[0]
     print(
-        f"{first.model.name}: {timing['median_ms']:.2f} ms per batch of {len(x)} at "
-        f"{timing['width']}x{timing['height']} on {timing['device']} (median of {opt.times}; "
-        f"10% to 90%: {timing['p10_ms']:.2f} to {timing['p90_ms']:.2f} ms), "
-        f"{first.model.macs / 1e9:.3f}G MACs"
+        f"{first.model.name}: {timing['median_ms']:.2f} ms per batch of {len(x)} "
+        f"at {timing['width']}x{timing['height']} on {timing['device']} "
+        f"(median of {opt.times}; 10% to 90%: {timing['p10_ms']:.2f} to "
+        f"{timing['p90_ms']:.2f} ms), {first.model.macs / 1e9:.3f}G MACs"
     )
 
 

@@ -1,28 +1,34 @@
 """Generate images with checkpoints and measure them side by side. ``--help`` lists the flags."""
 
-from pathlib import Path
-
-from options import TestOptions, run
-from options import assemble as a
+from data.build import inference_loader
+from evaluation.build import criteria
+from evaluation.tested import load_tested
+from options import TestOptions, run, settings
 from report.results import test_generators
-from runtime.folders import make_folder
+from runtime.folders import make_folder, take_folder
 
 
 def main() -> None:
     opt = TestOptions.parse()
-    folder = make_folder(opt.results_dir, "--results_dir")
-    device = a.device_of(opt)
-    teacher, models = a.load_models(opt, device)
-    a.limit_images(opt)
-    loader = a.inference_loader(opt, device, opt.batch_size)
-    times = a.timed_runs(opt, len(loader.dataset), teacher is not None or len(models) > 1)
-    results = test_generators(folder, models, loader, a.criteria_of(opt, device), times, teacher)
+    folder = make_folder(opt.results_dir, "`results_dir`")
+    take_folder(folder, "test.py", "`results_dir`")
+    device = settings.start_machine(opt)
+    data = settings.data(opt)
+
+    teacher, models = load_tested(settings.tested(opt), device)
+    loader = inference_loader(data, device)
+    judges = criteria(settings.measures(opt), data, device)
+    several = teacher is not None or len(models) > 1
+    times = settings.timed_runs(opt, len(loader.dataset), several)
+    results = test_generators(folder, models, loader, judges, times, teacher)
+
     if opt.need_profile:
         for model in results["models"]:
             print(
-                f"{model['name']}: {model['macs']:,} MACs ({opt.macs_convention} convention), {model['params']:,} parameters"
+                f"{model['name']}: {model['macs']:,} MACs ({opt.macs_convention} convention), "
+                f"{model['params']:,} parameters"
             )
-    print(f"page: {Path(opt.results_dir) / 'index.html'}")
+    print(f"page: {folder / 'index.html'}")
 
 
 if __name__ == "__main__":

@@ -1,36 +1,37 @@
 """Train the teacher: a pix2pix generator. ``python train.py --help`` lists the flags."""
 
+from data.build import training_loader
+from models.build import new_discriminator, new_generator
 from models.weights import load_network
-from options import TrainOptions, run
-from options import assemble as a
-from training.tasks import TeacherTask
+from options import TrainOptions, run, settings
+from report.run import write_run_page
+from training.build import teacher_task, train, validation
 
 
 def main() -> None:
     opt = TrainOptions.parse()
-    device = a.device_of(opt)
-    if "pool_size" in opt.explicit:
-        print(
-            "--pool_size: no effect on pix2pix, whose discriminator must see each output with its own input"
-        )
-    loader = a.training_loader(opt, device)
-    spec = a.spec_of(opt, "")
-    net_g = a.new_generator(opt, spec)
+    device = settings.start_machine(opt)
+    data, init = settings.data(opt), settings.initialisation(opt)
+    loader = training_loader(data, device)
+
+    spec = settings.spec(opt)
+    generator = new_generator(spec, init)
     if opt.restore_G_path:
-        load_network(net_g, opt.restore_G_path, "--restore_G_path")
-    net_d = a.discriminator_of(opt, opt.input_nc + opt.output_nc)
-    task = TeacherTask(
-        net_g.to(device),
-        net_d.to(device),
-        spec,
-        a.weights_of(opt),
-        opt.lr,
-        opt.beta1,
-        device,
-        opt.amp,
+        load_network(generator, opt.restore_G_path, "`restore_G_path`")
+    discriminator = new_discriminator(settings.discriminator(opt), sum(data.channels), init)
+    task = teacher_task(
+        generator, spec, discriminator, settings.losses(opt), settings.updates(opt), device
     )
-    a.restore_optimizers(opt, task.optimizers)
-    a.train(opt, task, loader, a.evaluation_of(opt, device, {}))
+
+    evaluation = validation(
+        data,
+        settings.measures(opt),
+        device,
+        opt.eval_batch_size,
+        page=write_run_page,
+        picture_size=opt.display_winsize,
+    )
+    train(task, loader, evaluation, settings.run(opt))
 
 
 if __name__ == "__main__":

@@ -1,12 +1,11 @@
-"""Train the once-for-all student (--config_set), or fine-tune one subnet of it (--config_str). ``--help`` lists the flags."""
+"""Train the once-for-all student (--config_set), or fine-tune one subnet of it (--config_str).
 
+A supernet run is a distillation whose student runs another configuration in every step; see
+`distill.distill`. ``--help`` lists the flags.
+"""
+
+from distill import distill
 from options import SupernetOptions, run
-from options import assemble as a
-
-
-def main() -> None:
-    a.distill(SupernetOptions.parse())
-
 
 if __name__ == "__main__":
-    run(main)
+    run(lambda: distill(SupernetOptions.parse()))

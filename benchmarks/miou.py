@@ -21,7 +21,8 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from metrics.miou import class_map, confusion, summary
+from metrics.class_map import class_map
+from metrics.confusion import confusion, summary
 
 CLASSES, LOW, PHOTO, LABEL = 19, (32, 32), (256, 256), (1024, 2048)
 

@@ -1,7 +1,9 @@
-"""Folders of images -> items of uint8 pixels. A dataset lists its files at once and decodes on demand.
+"""Folders of images -> items of pixels. A dataset lists its files at once and decodes on demand.
 
-Every dataset has ``names`` (what outputs are called), ``len()`` and ``load(index) -> dict`` of uint8 C H W arrays: ``A`` is the
-network's input, ``B`` (where there is one) what it should become; ``direction`` has been applied. Unpaired data are two such datasets.
+Every dataset has ``names`` (what outputs are called), ``len()`` and ``load(index) -> dict`` of C H W arrays,
+uint8 or, of files with more than 8 bits, float32 from 0 to 1 (`data.images.read_pixels`). ``A`` is the network's
+input, ``B`` (where there is one) what it should become; ``direction`` has been applied. Unpaired data are two
+such datasets.
 """
 
 from __future__ import annotations
@@ -12,30 +14,84 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from data.images import EXTENSIONS, read_image
+from data.images import EXTENSIONS, read_pixels, to_channels
 from data.transforms import Resize
 from errors import InputError
 
 # ---------------------------------------------------------------------------------------------------------
 # Listing files
 
+# Data sets that can be downloaded to database/<name>, and how
+DOWNLOADS = {
+    name: f"scripts/download.py {name}"
+    for name in ("maps", "edges2shoes-r", "facades", "horse2zebra")
+} | {
+    "cityscapes": "scripts/prepare_cityscapes.py, see docs/datasets.md",
+    "cityscapes-pix2pix": "scripts/download.py cityscapes",
+}
+
 
 @dataclass(frozen=True)
 class Source:
-    """Which files: ``<dataroot>/<phase>``, limited to the names of ``meta_path`` (one per line) and to the first ``max_size``."""
+    """Which files: those of ``<dataroot>/<phase>`` that ``meta_path`` names, of these the first ``max_size``.
+
+    meta_path: a list, one name per line; None: all
+    max_size:  1 or more; None or below 0: all
+
+    Raises:
+        InputError: an empty ``phase`` or ``meta_path``, or a ``max_size`` of 0.
+    """
 
     dataroot: str
     phase: str = "train"
     meta_path: str | None = None
     max_size: int | None = None
 
+    def __post_init__(self):
+        if not self.phase:
+            raise InputError("`phase` is empty; give the name of a folder of `dataroot`")
+        if self.meta_path == "":
+            raise InputError("`meta_path` is empty; give a file, or leave it out to use all images")
+        if self.max_size == 0:
+            raise InputError("`max_dataset_size` 0 leaves no images; give -1 to use all")
+
 
 def path_of_side(path: str, side: str) -> str:
-    """``lists/train2.meta`` -> ``lists/train2A.meta``: of unpaired data a list is two files, as phase train is the folders trainA and trainB."""
+    """``lists/train2.meta`` -> ``lists/train2A.meta``: the list of one side of unpaired data."""
     file = Path(path)
     return str(file.with_name(f"{file.stem}{side}{file.suffix}"))
+
+
+def printable(name: object) -> str:
+    """A file name as it can be shown anywhere, whatever bytes it is made of."""
+    text = str(name).encode("utf-8", "backslashreplace").decode()
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def has_plain_name(name: object) -> bool:
+    """Whether lists, logs and pages can hold a file name: it is UTF-8 and one line."""
+    return printable(name) == str(name)
+
+
+def read_names(path: Path, setting: str = "`meta_path`") -> list[str]:
+    """The names in a list, one per line, in its order; empty lines and spaces around names do not count.
+
+    Raises:
+        InputError: opened by ``setting``: not there, not UTF-8, or no names in it.
+    """
+    if not path.is_file():
+        raise InputError(f"{setting} {path}: no such file")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise InputError(f"{setting} {path}: not UTF-8 text; save it as UTF-8") from None
+    except OSError as error:
+        raise InputError(f"{setting} {path}: unreadable ({error.strerror})") from None
+    names = [line.strip() for line in text.split("\n") if line.strip()]
+    if not names:
+        raise InputError(f"{setting} {path}: names no files")
+    return names
 
 
 def list_images(folder: Path) -> list[Path]:
@@ -54,10 +110,17 @@ def phases(dataroot: Path) -> list[str]:
     return [name for name in found if list_images(dataroot / name)]
 
 
+def download_hint(root: Path) -> str:
+    """``; download it with ...`` for a missing folder that `scripts/download.py` knows by its name."""
+    if root.name not in DOWNLOADS or root.parent.name != "database":
+        return ""
+    return f"; download it with python {DOWNLOADS[root.name]}"
+
+
 def _folder(source: Source, suffix: str = "") -> Path:
     root = Path(source.dataroot)
     if not root.is_dir():
-        raise InputError(f"`dataroot` {root}: no such folder")
+        raise InputError(f"`dataroot` {root}: no such folder{download_hint(root)}")
     folder = root / (source.phase + suffix)
     if not folder.is_dir():
         names = phases(root)
@@ -73,20 +136,16 @@ def _select(source: Source, folder: Path) -> list[Path]:
     files = list_images(folder)
     if not files:
         raise InputError(f"`dataroot`: {folder} holds no images ({', '.join(sorted(EXTENSIONS))})")
-    if source.meta_path:
+    if source.meta_path is not None:
         meta = Path(source.meta_path)
-        if not meta.is_file():
-            raise InputError(f"`meta_path` {meta}: no such file")
-        wanted = [line.strip() for line in meta.read_text().splitlines() if line.strip()]
+        wanted = read_names(meta)
         by_name = {str(p.relative_to(folder)): p for p in files}
         missing = [name for name in wanted if name not in by_name]
         if missing:
             raise InputError(
-                f"`meta_path` {meta} names {len(missing)} of {len(wanted)} files that {folder} does not have, first {missing[0]}; "
-                "give the list of this dataset and phase"
+                f"`meta_path` {meta} names {len(missing)} of {len(wanted)} files that {folder} "
+                f"does not have, first {printable(missing[0])}; give the list of this dataset and phase"
             )
-        if not wanted:
-            raise InputError(f"`meta_path` {meta}: names no files")
         files = sorted((by_name[name] for name in set(wanted)), key=str)
     if source.max_size is not None and source.max_size > 0:
         files = files[: source.max_size]
@@ -94,8 +153,18 @@ def _select(source: Source, folder: Path) -> list[Path]:
 
 
 def _names(files: list[Path], folder: Path) -> list[str]:
-    """Output names: the path below the folder without its ending. InputError when two files would share one."""
+    """Output names: the path below the folder without its ending.
+
+    Raises:
+        InputError: two files would share one, or a log or page could not hold it.
+    """
     names = [str(p.relative_to(folder).with_suffix("")) for p in files]
+    strange = [name for name in names if not has_plain_name(name)]
+    if strange:
+        raise InputError(
+            f"{printable(folder)}: {len(strange)} file names are not one line of UTF-8, "
+            f"first {printable(strange[0])}; rename them"
+        )
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         same = ", ".join(f.name for f, name in zip(files, names, strict=True) if name == twice[0])
@@ -105,10 +174,9 @@ def _names(files: list[Path], folder: Path) -> list[str]:
     return names
 
 
-def _pixels(image: Image.Image, resize: Resize) -> np.ndarray:
-    """PIL -> uint8 C H W, contiguous and writable (what `numpy.asarray` shows of a PIL image is not)."""
-    array = np.asarray(resize(image))
-    return (array[None] if array.ndim == 2 else array.transpose(2, 0, 1)).copy()
+def _item(pixels: np.ndarray, resize: Resize) -> np.ndarray:
+    """H W C -> C H W at its size, contiguous and writable."""
+    return resize.pixels(pixels).transpose(2, 0, 1).copy()
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -119,7 +187,7 @@ class AlignedDataset:
     """Pairs: one A|B image per file in ``<phase>``, or two folders ``<phase>A`` and ``<phase>B`` matched by name.
 
     Args:
-        channels: of the input and of the target (``input_nc``, ``output_nc``); 1 = grey
+        channels: of the input and of the target (``input_nc``, ``output_nc``)
     """
 
     def __init__(
@@ -142,8 +210,8 @@ class AlignedDataset:
                 pairs = len(missing) < len(self.names)
                 other = "" if pairs else ", or give `dataset_mode` unaligned if these are no pairs"
                 raise InputError(
-                    f"`dataroot` {root}: {len(missing)} images of {source.phase}A have no partner of the same name in {source.phase}B, "
-                    f"first {missing[0]}; remove them or add their partners{other}"
+                    f"`dataroot` {root}: {len(missing)} images of {source.phase}A have no partner of the "
+                    f"same name in {source.phase}B, first {missing[0]}; remove them or add their partners{other}"
                 )
             self.files_b = [by_name[name] for name in self.names]
             surplus = len(by_name) - len(list_images(self.folder))
@@ -162,19 +230,20 @@ class AlignedDataset:
     def __len__(self) -> int:
         return len(self.files)
 
-    def _halves(self, index: int) -> tuple[Image.Image, Image.Image]:
-        """(A, B) as stored, before the direction; modes follow the channels each will be used with."""
+    def _halves(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """(A, B) as stored, H W C, before the direction; channels follow what each is used for."""
         first, second = self.channels if self.direction == "AtoB" else self.channels[::-1]
         path = self.files[index]
         if self.files_b is not None:
-            a, b = read_image(path, first), read_image(self.files_b[index], second)
-            if a.size != b.size:
+            a, b = read_pixels(path, first), read_pixels(self.files_b[index], second)
+            if a.shape[:2] != b.shape[:2]:
                 raise InputError(
-                    f"{path} is {a.width}x{a.height} but its partner {self.files_b[index]} is {b.width}x{b.height}; make them equal"
+                    f"{path} is {a.shape[1]}x{a.shape[0]} but its partner {self.files_b[index]} is "
+                    f"{b.shape[1]}x{b.shape[0]}; make them equal"
                 )
             return a, b
-        pair = read_image(path, max(first, second))
-        width, height = pair.size
+        pair = read_pixels(path, max(first, second))
+        height, width = pair.shape[:2]
         if width % 2 or width <= height:
             why = "its width is odd" if width % 2 else "it is not wider than high"
             raise InputError(
@@ -188,20 +257,21 @@ class AlignedDataset:
                 UserWarning,
                 stacklevel=2,
             )
-        a, b = pair.crop((0, 0, width // 2, height)), pair.crop((width // 2, 0, width, height))
-        return a.convert("L" if first == 1 else "RGB"), b.convert("L" if second == 1 else "RGB")
+        a, b = pair[:, : width // 2], pair[:, width // 2 :]
+        return to_channels(a, first, path), to_channels(b, second, path)
 
     def load(self, index: int) -> dict[str, np.ndarray]:
         a, b = self._halves(index)
         if self.direction == "BtoA":
             a, b = b, a
-        return {"A": _pixels(a, self.resize), "B": _pixels(b, self.resize)}
+        return {"A": _item(a, self.resize), "B": _item(b, self.resize)}
 
 
 class SingleDataset:
-    """Images without partners: inference, or statistics of a plain folder. ``<dataroot>/<phase>`` or, where that is missing, ``<dataroot>``.
+    """Images without partners: inference, or statistics of a plain folder.
 
-    What comes out of them is as large as they are: uncropped sizes are not rounded.
+    They lie in ``<dataroot>/<phase>`` or, where that is missing, in ``<dataroot>``. What comes out
+    of them is as large as they are: uncropped sizes are not rounded.
     """
 
     def __init__(self, source: Source, resize: Resize, channels: int = 3):
@@ -218,18 +288,19 @@ class SingleDataset:
         return len(self.files)
 
     def load(self, index: int) -> dict[str, np.ndarray]:
-        return {"A": _pixels(read_image(self.files[index], self.channels), self.resize)}
+        return {"A": _item(read_pixels(self.files[index], self.channels), self.resize)}
 
 
 def unpaired_datasets(
     source: Source, direction: str, resize: Resize, channels: tuple[int, int] = (3, 3)
 ) -> tuple[SingleDataset, SingleDataset]:
-    """(inputs, targets): the folders ``<phase>A`` and ``<phase>B`` of any names, counts and sizes, which belong together as wholes only.
+    """(inputs, targets): the folders ``<phase>A`` and ``<phase>B``, of any names, counts and sizes.
 
     Args:
-        source:    ``max_size`` limits each side; ``meta_path`` ``x.meta`` stands for two lists, ``xA.meta`` and ``xB.meta``
+        source:    ``max_size`` limits each side; ``meta_path`` ``x.meta`` stands for two lists,
+                   ``xA.meta`` and ``xB.meta``
         direction: AtoB | BtoA, which side is the input
-        channels:  of the input and of the target; 1 = grey
+        channels:  of the input and of the target
 
     Raises:
         InputError: a folder or a list of either side is missing.
@@ -237,8 +308,8 @@ def unpaired_datasets(
     root = Path(source.dataroot)
     if (root / source.phase).is_dir() and not (root / f"{source.phase}A").is_dir():
         raise InputError(
-            f"`dataset_mode` unaligned: `dataroot` {root} has '{source.phase}' instead of '{source.phase}A' and '{source.phase}B'; "
-            "for A|B pairs give `dataset_mode` aligned"
+            f"`dataset_mode` unaligned: `dataroot` {root} has '{source.phase}' instead of "
+            f"'{source.phase}A' and '{source.phase}B'; for A|B pairs give `dataset_mode` aligned"
         )
     for side in "AB":
         _folder(source, side)

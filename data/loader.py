@@ -1,6 +1,7 @@
-"""Datasets -> batches on a device: decoded once, kept as uint8 within a memory bound, read ahead by threads.
+"""Datasets -> batches on a device: decoded once, kept as uint8 within a bound, read ahead by threads.
 
-Threads rather than worker processes: decoding releases Python's lock, nothing is copied between processes, and memory stays flat.
+Threads rather than worker processes: decoding releases Python's lock, nothing is copied between
+processes, and memory stays flat.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data.transforms import Crops, to_float
+from data.transforms import Crops, stacked, to_float
 from errors import InputError
 from runtime.progress import Bar
 
@@ -25,10 +26,14 @@ from runtime.progress import Bar
 
 
 class ImageStore:
-    """Items of a dataset, decoded at first use and kept on ``device`` as long as ``max_bytes`` allows; beyond it they are decoded each time."""
+    """Items of a dataset, decoded at first use and kept in the host's memory up to ``max_bytes``.
 
-    def __init__(self, dataset, max_bytes: float, device: torch.device):
-        self.dataset, self.device = dataset, device
+    Items beyond the bound are decoded each time. They stay on the host even when training runs on a
+    GPU: decoding threads then never wait for the device, and its memory belongs to the networks.
+    """
+
+    def __init__(self, dataset, max_bytes: float):
+        self.dataset = dataset
         self.max_bytes = max_bytes
         self.bytes = 0
         self.full = False
@@ -38,11 +43,8 @@ class ImageStore:
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         item = self._items.get(index)
         if item is None:
-            item = {
-                key: torch.from_numpy(array).to(self.device)
-                for key, array in self.dataset.load(index).items()
-            }
-            size = sum(t.numel() for t in item.values())
+            item = {key: torch.from_numpy(array) for key, array in self.dataset.load(index).items()}
+            size = sum(t.nbytes for t in item.values())
             with self._lock:
                 if index not in self._items and self.bytes + size <= self.max_bytes:
                     self._items[index] = item
@@ -64,7 +66,8 @@ class ImageStore:
                 bar.update(len(indices))
                 if self.full:
                     bar.write(
-                        f"{len(self._items)} of {count} images fit in `cache_gb`; the others are decoded each time",
+                        f"{len(self._items)} of {count} images fit in `cache_gb`; "
+                        "the others are decoded each time",
                         file=sys.stderr,
                     )
                     break
@@ -76,7 +79,10 @@ class ImageStore:
 
 @dataclass
 class Batch:
-    """A (and B): float32 N C H W in [-1, 1] on the device; names of the N images, of unpaired ones those of A."""
+    """A (and B): float32 N C H W in [-1, 1] on the device; names of the N images.
+
+    Names of unpaired images are those of A.
+    """
 
     A: Tensor
     B: Tensor | None
@@ -90,18 +96,21 @@ class Loader:
     """Batches of a dataset; the order and the crops of an epoch are a function of (seed, epoch) alone.
 
     Args:
-        dataset:    see `data.datasets`
-        batch_size: images per batch of ONE process
-        device:     where batches end up
-        crops:      what `Crops` cuts out
-        shuffle:    False: in order of the names
-        seed:       of order and crops
-        threads:    decoding threads
-        max_bytes:  of decoded images kept in memory
-        rank, world: this process takes images ``rank * batch_size`` onward of every joint batch of ``world * batch_size``
-        length:     images per epoch, default all once; more or fewer take the images in rounds, each shuffled and cut anew
-        fill:       when processes share the images, fill up the last joint batch so that all take as many steps (training); False gives
-                    every image to exactly one process (evaluation)
+        dataset:     see `data.datasets`
+        batch_size:  images per batch of ONE process
+        device:      where batches end up
+        crops:       what `Crops` cuts out
+        shuffle:     False: in order of the names
+        seed:        of order and crops
+        threads:     decoding threads
+        max_bytes:   of decoded images kept in memory
+        rank, world: this process takes images ``rank * batch_size`` onward of every joint batch of
+                     ``world * batch_size``
+        fill:        when processes share the images, fill the last joint batch so that all take
+                     equally many steps (training); False gives every image to exactly one process
+                     (evaluation), and a process may get none
+        length:      images per epoch, default all once; more or fewer take the images in rounds,
+                     each shuffled and cut anew
     """
 
     def __init__(
@@ -119,17 +128,12 @@ class Loader:
         fill: bool = True,
         length: int | None = None,
     ):
-        self.fill = fill
-        self.length = len(dataset) if length is None else length
-        self.dataset, self.batch_size, self.device, self.crops = (
-            dataset,
-            batch_size,
-            torch.device(device),
-            crops,
-        )
+        self.dataset, self.batch_size, self.crops = dataset, batch_size, crops
+        self.device = torch.device(device)
         self.shuffle, self.seed, self.threads = shuffle, seed, max(1, threads)
-        self.rank, self.world = rank, world
-        self.store = ImageStore(dataset, max_bytes, self.device)
+        self.rank, self.world, self.fill = rank, world, fill
+        self.length = len(dataset) if length is None else length
+        self.store = ImageStore(dataset, max_bytes)
 
     def __len__(self) -> int:
         """Steps per epoch."""
@@ -140,7 +144,7 @@ class Loader:
         self.store.load_all(self.threads)
 
     def images(self, steps: int) -> int:
-        """Images in the first ``steps`` steps from the start of an epoch on, over all processes."""
+        """Images in the first ``steps`` steps from the start of an epoch, over all processes."""
         joint = self.batch_size * self.world
         whole = len(self) * joint if self.world > 1 and self.fill else self.length
         epochs, rest = divmod(steps, len(self))
@@ -160,7 +164,7 @@ class Loader:
         joint = self.batch_size * self.world
         chunks = [order[i : i + joint] for i in range(start * joint, count, joint)]
         if self.world > 1:
-            if self.fill:  # a short last batch is filled up from the start of the epoch
+            if self.fill:  # a short last batch takes its missing images from the epoch's start
                 chunks = [
                     c if len(c) == joint else np.resize(np.concatenate([c, order]), joint)
                     for c in chunks
@@ -197,24 +201,25 @@ class Loader:
             if len({t.shape for t in cut}) > 1:
                 sizes = sorted({f"{t.shape[2]}x{t.shape[1]}" for t in cut})
                 raise InputError(
-                    f"images of different sizes ({', '.join(sizes)}) cannot share a batch: use `batch_size` 1 or `preprocess` resize_and_crop"
+                    f"images of different sizes ({', '.join(sizes)}) cannot share a batch: "
+                    "use `batch_size` 1 or `preprocess` resize_and_crop"
                 )
-            pixels = torch.stack(
-                cut
-            )  # uint8 N C H W; a quarter of the bytes of float on their way to the device
+            # uint8 where it can be: a quarter of the bytes of float travel to the device.
+            pixels = stacked(cut)
             if self.device.type == "cuda":
+                # Only pinned memory is copied while the host goes on.
                 pixels = pixels.pin_memory().to(self.device, non_blocking=True)
-            sides[side] = to_float(pixels)
-        return Batch(
-            sides["A"], sides.get("B"), [self.dataset.names[v % len(self.dataset)] for v in chunk]
-        )
+            sides[side] = to_float(pixels.to(self.device))
+        names = [self.dataset.names[v % len(self.dataset)] for v in chunk]
+        return Batch(sides["A"], sides.get("B"), names)
 
 
 class UnpairedLoader:
-    """Batches of inputs beside targets that have nothing to do with them; an epoch is one pass over the inputs.
+    """Batches of inputs beside unrelated targets; an epoch is one pass over the inputs.
 
-    Order, crops and flips of the two sides are independent, and each a function of (seed, epoch) alone. The targets come in rounds of their
-    own: with more targets than inputs an epoch sees a random part of them, with fewer each about as often.
+    Order, crops and flips of the two sides are independent, and each a function of (seed, epoch)
+    alone. The targets come in rounds of their own: with more targets than inputs an epoch sees a
+    random part of them, with fewer it sees each about equally often.
 
     Args:
         inputs, targets: datasets of single images

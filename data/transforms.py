@@ -1,11 +1,13 @@
 """What happens to an image between its file and the network (SPEC 3).
 
-Two halves: a deterministic one (`Resize`: decoded pixels -> uint8 that can be kept in memory) and a random one (`Crops`: crop and flip, drawn
-without state from seed, epoch and index, so that a resumed or parallel run sees the same pixels).
+Two halves: a deterministic one (`Resize`: decoded pixels at the size that is kept in memory) and a random one
+(`Crops`: crop and flip, drawn without state from seed, epoch and index, so that a resumed or parallel run sees
+the same pixels).
 """
 
 from __future__ import annotations
 
+import math
 import warnings
 from dataclasses import dataclass
 
@@ -13,6 +15,9 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+
+from data.images import viewable
+from errors import InputError
 
 PREPROCESS = ("resize_and_crop", "crop", "scale_width", "scale_width_and_crop", "none")
 
@@ -35,12 +40,18 @@ class Resize:
     """PIL image -> PIL image at the size that is kept in memory (bicubic).
 
     Args:
-        preprocess:   resize_and_crop: to load_size | scale_width(_and_crop): width to load_size, keeping the aspect |
-                      crop, none: size kept. All but the cropping ones end at a multiple of 4, unless any_size.
+        preprocess:   resize_and_crop: to load_size | scale_width(_and_crop): width to load_size,
+                      keeping the aspect | crop, none: size kept. All but the cropping ones end at a
+                      multiple of 4, unless any_size.
         load_size:    pixels
         crop_size:    pixels; the size that reaches the network for the cropping kinds
-        aspect_ratio: width / height of what load_size and crop_size describe: the height is divided by it
-        any_size:     uncropped images stay as large as they come out, for a network that pads them (`models.layers.any_size`)
+        aspect_ratio: width / height of what load_size and crop_size describe: the height is divided
+                      by it
+        any_size:     uncropped images stay as large as they come out, for a network that pads them
+                      (`models.layers.any_size`)
+
+    Raises:
+        InputError: an ``aspect_ratio`` that leaves no height.
     """
 
     preprocess: str = "resize_and_crop"
@@ -48,6 +59,15 @@ class Resize:
     crop_size: int = 256
     aspect_ratio: float = 1.0
     any_size: bool = False
+
+    def __post_init__(self):
+        ratio = self.aspect_ratio
+        sizes = (self.load_size, self.crop_size)
+        if not (math.isfinite(ratio) and ratio > 0 and min(sizes) / ratio >= 1):
+            raise InputError(
+                f"`aspect_ratio` {ratio:g} leaves no height at `load_size` {self.load_size} and "
+                f"`crop_size` {self.crop_size}; give width / height, e.g. 2"
+            )
 
     @property
     def crop(self) -> tuple[int, int] | None:
@@ -82,6 +102,17 @@ class Resize:
         target = self.target(*image.size)
         return image if target == image.size else image.resize(target, Image.Resampling.BICUBIC)
 
+    def pixels(self, pixels: np.ndarray) -> np.ndarray:
+        """H W C of any number of channels, uint8 or float32 in [0, 1] -> the same at `target`."""
+        height, width, channels = pixels.shape
+        if self.target(width, height) == (width, height):
+            return pixels
+        if channels == 3 and pixels.dtype == np.uint8:
+            return np.asarray(self(Image.fromarray(pixels)))
+        planes = [np.asarray(self(Image.fromarray(plane))) for plane in pixels.transpose(2, 0, 1)]
+        # Bicubic overshoots; Pillow clips integers only.
+        return np.stack(planes, axis=2).clip(0, 255 if pixels.dtype == np.uint8 else 1)
+
 
 _warned = False
 
@@ -109,8 +140,10 @@ class Crops:
     Draws are a function of (seed, epoch, index) alone: ``numpy`` Philox keyed by seed and epoch.
     """
 
-    size: tuple[int, int] | None  # (height, width), None = no crop
-    random: bool  # False: cut from the centre
+    # (height, width), None = no crop
+    size: tuple[int, int] | None
+    # False: cut from the centre
+    random: bool
     flip: bool
 
     def draw(self, count: int, seed: int, epoch: int) -> np.ndarray:
@@ -118,7 +151,7 @@ class Crops:
         return np.random.Generator(np.random.Philox(key=[seed, 2 * epoch + 1])).random((count, 3))
 
     def apply(self, image: Tensor, draw: np.ndarray) -> Tensor:
-        """C H W (any type) -> view of C h w; flipped when the draw says so. The same draw treats A and B alike."""
+        """C H W of any type -> C h w, flipped when the draw says so; the same draw treats A and B alike."""
         if self.size is not None:
             height, width = self.size
             row, column = image.shape[1] - height, image.shape[2] - width
@@ -136,15 +169,23 @@ class Crops:
 
 
 def to_float(pixels: Tensor) -> Tensor:
-    """uint8 0..255 -> float32 in [-1, 1]."""
-    return pixels.float().div_(255).sub_(0.5).div_(0.5)
+    """uint8 0..255, or float32 0..1 -> float32 in [-1, 1]."""
+    unit = pixels.float().div_(255) if pixels.dtype == torch.uint8 else pixels.clone()
+    return unit.sub_(0.5).div_(0.5)
+
+
+def stacked(images: list[Tensor]) -> Tensor:
+    """C H W each -> N C H W; uint8 if all are, else float32 0..1."""
+    if len({image.dtype for image in images}) > 1:
+        images = [i.float() / 255 if i.dtype == torch.uint8 else i for i in images]
+    return torch.stack(images)
 
 
 def to_uint8(x: Tensor) -> Tensor:
-    """Network output in [-1, 1] -> uint8 by truncation of (x + 1) / 2 * 255, as images are written and measured (SPEC 5)."""
+    """[-1, 1] -> uint8 by truncation of (x + 1) / 2 * 255, as images are written and measured (SPEC 5)."""
     return ((x.float() + 1) / 2 * 255).clamp_(0, 255).to(torch.uint8)
 
 
 def to_numpy(images: Tensor) -> np.ndarray:
-    """uint8 N C H W -> N H W C."""
-    return images.permute(0, 2, 3, 1).cpu().numpy()
+    """uint8 N C H W -> N H W 3, or N H W 1: what can be shown, see `data.images.viewable`."""
+    return viewable(images.permute(0, 2, 3, 1).cpu().numpy())

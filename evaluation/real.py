@@ -1,65 +1,92 @@
-"""Statistics of the real images: as stored in their files (SPEC 5), made once and kept beside the dataset."""
+"""Statistics of the real images, made once and kept."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+import os
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from data.transforms import Crops, to_float, to_uint8
 from errors import InputError
+from metrics.fid import measure_images
 from metrics.frechet import Statistics, load_statistics, save_statistics
 from metrics.inception import InceptionFeatures
-from runtime.progress import Bar
 
-
-def _target_batches(dataset, threads: int, batch: int = 16) -> Iterator[Tensor]:
-    """uint8 N C H W of the targets of a dataset (``B``, or ``A`` where there is no B); a batch ends where the size changes."""
-    side = "B" if "B" in dataset.load(0) else "A"
-    pending: list[Tensor] = []
-    with ThreadPoolExecutor(max(1, threads)) as pool:
-        for start in range(0, len(dataset), 4 * batch):  # bounded read-ahead
-            chunk = range(start, min(start + 4 * batch, len(dataset)))
-            for item in pool.map(dataset.load, chunk):
-                image = torch.from_numpy(item[side])
-                if pending and (pending[0].shape != image.shape or len(pending) == batch):
-                    yield torch.stack(pending)
-                    pending = []
-                pending.append(image)
-    if pending:
-        yield torch.stack(pending)
+# --------------------------------------------------------------------------------------------------
+# Measuring
 
 
 def measure_real(
-    dataset, net: InceptionFeatures, device: torch.device, threads: int = 4
+    dataset,
+    net: InceptionFeatures,
+    device: torch.device,
+    threads: int = 4,
+    crop: tuple[int, int] | None = None,
 ) -> Statistics:
-    """Statistics of a dataset's targets. InputError for fewer than 2 images."""
+    """Statistics of a dataset's targets (``B``, or ``A`` where there is no B).
+
+    Args:
+        dataset: see `data.datasets`; images are taken at the size that it gives them
+        crop:    (height, width) to take of their centre, as of inputs; None = the whole
+
+    Raises:
+        InputError: fewer than 2 images.
+    """
     if len(dataset) < 2:
         raise InputError(
             f"FID needs at least 2 real images and {dataset.folder} gives {len(dataset)}"
         )
-    features = []
-    with Bar(total=len(dataset), desc="real statistics", unit="img") as bar:
-        for images in _target_batches(dataset, threads):
-            features.append(net(images.to(device)))
-            bar.update(len(images))
-    return Statistics.of_features(torch.cat(features))
+    side = "B" if "B" in dataset.load(0) else "A"
+    centre = Crops(crop, random=False, flip=False)
+
+    def load(index: int) -> Tensor:
+        image = centre.apply(torch.from_numpy(dataset.load(index)[side]), np.zeros(3))
+        return image if image.dtype == torch.uint8 else to_uint8(to_float(image))
+
+    return measure_images(load, len(dataset), net, device, threads, "real statistics")
+
+
+# --------------------------------------------------------------------------------------------------
+# Keeping
+
+
+def cache_folders(dataroot: Path) -> tuple[Path, ...]:
+    """Where statistics are kept: beside the dataset, or else in the user's cache.
+
+    There is no third place: in a shared temporary folder anyone could put statistics.
+    """
+    base = os.environ.get("XDG_CACHE_HOME")
+    if not base:
+        try:
+            base = Path.home() / ".cache"
+        except RuntimeError:  # neither HOME nor an entry of this user in the system's list
+            return (dataroot / ".statistics",)
+    return dataroot / ".statistics", Path(base) / "gan-compression" / "statistics"
+
+
+def _trusted(path: Path, dataset_folder: Path) -> bool:
+    """Whether only people who could change the images themselves could have written a file."""
+    if not hasattr(os, "getuid"):
+        return True
+    info = path.stat()
+    owners = {os.getuid(), 0, dataset_folder.stat().st_uid}
+    return info.st_uid in owners and not info.st_mode & 0o002
 
 
 def _fingerprint(dataset, net: InceptionFeatures) -> str:
-    """Eight hex digits that change with the files, the side and the features."""
-    digest = hashlib.sha256(
-        f"{net.label} {getattr(dataset, 'direction', '')} {dataset.channels} {dataset.resize}".encode()
-    )
+    """Eight hex digits that change with the files, the side, the size and the features."""
+    direction = getattr(dataset, "direction", "")
+    # The number changes whenever a file holds something new.
+    settings = f"2 {net.label} {direction} {dataset.channels} {dataset.resize}"
+    digest = hashlib.sha256(settings.encode())
     for path in dataset.files:
-        info = path.stat()
-        digest.update(
-            f"{path.relative_to(dataset.folder)} {info.st_size} {info.st_mtime_ns}\n".encode()
-        )
+        info, name = path.stat(), os.fsencode(path.relative_to(dataset.folder))
+        digest.update(name + f" {info.st_size} {info.st_mtime_ns}\n".encode())
     return digest.hexdigest()[:8]
 
 
@@ -68,28 +95,31 @@ def real_statistics(
     net: InceptionFeatures,
     device: torch.device,
     path: str | None = None,
-    cache: tuple[Path, Path] | None = None,
+    cache: tuple[Path, ...] = (),
     threads: int = 4,
 ) -> Statistics:
     """Statistics to compare with: from ``path``, from the cache, or measured now and cached.
 
     Args:
-        dataset: real images as they are stored
+        dataset: real images at the size that they are to be measured at
         path:    ``real_stat_path``; None = the cache
-        cache:   folders to keep them in: beside the dataset, and the one to use when that cannot be written
+        cache:   folders to keep them in, the first that can be written; a file in them that
+                 another user could have written is not used
+
+    Raises:
+        InputError: ``path`` cannot be used, or there are fewer than 2 real images.
     """
     if path is not None:
         return load_statistics(Path(path), net.dims, net.label)
     name = f"{dataset.folder.name}_{_fingerprint(dataset, net)}_{net.dims}.npz"
-    for folder in cache or ():
-        if (folder / name).is_file():
-            with contextlib.suppress(InputError):  # damaged: measured again
+    for folder in cache:
+        # Damaged, or not to be read: measured again.
+        with contextlib.suppress(InputError, OSError):
+            if (folder / name).is_file() and _trusted(folder / name, dataset.folder):
                 return load_statistics(folder / name, net.dims, net.label)
-    statistics = measure_real(dataset, net, device, threads)
-    for folder in cache or ():
-        try:
+    statistics = measure_real(dataset, net, device, threads, dataset.resize.crop)
+    for folder in cache:
+        with contextlib.suppress(InputError, OSError):
             save_statistics(folder / name, statistics, net.label)
             break
-        except OSError:
-            continue
     return statistics

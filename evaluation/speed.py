@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import platform
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,15 +12,11 @@ import torch
 from torch import Tensor
 
 from deploy.forms import Form
+from runtime.machine import device_name, wait
 from runtime.progress import Bar
 
 # --------------------------------------------------------------------------------------------------
 # Time
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 @torch.inference_mode()
@@ -40,19 +35,18 @@ def measure_side_by_side(
     for turn in Bar(range(-min(warmup, times), times), desc="timing", unit="turn", leave=False):
         for step in range(len(runs)):
             index = (turn + step) % len(runs)
-            _wait(x.device)
+            wait(x.device)
             start = time.perf_counter()
             runs[index](x)
-            _wait(x.device)
+            wait(x.device)
             if turn >= 0:
                 milliseconds[index].append(1e3 * (time.perf_counter() - start))
-    on_gpu = x.device.type == "cuda"
     facts = {
         "times": times,
         "batch": x.shape[0],
         "height": x.shape[2],
         "width": x.shape[3],
-        "device": torch.cuda.get_device_name(x.device) if on_gpu else f"CPU ({platform.machine()})",
+        "device": device_name(x.device),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
     }

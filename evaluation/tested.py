@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import nn
+
+from errors import InputError
+from models.build import Checkpoint, load_teacher
+from models.config import ChannelConfig
+from models.cost import config_cost
+from models.generators import GeneratorSpec
+from models.supernet import extract
 
 
 @dataclass(frozen=True)
@@ -27,7 +36,7 @@ class TestedModel:
 
 @dataclass(frozen=True)
 class Loaded:
-    """A network in evaluation mode on its device, and what it is; ``label``: its name beside others."""
+    """A network in evaluation mode on its device, what it is, and its ``label`` beside others."""
 
     label: str
     net: nn.Module
@@ -39,10 +48,10 @@ TAKEN = ("input", "real", "name", "real_A", "real_B", "fake_B")
 
 
 def short_names(paths: Sequence[Path], taken: Sequence[str] = TAKEN) -> list[str]:
-    """A name for each checkpoint that tells it from the others and from ``taken``, as short as that allows; good as a folder's name.
+    """A short name for each checkpoint that differs from the others and from those ``taken``.
 
-    ``runs/a/checkpoints/best_net_G.pth`` is ``a``, ``out/small.pth`` is ``small``; where that is not enough, folders above are
-    added: ``runs-a``, ``b-best_net_G``.
+    It is good as a folder's name. ``runs/a/checkpoints/best_net_G.pth`` is ``a``, ``out/small.pth``
+    is ``small``; where that is not enough, folders above are added: ``runs-a``, ``b-best_net_G``.
     """
     whole = [
         [part for part in p.with_suffix("").parts if part not in ("checkpoints", p.anchor)]
@@ -56,3 +65,90 @@ def short_names(paths: Sequence[Path], taken: Sequence[str] = TAKEN) -> list[str
             if max(Counter(label.casefold() for label in (*labels, *taken)).values()) == 1:
                 return labels
     return [f"{number}-{parts[-1]}" for number, parts in enumerate(whole, 1)]
+
+
+# --------------------------------------------------------------------------------------------------
+# Loading
+
+
+@dataclass(frozen=True)
+class TestSettings:
+    """What is tested, and at which size and convention its MACs are counted.
+
+    Args:
+        models:     the first is what a test is about
+        teacher:    what they are compared with; None = the first model
+        channels:   (input, output) of the images
+        config_str: the subnet that is cut out of supernets that were not fine-tuned at one; None =
+                    their whole width
+        size:       (height, width) in pixels
+    """
+
+    __test__ = False  # not a pytest class
+
+    models: Sequence[Checkpoint]
+    teacher: Checkpoint | None
+    channels: tuple[int, int]
+    config_str: str | None
+    macs_convention: str
+    size: tuple[int, int]
+
+
+def load_tested(settings: TestSettings, device: torch.device) -> tuple[Loaded | None, list[Loaded]]:
+    """(teacher or None, models), each under a name that tells it from the others.
+
+    Raises:
+        InputError: a checkpoint is given twice, or is not made for the images.
+    """
+    teacher = None
+    given = [settings.teacher, *settings.models] if settings.teacher else [*settings.models]
+    _refuse_repeated(given)
+    if settings.teacher:
+        net, spec = load_teacher(settings.teacher, settings.channels)
+        teacher = _loaded("teacher", settings.teacher, net, spec, settings, device)
+    paths = [Path(os.path.realpath(checkpoint.path)) for checkpoint in settings.models]
+    labels = short_names(paths, (*TAKEN, "teacher") if teacher else TAKEN)
+    models = []
+    for label, checkpoint in zip(labels, settings.models, strict=True):
+        net, spec = checkpoint.load_for(settings.channels)
+        models.append(_loaded(label, checkpoint, net, spec, settings, device))
+    return teacher, models
+
+
+def _refuse_repeated(checkpoints: Sequence[Checkpoint]) -> None:
+    seen: dict[str, str] = {}
+    for checkpoint in checkpoints:
+        real = os.path.realpath(checkpoint.path)
+        said = f"{checkpoint.setting} {checkpoint.path}"
+        if real in seen:
+            raise InputError(f"{said}: the same checkpoint as {seen[real]}; give each once")
+        seen[real] = said
+
+
+def _loaded(
+    label: str,
+    checkpoint: Checkpoint,
+    net: nn.Module,
+    spec: GeneratorSpec,
+    settings: TestSettings,
+    device: torch.device,
+) -> Loaded:
+    """A generator ready to be measured.
+
+    Of a supernet: the subnet that it was fine-tuned at, else that of the settings, else the whole
+    width.
+    """
+    config = spec.config
+    if spec.is_supernet:
+        if spec.tuned_config:
+            config = spec.tuned_config
+        elif settings.config_str:
+            config = ChannelConfig.parse(settings.config_str)
+        net = extract(net, config)
+    macs, params = config_cost(config, spec.architecture, settings.macs_convention, *settings.size)
+    by_config = spec.ngf is None or config != spec.config
+    name = f"{spec.netG} {config}" if by_config else f"{spec.netG} ngf {spec.ngf}"
+    model = TestedModel(
+        name, checkpoint.path, macs, params, settings.macs_convention, *settings.size
+    )
+    return Loaded(label, net.to(device).eval(), model)

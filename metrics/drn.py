@@ -1,8 +1,8 @@
 """Dilated residual networks, architecture D, as the Cityscapes segmenter behind mIoU.
 
-Source: Yu, Koltun, Funkhouser, "Dilated Residual Networks", CVPR 2017 (arXiv 1705.09914). D is the simpler
-form of section 4's degridded network: plain convolutions without shortcuts at either end, and dilation that
-falls off again at the end. Module names follow the published checkpoints, so that
+Source: Yu, Koltun, Funkhouser, "Dilated Residual Networks", CVPR 2017 (arXiv 1705.09914). D is the
+simpler form of section 4's degridded network: plain convolutions without shortcuts at either end,
+and dilation that falls off again at the end. Module names follow the published checkpoints, so that
 `drn-d-105_ms_cityscapes.pth` loads without renaming.
 """
 
@@ -13,8 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from errors import InputError
+from metrics.labels import WITHOUT
+from runtime.files import load_tensors
 
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Shape of the family: what differs between the published variants, and what all of them share.
 
 CITYSCAPES_CLASSES = 19
@@ -26,8 +28,8 @@ ARCHITECTURES = {
     "drn_d_105": (True, (3, 4, 23, 3)),
 }
 
-# Of the nine levels: channels (a bottleneck level puts out four times as many), stride and dilation. Three
-# levels stride, hence scores at 1/8 resolution; from level 5 on dilation widens the view instead.
+# Channels (a bottleneck level puts out four times as many), stride and dilation of the nine levels.
+# Three levels stride, hence scores at 1/8 resolution; from level 5 on dilation widens the view.
 CHANNELS = (16, 16, 32, 64, 128, 256, 512, 512, 512)
 STRIDES = (1, 1, 2, 2, 2, 1, 1, 1, 1)
 DILATIONS = (1, 1, 1, 1, 1, 2, 4, 2, 1)
@@ -35,7 +37,7 @@ RESIDUAL_LEVELS = range(3, 7)
 BOTTLENECK_EXPANSION = 4
 UPSAMPLING = 8
 
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Blocks: the two kinds of residual block, and the plain convolutions around them.
 
 
@@ -54,7 +56,7 @@ def _plain(inputs: int, outputs: int, kernel: int, stride: int, dilation: int) -
 
 
 def _projection(inputs: int, outputs: int, stride: int) -> nn.Sequential | None:
-    """The 1x1 shortcut where a block changes the shape; None where its input can be added as it is."""
+    """The 1x1 shortcut where a block changes the shape, else None: its input is added as it is."""
     if stride == 1 and inputs == outputs:
         return None
     return nn.Sequential(_conv(inputs, outputs, 1, stride), nn.BatchNorm2d(outputs))
@@ -117,12 +119,12 @@ def _levels(arch: str) -> list[nn.Sequential]:
     return levels
 
 
-# ------------------------------------------------------------------------------------------------------------
-# The segmenter: the trunk, a 1x1 classifier, and a fixed bilinear enlargement back to the input's size.
+# --------------------------------------------------------------------------------------------------
+# The segmenter: the trunk, a 1x1 classifier, and a fixed bilinear enlargement to the input's size.
 
 
 def _bilinear_kernel(factor: int) -> Tensor:
-    """Weights (2*factor, 2*factor) float32 by which a transposed conv of stride `factor` is bilinear."""
+    """Weights (2*factor, 2*factor) float32 of a bilinear transposed conv of stride `factor`."""
     taps = torch.arange(2 * factor, dtype=torch.float64)
     line = 1 - (taps - (factor - 0.5)).abs() / factor
     return torch.outer(line, line).float()
@@ -156,7 +158,11 @@ class DRNSeg(nn.Module):
             self.up.weight.copy_(_bilinear_kernel(UPSAMPLING).expand_as(self.up.weight))
 
     def scores(self, x: Tensor) -> Tensor:
-        """Raw class scores (N, C, ceil(H/8), ceil(W/8)) float32 of normalised photos (N, 3, H, W)."""
+        """Raw class scores of normalised photos.
+
+        x:       (N, 3, H, W) float32
+        returns: (N, C, ceil(H/8), ceil(W/8)) float32
+        """
         return self.seg(self.base(x))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -166,30 +172,25 @@ class DRNSeg(nn.Module):
         returns: (N, C, H, W) float32, exp() of which sums to one over C
         """
         height, width = x.shape[2:]
-        # Where the size is no multiple of 8, the last score reaches over the edge: the crop takes that off.
+        # Where the size is no multiple of 8, the last score reaches over the edge: cropped here.
         return F.log_softmax(self.up(self.scores(x))[:, :, :height, :width], dim=1)
 
 
-# ------------------------------------------------------------------------------------------------------------
-# Loading: a published or home-made checkpoint, or one clear sentence about what is wrong with it.
+# --------------------------------------------------------------------------------------------------
+# Loading a checkpoint, published or your own.
 
 _REMEDY = (
-    "`drn_path` wants the Cityscapes weights of a DRN-D segmenter, for the published mIoU "
-    "drn-d-105_ms_cityscapes.pth as the DRN authors (github.com/fyu/drn) distribute it"
+    "It must be the Cityscapes weights of a DRN-D segmenter, for the published mIoU "
+    "drn-d-105_ms_cityscapes.pth as the DRN authors (github.com/fyu/drn) distribute it: put that "
+    f"file there or give its path. {WITHOUT}"
 )
 
 
 def _read_state_dict(path: Path) -> dict[str, Tensor]:
-    if not path.is_file():
-        raise InputError(f"{path}: no such file. {_REMEDY}; put that file there or give its path.")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (
-        Exception
-    ) as error:  # bytes that are no checkpoint can fail anywhere inside the unpickler
-        raise InputError(
-            f"{path}: not a checkpoint of tensors that PyTorch can read. {_REMEDY}; download it again."
-        ) from error
+        content = load_tensors(path, "`drn_path`")
+    except InputError as error:
+        raise InputError(f"{error}. {_REMEDY}.") from None
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
     if not (
@@ -197,8 +198,9 @@ def _read_state_dict(path: Path) -> dict[str, Tensor]:
         and content
         and all(isinstance(v, Tensor) for v in content.values())
     ):
-        raise InputError(f"{path}: holds no state dict. {_REMEDY}.")
-    # A plain dict: without the pickled version marks, checkpoints from before `num_batches_tracked` load too.
+        raise InputError(f"`drn_path` {path}: holds no state dict. {_REMEDY}.")
+    # A plain dict: without the pickled version marks, checkpoints from before `num_batches_tracked`
+    # load too.
     return {key.removeprefix("module."): value for key, value in content.items()}
 
 
@@ -221,7 +223,8 @@ def load_drn(path: str | Path, device: torch.device | str, arch: str | None = No
     device:  where the network goes
     arch:    one of ARCHITECTURES; found from the keys and shapes when None
     returns: DRNSeg
-    raises:  InputError where the file is missing, unreadable, or fits no (or not the given) architecture
+    raises:  InputError where the file is missing, unreadable, or fits no architecture (or not the
+             given one)
     """
     path = Path(path)
     state = _read_state_dict(path)
@@ -233,8 +236,9 @@ def load_drn(path: str | Path, device: torch.device | str, arch: str | None = No
         if differences[candidate] is None:
             net.load_state_dict(state, assign=True)
             net = net.to(device, torch.float32).eval().requires_grad_(False)
-            # A third faster on a CPU: 0.30 instead of 0.46 s for a 256x256 photo through DRN-D-105, 2 cores.
+            # A third faster on a CPU: 0.30 instead of 0.46 s for a 256x256 photo through DRN-D-105
+            # on 2 cores.
             on_cpu = net.seg.weight.device.type == "cpu"
             return net.to(memory_format=torch.channels_last) if on_cpu else net
     detail = "; ".join(f"as {name}, {what}" for name, what in differences.items())
-    raise InputError(f"{path}: does not fit ({detail}). {_REMEDY}.")
+    raise InputError(f"`drn_path` {path}: does not fit ({detail}). {_REMEDY}.")

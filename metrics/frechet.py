@@ -1,14 +1,15 @@
 """Frechet distance between feature sets, exactly and in float64, without a matrix square root.
 
-tr sqrt(S_fake S_real) is the sum of the square roots of the eigenvalues of S_fake S_real. Those eigenvalues are also the ones of a
-symmetric matrix: X S_real X^T (n x n) with X the centred features / sqrt(n - 1) when there are fewer images than features, and
-L^T S_fake L (d x d) with S_real = L L^T otherwise. Never complex, never negative, never NaN.
+tr sqrt(S_fake S_real) is the sum of the square roots of the eigenvalues of S_fake S_real. Those are
+also the eigenvalues of a symmetric matrix: X S_real X^T (n x n), where X holds the centred features
+/ sqrt(n - 1), when there are at most as many images as features; L^T S_fake L (d x d), where S_real
+= L L^T, otherwise. They are never complex, never negative and never NaN.
 """
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -17,8 +18,10 @@ import torch
 from torch import Tensor
 
 from errors import InputError
+from runtime.files import written_whole
+from runtime.machine import device_for_float64
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Statistics of the real images
 
 
@@ -28,150 +31,215 @@ SAMPLE = 2000
 
 @dataclass(frozen=True)
 class Statistics:
-    """Mean (d,) and covariance (d, d) of features, float64 tensors on one device.
+    """Mean and covariance of features of images, on one device.
 
-    ``n`` images (None if a file does not say); ``sample``: up to `SAMPLE` of their feature vectors, evenly spaced, float32 (m, d), or None.
+    Attributes:
+        mu:     (d,) float64
+        sigma:  (d, d) float64
+        n:      images; None if a file does not say
+        sample: float32 (m, d), up to `SAMPLE` of the feature vectors, evenly spaced; None if a file
+                holds none
+        size:   (height, width) that all images had; None if they differed or a file does not say
     """
 
     mu: Tensor
     sigma: Tensor
     n: int | None = None
     sample: Tensor | None = None
+    size: tuple[int, int] | None = None
 
     @classmethod
-    def of_features(cls, features: Tensor) -> Statistics:
+    def of_features(cls, features: Tensor, size: tuple[int, int] | None = None) -> Statistics:
         """From (n, d) features; covariance over n - 1. InputError for fewer than 2 images."""
         centred, mu = _centre(features)
         rows = torch.linspace(0, len(features) - 1, min(SAMPLE, len(features))).round().long()
-        return cls(
-            mu, centred.T @ centred, len(features), features[rows.to(features.device)].float()
-        )
+        sample = features[rows.to(features.device)].float()
+        return cls(mu, centred.T @ centred, len(features), sample, size)
 
     @property
     def dims(self) -> int:
         return self.mu.numel()
 
-    def to(self, device) -> Statistics:
+    def to(self, device: torch.device | str) -> Statistics:
+        """On ``device``, or on the CPU where that device has no float64."""
+        device = device_for_float64(torch.device(device))
         sample = None if self.sample is None else self.sample.to(device)
-        return Statistics(self.mu.to(device), self.sigma.to(device), self.n, sample)
+        return replace(self, mu=self.mu.to(device), sigma=self.sigma.to(device), sample=sample)
 
     @cached_property
     def factor(self) -> Tensor:
         """L (d, d) with sigma = L L^T; computed once, whatever the rank."""
-        values, vectors = torch.linalg.eigh(self.sigma)
+        values, vectors = _solve(torch.linalg.eigh, self.sigma)
         return vectors * values.clamp_min(0).sqrt()
 
 
+def _solve(solver: Callable, matrix: Tensor):
+    """``solver(matrix)`` on the matrix's device, or on the CPU where that device's solver fails.
+
+    GPU solvers do not converge on every ill-conditioned matrix that LAPACK solves.
+    """
+    try:
+        return solver(matrix)
+    except RuntimeError:  # torch.linalg.LinAlgError is one; so is a kernel that is missing
+        found = solver(matrix.cpu())
+    if isinstance(found, Tensor):
+        return found.to(matrix.device)
+    return tuple(part.to(matrix.device) for part in found)
+
+
 def _centre(features: Tensor) -> tuple[Tensor, Tensor]:
-    """(centred features / sqrt(n - 1), mean) in float64."""
+    """(centred features / sqrt(n - 1), mean) in float64; on the CPU if the device has none."""
     n = len(features)
     if n < 2:
         raise InputError(
-            f"FID needs at least 2 images and got {n}: give more images (check `phase`, `num_test`, `meta_path`)"
+            f"FID needs at least 2 images and got {n}: give more images (check `phase`, "
+            "`num_test`, `meta_path`, `max_dataset_size`)"
         )
-    features = features.double()
+    features = features.to(device_for_float64(features.device)).double()
     mu = features.mean(dim=0)
     return (features - mu) / (n - 1) ** 0.5, mu
 
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Distance
 
 
 def frechet_distance(fake: Tensor, real: Statistics) -> float:
-    """Squared Frechet distance of two Gaussians fitted to features (Heusel et al. 2017, eq. 6); >= 0.
+    """Squared Frechet distance, >= 0, of two Gaussians fitted to features.
+
+    Heusel et al., "GANs trained by a two time-scale update rule", NeurIPS 2017, eq. 6:
+
+    d^2 = |mu_fake - mu_real|^2 + tr(S_fake + S_real - 2 sqrt(S_fake S_real))
 
     Args:
         fake: (n, d) features of the generated images, any float type, on the device of ``real``
         real: statistics of the real images
 
     Raises:
-        InputError: fewer than 2 images, or features of another size than the statistics.
+        InputError: fewer than 2 images, features of another size than the statistics, or features
+            that are not finite.
     """
-    if fake.shape[1] != real.dims:
-        raise InputError(
-            f"the statistics of the real images have {real.dims} features and the generated images {fake.shape[1]}: "
-            "make them with the same `fid_dims`, or leave `real_stat_path` out to have them made"
-        )
+    _same_dims(fake.shape[1], real.dims)
     x, mu = _centre(fake)  # (n, d)
+    if not torch.isfinite(x).all():
+        raise InputError(
+            "the generated images have features that are not finite: the generator has diverged"
+        )
     n, d = x.shape
     if n <= d:
         gram = x @ real.sigma @ x.T
     else:
         product = x @ real.factor
         gram = product.T @ product
-    # Symmetric up to rounding; eigvalsh reads one triangle, so averaging the two halves the error.
-    eigenvalues = torch.linalg.eigvalsh((gram + gram.T) / 2)
-    trace_root = eigenvalues.clamp_min(0).sqrt().sum()
-    if not torch.isfinite(eigenvalues).all():
+    return _distance(mu, x.square().sum(), real, gram)
+
+
+def statistics_distance(a: Statistics, b: Statistics) -> float:
+    """`frechet_distance` of two sets of which only the statistics are known, on one device.
+
+    Raises:
+        InputError: the two have different numbers of features.
+    """
+    _same_dims(a.dims, b.dims)
+    return _distance(a.mu, a.sigma.trace(), b, b.factor.T @ a.sigma @ b.factor)
+
+
+def _same_dims(fake: int, real: int) -> None:
+    if fake != real:
         raise InputError(
-            "the generated images have features that are not finite: the generator has diverged"
+            f"the statistics of the real images have {real} features and the generated images "
+            f"{fake}: make them with the same `fid_dims`, or leave `real_stat_path` out to have "
+            "them made"
         )
-    distance = (
-        (mu - real.mu).square().sum() + x.square().sum() + real.sigma.trace() - 2 * trace_root
-    )
+
+
+def _distance(mu: Tensor, trace: Tensor, real: Statistics, gram: Tensor) -> float:
+    """From mean and trace of one side, the other side, and the matrix whose eigenvalues count."""
+    # Symmetric up to rounding; eigvalsh reads one triangle, so averaging the two halves the error.
+    eigenvalues = _solve(torch.linalg.eigvalsh, (gram + gram.T) / 2)
+    root = eigenvalues.clamp_min(0).sqrt().sum()
+    distance = (mu - real.mu).square().sum() + trace + real.sigma.trace() - 2 * root
     return max(0.0, distance.item())
 
 
-# ---------------------------------------------------------------------------------------------------------
-# Files: the ``.npz`` format of the existing tools (``mu``, ``sigma``), with what we know beside it
+# --------------------------------------------------------------------------------------------------
+# Files: the ``.npz`` format of the existing tools (``mu``, ``sigma``), and what we know beyond it
 
 
 def save_statistics(path: Path, statistics: Statistics, features: str) -> None:
-    """Write ``mu`` and ``sigma`` (float64), and beside them ``n``, the name of the feature network and ``sample``; atomic."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp.npz")
-    sample = {} if statistics.sample is None else {"sample": statistics.sample.cpu().numpy()}
-    np.savez(
-        temporary,
-        mu=statistics.mu.cpu().numpy(),
-        sigma=statistics.sigma.cpu().numpy(),
-        n=np.int64(-1 if statistics.n is None else statistics.n),
-        features=np.array(features),
-        **sample,
-    )
-    temporary.replace(path)
+    """Write an .npz file, whole or not at all.
 
-
-def load_statistics(path: Path, dims: int, features: str | None = None) -> Statistics:
-    """Read statistics made by `save_statistics`, by pytorch-fid or by the existing implementation.
+    It holds ``mu`` and ``sigma`` (float64), ``n`` (int64, -1 = unknown), ``features`` (the name of
+    the feature network), and where they are known ``sample`` (float32) and ``size`` (int64, height
+    and width).
 
     Raises:
-        InputError: missing or unreadable file, no mu and sigma, another number of features than ``dims``, or features of another
-            network than ``features`` where the file says which it used.
+        InputError: the file cannot be written.
     """
-    if not path.is_file():
-        raise InputError(
-            f"`real_stat_path` {path}: no such file; make it with get_real_stat.py or leave the flag out"
+    known = {"sample": statistics.sample, "size": statistics.size}
+    with written_whole(path) as temporary, open(temporary, "wb") as file:
+        np.savez(
+            file,
+            mu=statistics.mu.cpu().numpy(),
+            sigma=statistics.sigma.cpu().numpy(),
+            n=np.int64(-1 if statistics.n is None else statistics.n),
+            features=np.array(features),
+            **{
+                key: value.cpu().numpy() if isinstance(value, Tensor) else np.array(value)
+                for key, value in known.items()
+                if value is not None
+            },
         )
+
+
+def load_statistics(
+    path: Path, dims: int | None, features: str | None = None, setting: str = "`real_stat_path`"
+) -> Statistics:
+    """Read statistics made by `save_statistics` or by tools that write mu and sigma (pytorch-fid).
+
+    Args:
+        dims:     features that the file must hold; None takes any number
+        features: name of the feature network; a file that names another one is refused
+        setting:  what gave the path, for messages
+
+    Raises:
+        InputError: the file is missing, damaged, holds no mu and sigma or numbers that are not
+            finite real numbers, or was made with other features.
+    """
+    what = f"{setting} {path}".strip()
+    remedy = "make it with get_real_stat.py" + (" or leave it out" if setting else "")
+    if not path.is_file():
+        raise InputError(f"{what}: no such file; {remedy}")
     try:
         with np.load(path, allow_pickle=False) as data:
-            mu, sigma = data["mu"], data["sigma"]
+            arrays = {key: data[key] for key in ("mu", "sigma", "sample") if key in data}
             n = int(data["n"]) if "n" in data else -1
             made_with = str(data["features"]) if "features" in data else None
-            sample = torch.from_numpy(data["sample"]) if "sample" in data else None
+            size = tuple(map(int, data["size"])) if "size" in data else None
+        shapes = {key: array.shape for key, array in arrays.items()}
+        d = shapes["mu"][0] if len(shapes["mu"]) == 1 else 0
+        m = shapes.get("sample", (2,))[0]
+        fits = shapes["sigma"] == (d, d) and shapes.get("sample", (m, d)) == (m, d) and m >= 2
     except Exception as error:  # NumPy, zipfile and zlib share no useful base class
         raise InputError(
-            f"`real_stat_path` {path}: not an .npz file with mu and sigma, or damaged ({type(error).__name__}); "
-            "make it with get_real_stat.py or leave the flag out"
+            f"{what}: not an .npz file with mu and sigma, or damaged ({type(error).__name__}); "
+            f"{remedy}"
         ) from None
-    if mu.shape != (dims,) or sigma.shape != (dims, dims):
+    if d < 1 or not fits or (size is not None and (len(size) != 2 or min(size) < 1)):
+        raise InputError(f"{what}: holds arrays that do not fit together ({shapes}); {remedy}")
+    if dims and d != dims:
         raise InputError(
-            f"`real_stat_path` {path}: made with {mu.shape[0] if mu.ndim else 0} features, this run uses {dims} (`fid_dims`); "
-            "make them again with get_real_stat.py or leave the flag out"
-        )
-    if not (np.isfinite(mu).all() and np.isfinite(sigma).all()):
-        raise InputError(
-            f"`real_stat_path` {path}: holds numbers that are not finite; make it again with get_real_stat.py"
+            f"{what}: made with {d} features, this run uses {dims} (`fid_dims`); {remedy}"
         )
     if features and made_with and made_with != features:
-        raise InputError(
-            f"`real_stat_path` {path}: made with '{made_with}', this run uses '{features}'; "
-            "make them again with get_real_stat.py or leave the flag out"
-        )
-    return Statistics(
-        torch.from_numpy(mu).double(),
-        torch.from_numpy(sigma).double(),
-        n if n > 0 else None,
-        sample,
-    )
+        raise InputError(f"{what}: made with '{made_with}', this run uses '{features}'; {remedy}")
+    tensors = {}
+    for key, array in arrays.items():
+        if array.dtype.kind not in "fiu":
+            raise InputError(f"{what}: its {key} is of type {array.dtype}, not numbers; {remedy}")
+        # Converted by NumPy: PyTorch takes neither other byte orders nor long doubles.
+        tensor = torch.from_numpy(array.astype(np.float64))
+        if not torch.isfinite(tensor).all():
+            raise InputError(f"{what}: its {key} holds numbers that are not finite; {remedy}")
+        tensors[key] = tensor.float() if key == "sample" else tensor
+    return Statistics(**tensors, n=n if n > 0 else None, size=size)

@@ -1,13 +1,13 @@
 """The FID Inception: uint8 images -> features of 64, 192, 768 or 2048 dimensions.
 
-The network and its weights are pytorch-fid's (the 2015-12-05 TensorFlow graph); only the blocks that the chosen features need are built, and
-batch norms are folded into their convolutions, which leaves the features equal within float32 rounding and costs a third less time on a CPU.
+The network and its weights are pytorch-fid's (the 2015-12-05 TensorFlow graph). Only the blocks
+that the chosen features need are built. Batch norms are folded into their convolutions, which
+leaves the features equal within float32 rounding and takes a third less time on a CPU.
 """
 
 from __future__ import annotations
 
 import os
-import urllib.error
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,17 +17,18 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from errors import InputError
+from runtime.files import load_tensors
+from runtime.published import published_weights
 
-DIMS = (64, 192, 768, 2048)
 WEIGHTS_FILE = "pt_inception-2015-12-05-6726825d.pth"
 
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Network
 
 
 def _build_blocks(dims: int) -> nn.ModuleDict:
-    """The layers up to the ``dims`` features under pytorch-fid's parameter names, pools in between without parameters."""
+    """The layers up to the ``dims`` features, under pytorch-fid's parameter names."""
     from pytorch_fid.inception import FIDInceptionA, FIDInceptionC, FIDInceptionE_1, FIDInceptionE_2
     from torchvision.models.inception import BasicConv2d, InceptionB, InceptionD
 
@@ -97,7 +98,7 @@ class InceptionFeatures(nn.Module):
 
     Attributes:
         dims:  64, 192, 768 or 2048
-        label: how a number made with these features must be labelled, e.g. ``Inception, 2048 features``
+        label: how a number made with these features must be labelled: ``Inception, 2048 features``
     """
 
     def __init__(self, dims: int, label: str):
@@ -119,50 +120,42 @@ class InceptionFeatures(nn.Module):
         return x.float().mean(dim=(2, 3))
 
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Weights: a path, the usual cache, a download, or seeded random numbers
 
 
 def _weights_path(path: str | None) -> Path:
     """The file with pytorch-fid's weights; downloaded into torch.hub's cache when it is nowhere."""
     if path:
-        if not Path(path).is_file():
-            raise InputError(f"`fid_weights` {path}: no such file")
         return Path(path)
     from pytorch_fid.inception import FID_WEIGHTS_URL
 
-    cached = Path(torch.hub.get_dir()) / "checkpoints" / WEIGHTS_FILE
-    if not cached.is_file():
-        cached.parent.mkdir(parents=True, exist_ok=True)
-        url = os.environ.get("FID_WEIGHTS_URL", FID_WEIGHTS_URL)
-        try:
-            torch.hub.download_url_to_file(url, str(cached), hash_prefix="6726825d")
-        except (urllib.error.URLError, OSError, RuntimeError) as error:
-            raise InputError(
-                f"the FID Inception weights could not be downloaded ({error}): put {WEIGHTS_FILE} at {cached}, give its path by "
-                "`fid_weights`, or use `fid_features` random (comparable only with itself)"
-            ) from None
-    return cached
+    return published_weights(
+        os.environ.get("FID_WEIGHTS_URL", FID_WEIGHTS_URL),
+        WEIGHTS_FILE,
+        "6726825d",
+        "the FID Inception weights",
+        ", give its path by `fid_weights`, or use `fid_features` random (comparable only with "
+        "itself)",
+    )
 
 
 def _load(net: InceptionFeatures, path: Path) -> None:
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged file raises anything from EOFError to UnpicklingError
-        raise InputError(
-            f"`fid_weights` {path}: not a readable weights file ({type(error).__name__}: {error})"
-        ) from None
+    state = load_tensors(path, "`fid_weights`")
     wanted = {
         k: v for k, v in net.layers.state_dict().items() if not k.endswith("num_batches_tracked")
     }
     usable = isinstance(state, Mapping)
     bad = [
-        k for k, v in wanted.items() if not usable or k not in state or state[k].shape != v.shape
+        k
+        for k, v in wanted.items()
+        if not usable or not isinstance(state.get(k), Tensor) or state[k].shape != v.shape
     ]
     if bad:
         raise InputError(
-            f"`fid_weights` {path}: holds no weights for {bad[0]} ({len(bad)} of {len(wanted)} tensors are missing or of another "
-            f"shape); `fid_dims` {net.dims} needs them, a smaller `fid_dims` needs fewer"
+            f"`fid_weights` {path}: holds no weights for {bad[0]} ({len(bad)} of {len(wanted)} "
+            f"tensors are missing or of another shape); `fid_dims` {net.dims} needs them, a "
+            "smaller `fid_dims` needs fewer"
         )
     net.layers.load_state_dict({k: state[k] for k in wanted}, strict=False)
 
@@ -177,15 +170,17 @@ def load_inception(
 
     Args:
         dims:     64, 192, 768 or 2048 features
-        weights:  path of pytorch-fid's weights; a file with only the blocks that ``dims`` needs will do. None: cache, else download
-        features: ``inception``, or ``random`` for seeded random weights (no download; a scale of its own)
+        weights:  path of pytorch-fid's weights; a file with only the blocks that ``dims`` needs
+                  will do. None: cache, else download
+        features: ``inception``, or ``random`` for seeded random weights (no download; a scale of
+                  its own)
 
     Raises:
-        InputError: the weights cannot be had or do not fit, with where to put them.
+        InputError: the weights are missing, damaged or do not fit; it says where to put them.
     """
-    # Parameters are set below: building must not draw from the caller's random numbers.
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
+    # Building draws random numbers: the caller's, on the CPU and on every GPU, stay as they are.
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)
         label = (
             f"Inception, {dims} features" if features == "inception" else f"random features, {dims}"
         )

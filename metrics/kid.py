@@ -1,12 +1,19 @@
-"""Kernel Inception Distance: unbiased, so that sets of a few hundred images can be compared (Binkowski et al. 2018)."""
+"""Kernel Inception Distance (Binkowski et al. 2018).
+
+It is unbiased, so that sets of a few hundred images can be compared.
+"""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-SUBSET = 1000  # images per subset, at most
-SUBSETS = 100  # how many are averaged when a set is larger than one subset
+from errors import InputError
+
+# Images per subset, at most.
+SUBSET = 1000
+# Subsets whose values are averaged when a set is larger than one subset.
+SUBSETS = 100
 
 
 def _mmd2(x: Tensor, y: Tensor) -> Tensor:
@@ -18,11 +25,21 @@ def _mmd2(x: Tensor, y: Tensor) -> Tensor:
 
 
 def kernel_distance(fake: Tensor, real: Tensor) -> float:
-    """KID of two sets of features, (n, d) of any float type on one device; 0 is expected for equal distributions, and single values
-    may be slightly negative.
+    """KID of two sets of features; 0 is expected for equal distributions.
 
-    Sets of up to 1000 images are compared whole, larger ones by the mean over 100 subsets of 1000, drawn with a fixed seed.
+    It is unbiased: single values may be slightly negative. Sets of up to 1000 images are compared
+    whole, larger ones by the mean over 100 subsets of 1000, drawn with a fixed seed.
+
+    Args:
+        fake, real: (n, d) of any float type, on one device
+
+    Raises:
+        InputError: a set has fewer than 2 images.
     """
+    if min(len(fake), len(real)) < 2:
+        raise InputError(f"KID needs at least 2 images a side and got {len(fake)} and {len(real)}")
+    if fake.device.type == "mps":  # which has no float64
+        fake, real = fake.cpu(), real.cpu()
     fake, real = fake.double(), real.double()
     if max(len(fake), len(real)) <= SUBSET:
         return _mmd2(fake, real).item()

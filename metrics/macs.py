@@ -1,4 +1,8 @@
-"""``python -m models.cost CONFIG...`` prints MACs and parameters; without a config, the published table beside what this code computes."""
+"""MACs and parameters of configurations.
+
+``python -m metrics.macs CONFIG...`` prints them; without a config, the published table beside what
+this code computes.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ from models.config import ChannelConfig
 from models.cost import Architecture, Channels, count_macs, count_params
 from models.kinds import KINDS
 
-# What was published (paper table 1 and the released models), beside the configuration it belongs to where that is known.
+# What was published (paper table 1 and the released models), with its configuration where known.
 PUBLISHED = (
     # dataset, method, network or config, parameters, MACs, quality
     ("edges2shoes", "Original", "resnet_9blocks", "11.4M", "56.8G", "FID 24.12"),
@@ -57,7 +61,10 @@ PUBLISHED = (
 
 
 def _describe(name: str, size: int) -> tuple[int, int, int, int]:
-    """(parameters, MACs published, the same without norm, exact) of a config string or ``resnet_9blocks``."""
+    """(parameters, MACs published, the same without norm, exact).
+
+    ``name`` is a config string or the name of a generator whose blocks are dense.
+    """
     dense = name in KINDS and not KINDS[name].separable
     channels = Channels.of_config(ChannelConfig.uniform(64) if dense else ChannelConfig.parse(name))
     arch = Architecture(separable=not dense)
@@ -79,7 +86,7 @@ def _table(rows: list[tuple], headings: tuple[str, ...]) -> str:
 
 
 def print_costs(configs: list[str], size: int) -> None:
-    """Print the table of ``configs``; without any, the published table beside what this code computes."""
+    """Print the table of ``configs``, or the published table beside what this code computes."""
     if configs:
         rows = []
         for name in configs:

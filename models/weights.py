@@ -48,12 +48,28 @@ def load_state(path: Path, flag: str) -> Mapping[str, torch.Tensor]:
     )
     if not named_tensors or not state:
         raise InputError(f"{flag} {path}: not a state dict (name -> tensor)")
-    for key, value in state.items():
-        if value.layout != torch.strided or value.is_meta or value.is_quantized:
-            raise InputError(f"{flag} {path}: {key} is not a plain tensor; save it as one")
     if all(key.startswith("module.") for key in state):
         state = OrderedDict((key[7:], value) for key, value in state.items())
+    for key, value in state.items():
+        problem = _why_no_weight(key, value)
+        if problem:
+            raise InputError(f"{flag} {path}: {key} is {problem}")
     return state
+
+
+def _why_no_weight(key: str, value: torch.Tensor) -> str | None:
+    """What is wrong with a tensor of a state dict, None when it can be a weight."""
+    if value.layout is not torch.strided:
+        return "a sparse tensor; save it dense"
+    if value.is_meta:
+        return "on the meta device, without values"
+    if key.endswith("num_batches_tracked"):
+        return None
+    if not value.is_floating_point():
+        return f"of type {str(value.dtype).removeprefix('torch.')}, weights are floating-point"
+    if not torch.isfinite(value).all():
+        return "not finite; the run that wrote it had diverged"
+    return None
 
 
 def read_spec(state: Mapping[str, torch.Tensor], path: Path, flag: str) -> GeneratorSpec:
@@ -81,11 +97,6 @@ def _build(spec: GeneratorSpec, state: Mapping[str, torch.Tensor], path: Path, f
         fitting(state, spec.build(), path, flag)
     net = spec.build()
     load_into(net, state, path, flag)
-    tensors = (t for t in net.state_dict().values() if t.is_floating_point())
-    if not all(torch.isfinite(t).all() for t in tensors):
-        raise InputError(
-            f"{flag} {path}: holds weights that are not finite; the run that wrote it had diverged"
-        )
     return net
 
 

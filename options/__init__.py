@@ -40,7 +40,7 @@ _INPUT += (
     "output_nc",
 )
 _INPUT += ("num_threads", "load_in_memory", "cache_gb")
-_MACHINE = ("gpu_ids", "seed")
+_MACHINE = ("device", "gpu_ids", "seed")
 _CONFIG = ("config_set", "config_str")
 _INIT = ("norm", "init_type", "init_gain")
 _MEASURE = ("no_fid", "no_mIoU", "real_stat_path", "fid_features", "fid_dims", "fid_weights")
@@ -314,6 +314,11 @@ class _SearchOptions(Options):
             parser.error("--config_set is missing: the search space, e.g. channels-64-pix2pix")
         if opt.no_fid and opt.criterion == "fid":
             parser.error("--no_fid leaves nothing to search by: --criterion is fid")
+        if opt.no_mIoU and opt.criterion != "fid":
+            parser.error(
+                f"--no_mIoU leaves nothing to search by: --criterion is {opt.criterion}; give "
+                "--criterion fid"
+            )
 
 
 class EvolutionOptions(_SearchOptions):
@@ -438,15 +443,51 @@ class RealStatOptions(Options):
         "phase",
         "meta_path",
     )
-    flags += ("max_dataset_size", "output_path", "gpu_ids", "input_nc", "output_nc", "num_threads")
+    flags += (
+        "max_dataset_size",
+        "output_path",
+        "device",
+        "gpu_ids",
+        "input_nc",
+        "output_nc",
+        "num_threads",
+    )
     flags += ("fid_features", "fid_dims", "fid_weights")
     required = ("dataroot", "output_path")
     defaults = dict(load_size=256, preprocess="none", phase="val")
 
 
+class _TwoFolders(Options):
+    """Two positional arguments, read as ``opt.a`` and ``opt.b``."""
+
+    positional = "A B"
+    what = ""
+
+    @classmethod
+    def parser(cls):
+        parser = super().parser()
+        for name in ("a", "b"):
+            parser.add_argument(name, metavar=name.upper(), help=cls.what)
+        return parser
+
+
+class FidOptions(_TwoFolders):
+    prog = "python -m metrics.fid"
+    description = "FID and KID of two sets of images."
+    what = "a folder of images, or an .npz file of get_real_stat.py or pytorch-fid"
+    flags = ("gpu_ids", "num_threads", "fid_features", "fid_dims", "fid_weights")
+
+
+class PairedOptions(_TwoFolders):
+    prog = "python -m metrics.paired"
+    description = "L1, PSNR and SSIM of the images of equal names in two folders."
+    what = "a folder of images"
+    flags = ()
+
+
 class MacsOptions(Options):
     positional = "[CONFIG ...]"
-    prog = "python -m models.cost"
+    prog = "python -m metrics.macs"
     description = "MACs and parameters of configurations; without one, the published table beside what is computed here."
     flags = ("size",)
 
@@ -462,8 +503,11 @@ class MacsOptions(Options):
 class CheckOptions(Options):
     positional = "DATAROOT"
     prog = "python -m data.check"
-    description = "Look at every file of a dataset: what it holds, what the flags make of it, what has to be mended."
+    description = (
+        "Look at every file of a dataset: what it holds, what the flags make of it, what to fix."
+    )
     flags = (
+        "dataroot",
         "dataset_mode",
         "direction",
         "phase",
@@ -478,7 +522,12 @@ class CheckOptions(Options):
     @classmethod
     def parser(cls):
         parser = super().parser()
-        parser.add_argument(
-            "root", metavar="DATAROOT", help="folder with the images: DATAROOT/<phase>/*.jpg"
-        )
+        parser.add_argument("root", nargs="?", metavar="DATAROOT", help="the same as --dataroot")
         return parser
+
+    @classmethod
+    def check(cls, opt, parser):
+        super().check(opt, parser)
+        if (opt.root is None) == (opt.dataroot is None):
+            parser.error("give the folder with the images once: DATAROOT or --dataroot DATAROOT")
+        opt.dataroot = opt.dataroot if opt.root is None else opt.root

@@ -10,6 +10,7 @@ from data.transforms import PREPROCESS
 from errors import InputError
 from models.config import CONFIG_SETS, ChannelConfig
 from models.kinds import GENERATORS
+from runtime.machine import DEVICES
 from training.losses import GAN_MODES
 from training.schedules import POLICIES
 
@@ -39,6 +40,14 @@ integer = _number(int)
 real = _number(float)
 non_negative = _number(float, 0)
 share = _number(float, 0, 1)
+
+
+def count_or_all(text: str) -> int:
+    """A whole number but 0; below 0 stands for all."""
+    value = integer(text)
+    if value == 0:
+        raise argparse.ArgumentTypeError("0 leaves no images: give -1 to use all")
+    return value
 
 
 def count_or_inf(text: str):
@@ -108,8 +117,8 @@ FLAGS: dict[str, Flag] = {
     ),
     "max_dataset_size": Flag(
         _DATA,
-        "use at most so many images (unaligned: of each side), -1 = all",
-        integer,
+        "use at most N images (unaligned: of each side), -1 = all",
+        count_or_all,
         -1,
         metavar="N",
     ),
@@ -132,8 +141,8 @@ FLAGS: dict[str, Flag] = {
         bool,
     ),
     "batch_size": Flag(_DATA, "images per step and process", positive, 1, metavar="N"),
-    "input_nc": Flag(_DATA, "channels of the input images, 1 = grey", int, 3, choices=(1, 3)),
-    "output_nc": Flag(_DATA, "channels of the output images, 1 = grey", int, 3, choices=(1, 3)),
+    "input_nc": Flag(_DATA, "channels of the input images, 1 = grey", positive, 3, metavar="N"),
+    "output_nc": Flag(_DATA, "channels of the output images, 1 = grey", positive, 3, metavar="N"),
     "num_threads": Flag(_DATA, "decoding threads", natural, 4, metavar="N"),
     "load_in_memory": Flag(
         _DATA, "decode all images at the start instead of at first use, within --cache_gb", bool
@@ -149,9 +158,15 @@ FLAGS: dict[str, Flag] = {
         _DATA, "use at most so many images, inf = all", count_or_inf, math.inf, metavar="N"
     ),
     # ---- machine
+    "device": Flag(
+        _RUN,
+        "what to compute on; auto: a CUDA GPU if there is one, else the CPU",
+        default="auto",
+        choices=DEVICES,
+    ),
     "gpu_ids": Flag(
         _RUN,
-        "GPU to use, -1 = CPU; a missing GPU falls back to the CPU",
+        "GPU to use, under torchrun one per process (2,3); -1 = CPU",
         gpu_list,
         "0",
         metavar="ID",

@@ -16,10 +16,20 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
-from data.datasets import AlignedDataset, SingleDataset, Source, list_images, path_of_side, phases
-from data.images import EXTENSIONS, read_image
+from data.datasets import (
+    AlignedDataset,
+    SingleDataset,
+    Source,
+    download_hint,
+    list_images,
+    path_of_side,
+    phases,
+    printable,
+)
+from data.images import EXTENSIONS, read_pixels
 from data.transforms import Resize, multiple_of_4
 from errors import InputError
 from runtime.progress import Bar
@@ -53,15 +63,20 @@ class Usage:
 
 @dataclass(frozen=True)
 class FileFacts:
-    """One file. ``size``: (width, height) as used, upright; ``mode``: as stored.
+    """One file.
 
-    ``problem``: what makes the file unusable, with the remedy.
+    size:    (width, height) as used, upright
+    mode:    as stored: Pillow's name, or number type and channels of an array
+    blank:   one colour only
+    bytes:   of one value in memory: 1, or 4 where the file has more than 8 bits
+    problem: what makes the file unusable, with the remedy
     """
 
     path: Path
     size: tuple[int, int] | None = None
     mode: str = ""
-    blank: bool = False  # one colour only
+    blank: bool = False
+    bytes: int = 1
     digest: bytes = b""
     problem: str | None = None
 
@@ -121,30 +136,40 @@ class Report:
 # One file
 
 
-def look(path: Path) -> FileFacts:
+def look(path: Path, channels: int = 3) -> FileFacts:
     """Decode one file as training does and say what it is; never raises for what the file holds."""
     try:
-        image = read_image(path)
-        with Image.open(path) as stored:
-            mode = stored.mode
+        pixels = read_pixels(path, channels)
+        mode = _mode(path)
         with path.open("rb") as file:
             digest = hashlib.blake2b(file.read(), digest_size=16).digest()
     except InputError as error:
         return FileFacts(path, problem=str(error).removeprefix(f"{path}: "))
     except OSError as error:
         return FileFacts(path, problem=f"unreadable ({error.strerror}); check its permissions")
-    blank = all(low == high for low, high in image.getextrema())
-    return FileFacts(path, image.size, mode, blank, digest)
+    height, width, _ = pixels.shape
+    blank = bool((pixels == pixels[0, 0]).all())
+    return FileFacts(path, (width, height), mode, blank, pixels.itemsize, digest)
+
+
+def _mode(path: Path) -> str:
+    if path.suffix.lower() == ".npy":
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        return f"{array.dtype} x {array.shape[2] if array.ndim == 3 else 1}"
+    with Image.open(path) as stored:
+        return stored.mode
 
 
 def look_at_all(
-    files: list[Path], threads: int, title: str, progress: bool = True
+    files: list[tuple[Path, int]], threads: int, title: str, progress: bool = True
 ) -> list[FileFacts]:
-    """`look` on threads, in the order of ``files``, with a bar."""
+    """`look` at (file, channels) on threads, in their order, with a bar."""
     with ThreadPoolExecutor(max(1, threads)) as pool:
         try:
+            if not files:
+                return []
             bar = Bar(
-                pool.map(look, files),
+                pool.map(look, *zip(*files, strict=True)),
                 total=len(files),
                 desc=title,
                 unit="img",
@@ -167,11 +192,14 @@ def find_phases(root: Path, mode: str) -> dict[str, str]:
 
     Single images may lie in ``root`` itself: phase ".".
     A folder like trainA whose trainB is missing has the layout `ONE_SIDE`: nothing to train on.
+    Folders called A and B are sides, not phases.
     """
     folders = phases(root)
     if mode == "single":
         return dict.fromkeys(folders, "single") or ({".": "single"} if list_images(root) else {})
     found = {}
+    if {"A", "B"} <= set(folders):
+        folders = [name for name in folders if name not in ("A", "B")]
     for name in folders:
         phase, side = name[:-1], name[-1]
         if mode == "unaligned":
@@ -205,9 +233,17 @@ def check_folders(
     if found:
         missing = _missing_sides if usage.dataset_mode == "unaligned" else _missing_phase
         problems += [missing(root, phase, found) for phase in wanted if phase not in usable]
+    elif (within := _phases_within_sides(root)) is not None:
+        problems.append(_sides_first(root, within, usage.dataset_mode))
     elif usage.dataset_mode == "unaligned" and phases(root):
         what = f"there are no folders <phase>A and <phase>B with images; found: {', '.join(phases(root))}"
         problems.append(Finding(what, "for A|B pairs give `dataset_mode` aligned"))
+    elif files := list_images(root):
+        what = f"{_count(files, 'image')} in {root} itself: there are no phases"
+        two = usage.dataset_mode == "unaligned"
+        into, more = ("trainA and trainB", "valA and valB") if two else ("train", "val")
+        fix = f"move them to {into}, some of them to {more} to measure on"
+        problems.append(Finding(what, f"{fix}; images alone: `dataset_mode` single"))
     else:
         fix = "unpack the images there, as <phase>/*.jpg"
         problems.append(
@@ -232,6 +268,27 @@ def check_folders(
     return problems, notes
 
 
+def _phases_within_sides(root: Path) -> list[str] | None:
+    """What A/train + B/train hold instead of trainA + trainB; [] for A and B without phases; else None."""
+    if not {"A", "B"} <= set(phases(root)):
+        return None
+    return sorted(set(phases(root / "A")) & set(phases(root / "B")))
+
+
+def _sides_first(root: Path, found: list[str], mode: str) -> Finding:
+    """What to do about A/train + B/train."""
+    what = "the sides A and B are folders of their own"
+    if found:
+        what += f", with {', '.join(found)} in each"
+    if mode == "unaligned":
+        to = [f"A/{phase} to {phase}A" for phase in found] or ["A to trainA"]
+        return Finding(what, f"rename {', '.join(to)}, B likewise")
+    output = root.with_name(f"{root.name}-pairs")
+    output = output if found else output / "train"
+    command = f"scripts/combine_pairs.py {root / 'A'} {root / 'B'} --output {output}"
+    return Finding(what, f"join them: python {command}")
+
+
 def _missing_phase(root: Path, phase: str, found: dict[str, str]) -> Finding:
     """What to do about a phase that training or the user asks for."""
     for side, other in (("A", "B"), ("B", "A")):
@@ -246,10 +303,14 @@ def _missing_phase(root: Path, phase: str, found: dict[str, str]) -> Finding:
         return Finding(
             what, "move images there that are not to be trained on, or give `no_fid` to train.py"
         )
-    return Finding(
-        f"there is no folder '{phase}' with images; found: {', '.join(found)}",
-        "move the images there",
-    )
+    what = f"there is no folder '{phase}' with images; found: {', '.join(found)}"
+    return Finding(what, _train_remedy(phase, found, phase, "val"))
+
+
+def _train_remedy(phase: str, found: dict[str, str], folders: str, measured: str) -> str:
+    if phase == "train" and measured in found:
+        return f"move the images to train on into {folders}; to measure only, give `phase` val"
+    return f"move the images into {folders}"
 
 
 def _missing_sides(root: Path, phase: str, found: dict[str, str]) -> Finding:
@@ -260,7 +321,8 @@ def _missing_sides(root: Path, phase: str, found: dict[str, str]) -> Finding:
             return Finding(what, f"put images of the other kind into {root / (phase + other)}")
     what = f"there are no folders '{phase}A' and '{phase}B' with images"
     if phase != "val":
-        return Finding(f"{what}; found: {', '.join(found)}", "move the images there")
+        fix = _train_remedy(phase, found, f"{phase}A and {phase}B", "valA")
+        return Finding(f"{what}; found: {', '.join(found)}", fix)
     if "testA" in found:
         return Finding(
             f"{what}: training measures FID on them", "rename 'testA' and 'testB' to them"
@@ -279,7 +341,7 @@ def _count(things: list, word: str = "file") -> str:
 
 
 def _show(files: Iterable[Path], root: Path) -> tuple[str, ...]:
-    return tuple(str(path.relative_to(root)) for path in files)
+    return tuple(printable(path.relative_to(root)) for path in files)
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -294,6 +356,12 @@ class Item:
     partner: FileFacts | None
     size: tuple[int, int]
 
+    def bytes(self, planes: tuple[int, ...]) -> int:
+        """Bytes per pixel in memory of ``planes`` channels of A and B, or of the one image."""
+        if self.partner is None:
+            return self.facts.bytes * sum(planes)
+        return self.facts.bytes * planes[0] + self.partner.bytes * planes[1]
+
 
 def check_phase(
     root: Path, name: str, layout: str, usage: Usage, threads: int = 4, progress: bool = True
@@ -303,7 +371,10 @@ def check_phase(
     partners = root / f"{name}B" if layout == "folders A, B" else None
     files = list_images(folder)
     others = list_images(partners) if partners else []
-    seen = look_at_all(files + others, threads, name, progress)
+    planes = _planes(name, layout, usage)
+    asked = [(file, max(planes) if layout == "A|B" else planes[0]) for file in files]
+    asked += [(file, planes[1]) for file in others]
+    seen = look_at_all(asked, threads, name, progress)
     facts, facts_b = seen[: len(files)], seen[len(files) :]
     problems, notes = _unusable(seen, root), []
     problems += _same_names(files, folder, root) + (
@@ -320,11 +391,14 @@ def check_phase(
     if not problems:
         wrong, known = _listing(root, name, layout, usage)
         problems, notes = problems + wrong, notes + known
+    if not problems and _is_measured(name, layout, usage) and len(items) < 2:
+        what = f"{_count(items, 'image')} to measure on: FID needs at least 2"
+        problems.append(Finding(what, "move more images there, or give `no_fid`"))
     resize = usage.resize_of(_phase_of(name, layout))
     problems += _shapes_problems(items, resize, usage.batch_size)
     notes += _about_files(seen, root) + _about_sizes(items, resize)
     targets = [_target(item.size, resize) for item in items]
-    pixels = sum(w * h for w, h in targets)
+    needed = sum(w * h * item.bytes(planes) for item, (w, h) in zip(items, targets, strict=True))
     return PhaseReport(
         name,
         layout,
@@ -332,18 +406,25 @@ def check_phase(
         Counter(item.size for item in items),
         Counter(f.mode for f in seen if f.size),
         Counter(_final(target, resize) for target in targets),
-        pixels * _planes(name, layout, usage),
+        needed,
         tuple(problems),
         tuple(notes),
-        {f.digest: str(f.path.relative_to(root)) for f in facts if f.size},
+        {f.digest: printable(f.path.relative_to(root)) for f in facts if f.size},
     )
 
 
-def _planes(name: str, layout: str, usage: Usage) -> int:
-    """Channels of an item."""
+def _planes(name: str, layout: str, usage: Usage) -> tuple[int, ...]:
+    """Channels of what an item is made of: of A and B, or of the one image."""
     if layout == UNPAIRED:
-        return usage.channels[name[-1] != usage.direction[0]]
-    return usage.channels[0] if layout == "single" else sum(usage.channels)
+        return (usage.channels[name[-1] != usage.direction[0]],)
+    if layout == "single":
+        return usage.channels[:1]
+    return usage.channels if usage.direction == "AtoB" else usage.channels[::-1]
+
+
+def _is_measured(name: str, layout: str, usage: Usage) -> bool:
+    """Whether training measures FID on the phase."""
+    return _phase_of(name, layout) == "val" and usage.phase is None and layout != "single"
 
 
 def _unusable(facts: list[FileFacts], root: Path) -> list[Finding]:
@@ -497,7 +578,10 @@ def _about_files(seen: list[FileFacts], root: Path) -> list[Finding]:
     good = [f for f in seen if f.size]
     grey = [f for f in good if f.mode in ("L", "1")]
     groups = (
-        ("16 bits per pixel, scaled to 8", [f for f in good if f.mode.startswith("I")]),
+        (
+            "16 bits or floating-point numbers, kept as they are (4 bytes per value in memory)",
+            [f for f in good if f.bytes > 1],
+        ),
         (
             "transparency, dropped",
             [f for f in good if f.mode in ("RGBA", "LA", "PA", "RGBa", "La")],
@@ -530,7 +614,8 @@ def _about_sizes(items: list[Item], resize: Resize) -> list[Finding]:
         what = f"lose their proportions, e.g. {_size(size)} -> {_size(_target(size, resize))}"
         remedy = "`preprocess` scale_width_and_crop or `aspect_ratio` keep them"
         notes.append(Finding(f"{what}: {_count(skewed, 'image')}; {remedy}"))
-    small = [i for i in items if _target(i.size, resize)[0] > i.size[0]]
+    # The usual 256 -> 286 -> crop of 256 shows the network no more pixels than the file has.
+    small = [i for i in items if min(_target(i.size, resize)[0], resize.crop_size) > i.size[0]]
     if small:
         smallest = _size(min(i.size for i in small))
         notes.append(Finding(f"enlarged, the smallest from {smallest}: {_count(small, 'image')}"))
@@ -554,7 +639,7 @@ def check_dataset(root: Path, usage: Usage, threads: int = 4, progress: bool = T
         InputError: ``root`` is no folder.
     """
     if not root.is_dir():
-        raise InputError(f"{root}: no such folder")
+        raise InputError(f"{root}: no such folder{download_hint(root)}")
     found = find_phases(root, usage.dataset_mode)
     problems, notes = check_folders(root, found, usage)
     by_phase = {name: _phase_of(name, layout) for name, layout in found.items()}
@@ -666,4 +751,5 @@ def format_report(report: Report, usage: Usage, shown: int = 5) -> str:
     write("problems", problems)
     counts = ", ".join(f"{p.name} {p.count}" for p in report.phases)
     verdict = _count(problems, "problem") if problems else f"ready to train: {counts}"
-    return "\n".join([*lines, "", verdict])
+    text = "\n".join([*lines, "", verdict])
+    return "\n".join(map(printable, text.split("\n")))

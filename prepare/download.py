@@ -1,9 +1,10 @@
-"""Files from the network: continued where they broke off, checked, unpacked without trusting the archive.
+"""Files from the network: continued where they broke off, from mirrors, checked.
 
-Standard library only.
+    path = fetch(["http://host/maps.tar.gz"], Path("database/maps.tar.gz"))
 
-path = fetch(["http://host/maps.tar.gz"], Path("database/maps.tar.gz"))
-unpack(path, "tar", Path("database/maps"))
+Standard library only. pooch and huggingface_hub were looked at: both check what they download, but neither goes on
+with a file that an earlier call began (pooch 1.9 has no ranges, huggingface_hub 2.4 removes its partial file), and
+the archives are gigabytes on slow servers.
 """
 
 from __future__ import annotations
@@ -15,26 +16,22 @@ import json
 import os
 import re
 import shutil
-import stat
-import tarfile
 import time
 import urllib.error
 import urllib.request
-import zipfile
-import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
-from typing import IO
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from errors import InputError
 from runtime.progress import Bar
 
-CHUNK = 1 << 18  # bytes read at a time
-TRAILER = 1 << 24  # bytes of padding after the last file of a tar
-PROGRESS = 1 << 20  # a try that gained so many bytes does not count as a failed one
+# Bytes read at a time
+CHUNK = 1 << 18
+# A try that gained this many bytes does not count as a failed one
+PROGRESS = 1 << 20
 KINDS = ("tar", "zip", "file")
 
 # ---------------------------------------------------------------------------------------------------------
@@ -123,8 +120,8 @@ class _Failed(Exception):
 class _Part:
     """The unfinished file beside its target, and a note of where its bytes came from.
 
-    Bytes of another address, or of another version of the file, are never joined: ``validator`` is the ETag
-    or the date that the server gave, ``total`` the size it announced.
+    Bytes of another address, or of another version of the file, are never joined: ``validator`` is
+    the ETag or the date that the server gave, ``total`` the size it announced.
     """
 
     path: Path
@@ -293,8 +290,8 @@ def fetch(
 ) -> Path:
     """Download one file to ``path``; it appears there only when it is complete and its checksum is right.
 
-    Bytes wait in ``<path>.part``, which a later call continues when address, version and size of the file are
-    still the same.
+    Bytes wait in ``<path>.part``, which a later call continues when address, version and size of
+    the file are still the same.
 
     Args:
         urls:      mirrors, tried in order
@@ -306,8 +303,8 @@ def fetch(
         progress:  show a bar
 
     Raises:
-        InputError: no mirror gave the right file, no room, or another process is downloading it; says what
-            each mirror did.
+        InputError: no mirror gave the right file, no room, or another process is downloading it;
+            says what each mirror did.
     """
     check_source(urls, sha256, str(path))
     if path.is_file():
@@ -322,7 +319,7 @@ def fetch(
         path.parent.mkdir(parents=True, exist_ok=True)
         part = _Part(path.with_name(f"{path.name}.part"))
         with (
-            _lock(path),
+            one_process(path),
             Bar(
                 desc=path.name, unit="B", unit_scale=True, unit_divisor=1024, disable=not progress
             ) as bar,
@@ -375,7 +372,7 @@ def _from_mirror(url, part, sha256, tries, timeout, backoff, max_bytes, bar) -> 
 
 
 @contextmanager
-def _lock(path: Path) -> Iterator[None]:
+def one_process(path: Path) -> Iterator[None]:
     """One process at a time per file; the lock ends with the process, however it ends."""
     name = path.with_name(f".{path.name}.lock")
     with name.open("w") as file:
@@ -386,222 +383,10 @@ def _lock(path: Path) -> Iterator[None]:
             ):  # its owner has just removed it
                 raise BlockingIOError
         except OSError:
-            raise InputError(f"{path}: another process is at it; wait for it to end") from None
+            raise InputError(
+                f"{path}: another process is at work on it; wait for it to end"
+            ) from None
         try:
             yield
         finally:
             name.unlink(missing_ok=True)
-
-
-# ---------------------------------------------------------------------------------------------------------
-# Archives: read member by member, nothing is believed
-
-
-@dataclass(frozen=True)
-class _Member:
-    """One entry of an archive. kind: dir | file | symlink | hardlink; ``open`` gives a file's bytes."""
-
-    name: str
-    kind: str
-    link: str = ""
-    open: Callable[[], IO[bytes]] | None = None
-
-
-def _tar_members(path: Path) -> Iterator[_Member]:
-    with tarfile.open(path) as archive:
-        for info in archive:
-            if info.isreg():
-                yield _Member(info.name, "file", open=lambda info=info: archive.extractfile(info))
-            elif info.isdir():
-                yield _Member(info.name, "dir")
-            elif info.issym() or info.islnk():
-                yield _Member(info.name, "symlink" if info.issym() else "hardlink", info.linkname)
-            else:
-                raise InputError(
-                    f"{path} holds {info.name!r}, a device or pipe: not a data set; do not use this file"
-                )
-        archive.fileobj.read(TRAILER)  # the end of a compressed file holds its checksum
-
-
-def _zip_members(path: Path) -> Iterator[_Member]:
-    with zipfile.ZipFile(path) as archive:
-        for info in archive.infolist():
-            kind = stat.S_IFMT(info.external_attr >> 16)
-            if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                raise InputError(
-                    f"{path}: {info.filename!r} is compressed in a way that is not read here; unzip it by hand"
-                )
-            if info.is_dir():
-                yield _Member(info.filename, "dir")
-            elif kind == stat.S_IFLNK:
-                if info.file_size > 4096:
-                    raise InputError(
-                        f"{path} holds {info.filename!r}, a link of {info.file_size} bytes; do not use this file"
-                    )
-                yield _Member(
-                    info.filename, "symlink", archive.read(info).decode("utf-8", "replace")
-                )
-            elif kind not in (0, stat.S_IFREG):
-                raise InputError(
-                    f"{path} holds {info.filename!r}, a device or pipe: not a data set; do not use this file"
-                )
-            else:
-                yield _Member(info.filename, "file", open=lambda info=info: archive.open(info))
-
-
-def _inside(name: str, archive: Path) -> PurePosixPath:
-    """A member's path below the folder it is unpacked to; InputError when it would leave it."""
-    path = PurePosixPath(name)
-    if (
-        not name
-        or path.is_absolute()
-        or ".." in path.parts
-        or "\\" in name
-        or "\0" in name
-        or re.match("[A-Za-z]:", name)
-    ):
-        raise InputError(
-            f"{archive} holds {name!r}, a path that leaves the folder: do not use this file"
-        )
-    return path
-
-
-def _leads_out(path: Path, root: Path) -> bool:
-    return not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root))
-
-
-def _link_out(member: _Member, archive: Path) -> InputError:
-    return InputError(
-        f"{archive} holds {member.name!r}, a link to {member.link!r} outside the folder: do not use this file"
-    )
-
-
-def _place_link(root: Path, member: _Member, archive: Path) -> None:
-    """Make a link after all files are written, if it ends inside ``root``; a hard link becomes a copy."""
-    target = root / _inside(member.name, archive)
-    end = (root if member.kind == "hardlink" else target.parent) / member.link
-    if _leads_out(end, root) or _leads_out(target.parent, root):
-        raise _link_out(member, archive)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if target.is_symlink() or target.exists():
-        raise InputError(f"{archive} holds {member.name!r} twice: do not use this file")
-    if member.kind == "symlink":
-        target.symlink_to(member.link)
-    elif end.is_file():
-        shutil.copyfile(os.path.realpath(end), target)
-    else:
-        raise InputError(
-            f"{archive} holds {member.name!r}, a link to {member.link!r} that it does not hold; download it again"
-        )
-
-
-def _extract(
-    archive: Path, kind: str, root: Path, max_bytes: int, max_files: int, bar: Bar
-) -> None:
-    """All members into the empty folder ``root``; sizes are counted as written, not as the archive says."""
-    written, count, links = 0, 0, []
-    for member in _tar_members(archive) if kind == "tar" else _zip_members(archive):
-        count += 1
-        if count > max_files:
-            raise InputError(
-                f"{archive} holds more than {max_files:,} files: an archive bomb? do not use this file"
-            )
-        path = root / _inside(member.name, archive)
-        if member.name.startswith("__MACOSX/"):  # resource forks that the Finder adds
-            continue
-        if member.kind == "dir":
-            path.mkdir(parents=True, exist_ok=True)
-        elif member.kind != "file":
-            links.append(member)
-        else:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with member.open() as source, path.open("wb") as file:
-                while block := source.read(CHUNK):
-                    written += len(block)
-                    if written > max_bytes:
-                        raise InputError(
-                            f"{archive} unpacks to more than {max_bytes:,} bytes: an archive bomb? do not use this file"
-                        )
-                    file.write(block)
-            bar.update()
-    for member in links:
-        _place_link(root, member, archive)
-    for member in links:  # a later link may have changed where an earlier one ends
-        if _leads_out(root / member.name, root):
-            raise _link_out(member, archive)
-
-
-def unpack(
-    archive: Path,
-    kind: str,
-    folder: Path,
-    max_bytes: int = 1 << 37,
-    max_ratio: int = 100,
-    max_files: int = 2_000_000,
-    progress: bool = True,
-    rename: Mapping[str, str] | None = None,
-) -> Path:
-    """Unpack a tar or zip so that ``folder`` appears whole or not at all; a single folder in it is stripped.
-
-    Owners, permissions and dates are not taken over. Refused: paths and links that leave the folder, devices,
-    pipes.
-
-    Args:
-        kind:      tar (plain or gz, bz2, xz) | zip
-        folder:    must not exist
-        max_bytes: of all files together
-        max_ratio: of their bytes to the archive's; below 64 MiB everything is allowed
-        max_files: number of members
-        rename:    folders in it that get another name, old -> new
-
-    Raises:
-        InputError: a damaged or hostile archive, no room, or ``folder`` is there.
-    """
-    if folder.exists():
-        raise InputError(f"{folder} is there already; remove it to unpack again")
-    limit = min(max_bytes, max(64 << 20, max_ratio * archive.stat().st_size))
-    root = folder.with_name(f".{folder.name}.unpacking")
-    damage = (
-        tarfile.TarError,
-        zipfile.BadZipFile,
-        zlib.error,
-        EOFError,
-        RuntimeError,
-        NotImplementedError,
-        ValueError,
-    )
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with (
-            _lock(folder),
-            Bar(desc=f"unpacking {archive.name}", unit="file", disable=not progress) as bar,
-        ):
-            shutil.rmtree(root, ignore_errors=True)  # of a run that was killed
-            root.mkdir()
-            try:
-                _extract(archive, kind, root, limit, max_files, bar)
-                top = list(root.iterdir())
-                if not top:
-                    raise InputError(f"{archive} is empty; download it again")
-                only = (
-                    top[0]
-                    if len(top) == 1 and top[0].is_dir() and not top[0].is_symlink()
-                    else root
-                )
-                for old, new in (rename or {}).items():
-                    if (only / old).is_dir() and not (only / new).exists():
-                        (only / old).rename(only / new)
-                only.rename(folder)
-            finally:
-                shutil.rmtree(root, ignore_errors=True)
-    except InputError:
-        raise
-    except damage as error:
-        raise InputError(
-            f"{archive}: a damaged archive ({error or type(error).__name__}); remove it and download it again"
-        ) from None
-    except OSError as error:  # also damaged compressed data, and names the file system refuses
-        raise InputError(
-            f"{archive}: cannot be unpacked to {folder} ({error.strerror or error})"
-        ) from None
-    return folder

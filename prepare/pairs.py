@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
 
 from PIL import Image
 
-from errors import InputError
+from runtime.files import write_text, written_whole
 from runtime.progress import Bar
 
 # ---------------------------------------------------------------------------------------------------------
@@ -59,30 +58,17 @@ def save_image(image: Image.Image, path: Path) -> None:
         if jpeg
         else dict(format="PNG", compress_level=1)
     )
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with written_whole(path, flush=False) as temporary:
         image.save(temporary, **settings)
-        temporary.replace(path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from None
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def save_lines(lines: Iterable[str], path: Path) -> None:
-    """Write a text file of one line each, atomically.
+    """Write a text file of one line each, whole or not at all.
 
     Raises:
         InputError: the file cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from None
+    write_text(path, "".join(f"{line}\n" for line in lines))
 
 
 def is_done(path: Path, sources: Iterable[Path]) -> bool:

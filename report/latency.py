@@ -98,8 +98,9 @@ def write_comparison(
         entries.append(facts | timing)
     first = entries[0]
     reference = f"{first['model']} in {first['backend']}"
-    write_json(folder / "latency.json", first | {"ratios_against": reference, "all": entries})
     _plot(folder / "latency.png", entries)
+    # Last: where it is, the comparison is complete.
+    write_json(folder / "latency.json", first | {"ratios_against": reference, "all": entries})
     headings = ["model", "backend", "median ms", "p10", "p90", "MACs", "fewer MACs", "faster"]
     headings += ["peak MB", "differs by"]
     table = text_table(headings, [_row(entry, first) for entry in entries])

@@ -8,6 +8,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from runtime.files import written_whole
+
 
 def new_figure(width: float = 7.0, height: float = 4.5) -> tuple[Figure, object]:
     """(figure, axes) with the house's style; inches at 120 dots."""
@@ -22,10 +24,9 @@ def new_figure(width: float = 7.0, height: float = 4.5) -> tuple[Figure, object]
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    figure.savefig(temporary, format="png")
-    temporary.replace(path)
+    """Write a figure as a PNG, whole or not at all. InputError when it cannot be written."""
+    with written_whole(path, flush=False) as temporary:
+        figure.savefig(temporary, format="png")
 
 
 def plot_search(

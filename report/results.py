@@ -9,20 +9,23 @@ from pathlib import Path
 from data.loader import Loader
 from evaluation.side_by_side import generate, time_models
 from evaluation.tested import Loaded
-from metrics.criteria import fresh
+from metrics.criteria import Criterion, fresh
 from report.pages import Gallery, write_page
 from report.tables import csv_table, giga, markdown_table, measured, mega, ratio, text_table
 from runtime.files import write_json, write_text
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # What is found, as people and programs read it
 
 
 def _table(entries: list[dict], reference: dict | None) -> tuple[list[str], list[list[str]]]:
-    """(headings, rows) of the results, a model each; with a ``reference``, how many times smaller and faster each is."""
+    """(headings, rows) of the results, a row per model.
+
+    With a ``reference`` they also say how many times smaller and faster than it each model is.
+    """
 
     def against(key: str, entry: dict) -> str:
-        """How many times less than the reference, behind a figure; nothing for the reference itself."""
+        """How many times less than the reference; empty for the reference itself."""
         if not reference or entry is reference:
             return ""
         parts = [
@@ -57,12 +60,18 @@ def _notes(entries: list[dict], reference: dict | None) -> list[str]:
     notes = [f"MACs at {first['width']}x{first['height']}, {first['macs_convention']} convention"]
     if reference:
         notes.append(
-            f"L1: mean absolute difference of the 8-bit images to those of {reference['label']}, in grey levels (0 to 255)"
+            f"L1 to {reference['label']}: mean absolute difference of the 8-bit images, in grey "
+            "levels (0 to 255)"
+        )
+    if "l1_real" in first["measures"]:
+        notes.append(
+            "L1, PSNR and SSIM to real: means over the images, L1 in grey levels (0 to 255)"
         )
     if timing:
         notes.append(
-            f"latency: one image of {timing['width']}x{timing['height']} on {timing['device']}, threads: {timing['threads']}, "
-            f"PyTorch {timing['torch']} as it is, median of {timing['times']}"
+            f"latency: one image of {timing['width']}x{timing['height']} on {timing['device']}, "
+            f"threads: {timing['threads']}, PyTorch {timing['torch']} as it is, "
+            f"median of {timing['times']}"
         )
     return notes
 
@@ -98,7 +107,7 @@ def _spreadsheet(entries: list[dict]) -> str:
     return csv_table(headings, rows)
 
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # The whole test
 
 
@@ -106,18 +115,19 @@ def test_generators(
     folder: Path,
     models: Sequence[Loaded],
     loader: Loader,
-    criteria: list,
+    criteria: Sequence[Criterion],
     times: int | None = None,
     teacher: Loaded | None = None,
 ) -> dict:
-    """Run generators on the same images, measure them, write everything into ``folder``, print a table; return the results.
+    """Run generators on the same images and measure them; write all into ``folder``, print a table.
 
-    Written: ``images/{real_A,real_B,fake_B}/<name>.png`` (of several models ``images/<label>`` instead of ``fake_B``), ``results.json``,
-    ``results.csv``, ``results.md`` and ``index.html``; of several models also ``images.csv``, a line per image.
+    Written: ``images/{real_A,real_B,fake_B}/<name>.png`` (of several models ``images/<label>``
+    instead of ``fake_B``), ``results.json``, ``results.csv``, ``results.md`` and ``index.html``; of
+    several models also ``images.csv``, a line per image.
 
     Args:
-        models:   the first one's figures are at the top of results.json, and all models' below it
-        criteria: what the images are judged by; each model is given its own, which share their networks
+        models:   the first one's figures are at the top of results.json, all models' below it
+        criteria: what the images are judged by; each model gets its own, which share networks
         times:    timed runs of each model; None = none
         teacher:  what the others are compared with; without it the first of ``models`` is
     """

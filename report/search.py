@@ -10,7 +10,8 @@ import numpy as np
 from data.images import save_png
 from models.config import ChannelConfig
 from report.pages import write_report
-from subnets.results import Evaluated
+from report.plots import plot_search
+from subnets.results import Evaluated, write_summary
 from subnets.search import Measurer, pareto_front
 
 SHOWN = 4  # subnets whose images are shown
@@ -73,3 +74,27 @@ def write_search_page(
         "Best of every budget": folder / "front.png",
     }
     write_report(folder / "index.html", "Search", note, plots, samples, (headings, rows))
+
+
+def summarise_search(
+    folder: Path, measurer: Measurer, budget: float, macs_convention: str
+) -> list[Evaluated]:
+    """Rewrite summary.json, summary.txt and the plots from what is measured so far.
+
+    Returns what is within the budget, best first.
+    """
+    ranked = measurer.ranked(budget)
+    key, label = measurer.criterion, measurer.label
+    front = pareto_front(ranked, key, measurer.lower_is_better)
+    facts = {
+        "evaluated": len(ranked),
+        "budget": budget,
+        "macs_convention": macs_convention,
+        "config_set": measurer.space.name,
+    }
+    write_summary(folder, ranked, front, facts, key, label)
+    points = [(r.macs, r.metrics[key], r.generation) for r in ranked]
+    on_front = [(r.macs, r.metrics[key]) for r in front]
+    plot_search(folder / "search.png", points, points[0][:2], key, label, budget)
+    plot_search(folder / "front.png", points, None, key, label, budget, on_front)
+    return ranked

@@ -15,8 +15,8 @@ def mega(value: float) -> str:
 
 
 def measured(key: str, value: float) -> str:
-    """A measure to the digits that mean something: KID is a hundredth of what FID and mIoU are."""
-    return f"{value:.5f}" if key == "kid" else f"{value:.2f}"
+    """A measure to the digits that mean something: SSIM is at most 1, KID a hundredth of FID."""
+    return f"{value:.{ {'kid': 5, 'ssim': 4}.get(key, 2) }f}"
 
 
 def ratio(before: float, after: float) -> str:

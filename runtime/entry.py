@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import signal
@@ -11,6 +12,9 @@ import warnings
 from collections.abc import Callable, Collection
 
 from errors import InputError
+from runtime import distributed
+from runtime.files import not_written
+from runtime.folders import release_folders
 from runtime.progress import Bar
 
 
@@ -23,7 +27,9 @@ def with_flags(text: str, flags: Collection[str]) -> str:
 
 
 def run(main: Callable[[], None], flags: Collection[str] = ()) -> None:
-    """Call ``main``. An `InputError` ends in one line and exit code 2, a signal in 128 + its number.
+    """Call ``main``; release the folders that it took.
+
+    An `InputError` ends in one line and exit code 2, a signal in 128 + its number.
 
     Args:
         flags: names of settings that the user knows as ``--name``, see `with_flags`
@@ -33,10 +39,13 @@ def run(main: Callable[[], None], flags: Collection[str] = ()) -> None:
     )
     try:
         with contextlib.ExitStack() as stack:
-            if int(os.environ.get("RANK", "0")) > 0:  # under torchrun one process speaks
+            stack.callback(release_folders)
+            # Under torchrun one process speaks.
+            if int(os.environ.get("RANK", "0")) > 0:
                 nowhere = stack.enter_context(open(os.devnull, "w"))
                 stack.enter_context(contextlib.redirect_stdout(nowhere))
             main()
+            distributed.shutdown()
     except InputError as error:
         print(f"error: {with_flags(str(error), flags)}", file=sys.stderr)
         sys.exit(2)
@@ -45,3 +54,8 @@ def run(main: Callable[[], None], flags: Collection[str] = ()) -> None:
         sys.exit(128 + signal.SIGINT)
     except BrokenPipeError:  # e.g. piped into head
         sys.stderr.close()
+    except OSError as error:  # of what is not written by runtime.files
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        print(f"error: {not_written(error.filename or 'a file', error)}", file=sys.stderr)
+        sys.exit(2)

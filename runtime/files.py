@@ -1,63 +1,212 @@
-"""What a run leaves to read: options.json, log.jsonl (one object per line), results.json."""
+"""Files of a run: written whole or not at all, and read with errors that say what is wrong."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
+import hashlib
 import json
 import os
+import re
+import stat
+import warnings
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-
-import torch
+from typing import BinaryIO
 
 from errors import InputError
 
+# ---------------------------------------------------------------------------------------------------------
+# Writing
+
+
+@contextlib.contextmanager
+def written_whole(path: Path, flush: bool = True) -> Iterator[Path]:
+    """Give the block a temporary name; rename that file to ``path`` at the end of the block.
+
+    A reader sees the old file or the new one, never a part. When the block raises, the temporary
+    file is removed and ``path`` stays as it was. A link is followed: the file it points to is
+    replaced. The folder is made where it is missing.
+
+    Args:
+        path:  the file to write. The temporary name keeps its suffix, since libraries go by it.
+        flush: wait until the data is on the disk before the rename. False is for files that are
+               many and easy to make again.
+
+    Raises:
+        InputError: the file cannot be written, or ``path`` is a folder, device or pipe.
+    """
+    target = _real_target(path)
+    temporary = _temporary_name(target)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        if flush:
+            with open(temporary, "rb+") as file:
+                os.fsync(file.fileno())
+        os.replace(temporary, target)
+    except OSError as error:
+        raise not_written(path, error) from None
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file whole, see `written_whole`."""
+    with written_whole(path) as temporary:
+        temporary.write_bytes(content)
+
 
 def write_text(path: Path, text: str) -> None:
-    """UTF-8, atomically; line ends as they are."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text, encoding="utf-8", newline="")
-    os.replace(temporary, path)
+    """Write a UTF-8 file whole, line ends as they are in ``text``."""
+    write_bytes(path, text.encode("utf-8"))
 
 
 def write_json(path: Path, value: object) -> None:
-    """Indented JSON, atomically."""
+    """Write indented JSON whole."""
     write_text(path, json.dumps(value, indent=1) + "\n")
 
 
+def check_target(path: Path, flag: str = "") -> None:
+    """InputError that begins with ``flag`` when ``path`` is a folder, a device or a pipe."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:  # nothing there yet; writing says what else is wrong
+        return
+    if stat.S_ISDIR(mode):
+        raise InputError(f"{flag} {path} is a folder; give the name of a file in it".strip())
+    if not stat.S_ISREG(mode):
+        raise InputError(
+            f"{flag} {path} is a device or a pipe, which is not replaced; give a file".strip()
+        )
+
+
+def _real_target(path: Path) -> Path:
+    """The file that ``path`` stands for, links followed."""
+    check_target(path)
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
+
+
+def not_written(path: Path | str, error: Exception) -> InputError:
+    """The error of a failed write, with its remedy."""
+    number = getattr(error, "errno", None)
+    if number in (errno.EACCES, errno.EPERM, errno.EROFS):
+        remedy = "check the permissions or choose another folder"
+    elif number in (errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG):
+        remedy = "something else is in its way, or the name is too long"
+    else:
+        remedy = "free some space"
+    reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+    return InputError(
+        f"{path} could not be written ({reason}): {remedy}. What was there before is untouched"
+    )
+
+
+# Temporary names of today, and those of runs that were begun by earlier versions.
+_TEMPORARY = re.compile(r"\.(\d+)\.tmp\..+|\.(?:.+\.)?(?:(\d+)\.tmp|\w+\.(?:txt|png)\.tmp)(\.npz)?")
+
+
+def _temporary_name(target: Path) -> Path:
+    name = target.name
+    if len(os.fsencode(name)) > 200:  # a file system allows 255 bytes
+        name = hashlib.sha256(os.fsencode(name)).hexdigest()[:16] + target.suffix
+    return target.with_name(f".{os.getpid()}.tmp.{name}")
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files that killed processes left in ``folder``, two levels deep.
+
+    The caller holds the folder's lock. Files of processes that still run stay.
+    """
+    for pattern in (".*.tmp*", "*/.*.tmp*", "*/*/.*.tmp*"):
+        for path in folder.glob(pattern):
+            found = _TEMPORARY.fullmatch(path.name)
+            if found and not _is_running(int(found[1] or found[2] or 0)):
+                with contextlib.suppress(OSError):
+                    path.unlink()
+
+
+def _is_running(pid: int) -> bool:
+    """Whether another process has this number. Our own may be a dead one's, used again."""
+    if pid in (0, os.getpid()):
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Lines of JSON
+
+
 class JsonLines:
-    """An append-only file of JSON objects, a line each; every line is with the operating system when `write` returns."""
+    """An append-only file of JSON objects, one per line.
+
+    A line is with the operating system when `write` returns.
+
+    Raises:
+        InputError: the file cannot be opened or written.
+    """
 
     def __init__(self, path: Path):
         self.path = path
-        self._file = open(path, "ab")  # noqa: SIM115 - open for as long as the object
+        check_target(path)
+        try:
+            # Unbuffered: what could not be written is not tried again when the file is closed.
+            self._file: BinaryIO = open(path, "ab", buffering=0)  # noqa: SIM115
+        except OSError as error:
+            raise not_written(path, error) from None
 
     def write(self, record: dict) -> None:
-        self._file.write(json.dumps(record).encode() + b"\n")
-        self._file.flush()
+        start, line = self.position, json.dumps(record).encode() + b"\n"
+        try:
+            while line:
+                line = line[self._file.write(line) :]
+        except OSError as error:
+            self._file.truncate(start)
+            raise not_written(self.path, error) from None
 
     @property
     def position(self) -> int:
-        return self._file.tell()
+        """Bytes written so far."""
+        return self._file.seek(0, os.SEEK_END)
 
-    def rewind(self, position: int) -> None:
-        """Forget what was written after ``position``: a resumed run writes it again."""
-        self._file.truncate(min(position, self.position))  # a file that lost lines is not filled up
-        self._file.seek(0, os.SEEK_END)
+    def rewind(self, position: int) -> bool:
+        """Forget what was written after ``position``: a resumed run writes it again.
+
+        A file that has become shorter is cut after its last whole line. Returns whether it had
+        all the bytes.
+        """
+        whole = self.position >= position
+        if not whole:
+            position = self.path.read_bytes().rfind(b"\n") + 1
+        self._file.truncate(position)
+        return whole
 
     def close(self) -> None:
         self._file.close()
 
 
-def read_json_lines(path: Path) -> list[dict]:
-    """All whole lines; a last line cut off by a crash is left out.
+def read_json_lines(path: Path, strict: bool = True) -> list[dict]:
+    """All whole lines. A last line cut off by a crash is left out.
+
+    Args:
+        strict: False leaves out damaged lines with a warning.
 
     Raises:
-        InputError: a line before the last is not JSON.
+        InputError: the file cannot be read, or a line before the last is not JSON.
     """
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
     records = []
-    lines = path.read_bytes().split(b"\n")
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
@@ -66,69 +215,72 @@ def read_json_lines(path: Path) -> list[dict]:
         except ValueError:
             if number == len(lines):  # no newline after it: the write was cut off
                 break
-            raise InputError(f"{path}: line {number} is damaged; repair or remove it") from None
+            message = f"{path}: line {number} is damaged"
+            if strict:
+                raise InputError(f"{message}; repair or remove it") from None
+            warnings.warn(f"{message} and left out", stacklevel=2)
     return records
 
 
 # ---------------------------------------------------------------------------------------------------------
-# Tensors
+# Tensors. PyTorch is imported late: the tools that prepare images start in a tenth of the time.
 
 
 def save_tensors(value: object, path: Path) -> None:
-    """torch.save to a temporary name, flush to disk, rename: ``path`` is either the old file or the new one, whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
+    """torch.save, written whole, see `written_whole`."""
+    import torch
+
+    with written_whole(path) as temporary, open(temporary, "wb") as file:
+        try:
             torch.save(value, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except (
-        OSError,
-        RuntimeError,
-    ) as error:  # PyTorch's writer turns a full disk into a RuntimeError
-        raise InputError(
-            f"{path} could not be written ({error}); free some space. What was there before is untouched"
-        ) from None
-    finally:
-        temporary.unlink(missing_ok=True)
+        except RuntimeError as error:  # PyTorch's writer turns a full disk into this
+            raise not_written(path, error) from None
+
+
+# How files of PyTorch begin: a zip archive, or before version 1.6 a pickled number.
+_ZIP = b"PK\x03\x04"
+_LEGACY = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
 
 
 def load_tensors(path: Path, flag: str) -> object:
-    """torch.load onto the CPU without pickles. InputError naming ``flag`` and file when it is missing or damaged."""
-    if not path.is_file():
-        raise InputError(f"{flag} {path}: no such file")
+    """torch.load onto the CPU, without pickled objects and with the archive's checksums compared.
+
+    Raises:
+        InputError: missing, not readable, damaged, or pickled; the message names ``flag`` and file.
+    """
+    import torch
+
+    where = f"{flag} {path}"
+    if path.is_dir():
+        raise InputError(f"{where}: is a folder; give the file")
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with open(path, "rb") as file:
+            start = file.read(len(_LEGACY))
+    except FileNotFoundError:
+        raise InputError(f"{where}: no such file") from None
+    except OSError as error:
+        raise InputError(f"{where}: cannot be read ({error.strerror})") from None
+    try:
+        if start.startswith(_ZIP):
+            _check_sums(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about the file, which errors describe better
+            return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file raises anything from EOFError to KeyError
-        if "Unsupported global" in str(error):
+        pickled = start[:1] == b"\x80" and start != _LEGACY
+        if pickled or "Unsupported global" in str(error):
             raise InputError(
-                f"{flag} {path}: holds pickled objects, which are not read since they can run code; save a plain state dict"
+                f"{where}: holds pickled objects, which are not read since they can run code; "
+                "save a plain state dict"
             ) from None
         raise InputError(
-            f"{flag} {path}: not a readable checkpoint, truncated perhaps ({type(error).__name__})"
+            f"{where}: not a readable checkpoint, damaged or truncated ({type(error).__name__})"
         ) from None
 
 
-# ---------------------------------------------------------------------------------------------------------
-# Files that libraries write
-
-
-@contextlib.contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
-    """A temporary name beside ``path``, renamed to it at the end of the block; removed, ``path`` untouched, when the block raises."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # The suffix stays: readers and writers go by it.
-    temporary = path.with_name(f".{os.getpid()}.tmp.{path.name}")
-    try:
-        yield temporary
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        raise InputError(
-            f"{path} could not be written ({error}); free some space. What was there before is untouched"
-        ) from None
-    finally:
-        temporary.unlink(missing_ok=True)
+def _check_sums(path: Path) -> None:
+    """Raise where a byte of an archive differs from what was written; torch.load does not look."""
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise zipfile.BadZipFile(damaged)

@@ -1,4 +1,8 @@
-"""Progress bars of one look: one process shows them, and a log file gets a line every ten seconds instead of ten a second."""
+"""Progress bars that all look alike.
+
+Of several processes one shows them. A log file gets a line every ten seconds, a terminal ten per
+second.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ from tqdm import tqdm
 
 
 class Bar(tqdm):
-    """`runtime.progress.Bar` with this project's defaults; ``Bar.write(text)`` prints a line above all bars."""
+    """`tqdm` with this project's defaults; ``Bar.write(text)`` prints a line above all bars."""
 
     def __init__(self, *args, disable: bool = False, **settings):
         settings.setdefault("dynamic_ncols", True)

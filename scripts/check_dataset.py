@@ -27,10 +27,10 @@ def main(argv: list[str] | None = None) -> None:
         phase=opt.phase,
         meta_path=opt.meta_path,
     )
-    report = check_dataset(Path(opt.root), usage, opt.num_threads)
+    report = check_dataset(Path(opt.dataroot), usage, opt.num_threads)
     print(with_flags(format_report(report, usage), FLAGS))
     if not report.ready:
-        raise InputError(f"{opt.root} is not ready to train; the remedies are listed above")
+        raise InputError(f"{opt.dataroot} is not ready to train; the remedies are listed above")
 
 
 if __name__ == "__main__":

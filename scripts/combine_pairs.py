@@ -2,8 +2,8 @@
 """Put the images of two folders side by side: A/x.png and B/x.jpg become OUTPUT/x.png, A left and B right.
 
 Images are matched by their path below the folder without its ending, so A/train and A/val end up in
-OUTPUT/train and OUTPUT/val. Pairs that are there already and newer than both images are kept: run it again to
-continue or to add images.
+OUTPUT/train and OUTPUT/val. Pairs that are there already and newer than both images are kept: run
+it again to continue or to add images.
 """
 
 import argparse

@@ -14,7 +14,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from errors import InputError
 from options import run
-from prepare.download import Entry, check_source, fetch, read_entries, unpack
+from prepare.download import Entry, check_source, fetch, read_entries
+from prepare.unpack import unpack
 
 TABLE = Path(__file__).with_name("downloads.json")
 SUFFIX = {"tar": ".tar", "zip": ".zip", "file": ""}
@@ -69,13 +70,12 @@ def main(argv: list[str] | None = None) -> None:
         for entry in entries.values():
             print(f"{entry.name:28s} -> {entry.target}\n    {entry.note}")
         return
-    if opt.tries < 1 or opt.timeout <= 0:
-        raise InputError("--tries must be 1 or more, --timeout above 0")
+    if opt.tries < 1 or not 0 < opt.timeout <= 86400:
+        raise InputError("--tries must be 1 or more, --timeout above 0 and at most 86400 seconds")
 
     entry = pick(opt.name, entries)
-    if (
-        opt.url
-    ):  # the listed checksum stays in force: the bytes of a file do not depend on where it lies
+    # The listed checksum stays in force: the bytes of a file do not depend on where it lies.
+    if opt.url:
         check_source(opt.url, None, "--url")
         entry = replace(entry, urls=tuple(opt.url))
     if opt.sha256:

@@ -1,6 +1,7 @@
-"""Golden parity, speed benchmarks and a short pipeline on one GPU; all figures in one JSON. See gpu_check.sh.
+"""Golden parity, speed benchmarks and a short pipeline on one GPU; all figures in one JSON.
 
-``--device cpu`` runs the same at a small size, to try the script itself.
+The last lines name what missed its target. ``--device cpu`` runs the same at a small size, to try
+the script itself. See gpu_check.sh.
 """
 
 from __future__ import annotations
@@ -25,6 +26,87 @@ from options import run
 from runtime.cuda_graphs import CudaGraphs, StepCapture
 from runtime.files import write_json
 from runtime.folders import make_folder
+from runtime.machine import device_name
+
+# The reference's own rounding reaches 3e-4 at its outputs (tests/models/test_generators.py).
+PARITY = 1e-3
+# A script that takes longer hangs; slow hosts take a few minutes for the slowest.
+TIMEOUT = 600
+
+# --------------------------------------------------------------------------------------------------
+# Where this runs
+
+
+def machine(device: torch.device) -> dict:
+    """Card, driver, PyTorch and Python."""
+    found = {
+        "device": device_name(device),
+        "torch": torch.__version__,
+        "python": sys.version.split()[0],
+    }
+    if device.type == "cuda":
+        card = torch.cuda.get_device_properties(device)
+        found |= {
+            "cuda": torch.version.cuda,
+            "cudnn": torch.backends.cudnn.version(),
+            "capability": f"{card.major}.{card.minor}",
+            "memory_gb": round(card.total_memory / 1e9, 1),
+            "driver": driver_version(),
+        }
+    return found
+
+
+def driver_version() -> str | None:
+    """As nvidia-smi names it; None where there is no such program (AMD)."""
+    try:
+        asked = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+        found = subprocess.run(asked, capture_output=True, text=True, timeout=60, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return found.stdout.split("\n")[0].strip() or None
+
+
+# --------------------------------------------------------------------------------------------------
+# Targets
+
+
+def misses(found: dict, device: torch.device) -> list[str]:
+    """One line for every figure that misses its target; speed counts on a GPU only."""
+    lines = []
+    for mode in ("float32", "cuda_graphs"):
+        parts = found["parity"].get(mode, {})
+        parts = parts if mode == "float32" else {"losses": parts}
+        for part, differences in parts.items():
+            lines += [
+                f"parity, {mode}, {part}, {name}: differs by {value:.1e}, at most {PARITY:.0e}"
+                for name, value in differences.items()
+                if not value < PARITY
+            ]
+    for kind in ("benchmarks", "pipeline"):
+        stages = found.get(kind, {}).items()
+        lines += [
+            f"{kind}, {name}: ended with {stage['exit']}"
+            for name, stage in stages
+            if isinstance(stage, dict) and stage["exit"] != 0
+        ]
+    figures = {name: b.get("figures") for name, b in found.get("benchmarks", {}).items()}
+    for row in (figures.get("frechet") or {"rows": []})["rows"]:
+        if not row["relative difference"] < 1e-6:
+            lines.append(
+                f"FID of {row['n']} images: differs from sqrtm by "
+                f"{row['relative difference']:.1e}, at most 1e-06"
+            )
+    if device.type == "cpu":
+        return lines
+    for row in (figures.get("train_step") or {"rows": []})["rows"]:
+        speed = row["speed against plain"]
+        if row["step"] != "plain" and speed < 1:
+            lines.append(
+                f"training step, batch {row['batch']}, {row['step']}: "
+                f"{speed:.2f} times the speed of a plain step, at least 1"
+            )
+    return lines
+
 
 # ---------------------------------------------------------------------------------------------------------
 # Parity with the reference values
@@ -58,7 +140,7 @@ def loss_differences(device: torch.device) -> dict[str, float]:
 
 
 def graph_differences(device: torch.device) -> dict[str, float]:
-    """Largest relative difference of the losses of three updates, CUDA graphs against the same steps without them."""
+    """Largest relative difference of the losses of three updates with and without CUDA graphs."""
 
     def losses(name: str, warmup: int) -> list[float]:
         task, _ = filled_task(name, device)
@@ -76,17 +158,16 @@ def graph_differences(device: torch.device) -> dict[str, float]:
 
 
 def parity(device: torch.device) -> dict:
-    """In float32, and with what TF32 does to it (PyTorch lets convolutions use it unless told otherwise)."""
+    """Differences from the reference in float32, and in TF32, which convolutions use by default."""
     found = {}
     for label, allowed in (("float32", False), ("tf32", True)):
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = allowed
         found[label] = {"networks": network_differences(device), "losses": loss_differences(device)}
     torch.backends.cuda.matmul.allow_tf32 = False
-    # The reference's own rounding reaches 3e-4 at its outputs (tests/models/test_generators.py).
     checked = dict(found["float32"])
     if device.type == "cuda":
         found["cuda_graphs"] = checked["cuda_graphs"] = graph_differences(device)
-    found["passed"] = all(max(part.values()) < 1e-3 for part in checked.values())
+    found["passed"] = all(max(part.values()) < PARITY for part in checked.values())
     return found
 
 
@@ -94,16 +175,16 @@ def parity(device: torch.device) -> dict:
 # Benchmarks and pipeline, as processes
 
 
-def call(name: str, *words: object, timeout: float) -> dict:
-    """Run one of our scripts; how it ended and how long it took."""
+def call(name: str, *words: object) -> dict:
+    """Run a script; how it ended and how long it took."""
     print(f"\n$ python {name} {' '.join(map(str, words))}", flush=True)
     start = time.monotonic()
     try:
         code = subprocess.run(
-            [sys.executable, str(ROOT / name), *map(str, words)], cwd=ROOT, timeout=timeout
+            [sys.executable, str(ROOT / name), *map(str, words)], cwd=ROOT, timeout=TIMEOUT
         ).returncode
     except subprocess.TimeoutExpired:
-        code = f"stopped after {timeout:.0f} s"
+        code = f"stopped after {TIMEOUT} s"
     return {"exit": code, "seconds": round(time.monotonic() - start, 1)}
 
 
@@ -111,20 +192,18 @@ def benchmarks(folder: Path, device: torch.device) -> dict:
     small = device.type == "cpu"
     sizes = ("--size", 32, "--ngf", 32, "--ndf", 16, "--steps", 2) if small else ("--steps", 20)
     plans = {"train_step": sizes, "frechet": ("--counts", 300), "cost": ()}
-    plans["evaluation"] = ("--images", 4, "--size", 32) if small else ()
+    plans["evaluator"] = ("--images", 4, "--size", 32) if small else ()
     results = {}
     for name, words in plans.items():
         path = folder / f"{name}.json"
-        ended = call(
-            f"benchmarks/{name}.py", "--device", device.type, "--json", path, *words, timeout=120
-        )
+        ended = call(f"benchmarks/{name}.py", "--device", device.type, "--json", path, *words)
         figures = json.loads(path.read_text()) if path.exists() else None
         results[name] = ended | {"figures": figures}
     return results
 
 
 def pipeline(folder: Path, opt: argparse.Namespace, device: torch.device) -> dict:
-    """Teacher, supernet, search, export and test, a hundred updates each: that they run, how fast, what they leave."""
+    """Teacher, supernet, search, export and test, with a hundred updates each: do they run?"""
     small = device.type == "cpu"
     size, ngf, steps = (32, 32, 2) if small else (256, 64, 100)
     config_set = "channels-32" if small else "channels-64-pix2pix"
@@ -196,7 +275,7 @@ def pipeline(folder: Path, opt: argparse.Namespace, device: torch.device) -> dic
     }
     results = {}
     for name, words in stages.items():
-        results[name] = call(name, *words, timeout=150)
+        results[name] = call(name, *words)
         if results[name]["exit"] != 0:
             break
     return results | {"passed": all(r["exit"] == 0 for r in results.values())}
@@ -221,9 +300,7 @@ def main() -> None:
     folder = make_folder(opt.output, "--output")
     start = time.monotonic()
     found = {
-        "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
-        "torch": torch.__version__,
-        "python": sys.version.split()[0],
+        "machine": machine(device),
         "parity": parity(device),
     }
     write_json(folder / "gpu_check.json", found)
@@ -234,6 +311,11 @@ def main() -> None:
         found[name] = part()
         found["seconds"] = round(time.monotonic() - start, 1)
         write_json(folder / "gpu_check.json", found)  # after each part: what is known is kept
+    found["misses"] = misses(found, device)
+    write_json(folder / "gpu_check.json", found)
+    print("\n" + ", ".join(f"{name} {value}" for name, value in found["machine"].items()))
+    for line in found["misses"]:
+        print(f"misses its target: {line}")
     good = found["parity"]["passed"] and found["pipeline"]["passed"]
     good = good and all(b["exit"] == 0 for b in found["benchmarks"].values())
     print(

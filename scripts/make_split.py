@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Split a phase in two for the search: the held-out names judge subnets, the rest trains them.
 
-With --held_out FILE the rest is everything else; with --count N the held-out names are drawn at random and written as well. With
---dataset_mode unaligned both sides are split, each by itself: x.meta stands for the lists xA.meta and xB.meta, and N are held out of each.
+With --held_out FILE the rest is everything else; with --count N the held-out names are drawn at
+random and written as well. With --dataset_mode unaligned both sides are split, each by itself:
+x.meta stands for the lists xA.meta and xB.meta, and N are held out of each.
 """
 
 import argparse
@@ -12,7 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from data.datasets import list_images, path_of_side
+from data.datasets import has_plain_name, list_images, path_of_side, printable, read_names
 from errors import InputError
 from options import run
 from prepare.pairs import save_lines
@@ -25,18 +26,26 @@ def images_of(folder: Path) -> list[str]:
     )
     if not names:
         raise InputError(f"{folder} holds no images")
+    strange = [name for name in names if not has_plain_name(name)]
+    if strange:
+        raise InputError(
+            f"{folder}: {len(strange)} file names are not one line of UTF-8, first {printable(strange[0])}; rename them"
+        )
     return names
 
 
 def published(names: list[str], path: Path, folder: Path) -> set[str]:
-    """The names of a list, all of which the folder must have."""
-    if not path.is_file():
-        raise InputError(f"--held_out {path}: no such file")
-    held_out = {line.strip() for line in path.read_text().splitlines()} - {""}
+    """The names of a list, all of which the folder must have, and more than them: both parts need images."""
+    held_out = set(read_names(path, "--held_out"))
     missing = held_out - set(names)
     if missing:
         raise InputError(
-            f"--held_out {path} names {len(missing)} files that {folder} does not have, first {min(missing)}"
+            f"--held_out {path} names {len(missing)} files that {folder} does not have, "
+            f"first {printable(min(missing))}"
+        )
+    if len(held_out) == len(set(names)):
+        raise InputError(
+            f"--held_out {path} names all images of {folder}; none would be left to train on"
         )
     return held_out
 
@@ -59,7 +68,8 @@ def main(argv: list[str] | None = None) -> None:
         "--dataset_mode",
         default="aligned",
         choices=("aligned", "unaligned"),
-        help="aligned: pairs, in one folder or two of equal names (default) | unaligned: <phase>A and <phase>B, no pairs",
+        help="aligned: pairs, in one folder or two of equal names (default) | "
+        "unaligned: <phase>A and <phase>B, no pairs",
     )
     how = parser.add_mutually_exclusive_group(required=True)
     how.add_argument(
@@ -68,7 +78,7 @@ def main(argv: list[str] | None = None) -> None:
         metavar="FILE",
         help="names held out, one per line (e.g. a published split)",
     )
-    how.add_argument("--count", type=int, metavar="N", help="hold out so many, drawn at random")
+    how.add_argument("--count", type=int, metavar="N", help="hold out N, drawn at random")
     parser.add_argument("--seed", type=int, default=233, help="of the draw (default: 233)")
     parser.add_argument(
         "--output",

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Cut A|B pairs in two: PAIRS/train/x.jpg becomes OUTPUT/trainA/x.png and OUTPUT/trainB/x.png.
 
-Pairs that lie in PAIRS itself go to OUTPUT/A and OUTPUT/B. Halves that are there already and newer than their
-pair are kept.
+Pairs that lie in PAIRS itself go to OUTPUT/A and OUTPUT/B. Halves that are there already and newer
+than their pair are kept.
 """
 
 import argparse

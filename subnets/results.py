@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from errors import InputError
-from runtime.files import JsonLines, read_json_lines, write_json
+from runtime.files import JsonLines, read_json_lines, write_json, write_text
 
 # ---------------------------------------------------------------------------------------------------------
 # One evaluation
@@ -141,6 +141,4 @@ def write_summary(
         *rows(front),
         "",
     ]
-    temporary = folder / ".summary.txt.tmp"
-    temporary.write_text("\n".join(lines))
-    temporary.replace(folder / "summary.txt")
+    write_text(folder / "summary.txt", "\n".join(lines))

@@ -9,3 +9,14 @@ torch.set_num_threads(1)
 settings.register_profile("tests", deadline=None, max_examples=20, database=None, derandomize=True)
 settings.register_profile("hunt", deadline=None, max_examples=100, database=None)
 settings.load_profile("tests")
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Say at the end that the CUDA path was not tested, which one letter among dots does not."""
+    reasons = {
+        report.longrepr[2].removeprefix("Skipped: ")
+        for report in terminalreporter.stats.get("skipped", [])
+        if isinstance(report.longrepr, tuple) and "fake GPU cannot be built" in report.longrepr[2]
+    }
+    for reason in reasons:
+        terminalreporter.write_line(f"The CUDA path was NOT tested: {reason}")

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import urllib.error
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from errors import InputError
+from runtime.files import load_tensors
+from runtime.published import published_weights
 
 GAN_MODES = ("hinge", "lsgan", "vanilla", "wgangp")
 
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Adversarial
 
 
 def discriminator_loss(mode: str, fake: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
-    """(loss on fake, loss on real) of the discriminator's scores, any shape; its loss is their mean."""
+    """(loss on fake, loss on real), scalars, of scores of any shape; D's loss is their mean."""
     fake, real = fake.float(), real.float()
     if mode == "hinge":
         return F.relu(1 + fake).mean(), F.relu(1 - real).mean()
@@ -40,43 +40,60 @@ def generator_loss(mode: str, fake: Tensor) -> Tensor:
 
 
 def gradient_penalty(net_d: nn.Module, fake: Tensor, real: Tensor, weight: float = 10.0) -> Tensor:
-    """WGAN-GP (Gulrajani et al. 2017, eq. 3): weight * (|grad D(x)| - 1)^2 between real and fake; N C H W inputs of D."""
+    """WGAN-GP (Gulrajani et al. 2017, eq. 3): weight * (|grad D(x)| - 1)^2 between real and fake.
+
+    fake, real: float N C H W, inputs of D; the penalty is a scalar.
+    """
     mix = torch.rand(len(real), 1, 1, 1, device=real.device)
     x = (mix * real + (1 - mix) * fake).detach().requires_grad_(True)
     (gradient,) = torch.autograd.grad(net_d(x).sum(), x, create_graph=True)
     return weight * (gradient.flatten(1).norm(dim=1) - 1).square().mean()
 
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Reconstruction
 
 
-class PerceptualLoss(nn.Module):
-    """Weighted L1 distance of VGG-19 activations (relu1_1 ... relu5_1; Johnson et al. 2016, weights of pix2pixHD).
+def _vgg19_features() -> nn.Sequential:
+    """VGG-19 up to relu5_1 with torchvision's ImageNet weights, read as tensors alone.
 
-    forward(x, y): float N 3 H W in [-1, 1].
+    torchvision's own loader would unpickle whatever lies in the cache, which can run code.
+    """
+    from torchvision.models import VGG19_Weights, vgg19
+
+    url = VGG19_Weights.IMAGENET1K_V1.url
+    name = url.rsplit("/", 1)[1]  # vgg19-<digest>.pth
+    digest = name.removesuffix(".pth").split("-")[1]
+    what = "`recon_loss_type` vgg: the VGG-19 weights"
+    path = published_weights(url, name, digest, what, "")
+    state = load_tensors(path, "`recon_loss_type` vgg:")
+    with torch.device("meta"):  # shapes only: the weights come from the file
+        net = vgg19(init_weights=False)
+    try:
+        net.load_state_dict(state, assign=True)
+    except (RuntimeError, TypeError, AttributeError):
+        raise InputError(
+            f"`recon_loss_type` vgg: {path} does not hold the weights of VGG-19; remove it, and "
+            "they are downloaded again"
+        ) from None
+    return net.features[:30]
+
+
+class PerceptualLoss(nn.Module):
+    """Weighted L1 distance of VGG-19 activations (Johnson et al. 2016; weighted as in pix2pixHD).
+
+    forward(x, y): float N 3 H W in [-1, 1] (one channel is taken as grey) -> scalar
+
+    Raises:
+        InputError: the VGG-19 weights cannot be downloaded, or the file in the cache is not them.
     """
 
-    LAYERS = {
-        1: 1 / 32,
-        6: 1 / 16,
-        11: 1 / 8,
-        20: 1 / 4,
-        29: 1.0,
-    }  # index in vgg19.features: weight
+    # Index in vgg19.features (relu1_1 ... relu5_1): weight.
+    LAYERS = {1: 1 / 32, 6: 1 / 16, 11: 1 / 8, 20: 1 / 4, 29: 1.0}
 
     def __init__(self):
         super().__init__()
-        from torchvision.models import VGG19_Weights, vgg19
-
-        try:
-            features = vgg19(weights=VGG19_Weights.IMAGENET1K_V1).features
-        except (urllib.error.URLError, OSError, RuntimeError) as error:
-            cache = f"{torch.hub.get_dir()}/checkpoints/{VGG19_Weights.IMAGENET1K_V1.url.rsplit('/', 1)[1]}"
-            raise InputError(
-                f"`recon_loss_type` vgg: the VGG-19 weights could not be downloaded ({error}); put them at {cache}"
-            ) from None
-        self.features = features[:30].eval().requires_grad_(False)
+        self.features = _vgg19_features().eval().requires_grad_(False)
         for layer in self.features:
             if isinstance(layer, nn.ReLU):
                 layer.inplace = False

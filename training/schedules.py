@@ -44,6 +44,20 @@ class Schedule:
             return (1 + math.cos(math.pi * min(1.0, (e - 1) / total))) / 2
         return 1.0
 
+    def agrees(self, other: Schedule, epoch: int, step: int, steps_per_epoch: int) -> bool:
+        """Whether two schedules give equal rates up to ``epoch`` and in all steps before ``step``.
+
+        Schedules of `counter` iter are compared step by step, others epoch by epoch.
+        """
+        if self.counter == "iter":
+            places = ((1, each) for each in range(step))
+        else:
+            places = ((each, 0) for each in range(1, epoch + 1))
+        return all(
+            self.factor(*place, steps_per_epoch) == other.factor(*place, steps_per_epoch)
+            for place in places
+        )
+
 
 class LearningRate:
     """Applies a `Schedule` to optimizers; only ``plateau`` has state."""

@@ -87,6 +87,7 @@ class Task:
             compute(work)
             self._step(*optimizers)
         self.scaler.update()
+        distributed.average_buffers(self.networks.values())
         return work.losses
 
     def _choices(self, step: int, images: int) -> list:

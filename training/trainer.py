@@ -1,70 +1,63 @@
-"""One loop for all tasks: epochs, evaluation, checkpoints, signals, logging.
+"""One loop for all tasks: epochs, evaluations, checkpoints.
 
-A run's whole state is one object, saved and restored whole; order and crops of the data and the configurations of a supernet are functions of
-seed and position, so a run that was stopped and continued is the run that was never stopped.
+A run's state is saved and restored whole. The order and crops of the data and the configurations
+of a supernet are functions of seed and position, so a run that was stopped and continued is the
+run that was never stopped.
 """
 
 from __future__ import annotations
 
-import math
 import signal
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
-from data.images import save_png
-from data.loader import Loader
+from data.loader import Batch, Loader
 from errors import InputError
 from models.weights import save_network
 from runtime import distributed
-from runtime.files import JsonLines, write_json
-from runtime.folders import check_settings, make_folder
+from runtime.files import write_json
+from runtime.folders import check_settings, make_folder, release_folders, take_folder
 from runtime.progress import Bar
+from runtime.signals import StopSignals
+from training.judge import Evaluation, Judge
+from training.log import TrainingLog
 from training.schedules import LearningRate, Schedule
-from training.state import StateFile
-from training.tasks import Generate, Task
+from training.state import Progress, StateFile, restore, state_of, upgrade
+from training.tasks import Task
 
-# ---------------------------------------------------------------------------------------------------------
-# What to do
+# Settings that may grow when a run is continued.
+LENGTH = ("nepochs", "nepochs_decay", "niters")
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How long to train and when to do what. Steps are updates; an epoch is one pass over the training images."""
+    """How long to train and when to do what.
 
-    epochs: int  # nepochs + nepochs_decay
-    max_steps: int = 1_000_000_000  # `niters`
-    print_freq: int = 100  # steps between log lines
-    save_latest_freq: int = 20000  # steps between evaluations within an epoch
-    save_epoch_freq: int = 5  # epochs between evaluations and numbered checkpoints
-    epoch_base: int = 1  # first epoch
-    iter_base: int = 0  # steps done before
-    evaluate_first: bool = False  # measure before the first step, so that fine-tuning keeps the better of before and after
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """How a run is judged.
+    Steps are updates; an epoch is one pass over the training images.
 
     Args:
-        measure:   generate -> metrics, e.g. ``{"fid": 47.9, "n": 300}``
-        montage:   {label: generate} -> uint8 H W 3 picture of some outputs
-        criterion: the metric by which the best checkpoint is kept; None keeps none
-        lower_is_better: of the criterion
-        label:     what the metric is, as it must be labelled
-        page:      refreshes the page of the run's folder, after each evaluation
+        epochs:           number of the last epoch (`nepochs` + `nepochs_decay`)
+        max_steps:        number of the last step (`niters`)
+        print_freq:       steps between log lines
+        save_latest_freq: steps between evaluations within an epoch
+        save_epoch_freq:  epochs between evaluations and numbered checkpoints
+        epoch_base:       number of the first epoch
+        iter_base:        steps done before
+        evaluate_first:   measure before the first step too, so that fine-tuning keeps the better
+                          of before and after
     """
 
-    measure: Callable[[Generate], dict]
-    montage: Callable[[dict[str, Generate]], object]
-    criterion: str | None
-    lower_is_better: bool
-    label: str
-    page: Callable[[Path], None] = lambda folder: None
+    epochs: int
+    max_steps: int = 1_000_000_000
+    print_freq: int = 100
+    save_latest_freq: int = 20000
+    save_epoch_freq: int = 5
+    epoch_base: int = 1
+    iter_base: int = 0
+    evaluate_first: bool = False
 
 
 class Stopped(Exception):
@@ -75,22 +68,20 @@ class Stopped(Exception):
         self.signum = signum
 
 
-# ---------------------------------------------------------------------------------------------------------
-# The loop
-
-
 class Trainer:
     """Trains a task.
 
     Args:
         task, loader, schedule, plan: what to train, on what, how
-        folder:     the run's folder (``log_dir``)
+        folder:     the run's folder (`log_dir`)
         evaluation: how to judge it; None to only train
-        settings:   flags that decide the result: a folder with other settings is refused
+        settings:   what decides the result, with the script's name as ``script``: a folder with
+                    other settings is refused
         options:    written to options.json once the folder is this run's
         tensorboard_dir: also write TensorBoard event files there
 
-    Under torchrun every process trains on its share of each batch; the main one writes, all take up the same state.
+    Under torchrun every process trains on its share of each batch. The main one writes, all
+    restore the same state.
     """
 
     def __init__(
@@ -105,121 +96,117 @@ class Trainer:
         options: dict | None = None,
         tensorboard_dir: str | None = None,
     ):
-        self.task, self.loader, self.plan, self.evaluation = task, loader, plan, evaluation
+        self.task, self.loader, self.schedule, self.plan = task, loader, schedule, plan
         self.settings, self.options = settings, options
+        self.is_main = distributed.is_main()
         self.folder = make_folder(folder, "`log_dir`")
-        self.checkpoints = self.folder / "checkpoints"
-        self.checkpoints.mkdir(exist_ok=True)
+        self.checkpoints = make_folder(self.folder / "checkpoints", "`log_dir`")
+        self.state_file = StateFile(self.checkpoints)
+        self.progress = Progress(plan.epoch_base, 0, plan.iter_base)
+        self.judge = Judge(evaluation, self.folder)
+        self.log = TrainingLog(self.folder / "log.jsonl", loader.device, tensorboard_dir)
         lower = evaluation.lower_is_better if evaluation else True
         self.lr = LearningRate(schedule, task.optimizers, len(loader), lower)
-        self.state_file = StateFile(self.checkpoints)
-        self.epoch, self.step_in_epoch, self.step = plan.epoch_base, 0, plan.iter_base
-        self.best: dict | None = None
-        self.latest: dict | None = None
-        self.finished = False
-        self.window: dict[str, Tensor] = {}  # sums of the losses since the last log line
-        self.window_steps = 0
-        self.seconds = 0.0
-        self.is_main = distributed.is_main()
-        self.events = _event_writer(tensorboard_dir) if tensorboard_dir and self.is_main else None
-        self._signal: int | None = None
+        # All that a run needs to continue.
+        self.parts = {
+            "progress": self.progress,
+            "networks": task.networks,
+            "optimizers": task.optimizers,
+            "scaler": task.scaler,
+            "lr": self.lr,
+            "judge": self.judge,
+            "log": self.log,
+        }
 
     # ---- the run
 
     def run(self) -> dict:
-        """Train to the end (from wherever an earlier run stopped) and return the results written to results.json.
+        """Train to the end, from wherever an earlier run stopped.
+
+        Returns:
+            what results.json holds
 
         Raises:
             Stopped: SIGINT or SIGTERM came; the state is saved and the same command continues.
             InputError: the folder holds another run, or a loss is not finite.
         """
-        with distributed.main_first():
-            resumed = self._restore()
-        if self.finished:
-            print(f"{self.folder}: already finished, {self.describe_best()}")
-            return self._results()
-        if self.is_main:
-            if self.options is not None:
-                write_json(self.folder / "options.json", self.options)
-            self.log = JsonLines(self.folder / "log.jsonl")
-            self.log.rewind(self.log_position if resumed else 0)
-        self.started = self.saved = time.monotonic()
-        self.save_cost = 0.0
-        handlers = {s: signal.signal(s, self._on_signal) for s in (signal.SIGINT, signal.SIGTERM)}
         try:
-            if self.plan.evaluate_first and not resumed:
-                self._evaluate()
-            self._epochs(resumed)
+            with distributed.main_first():
+                take_folder(self.folder, self.settings.get("script", ""), "`log_dir`")
+                resumed = self._restore()
+            if self.progress.finished:
+                self._say("already finished, " + self.judge.describe_best(self.checkpoints))
+                # The run may have been killed after its last state was saved.
+                if not (self.folder / "results.json").exists():
+                    self._write_results()
+            else:
+                self._train(resumed)
+                self._say("finished, " + self.judge.describe_best(self.checkpoints))
+            return self._results()
         finally:
-            for signum, handler in handlers.items():
-                signal.signal(signum, handler)
-            if self.is_main:
-                self.log.close()
-            if self.events:
-                self.events.close()
-        print(f"{self.folder}: finished, {self.describe_best()}")
-        return self._results()
+            release_folders()
 
-    def _epochs(self, resumed: bool) -> None:
-        plan, per_epoch = self.plan, len(self.loader)
-        total = min(
-            plan.max_steps,
-            (plan.epochs - self.epoch + 1) * per_epoch - self.step_in_epoch + self.step,
-        )
-        if resumed:
-            print(f"{self.folder}: continuing at epoch {self.epoch}, step {self.step}")
-        images, first = self.loader.images, self.step_in_epoch
-        done = images(self.step - plan.iter_base)
-        left = images(first + total - self.step) - images(first)
-        with Bar(total=done + left, initial=done, unit="img") as self.bar:
-            while self.epoch <= plan.epochs and self.step < plan.max_steps:
-                self.bar.set_description(f"epoch {self.epoch}/{plan.epochs}")
-                for batch in self.loader.epoch(self.epoch, self.step_in_epoch):
-                    self._train_step(batch)
-                    if self.step >= plan.max_steps:
-                        break
-                if self.step_in_epoch >= per_epoch:
-                    self._end_epoch()
-            self.finished = True
-            self._log_window()
-            if self.latest is None or self.latest["step"] != self.step:
-                self._evaluate()
-            self._save_networks("latest")
-            self._save_state()
-            if self.is_main:
-                write_json(self.folder / "results.json", self._results())
+    def _train(self, resumed: bool) -> None:
+        if self.is_main and self.options is not None:
+            write_json(self.folder / "options.json", self.options)
+        self._last_save, self._save_cost = time.monotonic(), 0.0
+        try:
+            self.log.open()
+            with StopSignals(self._on_signal) as self._signals:
+                if self.plan.evaluate_first and not resumed:
+                    self._evaluate(self.progress.epoch)
+                if resumed:
+                    at = self.progress
+                    self._say(f"continuing at epoch {at.epoch}, step {at.step}")
+                with self._bar() as self.bar:
+                    self._epochs()
+                    self._end()
+        finally:
+            self.log.close()
 
-    def _train_step(self, batch) -> None:
-        self.lr.update(self.epoch, self.step)
-        # What is random within a step (dropout) is a function of seed, step and process too: a state needs no generators.
-        torch.manual_seed(
-            hash((self.settings.get("seed", 0), self.step, distributed.rank())) & (2**63 - 1)
-        )
+    def _epochs(self) -> None:
+        at, plan = self.progress, self.plan
+        while at.epoch <= plan.epochs and at.step < plan.max_steps:
+            self.bar.set_description(f"epoch {at.epoch}/{plan.epochs}")
+            for batch in self.loader.epoch(at.epoch, at.step_in_epoch):
+                self._step(batch)
+                if at.step >= plan.max_steps:
+                    break
+            if at.step_in_epoch >= len(self.loader):
+                self._end_epoch()
+
+    def _step(self, batch: Batch) -> None:
+        at, plan = self.progress, self.plan
+        self.lr.update(at.epoch, at.step)
+        # What is random within a step (dropout) is a function of seed, step and process too: a
+        # state needs no random generators.
+        key = (self.settings.get("seed", 0), at.step, distributed.rank())
+        torch.manual_seed(hash(key) & (2**63 - 1))
         for net in self.task.networks.values():
             net.train()
-        for name, value in self.task.step(batch, self.step).items():
-            self.window[name] = self.window.get(name, 0) + value
-        self.step += 1
-        self.step_in_epoch += 1
-        self.window_steps += 1
+        self.log.add(self.task.step(batch, at.step))
+        at.step += 1
+        at.step_in_epoch += 1
         self.bar.update(len(batch) * distributed.world_size())
-        # Reading a loss waits for the device: only on the CPU, where it is free, is every step looked at.
-        if self.loader.device.type == "cpu" or self.window_steps >= self.plan.print_freq:
-            self._check_finite()
-        if self.step % self.plan.print_freq == 0:
-            self._log_window()
-        if self.step_in_epoch < len(self.loader):  # else the end of the epoch comes next and saves
-            if self.step % self.plan.save_latest_freq == 0:
+        # Reading a loss waits for the device. On the CPU that is free, so every step is checked.
+        if self.loader.device.type == "cpu" or self.log.steps >= plan.print_freq:
+            self._check_losses()
+        if at.step % plan.print_freq == 0:
+            self._log_losses()
+        # At the end of an epoch `_end_epoch` saves.
+        if at.step_in_epoch < len(self.loader):
+            if at.step % plan.save_latest_freq == 0:
                 self._save_networks("latest")
-                self._evaluate()
+                self._evaluate(at.epoch)
                 self._save_state()
             self._save_if_due()
 
     def _end_epoch(self) -> None:
-        epoch = self.epoch
-        self.epoch, self.step_in_epoch = epoch + 1, 0
-        numbered = epoch % self.plan.save_epoch_freq == 0 or epoch == self.plan.epochs
-        if numbered or self.step % self.plan.save_latest_freq == 0:
+        at, plan = self.progress, self.plan
+        epoch = at.epoch
+        at.epoch, at.step_in_epoch = epoch + 1, 0
+        numbered = epoch % plan.save_epoch_freq == 0 or epoch == plan.epochs
+        if numbered or at.step % plan.save_latest_freq == 0:
             self._save_networks("latest")
             if numbered:
                 self._save_networks(str(epoch))
@@ -227,201 +214,176 @@ class Trainer:
             self._save_state()
         self._save_if_due()
 
-    # ---- evaluation
+    def _end(self) -> None:
+        at, latest = self.progress, self.judge.latest
+        at.finished = True
+        self._log_losses()
+        if latest is None or latest["step"] != at.step:
+            self._evaluate(at.epoch)
+        self._save_networks("latest")
+        self._save_state()
+        self._write_results()
 
-    def _evaluate(self, epoch: int | None = None) -> None:
-        """Measure every generator of the task, keep the best checkpoint, write pictures and a log line."""
-        if self.evaluation is None:
+    # ---- evaluations and logs
+
+    def _evaluate(self, epoch: int) -> None:
+        """Measure the networks, keep the best checkpoint, write pictures and a log line."""
+        if self.judge.evaluation is None:
             return
-        epoch = self.epoch if epoch is None else epoch
-        generators = self.task.generators()
-        for net in self.task.networks.values():
-            net.eval()
-        metrics = {
-            label: self.evaluation.measure(generate) for label, generate in generators.items()
-        }
-        save_png(
-            self.folder / "eval" / f"epoch{epoch:04d}_step{self.step:08d}.png",
-            self.evaluation.montage(generators),
-        )
-        record = {
-            "event": "eval",
-            "epoch": epoch,
-            "step": self.step,
-            "metrics": metrics,
-            "measure": self.evaluation.label,
-        }
-        self.latest = {"epoch": epoch, "step": self.step, "metrics": metrics}
-        key = self.evaluation.criterion
-        if key is not None:
-            score = sum(m[key] for m in metrics.values()) / len(metrics)
-            record["score"] = self.latest["score"] = score
-            self.lr.observe(score)
-            improved = self.best is None or (
-                score < self.best["score"]
-                if self.evaluation.lower_is_better
-                else score > self.best["score"]
-            )
-            if improved:
-                self.best = dict(self.latest)
-                self._save_networks("best")
-            values = ", ".join(f"{label} {m[key]:.2f}" for label, m in metrics.items())
-            note = " (best so far)" if improved else ""
-            Bar.write(f"epoch {epoch} step {self.step}: {self.evaluation.label}: {values}{note}")
-        self._write_log(record)
+        record = self.judge(self.task, epoch, self.progress.step)
+        if "score" in record:
+            self.lr.observe(record["score"])
+        if self.judge.improved:
+            self._save_networks("best")
+        self.log.write(record)
         if self.is_main:
-            self.evaluation.page(self.folder)
+            self.judge.evaluation.page(self.folder)
 
-    def describe_best(self) -> str:
-        if self.best is None:
-            return f"latest checkpoint {self.checkpoints / 'latest_net_G.pth'}"
-        return (
-            f"best {self.evaluation.label if self.evaluation else 'score'} {self.best['score']:.2f} at epoch {self.best['epoch']}: "
-            f"{self.checkpoints / 'best_net_G.pth'}"
-        )
-
-    # ---- logging
-
-    def _check_finite(self) -> None:
-        bad = [name for name, total in self.window.items() if not math.isfinite(float(total))]
-        if bad:
-            raise InputError(self._diverged(f"loss {bad[0]} is"))
-
-    def _diverged(self, what: str) -> str:
-        return (
-            f"{what} not finite at step {self.step}; the last good state is kept in {self.checkpoints}: "
-            "continue from its networks with a lower `lr`, or look at the data"
-        )
-
-    def _write_log(self, record: dict) -> None:
-        """A line in log.jsonl, and the same numbers as TensorBoard events."""
-        if self.is_main:
-            self.log.write(record)
-        if self.events:
-            numbers = record.get("losses") or {
-                f"{a}/{b}": v for a, m in record["metrics"].items() for b, v in m.items()
-            }
-            for name, value in numbers.items():
-                if isinstance(value, (int, float)):
-                    self.events.add_scalar(f"{record['event']}/{name}", value, self.step)
-
-    def _log_window(self) -> None:
-        if not self.window_steps:
+    def _log_losses(self) -> None:
+        if not self.log.steps:
             return
-        self._check_finite()
-        means = {
-            name: float(distributed.average(total)) / self.window_steps
-            for name, total in self.window.items()
-        }
-        self._write_log(
-            {
-                "event": "train",
-                "epoch": self.epoch,
-                "step": self.step,
-                "lr": self.lr.current,
-                "losses": means,
-            }
-        )
+        self._check_losses()
+        means = self.log.write_means(self.progress.epoch, self.progress.step, self.lr.current)
         shown = {name: f"{value:.3g}" for name, value in means.items() if not name[-1].isdigit()}
         self.bar.set_postfix(shown, refresh=False)
-        self.window, self.window_steps = {}, 0
+
+    def _check_losses(self) -> None:
+        name = self.log.first_not_finite()
+        if name is not None:
+            raise self._diverged(f"loss {name} is")
+
+    def _diverged(self, what: str) -> InputError:
+        if self.state_file.exists():
+            advice = (
+                f"the last good state is kept in {self.checkpoints}: "
+                "continue from its networks with a lower `lr`, or look at the data"
+            )
+        else:
+            advice = (
+                f"no state was saved in {self.checkpoints} before: "
+                "start again with a lower `lr`, or look at the data and the networks given"
+            )
+        return InputError(f"{what} not finite at step {self.progress.step}; {advice}")
+
+    def _bar(self) -> Bar:
+        """A progress bar in images, from the first step of the run to the last."""
+        at, plan, images = self.progress, self.plan, self.loader.images
+        epochs_left = plan.epochs - at.epoch + 1
+        steps_left = min(
+            plan.max_steps - at.step, epochs_left * len(self.loader) - at.step_in_epoch
+        )
+        done = images(at.step - plan.iter_base)
+        left = images(at.step_in_epoch + steps_left) - images(at.step_in_epoch)
+        return Bar(total=done + left, initial=done, unit="img")
+
+    def _say(self, text: str) -> None:
+        print(f"{self.folder}: {text}")
 
     # ---- saving
 
     def _save_networks(self, tag: str) -> None:
-        self._check_finite()
         if not self.is_main:
             return
+        self._check_losses()
         for name, net in self.task.networks.items():
             save_network(net, self.checkpoints / f"{tag}_net_{name}.pth", self.task.specs.get(name))
 
     def _save_if_due(self) -> None:
-        """Save when a signal came, or when a minute has passed and saving so often costs under 5% of the time."""
-        if self._signal is not None and self.is_main:  # the others end when the main process has
+        """Save on a signal, or after a minute if saving costs less than 5% of the time."""
+        # A signal to one process stops all of them at this step: no one waits in a collective.
+        signum = distributed.largest(self._signals.received or 0)
+        if signum:
             self._save_state()
-            raise Stopped(self._signal)
-        if time.monotonic() - self.saved > max(60.0, 20 * self.save_cost):
+            distributed.shutdown()
+            raise Stopped(signum)
+        # The times are the main process's own.
+        if self.is_main and time.monotonic() - self._last_save > max(60.0, 20 * self._save_cost):
             self._save_state()
 
     def _save_state(self) -> None:
-        self._check_finite()
         if not self.is_main:
             return
+        self._check_losses()
         start = time.monotonic()
         for name, net in self.task.networks.items():
             if not all(bool(torch.isfinite(p).all()) for p in net.parameters()):
-                raise InputError(self._diverged(f"the weights of {name} are"))
-        self.state_file.save(
-            {
-                "settings": self.settings,
-                "position": (self.epoch, self.step_in_epoch, self.step),
-                "finished": self.finished,
-                "networks": {name: net.state_dict() for name, net in self.task.networks.items()},
-                "optimizers": [o.state_dict() for o in self.task.optimizers],
-                "lr": self.lr.state_dict(),
-                "scaler": self.task.scaler.state_dict(),
-                "best": self.best,
-                "latest": self.latest,
-                "window": self.window,
-                "window_steps": self.window_steps,
-                "log_position": self.log.position,
-                "seconds": self.seconds + start - self.started,
-            }
-        )
-        self.saved = time.monotonic()
-        self.save_cost = self.saved - start
+                raise self._diverged(f"the weights of {name} are")
+        self.state_file.save({"settings": self.settings} | state_of(self.parts))
+        self._last_save = time.monotonic()
+        self._save_cost = self._last_save - start
 
     def _restore(self) -> bool:
-        """Take up the state of an earlier run in the folder; False when there is none."""
+        """Restore the state of an earlier run in the folder; False when there is none."""
         state = self.state_file.load()
         if state is None:
-            if (
-                any(self.checkpoints.glob("*_net_G.pth"))
-                and not (self.folder / "log.jsonl").exists()
-            ):
+            has_networks = any(self.checkpoints.glob("*_net_G.pth"))
+            if has_networks and not (self.folder / "log.jsonl").exists():
                 raise InputError(
-                    f"`log_dir` {self.folder} holds checkpoints of another tool; choose another folder"
+                    f"`log_dir` {self.folder} holds checkpoints of another tool; "
+                    "choose another folder"
                 )
             return False
-        check_settings(state["settings"], self.settings, self.folder, "`log_dir`")
-        self.epoch, self.step_in_epoch, self.step = state["position"]
-        self.finished, self.best, self.latest = state["finished"], state["best"], state["latest"]
-        for name, net in self.task.networks.items():
-            net.load_state_dict(state["networks"][name])
-        for optimizer, saved in zip(self.task.optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
-        self.lr.load_state_dict(state["lr"])
-        self.task.scaler.load_state_dict(state["scaler"])
-        self.window = {
-            name: total.to(self.loader.device) for name, total in state["window"].items()
-        }
-        self.window_steps = state["window_steps"]
-        self.log_position, self.seconds = state["log_position"], state["seconds"]
+        try:
+            state = upgrade(state)
+            before, progress = dict(state["settings"]), Progress(**state["progress"])
+            longer = self._longer_settings(before, progress)
+            check_settings(before | longer, self.settings, self.folder, "`log_dir`")
+            restore(self.parts, state)
+        except InputError:
+            raise
+        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise InputError(
+                f"`log_dir` {self.state_file.path}: not a state of this run "
+                f"({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}); "
+                "choose another folder"
+            ) from None
+        if longer and self.progress.finished:
+            self.progress.finished = False
+            if self.is_main:
+                (self.folder / "results.json").unlink(missing_ok=True)
         return True
 
-    def _on_signal(self, signum: int, frame) -> None:
-        if self._signal is not None:  # a second signal does not wait
-            raise KeyboardInterrupt
-        self._signal = signum
+    def _longer_settings(self, before: dict, progress: Progress) -> dict:
+        """The settings of `LENGTH` when they make the run longer, none when they are as before.
+
+        Raises:
+            InputError: with them the steps already done would have had other learning rates.
+        """
+        now = {name: self.settings[name] for name in LENGTH if name in self.settings}
+        then = {name: before.get(name) for name in now}
+        if now == then or len(now) < len(LENGTH) or None in then.values():
+            return {}
+        epochs = [each["nepochs"] + each["nepochs_decay"] for each in (then, now)]
+        if epochs[1] < epochs[0] or now["niters"] < then["niters"]:
+            return {}
+        schedule = replace(
+            self.schedule, nepochs=then["nepochs"], nepochs_decay=then["nepochs_decay"]
+        )
+        last_epoch = progress.epoch - (progress.step_in_epoch == 0)
+        if not self.schedule.agrees(schedule, last_epoch, progress.step, len(self.loader)):
+            listed = ", ".join(f"`{k}` {now[k]} (was {then[k]})" for k in now if now[k] != then[k])
+            raise InputError(
+                f"`log_dir` {self.folder} cannot be extended: with {listed} its {progress.step} "
+                "steps would have had other learning rates. Train on in another folder from its "
+                "checkpoints. Runs of constant rate (`nepochs_decay` 0) can be extended"
+            )
+        return now
+
+    def _on_signal(self, name: str) -> None:
         if self.is_main:
-            Bar.write(f"{signal.Signals(signum).name}: saving after this step")
+            Bar.write(f"{name}: saving after this step")
+
+    # ---- results
 
     def _results(self) -> dict:
         return {
-            "finished": self.finished,
-            "epoch": self.epoch - 1,
-            "step": self.step,
-            "measure": self.evaluation.label if self.evaluation else None,
-            "best": self.best,
-            "latest": self.latest,
-        }
+            "finished": self.progress.finished,
+            "epoch": self.progress.epoch - 1,
+            "step": self.progress.step,
+            "measure": self.judge.label,
+        } | self.judge.state_dict()
 
-
-def _event_writer(folder: str):
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        raise InputError(
-            "`tensorboard_dir` needs the tensorboard package: pip install tensorboard"
-        ) from None
-    return SummaryWriter(folder)
+    def _write_results(self) -> None:
+        """The last file of a run: what it says finished is."""
+        if self.is_main:
+            write_json(self.folder / "results.json", self._results())

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from fake_cuda.build import Unbuildable, extension_path
 
 from models.config import ChannelConfig
 from models.generators import GeneratorSpec
@@ -133,6 +134,76 @@ def call(monkeypatch) -> Callable[..., Outcome]:
 
     monkeypatch.syspath_prepend(str(ROOT))
     return run
+
+
+# ------------------------------------------------------------------------------------------------------------
+# Running scripts on a fake GPU
+
+
+class FakeGpu:
+    """Runs scripts in one process that has the fake device; starts another one if it dies."""
+
+    def __init__(self):
+        paths = map(str, (ROOT / "tests", ROOT))
+        self.environment = os.environ | {
+            "OMP_NUM_THREADS": "1",
+            "PYTHONPATH": os.pathsep.join(paths),
+        }
+        self.process: subprocess.Popen | None = None
+
+    def __call__(self, script: str, *args: object) -> str:
+        """What ``script`` prints; it must succeed."""
+        if self.process is None or self.process.poll() is not None:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "fake_cuda.run"],
+                cwd=ROOT,
+                env=self.environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+        self.process.stdin.write(json.dumps([script, *map(str, args)]) + "\n")
+        self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        assert line, f"the process ended with {self.process.wait()}"
+        answer = json.loads(line)
+        assert answer["code"] == 0, answer["output"][-6000:]
+        return answer["output"]
+
+    def two_processes(self, script: str, *args: object) -> str:
+        """The same under torchrun, a GPU for each of two processes."""
+        words = [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            "--nproc_per_node=2",
+            "-m",
+            "fake_cuda.run",
+            script,
+            *map(str, args),
+        ]
+        done = subprocess.run(
+            words, cwd=ROOT, env=self.environment, capture_output=True, text=True, timeout=200
+        )
+        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+        return done.stdout + done.stderr
+
+    def close(self) -> None:
+        if self.process is not None:
+            self.process.communicate()
+
+
+@pytest.fixture(scope="session")
+def gpu():
+    """``gpu(script, *args)``: run a script on a fake GPU."""
+    try:
+        extension_path()
+    except Unbuildable as reason:
+        pytest.skip(f"the fake GPU cannot be built: {reason}")
+    runner = FakeGpu()
+    yield runner
+    runner.close()
 
 
 # ------------------------------------------------------------------------------------------------------------

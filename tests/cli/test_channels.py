@@ -122,3 +122,47 @@ def test_a_teacher_of_other_channels_is_refused(call, tmp_path, teacher, trainin
     )
     outcome = call("distill.py", *flags, "--input_nc", 1, "--student_ngf", 8, "--log_dir", tmp_path)
     assert outcome.returncode == 2 and "--input_nc" in outcome.stderr.splitlines()[-1]
+
+
+def test_arrays_of_five_channels_from_the_teacher_to_the_test(call, tmp_path):
+    """Inputs of 16 bits in ``.npy``, targets as pictures, in two folders."""
+    root, rng = tmp_path / "data", np.random.default_rng(0)
+    for phase, count in (("train", 4), ("val", 3)):
+        for side in "AB":
+            (root / f"{phase}{side}").mkdir(parents=True)
+        for i in range(count):
+            deep = rng.integers(0, 65536, (SIZE, SIZE, 5)).astype(np.uint16)
+            np.save(root / f"{phase}A" / f"{i}.npy", deep)
+            picture = Image.fromarray((deep[:, :, 1:4] // 257).astype(np.uint8))
+            picture.save(root / f"{phase}B" / f"{i}.png")
+    data = ("--dataroot", root, "--input_nc", 5, "--num_threads", 1, "--gpu_ids", -1)
+    data += ("--load_size", SIZE, "--crop_size", SIZE, "--batch_size", 2)
+    measure = ("--fid_features", "random", "--fid_dims", 64)
+    call(
+        "scripts/check_dataset.py", root, "--input_nc", 5, "--load_size", SIZE, "--crop_size", SIZE
+    ).succeeded()
+    steps = (
+        "--netG",
+        "resnet_9blocks",
+        "--ngf",
+        8,
+        "--ndf",
+        8,
+        "--nepochs",
+        1,
+        "--nepochs_decay",
+        0,
+    )
+    call("train.py", *data, *measure, *steps, "--log_dir", tmp_path / "run").succeeded()
+    checkpoint = tmp_path / "run" / "checkpoints" / "latest_net_G.pth"
+    assert torch.load(checkpoint, weights_only=True)["model.1.weight"].shape[1] == 5
+    test = ("--restore_G_path", checkpoint, "--results_dir", tmp_path / "test")
+    call("test.py", *data, *measure, *test).succeeded()
+    with Image.open(tmp_path / "test" / "images" / "real_A" / "0.png") as image:
+        shown = np.load(root / "valA" / "0.npy")[:, :, :3] // 257
+        assert abs(np.asarray(image).astype(int) - shown).max() <= 1
+    results = json.loads((tmp_path / "test" / "results.json").read_text())
+    assert results["metrics"]["fid"] > 0
+    # Inputs and targets the other way round: outputs of five channels are measured and shown by three.
+    turned = ("--direction", "BtoA", "--input_nc", 3, "--output_nc", 5)
+    call("train.py", *data, *turned, *measure, *steps, "--log_dir", tmp_path / "turned").succeeded()

@@ -35,6 +35,54 @@ def finish(process: subprocess.Popen, timeout: float = 150) -> tuple[int, str]:
     return process.returncode, output
 
 
+AGREEING = """
+import torch
+from models.discriminators import build_discriminator
+from models.generators import GeneratorSpec
+from data.loader import Batch
+from runtime import distributed
+from training.tasks import LossWeights, TeacherTask
+
+distributed.setup("cpu")
+rank = distributed.rank()
+assert distributed.largest(15 * rank) == 15
+torch.manual_seed(0)
+spec = GeneratorSpec("resnet_9blocks", ngf=4, norm="batch")
+net_d = build_discriminator("n_layers", 6, 4, 1, "batch")
+task = TeacherTask(spec.build(), net_d, spec, LossWeights(), 1e-3, 0.5, torch.device("cpu"))
+torch.manual_seed(1 + rank)
+task.step(Batch(torch.rand(2, 3, 16, 16), torch.rand(2, 3, 16, 16), ["a", "b"]), 0)
+states = distributed.gather_objects({k: n.state_dict() for k, n in task.networks.items()})
+means = [v for k, v in states[0]["G"].items() if k.endswith("running_mean")]
+assert len(means) > 10 and all(m.any() for m in means)
+for name, ours in states[0].items():
+    for key, value in ours.items():
+        assert torch.equal(value, states[1][name][key]), (name, key)
+distributed.shutdown()
+print("agreed")
+"""
+
+
+def test_processes_agree_on_statistics_and_signals(tmp_path):
+    """Running statistics of batch norms are everyone's; the largest signal reaches all."""
+    script = tmp_path / "agree.py"
+    script.write_text(f"import sys\nsys.path.insert(0, {str(ROOT)!r})\n{AGREEING}")
+    code, output = finish(torchrun(str(script)))
+    assert code == 0 and output.count("agreed") == 2, output
+
+
+def test_a_process_without_images_to_evaluate(teacher_flags, tmp_path, read_lines):
+    """One batch holds all of val: the second process has none, and measures and draws nothing."""
+    flags = (*teacher_flags, "--niters", 1, "--batch_size", 2, "--norm", "batch")
+    code, output = finish(
+        torchrun("train.py", *flags, "--eval_batch_size", 6, "--log_dir", tmp_path / "two")
+    )
+    assert code == 0, output
+    (evaluation,) = [r for r in read_lines(tmp_path / "two" / "log.jsonl") if r["event"] == "eval"]
+    assert evaluation["metrics"]["G"]["n"] == 6
+    assert len(list((tmp_path / "two" / "eval").glob("*.png"))) == 1
+
+
 def without_time(records: list[dict]) -> list[dict]:
     return [{k: v for k, v in record.items() if k != "seconds"} for record in records]
 
@@ -120,3 +168,21 @@ def test_a_dead_worker_ends_the_search_and_a_restart_continues(
     assert without_time(read_lines(results)) == without_time(
         read_lines(evolution / "evaluations.jsonl")
     )
+
+
+@pytest.mark.skipif(
+    not Path("/proc/self/environ").exists(), reason="finds the worker through /proc"
+)
+def test_a_signal_to_one_process_stops_all_with_their_state_saved(
+    teacher_flags, tmp_path, read_lines
+):
+    flags = (*teacher_flags, "--nepochs", 1000, "--no_fid", "--log_dir", tmp_path / "two")
+    process = torchrun("train.py", *flags, "--batch_size", 2)
+    log, deadline = tmp_path / "two" / "log.jsonl", time.monotonic() + 120
+    while not (log.exists() and log.read_bytes().count(b"\n") >= 2):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
+    os.kill(_worker(process.pid, 1), signal.SIGTERM)
+    code, output = finish(process, timeout=60)
+    assert code != 0 and "stopped by SIGTERM: the state is saved" in output, output
+    assert (tmp_path / "two" / "checkpoints" / "state.pth").exists()

@@ -54,7 +54,7 @@ def test_images_without_partners_are_translated(
     )
     flags = (*inference_flags, *data, "--restore_G_path", narrow_pth)
     outcome = call("test.py", *flags, "--results_dir", tmp_path / "out").succeeded()
-    assert "--dataset_mode single has no real images to compare with" in outcome.stdout
+    assert "--dataset_mode single has no real images to compare with" in outcome.stderr
     images = tmp_path / "out" / "images"
     assert sorted(p.name for p in images.iterdir()) == ["fake_B", "real_A"]
     assert sorted(p.name for p in (images / "fake_B").iterdir()) == [
@@ -91,7 +91,7 @@ def test_every_usual_way_of_storing_trains(cli, tmp_path, teacher_flags):
         pair.convert("1").save(folder / "bits.tif")
         pair.rotate(90, expand=True).save(folder / "turned.jpg", exif=exif)
     flags = ("--load_size", SIZE + 4, "--crop_size", SIZE, "--direction", "BtoA")
-    outcome = cli("prepare.check", tmp_path / "data", *flags).succeeded()
+    outcome = cli("data.check", tmp_path / "data", *flags).succeeded()
     assert outcome.stdout.endswith("ready to train: train 8, val 8\n")
     assert "warning" not in outcome.stderr.lower()
     run = (

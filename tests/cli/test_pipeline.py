@@ -82,7 +82,7 @@ def check_training_run(
     assert results["best"]["score"] == min(record["score"] for record in evaluations)
     assert results["latest"]["step"] == 6
     assert len(list((folder / "eval").glob("*.png"))) == len(evaluations)
-    assert not list(folder.rglob("*.tmp"))
+    assert not list(folder.rglob(".*.tmp*"))
 
 
 # ------------------------------------------------------------------------------------------------------------
@@ -464,7 +464,7 @@ def test_statistics(cli, call, tmp_path, tested, exported, data_flags, inference
 
 def test_macs(cli):
     configs = list(PUBLISHED["configs"])
-    outcome = cli("models.cost", *configs).succeeded()
+    outcome = cli("metrics.macs", *configs).succeeded()
     rows = {line.split()[0]: line.split()[1:] for line in outcome.stdout.splitlines()[2:]}
     for config, row in PUBLISHED["configs"].items():
         expected = (row["params"], row["macs_published"], row["macs_no_norm"], row["macs_exact"])
@@ -698,7 +698,7 @@ def test_a_run_killed_while_it_saves_ends_as_if_it_had_not_been(
     killed = 0
     for _ in range(3):  # the moment is short: a save may end before the signal comes
         process = spawn("train_supernet.py", *flags)
-        wait_until(lambda: list(checkpoints.glob(".*.tmp")), process, "a file being written")
+        wait_until(lambda: list(checkpoints.glob(".*.tmp*")), process, "a file being written")
         process.kill()
         process.communicate(timeout=60)
         killed += process.returncode == -signal.SIGKILL
@@ -721,7 +721,7 @@ def test_a_full_disk_leaves_the_last_state_and_the_run_goes_on(
     assert "could not be written" in printed and "free some space" in printed
     assert "Traceback" not in printed
     assert state.read_bytes() == before
-    assert not list(state.parent.glob(".*.tmp"))
+    assert not list(state.parent.glob(".*.tmp*"))
     cli("train_supernet.py", *flags).succeeded()
     same_run(tmp_path, supernet, read_lines)
 

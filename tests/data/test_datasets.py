@@ -1,10 +1,16 @@
 """Which files a dataset holds, what it makes of them, and what it says about a folder that is not right."""
 
+import json
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from data.datasets import (
+    DOWNLOADS,
     AlignedDataset,
     SingleDataset,
     Source,
@@ -12,7 +18,8 @@ from data.datasets import (
     path_of_side,
     unpaired_datasets,
 )
-from data.transforms import Resize
+from data.loader import Loader
+from data.transforms import Crops, Resize
 from errors import InputError
 
 RNG = np.random.default_rng(0)
@@ -280,9 +287,62 @@ def test_meta_path_with_unknown_names_says_how_many(root, tmp_path):
         aligned(root, meta_path=str(tmp_path / "none.meta"))
 
 
-@pytest.mark.parametrize("size, count", [(None, 3), (-1, 3), (0, 3), (2, 2), (9, 3)])
+@pytest.mark.parametrize("size, count", [(None, 3), (-1, 3), (2, 2), (9, 3)])
 def test_max_size_keeps_the_first(root, size, count):
     assert aligned(root, max_size=size).names == ["a", "b", "deep/c"][:count]
+
+
+@pytest.mark.parametrize(
+    "setting, value, said",
+    [
+        ("max_size", 0, "`max_dataset_size` 0 leaves no images; give -1"),
+        ("meta_path", "", "`meta_path` is empty"),
+        ("phase", "", "`phase` is empty"),
+    ],
+)
+def test_settings_that_name_nothing_are_refused(root, setting, value, said):
+    with pytest.raises(InputError, match=said):
+        aligned(root, **{setting: value})
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-8"])
+def test_lists_may_begin_with_a_byte_order_mark(root, tmp_path, encoding):
+    meta = tmp_path / "list.meta"
+    meta.write_text("b.png\r\n", encoding=encoding)
+    assert aligned(root, meta_path=str(meta)).names == ["b"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
+def test_lists_of_another_encoding_are_named(root, tmp_path, encoding):
+    meta = tmp_path / "list.meta"
+    meta.write_text("größe.png\n", encoding=encoding)
+    with pytest.raises(InputError, match=f"`meta_path` {meta}: not UTF-8 text; save it as UTF-8"):
+        aligned(root, meta_path=str(meta))
+
+
+@pytest.mark.parametrize("name, shown", [(b"new\nline", r"new\\nline"), (b"\xff", r"\\udcff")])
+def test_names_that_no_list_can_hold_are_refused(root, name, shown):
+    write(root / "train" / f"{os.fsdecode(name)}.png", pair())
+    with pytest.raises(
+        InputError, match=f"1 file names are not one line of UTF-8, first {shown}"
+    ) as e:
+        aligned(root)
+    assert str(e.value).isprintable()
+
+
+def test_a_missing_download_is_named_with_its_command(tmp_path):
+    database = tmp_path / "database"
+    with pytest.raises(InputError, match=r"no such folder; download it with .*download\.py maps$"):
+        aligned(database / "maps")
+    with pytest.raises(InputError, match=r"no such folder$"):
+        aligned(database / "mine")
+
+
+def test_what_is_named_as_a_download_can_be_downloaded():
+    table = json.loads((Path(__file__).parents[2] / "scripts" / "downloads.json").read_text())
+    for name, command in DOWNLOADS.items():
+        if "download.py" in command:
+            assert table[command.split()[-1]]["target"] == f"database/{name}"
 
 
 def test_files_are_sorted_by_their_path(tmp_path):
@@ -297,6 +357,60 @@ def test_names_that_would_overwrite_each_other_are_refused(tmp_path):
     write(tmp_path / "train" / "a.jpg", pair())
     with pytest.raises(InputError, match=r"a\.(png|jpg)"):
         aligned(tmp_path)
+
+
+# ------------------------------------------------------------------------------------------------------------
+# Arrays
+
+
+def save_array(path, array):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.save(path, array)
+
+
+FIVE = RNG.integers(0, 65536, (16, 16, 5)).astype(np.uint16)
+
+
+def test_pairs_of_arrays_and_pictures_in_two_folders(tmp_path):
+    save_array(tmp_path / "trainA" / "x.npy", FIVE)
+    write(tmp_path / "trainB" / "x.png", B)
+    item = aligned(tmp_path, channels=(5, 3)).load(0)
+    assert item["A"].dtype == np.float32 and np.array_equal(item["B"], chw(B))
+    assert np.array_equal((item["A"] * 65535).round(), chw(FIVE))
+    turned = aligned(tmp_path, "BtoA", channels=(3, 5)).load(0)
+    assert np.array_equal(turned["A"], item["B"]) and np.array_equal(turned["B"], item["A"])
+    with pytest.raises(InputError, match=r"x\.npy: 5 channels where 3 are expected"):
+        aligned(tmp_path).load(0)
+
+
+def test_pairs_in_one_array(tmp_path):
+    save_array(tmp_path / "train" / "x.npy", pair(FIVE, FIVE[::-1]))
+    item = aligned(tmp_path, channels=(5, 5)).load(0)
+    assert np.array_equal((item["B"] * 65535).round(), chw(FIVE[::-1]))
+    with pytest.raises(InputError, match=r"x\.npy: 5 channels where 1 are expected"):
+        aligned(tmp_path, channels=(5, 1)).load(0)
+
+
+def test_arrays_are_batched_resized_and_flipped(tmp_path):
+    """A batch may mix arrays of 8 and of 16 bits."""
+    for i in range(4):
+        few = FIVE if i else (FIVE // 257).astype(np.uint8)
+        save_array(tmp_path / "trainA" / f"{i}.npy", few)
+        write(tmp_path / "trainB" / f"{i}.png", B)
+    resize = Resize("resize_and_crop", 24, 20)
+    data = AlignedDataset(Source(str(tmp_path)), "AtoB", resize, (5, 3))
+    loader = Loader(data, 4, "cpu", Crops(resize.crop, random=True, flip=True))
+    (batch,) = loader.epoch()
+    assert batch.A.shape == (4, 5, 20, 20) and batch.B.shape == (4, 3, 20, 20)
+    assert batch.A.dtype == torch.float32 and -1 <= batch.A.min() < batch.A.max() <= 1
+    assert loader.store.bytes == sum(
+        array.nbytes for i in range(4) for array in data.load(i).values()
+    )
+    first = resize.pixels((FIVE / 65535).astype(np.float32))
+    for plane in range(5):
+        expected = Image.fromarray((FIVE[..., plane] / 65535).astype(np.float32))
+        expected = np.asarray(expected.resize((24, 24), Image.Resampling.BICUBIC)).clip(0, 1)
+        assert np.array_equal(first[..., plane], expected)
 
 
 # ------------------------------------------------------------------------------------------------------------

@@ -293,7 +293,7 @@ def test_the_bound_holds(bound):
 
 
 def test_the_bound_holds_with_many_threads():
-    store = ImageStore(Numbered(64), 10 * 384 + 5, torch.device("cpu"))
+    store = ImageStore(Numbered(64), 10 * 384 + 5)
     threads = [threading.Thread(target=lambda: [store[i] for i in range(64)]) for _ in range(8)]
     for thread in threads:
         thread.start()
@@ -318,10 +318,17 @@ def test_load_all_stops_at_the_bound():
             time.sleep(0.001)
             return super().load(index)
 
-    store = ImageStore(Slow(400), 2 * 384 + 5, torch.device("cpu"))
+    store = ImageStore(Slow(400), 2 * 384 + 5)
     store.load_all(2)
     assert store.bytes == 2 * 384
     assert sum(store.dataset.decoded) < 200
+
+
+def test_images_are_kept_on_the_host_whatever_the_device():
+    loader = Loader(Numbered(4), 2, torch.device("meta"), Crops((4, 4), True, True))
+    assert [(b.A.device.type, b.B.device.type) for b in loader.epoch()] == [("meta", "meta")] * 2
+    kept = [t.device.type for item in loader.store._items.values() for t in item.values()]
+    assert kept == ["cpu"] * 8
 
 
 def test_an_abandoned_epoch_leaves_no_threads():

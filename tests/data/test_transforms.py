@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from data import transforms
-from data.transforms import Crops, Resize, SizeWarning, multiple_of_4, to_float, to_uint8
+from data.transforms import (
+    Crops,
+    Resize,
+    SizeWarning,
+    multiple_of_4,
+    to_float,
+    to_numpy,
+    to_uint8,
+)
+from errors import InputError
 
 
 def pixels_of(image: Image.Image) -> torch.Tensor:
@@ -195,3 +204,22 @@ def test_inputs_are_left_alone():
     pixels, x = torch.full((2,), 7, dtype=torch.uint8), torch.zeros(2)
     to_float(pixels), to_uint8(x)
     assert pixels.tolist() == [7, 7] and x.tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("ratio", [float("inf"), float("nan"), 0.0, -1.0, 1e6])
+def test_aspect_ratios_without_a_height_are_refused(ratio):
+    with pytest.raises(InputError, match=r"`aspect_ratio` .* leaves no height"):
+        Resize(aspect_ratio=ratio)
+
+
+def test_deep_values_map_as_bytes_do():
+    pixels = torch.arange(256, dtype=torch.uint8)
+    unit = pixels.float() / 255
+    kept = unit.clone()
+    assert torch.equal(to_float(unit), to_float(pixels)) and torch.equal(unit, kept)
+
+
+@pytest.mark.parametrize("channels, shown", [(1, 1), (2, 1), (3, 3), (5, 3)])
+def test_what_is_shown_has_one_or_three_channels(channels, shown):
+    images = torch.arange(2 * channels, dtype=torch.uint8).view(2, channels, 1, 1)
+    assert to_numpy(images)[:, 0, 0].tolist() == images[:, :shown, 0, 0].tolist()

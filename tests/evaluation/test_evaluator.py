@@ -1,20 +1,25 @@
 """One way to measure a generator, and the statistics of real images: made once, kept, and made again when files change."""
 
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from data.build import DataSettings
 from data.datasets import AlignedDataset, SingleDataset, Source
 from data.loader import Loader
-from data.transforms import Crops, Resize, to_uint8
+from data.transforms import Crops, Resize, to_float, to_uint8
 from errors import InputError
-from evaluation.evaluator import Evaluator
-from evaluation.real import measure_real, real_statistics
+from evaluation.build import MeasureSettings, criteria, deciding
+from evaluation.evaluator import Evaluator, stored_pixels
+from evaluation.real import cache_folders, measure_real, real_statistics
 from metrics.criteria import FeatureCriterion
 from metrics.frechet import Statistics, frechet_distance, save_statistics
+from metrics.paired import PairedCriterion
+from options import EvolutionOptions, TestOptions, TrainOptions, settings
 
 CPU = torch.device("cpu")
 
@@ -55,7 +60,7 @@ def targets(root, side="B") -> list[torch.Tensor]:
     return [torch.from_numpy(dataset(root).load(i)[side])[None] for i in range(7)]
 
 
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Evaluator
 
 
@@ -71,7 +76,53 @@ def test_a_generator_is_measured_on_its_quantised_outputs(root, batch_size):
         found = measure(generate)
         assert found["fid"] == pytest.approx(expected, rel=1e-6) and found["n"] == 7
         assert found["seconds"] >= 0 and set(found) == {"fid", "kid", "n", "seconds"}
-    assert measure.label == "FID (colours)"
+    assert measure.labels == {"fid": "FID (colours)", "kid": "KID (colours)"}
+
+
+def test_outputs_are_compared_with_the_real_images_as_they_were_read(root):
+    """A generator that returns the real image is perfect: no level is lost on the way."""
+    measure = evaluator(root, [PairedCriterion()])
+    reals = iter([batch.B for batch in measure.loader.epoch()])
+    # Half a level up: what outputs lose by truncation.
+    found = measure(lambda x: next(reals) + 1 / 255)
+    assert found["l1_real"] == 0 and found["ssim"] == pytest.approx(1) and found["n"] == 7
+    data = AlignedDataset(Source(str(root), "val"), "AtoB", Resize("resize_and_crop", 8, 8))
+    levels = torch.arange(256, dtype=torch.uint8)
+    assert torch.equal(stored_pixels(to_float(levels)), levels)
+    different = measure(lambda x: x)
+    expected = [
+        np.abs(data.load(i)["B"].astype(int) - stored_as_output(data.load(i)["A"])).mean()
+        for i in range(7)
+    ]
+    assert different["l1_real"] == pytest.approx(np.mean(expected), rel=1e-5)
+
+
+def stored_as_output(pixels: np.ndarray) -> np.ndarray:
+    return to_uint8(to_float(torch.from_numpy(pixels))).int().numpy()
+
+
+def test_without_criteria_nothing_is_generated(root):
+    found = evaluator(root, [])(lambda x: pytest.fail("generated for nothing"))
+    assert found["n"] == 7 and set(found) == {"n", "seconds"}
+
+
+def test_one_process_does_not_copy_what_it_gathered(root, monkeypatch):
+    net = Colours()
+    criterion = FeatureCriterion(net, measure_real(dataset(root), net, CPU), CPU)
+    monkeypatch.setattr(criterion, "state", lambda: pytest.fail("copied for nobody"))
+    measure = evaluator(root, [criterion])
+    measure.shared = True
+    assert measure(lambda x: x)["n"] == 7
+
+
+@pytest.mark.parametrize("shown", [True, False])
+def test_long_evaluations_show_a_bar(root, capsys, monkeypatch, shown):
+    clock = iter(range(0, 10**6, 100))
+    monkeypatch.setattr("tqdm.std.time", lambda: next(clock))
+    measure = evaluator(root, [PairedCriterion()])
+    measure.bar = shown
+    measure(lambda x: x)
+    assert ("evaluating" in capsys.readouterr().err) == shown
 
 
 def test_outputs_come_with_their_names_and_can_be_limited(root):
@@ -83,7 +134,7 @@ def test_outputs_come_with_their_names_and_can_be_limited(root):
     assert limited[0][0].dtype == torch.uint8
 
 
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Statistics of real images
 
 
@@ -167,3 +218,150 @@ def test_a_damaged_cache_is_made_again(root, tmp_path):
     path.write_bytes(path.read_bytes()[:100])
     net = Colours()
     assert real_statistics(dataset(root), net, CPU, cache=cache).n == 7 and net.seen == 7
+
+
+# --------------------------------------------------------------------------------------------------
+# Where statistics are kept, and whose files are used
+
+
+def test_a_file_that_others_could_have_written_is_not_used(root, tmp_path):
+    """In a shared folder anyone may put statistics that make any network the best."""
+    cache = (tmp_path / "cache",)
+    real_statistics(dataset(root), Colours(), CPU, cache=cache)
+    (path,) = cache[0].iterdir()
+    path.chmod(0o646)
+    net = Colours()
+    real_statistics(dataset(root), net, CPU, cache=cache)
+    assert net.seen == 7
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give files away")
+def test_a_file_of_another_user_is_used_only_if_the_images_are_theirs_too(root, tmp_path):
+    cache = (tmp_path / "cache",)
+    real_statistics(dataset(root), Colours(), CPU, cache=cache)
+    (path,) = cache[0].iterdir()
+    os.chown(path, 12345, -1)
+    net = Colours()
+    real_statistics(dataset(root), net, CPU, cache=cache)
+    assert net.seen == 7
+    (path,) = cache[0].iterdir()
+    os.chown(path, 12345, -1)
+    os.chown(root / "val", 12345, -1)
+    real_statistics(dataset(root), net, CPU, cache=cache)
+    assert net.seen == 7
+
+
+def test_statistics_are_kept_beside_the_data_or_with_the_user_and_nowhere_else(
+    monkeypatch, tmp_path
+):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    beside, users = cache_folders(tmp_path / "data")
+    assert beside == tmp_path / "data" / ".statistics"
+    assert users == tmp_path / "cache" / "gan-compression" / "statistics"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, "home", lambda: tmp_path / "home")
+    assert cache_folders(tmp_path)[1].is_relative_to(tmp_path / "home")
+
+    def homeless():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", homeless)
+    assert cache_folders(tmp_path / "data") == (beside,)
+
+
+# --------------------------------------------------------------------------------------------------
+# Criteria of a data set
+
+
+@pytest.fixture
+def colours(monkeypatch, root):
+    """`criteria` of the pairs with a feature network of six colours; a function of data settings."""
+    monkeypatch.setattr("evaluation.build.feature_net", lambda settings, device: Colours())
+    monkeypatch.setenv("XDG_CACHE_HOME", str(root / "user"))
+
+    def make(measures=MeasureSettings(), **settings):
+        data = DataSettings(str(root), phase="val", **settings)
+        return criteria(measures, data, CPU)
+
+    return make
+
+
+def test_real_images_are_measured_at_the_size_of_the_outputs(root, colours):
+    fid, pairs = colours(load_size=16, crop_size=16)
+    assert fid.labels["fid"] == "FID (colours)" and fid.real.size == (16, 16)
+    resized = AlignedDataset(Source(str(root), "val"), "AtoB", Resize("resize_and_crop", 16, 16))
+    expected = measure_real(resized, Colours(), CPU)
+    torch.testing.assert_close(fid.real.mu, expected.mu)
+    assert pairs.keys == ("l1_real", "psnr", "ssim")
+
+
+def test_real_images_are_cropped_as_inputs_are(root, colours):
+    fid, _ = colours(load_size=12, crop_size=8)
+    resized = AlignedDataset(Source(str(root), "val"), "AtoB", Resize("resize_and_crop", 12, 8))
+    centres = [torch.from_numpy(resized.load(i)["B"][:, 2:10, 2:10])[None] for i in range(7)]
+    expected = Statistics.of_features(torch.cat([Colours()(image) for image in centres]))
+    torch.testing.assert_close(fid.real.mu, expected.mu)
+    assert fid.real.size == (8, 8)
+
+
+def test_at_256_pixels_real_images_are_measured_as_stored_and_the_label_says_so(root, colours):
+    """As published statistics were: 600x600 for maps, with outputs of 256x256."""
+    fid, _ = colours(load_size=256, crop_size=256)
+    assert fid.labels["fid"] == "FID (colours; real images as stored)" and fid.real.size is None
+    torch.testing.assert_close(fid.real.mu, measure_real(dataset(root), Colours(), CPU).mu)
+
+
+def test_published_sets_stored_at_256_pixels_have_the_plain_label(tmp_path, monkeypatch):
+    monkeypatch.setattr("evaluation.build.feature_net", lambda settings, device: Colours())
+    (tmp_path / "val").mkdir()
+    for i in range(2):
+        pixels = np.random.default_rng(i).integers(0, 256, (256, 512, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "val" / f"{i}.png")
+    fid, _ = criteria(MeasureSettings(), DataSettings(str(tmp_path), phase="val"), CPU)
+    assert fid.labels["fid"] == "FID (colours)" and fid.real.size == (256, 256)
+
+
+def test_given_statistics_are_named_in_the_label(root, colours, tmp_path):
+    made = measure_real(dataset(root), Colours(), CPU)
+    save_statistics(tmp_path / "maps.npz", made, "colours")
+    given = MeasureSettings(real_stat_path=str(tmp_path / "maps.npz"))
+    fid, _ = colours(given, load_size=16, crop_size=16)
+    assert fid.labels["fid"] == "FID (colours; real images of maps.npz)"
+
+
+def test_what_decides_is_never_what_pairs_are_compared_by(colours):
+    judges = colours(load_size=16, crop_size=16)
+    assert deciding(judges) == "fid"
+    judges = colours(MeasureSettings(fid=False), load_size=16, crop_size=16)
+    assert [c.keys for c in judges] == [("l1_real", "psnr", "ssim")] and deciding(judges) is None
+    assert colours(MeasureSettings(fid=False, pairs=False)) == [] and deciding([]) is None
+
+
+def test_a_run_of_a_few_images_is_judged_on_as_few():
+    assert DataSettings("d").for_validation().max_dataset_size == -1
+    assert DataSettings("d", max_dataset_size=40).for_validation().max_dataset_size == 40
+    assert DataSettings("d", max_dataset_size=1).for_validation().max_dataset_size == 2
+
+
+# --------------------------------------------------------------------------------------------------
+# What the flags ask for
+
+
+def test_a_search_by_a_measure_that_is_switched_off_is_refused_at_once(capsys):
+    search = ["--dataroot", "d", "--restore_G_path", "g", "--config_set", "channels-32"]
+    search += ["--output_dir", "o"]
+    for off, criterion in (("--no_mIoU", "mIoU"), ("--no_mIoU", "accu"), ("--no_fid", "fid")):
+        with pytest.raises(SystemExit) as raised:
+            EvolutionOptions.parse([*search, off, "--criterion", criterion])
+        message = capsys.readouterr().err
+        assert raised.value.code == 2 and f"{off} leaves nothing to search by" in message
+        assert message.count("\n") == 1
+
+
+def test_searches_measure_what_they_decide_by_and_tests_pairs_too():
+    search = ["--dataroot", "d", "--restore_G_path", "g", "--config_set", "channels-32"]
+    search += ["--output_dir", "o"]
+    assert not settings.measures(EvolutionOptions.parse(search)).pairs
+    test = ["--dataroot", "d", "--restore_G_path", "g", "--results_dir", "r"]
+    assert settings.measures(TestOptions.parse(test)).pairs
+    assert settings.measures(TrainOptions.parse(["--dataroot", "d"])).pairs

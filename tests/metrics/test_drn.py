@@ -13,7 +13,7 @@ from metrics.drn import ARCHITECTURES, DRNSeg, load_drn
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 CASES = json.loads((GOLDEN / "drn.json").read_text())
 
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Weights and inputs by formula, so that reference outputs need no stored weights.
 
 
@@ -55,7 +55,7 @@ def empty_state(arch: str) -> dict[str, torch.Tensor]:
     }
 
 
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Reference values.
 
 
@@ -98,7 +98,7 @@ def test_upsampling_is_bilinear():
     torch.testing.assert_close(found[inner], expected[inner])
 
 
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Loading.
 
 
@@ -148,9 +148,9 @@ def damaged(path: Path, kind: str) -> None:
     ("kind", "says"),
     [
         ("missing", "no such file"),
-        ("text", "not a checkpoint"),
-        ("empty", "not a checkpoint"),
-        ("truncated", "not a checkpoint"),
+        ("text", "not a readable checkpoint"),
+        ("empty", "not a readable checkpoint"),
+        ("truncated", "not a readable checkpoint"),
         ("tensor", "no state dict"),
         ("no tensors", "no state dict"),
         ("missing key", "seg.bias is missing"),
@@ -165,7 +165,7 @@ def test_unusable_files_are_named_with_the_remedy(kind, says, tmp_path):
         load_drn(path, "cpu")
     message = str(raised.value)
     assert str(path) in message
-    assert "`drn_path`" in message
+    assert message.startswith("`drn_path`") and "`criterion` fid" in message
     assert "\n" not in message
 
 

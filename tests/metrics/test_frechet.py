@@ -9,7 +9,13 @@ from hypothesis import strategies as st
 from scipy import linalg
 
 from errors import InputError
-from metrics.frechet import Statistics, frechet_distance, load_statistics, save_statistics
+from metrics.frechet import (
+    Statistics,
+    frechet_distance,
+    load_statistics,
+    save_statistics,
+    statistics_distance,
+)
 
 
 def features(seed: int, n: int, d: int, rank: int | None = None) -> torch.Tensor:
@@ -29,7 +35,7 @@ def by_square_root(fake: torch.Tensor, real: Statistics) -> float:
     return ((x.mean(0) - mu) ** 2).sum() + np.trace(covariance) + np.trace(sigma) - 2 * trace
 
 
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Values
 
 
@@ -125,8 +131,52 @@ def test_rank_deficient_statistics_have_the_distance_of_their_subspace():
     assert large == pytest.approx(small, rel=1e-6)
 
 
-# ------------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("n", [20, 300])
+def test_two_statistics_are_as_far_apart_as_features_and_statistics(n):
+    fake, real = features(12, n, 64), Statistics.of_features(features(13, 200, 64))
+    found = statistics_distance(Statistics.of_features(fake), real)
+    assert found == pytest.approx(frechet_distance(fake, real), rel=1e-6)
+    with pytest.raises(InputError, match=r"64 features .* 8"):
+        statistics_distance(Statistics.of_features(features(0, 20, 8)), real)
+
+
+@pytest.mark.parametrize("n", [20, 300])
+def test_a_device_whose_solver_fails_falls_back_to_the_cpu(monkeypatch, n):
+    """cuSOLVER may not converge where LAPACK does."""
+    fake, real = features(14, n, 64), features(15, 200, 64)
+    expected = frechet_distance(fake, Statistics.of_features(real))
+    failures = []
+
+    def fails_first(solver):
+        def solve(matrix):
+            if solver not in failures:
+                failures.append(solver)
+                raise torch.linalg.LinAlgError("the algorithm failed to converge")
+            return solver(matrix)
+
+        return solve
+
+    for name in ("eigh", "eigvalsh"):
+        monkeypatch.setattr(torch.linalg, name, fails_first(getattr(torch.linalg, name)))
+    assert frechet_distance(fake, Statistics.of_features(real)) == expected
+    assert len(failures) == (1 if n <= 64 else 2)
+
+
+def test_statistics_stay_on_the_cpu_where_a_device_has_no_float64():
+    assert Statistics.of_features(features(0, 10, 4)).to("mps").mu.device.type == "cpu"
+
+
+# --------------------------------------------------------------------------------------------------
 # Refusals
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("n", [3, 20])
+def test_features_that_are_not_finite_are_refused(bad, n):
+    fake = features(0, n, 8)
+    fake[1, 2] = bad
+    with pytest.raises(InputError, match="the generator has diverged"):
+        frechet_distance(fake, Statistics.of_features(features(1, 20, 8)))
 
 
 def test_one_image_is_too_few():
@@ -143,7 +193,7 @@ def test_features_of_another_size_are_refused_naming_both():
         frechet_distance(features(0, 10, 8), Statistics.of_features(features(0, 10, 16)))
 
 
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Files
 
 
@@ -158,6 +208,23 @@ def test_files_round_trip(tmp_path):
     save_statistics(path, Statistics(made.mu, made.sigma), "Inception, 8 features")
     found = load_statistics(path, 8)
     assert found.n is None and found.sample is None
+
+
+@pytest.mark.parametrize("dtype", [">f8", ">f4", "<f2", np.longdouble, np.int32])
+def test_numbers_of_any_real_type_are_read(tmp_path, dtype):
+    """Big-endian files come from other machines; PyTorch alone would refuse them."""
+    mu, sigma = np.arange(8).astype(dtype), np.eye(8).astype(dtype)
+    np.savez(tmp_path / "stat.npz", mu=mu, sigma=sigma, sample=np.ones((3, 8)).astype(dtype))
+    found = load_statistics(tmp_path / "stat.npz", 8)
+    assert torch.equal(found.mu, torch.arange(8).double()) and found.sigma.dtype == torch.float64
+    assert torch.equal(found.sample, torch.ones(3, 8)) and found.sample.dtype == torch.float32
+
+
+def test_the_size_of_the_images_is_kept(tmp_path):
+    made = Statistics.of_features(features(0, 12, 8), size=(64, 96))
+    save_statistics(tmp_path / "stat.npz", made, "some features")
+    assert load_statistics(tmp_path / "stat.npz", 8).size == (64, 96)
+    assert made.to("cpu").size == (64, 96)
 
 
 def test_files_of_the_existing_tools_hold_mu_and_sigma_alone(tmp_path):
@@ -186,6 +253,18 @@ def damaged_files():
         "no sigma": lambda path: np.savez(path, mu=good["mu"]),
         "no mu": lambda path: np.savez(path, sigma=good["sigma"]),
         "sigma of another shape": lambda path: np.savez(path, mu=good["mu"], sigma=np.eye(7)),
+        "no numbers": lambda path: np.savez(path, mu=np.array(["a"] * 8), sigma=good["sigma"]),
+        "complex": lambda path: np.savez(path, mu=good["mu"] * 1j, sigma=good["sigma"]),
+        "a sample of text": lambda path: np.savez(path, **good, sample=np.full((3, 8), "a")),
+        "a flat sample": lambda path: np.savez(path, **good, sample=np.zeros(8)),
+        "a lone sample": lambda path: np.savez(path, **good, sample=np.zeros((1, 8))),
+        "a sample that is not finite": lambda path: np.savez(
+            path, **good, sample=np.full((3, 8), np.nan)
+        ),
+        "a sample of other features": lambda path: np.savez(path, **good, sample=np.zeros((3, 7))),
+        "n of several numbers": lambda path: np.savez(path, **good, n=np.ones(3)),
+        "a size of one number": lambda path: np.savez(path, **good, size=np.ones(1, int)),
+        "no features": lambda path: np.savez(path, mu=np.zeros(0), sigma=np.zeros((0, 0))),
         "a scalar mu": lambda path: np.savez(path, mu=1.0, sigma=good["sigma"]),
         "pickled": lambda path: np.savez(path, mu=np.array([object()]), sigma=good["sigma"]),
         "text": lambda path: path.write_text("mu and sigma"),

@@ -51,7 +51,7 @@ def weights(full_network, tmp_path_factory):
     return path
 
 
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Features
 
 
@@ -91,7 +91,7 @@ def test_images_are_not_changed():
     assert torch.equal(images, before)
 
 
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Random features
 
 
@@ -119,7 +119,7 @@ def test_nothing_is_trained():
     assert not any(p.requires_grad for p in load_inception(64, features="random").parameters())
 
 
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Weights
 
 
@@ -188,3 +188,15 @@ def test_weights_are_found_in_the_usual_cache(monkeypatch, tmp_path, weights):
     place.symlink_to(weights)
     images = random_images(7, 1)
     assert torch.equal(load_inception(64)(images), load_inception(64, str(weights))(images))
+
+
+def test_building_leaves_the_random_numbers_of_every_device_alone(monkeypatch, recwarn):
+    """Saving the state of all GPUs takes a paragraph of warning where there are two or more."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.random, "_fork_rng_warned_already", False)
+    seeded = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeded.append)
+    before = torch.get_rng_state()
+    load_inception(64, features="random")
+    assert torch.equal(torch.get_rng_state(), before)
+    assert not seeded and not [w for w in recwarn if "CUDA" in str(w.message)]

@@ -6,6 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from errors import InputError
 from metrics import kid
 from metrics.kid import kernel_distance
 
@@ -45,3 +46,8 @@ def test_large_sets_are_compared_by_subsets_and_the_same_every_time(monkeypatch)
 def test_half_precision_is_computed_in_double():
     x, y = features(0, 20).half(), features(1, 20).half()
     assert kernel_distance(x, y) == kernel_distance(x.double(), y.double())
+
+
+def test_one_image_is_too_few():
+    with pytest.raises(InputError, match="at least 2 images a side and got 1 and 5"):
+        kernel_distance(features(0, 1), features(1, 5))

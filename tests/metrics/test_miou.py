@@ -9,19 +9,12 @@ from PIL import Image
 from torch import nn
 
 from errors import InputError
-from metrics.miou import (
-    CITYSCAPES_MEAN,
-    CITYSCAPES_STD,
-    LabelStore,
-    SegmentationScorer,
-    class_map,
-    confusion,
-    image_stem,
-    read_table,
-    summary,
-)
+from metrics.class_map import class_map
+from metrics.confusion import confusion, summary
+from metrics.labels import LabelStore, image_stem, read_table
+from metrics.miou import CITYSCAPES_MEAN, CITYSCAPES_STD, SegmentationScorer
 
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # The same figures by the plainest means.
 
 
@@ -50,7 +43,7 @@ def random_scores(seed: int, *shape: int) -> torch.Tensor:
     return 5 * torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Resizing and argmax.
 
 
@@ -96,7 +89,7 @@ def test_class_map_refuses_to_shrink():
         class_map(torch.zeros(4, 5, 6), (17, 5))
 
 
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Counting.
 
 
@@ -136,7 +129,7 @@ def test_nothing_to_count_is_an_error():
         summary(torch.zeros(19, 19, dtype=torch.int64))
 
 
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Tables and labels on disk.
 
 
@@ -197,6 +190,8 @@ def test_unusable_tables_are_named(content, says, tmp_path):
 def test_missing_folders_files_and_images_are_named(cityscapes):
     with pytest.raises(InputError, match=r"`cityscapes_path` .*elsewhere: no such folder"):
         read_table(cityscapes / "table.txt", cityscapes / "elsewhere")
+    with pytest.raises(InputError, match=r"no such file.*`criterion` fid .*`no_mIoU`"):
+        read_table(cityscapes / "none.txt", cityscapes)
     table = load(cityscapes)
     with pytest.raises(InputError, match=r"image '7' is not in the table .*`table_path`"):
         LabelStore(["7"], table)
@@ -233,7 +228,7 @@ def test_labels_are_decoded_once_within_the_bound(cityscapes, monkeypatch):
             np.testing.assert_array_equal(label, np.array(original(table[name])))
 
 
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # The whole measure, with a stand-in for the segmenter.
 
 

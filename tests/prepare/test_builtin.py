@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,8 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from prepare import builtin
-from prepare.builtin import render_pair, write_builtin_dataset
+from errors import InputError
+from prepare.builtin import dataset, palette, render_pair, write_builtin_dataset
+from prepare.builtin.layout import make_scene
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -54,6 +57,24 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_does_not():
         assert a.tobytes() != c.tobytes()
 
 
+@pytest.mark.parametrize(
+    ("size", "seeds", "digest"),
+    [
+        (64, range(24), "59ac32a1be862d6a809251f8f0fd37341541752a6ac3b327959ccbbaef458d1f"),
+        (100, range(100, 104), "ec2e7a1c20a93132261f63859425e0903ead1a34bbb6410db12c24ee65af4292"),
+        (256, range(7, 10), "73bd2fba777667cd48bf4d2a2c613d9b3e3d874a4dd584f8e4874d0ac62461bb"),
+    ],
+)
+def test_pictures_stay_the_same_between_versions(size, seeds, digest):
+    """Another digest means other pictures: raise `dataset.VERSION`, so that old folders are told apart."""
+    assert dataset.VERSION == 1
+    found = hashlib.sha256()
+    for seed in seeds:
+        for half in render_pair(seed, size):
+            found.update(half.tobytes())
+    assert found.hexdigest() == digest
+
+
 def test_a_scene_is_the_same_at_every_size():
     for seed in range(4):
         small = render_pair(seed, 64)[1]
@@ -63,18 +84,18 @@ def test_a_scene_is_the_same_at_every_size():
 
 def test_many_scenes_can_be_drawn():
     for seed in range(1000, 1150):
-        scene = builtin._make_scene(seed)
+        scene = make_scene(seed)
         assert len(scene.roads) > 0
         for array in (scene.corners, scene.cars, scene.trees):
             assert np.isfinite(array).all()
 
 
 def test_the_photo_follows_the_legend_of_the_map(scenes):
-    water = _colour_where(scenes, builtin.MAP_WATER)
-    park = _colour_where(scenes, builtin.MAP_GROUND[builtin.PARK])
-    wood = _colour_where(scenes, builtin.MAP_GROUND[builtin.WOOD])
-    bare = _colour_where(scenes, builtin.MAP_GROUND[builtin.BARE])
-    road = _colour_where(scenes, builtin.MAP_ROAD)
+    water = _colour_where(scenes, palette.MAP_WATER)
+    park = _colour_where(scenes, palette.MAP_GROUND[palette.PARK])
+    wood = _colour_where(scenes, palette.MAP_GROUND[palette.WOOD])
+    bare = _colour_where(scenes, palette.MAP_GROUND[palette.BARE])
+    road = _colour_where(scenes, palette.MAP_ROAD)
     assert water[2] > water[0] + 10, "water is bluish"
     assert water.mean() < min(park.mean(), bare.mean(), road.mean()) - 20, "water is dark"
     assert park[1] > park[0] and park[1] > park[2] + 15, "parks are green"
@@ -125,7 +146,7 @@ def test_files_hold_photo_left_and_map_right(tmp_path):
     ]
     pair = np.asarray(Image.open(tmp_path / "train" / "00001.png"))
     assert pair.shape == (32, 64, 3)
-    photo, street_map = render_pair(builtin._scene_seed(0, "train", 1), 32)
+    photo, street_map = render_pair(dataset.scene_seed(0, "train", 1), 32)
     assert np.array_equal(pair[:, :32], photo)
     assert np.array_equal(pair[:, 32:], street_map)
 
@@ -161,11 +182,9 @@ def test_complete_files_are_kept_and_damaged_ones_are_drawn_again(tmp_path):
 
 
 def test_an_error_while_writing_leaves_no_temporary_file(tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        builtin.os, "replace", lambda *_: (_ for _ in ()).throw(OSError("disk full"))
-    )
-    with pytest.raises(OSError, match="disk full"):
-        builtin._write_pair(tmp_path / "x.png", 0, 32)
+    monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(InputError, match="disk full"):
+        write_builtin_dataset(tmp_path, train=1, val=1, size=32, workers=0, progress=False)
     assert _contents(tmp_path) == {}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -141,8 +142,8 @@ BAD = {
     "text": (lambda p: p.write_text("hello"), ["not an image", "x.png"]),
     "animated": (animated, ["animated", "x.webp", "keep one frame"]),
     "float": (
-        lambda p: Image.fromarray(np.zeros((16, 32), np.float32)).save(p.with_suffix(".tif")),
-        ["floating-point", "8 bits"],
+        lambda p: Image.fromarray(np.full((16, 32), 2, np.float32)).save(p.with_suffix(".tif")),
+        ["floating-point pixels must be from 0 to 1", "8 or 16 bits"],
     ),
     "odd": (lambda p: write(p, noise(31)), ["odd width", "31x16", "even width"]),
     "square": (lambda p: write(p, noise(16)), ["not wider than high", "combine_pairs", "single"]),
@@ -174,7 +175,8 @@ def test_the_check_agrees_with_training(root):
     for name, (spoil, _) in BAD.items():
         folder = root / name
         write(folder / "train" / "0.png")
-        write(folder / "val" / "0.png")
+        for i in range(2):
+            write(folder / "val" / f"{i}.png")
         assert check(folder).ready
         spoil(folder / "train" / "x.png")
         assert not check(folder).ready
@@ -189,7 +191,8 @@ def test_the_check_agrees_with_training(root):
 def test_partners(tmp_path):
     for side in "AB":
         write(tmp_path / f"train{side}" / "0.png")
-        write(tmp_path / f"val{side}" / "0.png")
+        for i in range(2):
+            write(tmp_path / f"val{side}" / f"{i}.png")
     write(tmp_path / "trainB" / "unused.png")
     assert "in trainB without a partner in trainA, not used: 1 file" in notes(tmp_path)
     write(tmp_path / "trainA" / "alone.png")
@@ -226,6 +229,74 @@ def test_no_images_at_all(tmp_path):
         check(tmp_path / "nowhere")
 
 
+def test_folders_of_another_plan_get_a_command(root):
+    """Images without phases, sides above phases, val alone: what to do is said in full."""
+    (root / "train").rename(root / "kept")
+    assert "into train; to measure only, give `phase` val" in only_problem(root)
+    (root / "kept").rename(root / "train")
+    flat = root / "train"
+    text = only_problem(flat)
+    assert "3 images in" in text and "move them to train, some of them to val" in text
+    assert "move them to trainA and trainB" in only_problem(flat, UNALIGNED)
+    sides = root / "sides"
+    for side in "AB":
+        for i in range(2):
+            write(sides / side / "train" / f"{i}.png", noise(16))
+            write(sides / side / "val" / f"{i}.png", noise(16))
+    text = only_problem(sides)
+    assert "with train, val in each" in text
+    assert "rename A/train to trainA, A/val to valA, B likewise" in only_problem(sides, UNALIGNED)
+    command = text[text.index("-> ") :].splitlines()[0].split("python ")[1].split()
+    done = subprocess.run(
+        [sys.executable, *command], cwd=REPOSITORY, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert check(root / "sides-pairs").ready
+    plain = root / "plain"
+    for side in "AB":
+        write(plain / side / "0.png", noise(16))
+    assert f"--output {root / 'plain-pairs' / 'train'}" in only_problem(plain)
+    assert "rename A to trainA" in only_problem(plain, UNALIGNED)
+
+
+def test_one_image_is_too_few_to_measure(root):
+    (root / "val" / "1.png").unlink()
+    text = only_problem(root)
+    assert "val: 1 image to measure on: FID needs at least 2" in text and "`no_fid`" in text
+    assert check(root, replace(AS_STORED, phase="val")).ready
+
+
+@pytest.mark.parametrize("name", [b"\xff.png", b"new\nline.png"])
+def test_names_that_training_refuses_are_problems(root, name):
+    write(root / "train" / os.fsdecode(name))
+    text = only_problem(root)
+    assert "not one line of UTF-8" in text and "rename them" in text
+    text.encode()
+    (root / "train" / os.fsdecode(name)).write_bytes(b"")
+    only_problem(root).encode()
+
+
+def test_a_missing_download_is_named_with_its_command(tmp_path):
+    with pytest.raises(InputError, match=r"download it with python scripts/download\.py facades"):
+        check(tmp_path / "database" / "facades")
+
+
+def test_arrays_and_their_memory(tmp_path):
+    usage = replace(AS_STORED, channels=(5, 3))
+    for phase in ("train", "val"):
+        for i in range(2):
+            write(tmp_path / f"{phase}B" / f"{i}.png", noise(16, 16))
+            (tmp_path / f"{phase}A").mkdir(exist_ok=True)
+            deep = RNG.integers(0, 65536, (16, 16, 5)).astype(np.uint16)
+            np.save(tmp_path / f"{phase}A" / f"{i}.npy", deep)
+    report = check(tmp_path, usage)
+    assert report.ready and dict(report.phases[0].modes) == {"uint16 x 5": 2, "RGB": 2}
+    assert report.phases[0].bytes == 2 * 16 * 16 * (5 * 4 + 3)
+    turned = replace(usage, channels=(3, 5), direction="BtoA")
+    assert check(tmp_path, turned).phases[0].bytes == report.phases[0].bytes
+    assert "5 channels where 3" in check(tmp_path).all_problems[0].what
+
+
 def test_sizes_that_cannot_share_a_batch(root):
     write(root / "train" / "big.png", noise(64, 32))
     assert check(root).ready
@@ -253,8 +324,8 @@ UNALIGNED = replace(AS_STORED, dataset_mode="unaligned")
 
 @pytest.fixture
 def unpaired(tmp_path):
-    """Three images against two to train on, one against one to measure on; no two have a name or a size in common."""
-    for folder, count in {"trainA": 3, "trainB": 2, "valA": 1, "valB": 1}.items():
+    """Three images against two to train on, two against two to measure on, of other names and sizes."""
+    for folder, count in {"trainA": 3, "trainB": 2, "valA": 2, "valB": 2}.items():
         for i in range(count):
             write(
                 tmp_path / folder / f"{folder}{i}.png",
@@ -272,12 +343,12 @@ def test_unpaired_sides_are_counted_apart(unpaired):
     assert [(p.name, p.layout, p.count, p.bytes) for p in report.phases] == [
         ("trainA", "unpaired", 3, 3 * 1 * 24 * 24),
         ("trainB", "unpaired", 2, 2 * 3 * 24 * 24),
-        ("valA", "unpaired", 1, 1 * 20 * 20),
-        ("valB", "unpaired", 1, 3 * 20 * 20),
+        ("valA", "unpaired", 2, 2 * 20 * 20),
+        ("valB", "unpaired", 2, 6 * 20 * 20),
     ]
     text = format_report(report, usage)
     assert "the inputs are side B, outputs shall look like side A" in text
-    assert text.endswith("ready to train: trainA 3, trainB 2, valA 1, valB 1")
+    assert text.endswith("ready to train: trainA 3, trainB 2, valA 2, valB 2")
     only = check(unpaired, replace(UNALIGNED, phase="val"))
     assert [p.name for p in only.phases] == ["valA", "valB"]
 
@@ -365,6 +436,7 @@ def test_sizes_that_change_are_mentioned(root):
     write(root / "train" / "wide.png", noise(62, 16))
     assert "nearest multiple of 4: 1 image" in notes(root)
     assert "multiple of 4" not in notes(root, Usage("single", resize=Resize("none")))
+    assert "enlarged" not in notes(root, Usage(resize=Resize(load_size=18, crop_size=16)))
     text = notes(root, Usage(resize=Resize(load_size=16, crop_size=16)))
     assert "lose their proportions, e.g. 31x16 -> 16x16: 1 image" in text
 
@@ -388,6 +460,15 @@ def test_one_file(root, tmp_path):
 def test_the_command_prints_the_verdict(root, capsys):
     main([str(root), "--preprocess", "none"])
     assert capsys.readouterr().out.endswith("ready to train: train 3, val 2\n")
+
+
+def test_the_command_takes_the_flag_of_the_other_scripts(root, capsys):
+    main(["--dataroot", str(root), "--preprocess", "none"])
+    assert capsys.readouterr().out.endswith("ready to train: train 3, val 2\n")
+    for wrong in ([], [str(root), "--dataroot", str(root)]):
+        with pytest.raises(SystemExit) as stop:
+            main(wrong)
+        assert stop.value.code == 2 and "once" in capsys.readouterr().err
 
 
 def test_the_command_ends_with_two_on_a_problem(root):

@@ -24,7 +24,8 @@ import pytest
 
 from errors import InputError
 from prepare import download
-from prepare.download import fetch, read_entries, unpack
+from prepare.download import fetch, read_entries
+from prepare.unpack import unpack
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 BYTES = np.random.default_rng(0).bytes(300_000)
@@ -342,7 +343,7 @@ def test_a_server_that_is_not_there(path):
 
 def test_another_process_at_the_same_file(server, path):
     path.parent.mkdir()
-    with download._lock(path), pytest.raises(InputError, match="another process"):
+    with download.one_process(path), pytest.raises(InputError, match="another process"):
         get(server, path)
 
 
@@ -464,6 +465,15 @@ EVIL_TARS = {
         special("b", tarfile.SYMTYPE, "."),
         special("a/x", tarfile.SYMTYPE, "good"),
     ],
+    "top link out": [special("good/link", tarfile.SYMTYPE, "../good")],
+    "top link out by another": [
+        special("good/x/y/d", tarfile.SYMTYPE, "../.."),
+        special("good/link", tarfile.SYMTYPE, "x/y/d/../good/1.jpg"),
+    ],
+    "link by the name of the work folder": [
+        special("link", tarfile.SYMTYPE, "../.out.unpacking/good")
+    ],
+    "top link up": [special("good/link", tarfile.SYMTYPE, "..")],
     "device": [special("dev", tarfile.CHRTYPE)],
     "block device": [special("dev", tarfile.BLKTYPE)],
     "pipe": [special("pipe", tarfile.FIFOTYPE)],
@@ -517,6 +527,29 @@ def test_bombs_are_stopped_by_what_they_write(tmp_path, kind, monkeypatch):
             max_files=8,
         )
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a"]
+
+
+def test_hard_links_count_as_the_copies_they_become(tmp_path):
+    links = [special(f"{i}", tarfile.LNKTYPE, "big") for i in range(9)]
+    archive = tar_of(tmp_path / "a", ("big", bytes(1 << 20)), *links, mode="w:gz")
+    with pytest.raises(InputError, match="archive bomb"):
+        unpack(archive, "tar", tmp_path / "out", max_bytes=5 << 20, progress=False)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a"]
+    unpack(archive, "tar", tmp_path / "out", max_bytes=10 << 20, progress=False)
+    assert (tmp_path / "out" / "8").read_bytes() == bytes(1 << 20)
+
+
+@pytest.mark.parametrize("mode", ["w:xz", "w:bz2"])
+def test_damage_of_every_compression_is_said(tmp_path, mode):
+    archive = tar_of(tmp_path / "a", *((f"d/{i}", BYTES) for i in range(3)), mode=mode)
+    data = archive.read_bytes()
+    for place in (20, 200, len(data) // 2, len(data) - 30):
+        flipped = bytearray(data)
+        flipped[place] ^= 255
+        archive.write_bytes(flipped)
+        with pytest.raises(InputError, match=re.escape(str(archive))):
+            unpack(archive, "tar", tmp_path / "out", progress=False)
+        assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.7, 0.999])
@@ -644,6 +677,8 @@ def test_the_command_checks_a_file(server, tmp_path):
         (["maps", "--url", "x"], "--url: 'x'"),
         (["maps", "--sha256", "12"], "--sha256"),
         (["maps", "--tries", "0"], "--tries"),
+        (["maps", "--timeout", "inf"], "--timeout"),
+        (["maps", "--timeout", "nan"], "--timeout"),
     ],
 )
 def test_what_the_command_refuses(args, says, tmp_path):

@@ -15,7 +15,7 @@ from PIL import Image
 from data.datasets import AlignedDataset, Source, unpaired_datasets
 from data.transforms import Resize
 from errors import InputError
-from metrics.miou import read_table
+from metrics.labels import read_table
 from prepare.pairs import is_done, join_pair, run_all, save_image, split_pair
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -78,7 +78,7 @@ def test_images_are_written_whole_or_not_at_all(tmp_path):
             path.write_bytes(b"half")
             raise OSError("no space")
 
-    with pytest.raises(InputError, match=r"x\.png: cannot be written \(no space\)"):
+    with pytest.raises(InputError, match=r"x\.png could not be written \(no space\)"):
         save_image(Broken(), tmp_path / "x.png")
     assert not tree(tmp_path)
 
@@ -288,6 +288,19 @@ def test_what_a_split_refuses(tmp_path):
         *unaligned,
     )
     says("x.meta: no such file", "--held_out", str(tmp_path / "x.meta"))
+    for content, words in (
+        (b"", "x.meta: names no files"),
+        (b"\n \n", "x.meta: names no files"),
+        ("größe.png".encode("latin-1"), "x.meta: not UTF-8"),
+        (
+            b"".join(b"%d.png\n" % i for i in range(5)),
+            "names all images of .*trainA; none would be",
+        ),
+    ):
+        (tmp_path / "x.meta").write_bytes(content)
+        says(words, "--held_out", str(tmp_path / "x.meta"))
+    write(tmp_path / "trainA" / "new\nline.png")
+    says("file names are not one line of UTF-8", "--count", "2")
 
 
 # ------------------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from PIL import Image
 from data.loader import Loader
 from data.transforms import Crops
 from evaluation.tested import Loaded, TestedModel
+from metrics.paired import PairedCriterion
 from report import results as report
 
 
@@ -40,7 +41,7 @@ class Brightness:
     def reset(self):
         self.values, self.names = [], []
 
-    def update(self, images, names):
+    def update(self, images, names, real=None):
         assert images.dtype == torch.uint8 and len(images) == len(names)
         self.values.append(images.double().mean(dim=(1, 2, 3)))
         self.names += names
@@ -115,6 +116,31 @@ def test_images_numbers_and_page(tmp_path, capsys, paired):
     ):
         assert part in html
     assert "4.570G" in capsys.readouterr().out
+
+
+def test_the_distance_to_the_real_images_is_in_every_table(tmp_path, capsys):
+    loader = Loader(Images(True), 2, torch.device("cpu"), Crops(None, False, False))
+    found = report.test_generators(tmp_path, [LOADED], loader, [Brightness(), PairedCriterion()])
+    stored = [
+        [
+            np.asarray(Image.open(tmp_path / "images" / side / f"{name}.png")).astype(int)
+            for name in Images.names
+        ]
+        for side in ("fake_B", "real_B")
+    ]
+    expected = np.mean([np.abs(a - b).mean() for a, b in zip(*stored, strict=True)])
+    assert found["metrics"]["l1_real"] == pytest.approx(expected, rel=1e-5)
+    assert list(found["measures"]) == ["fid", "l1_real", "psnr", "ssim"]
+    for text in (
+        capsys.readouterr().out,
+        (tmp_path / "results.md").read_text(),
+        (tmp_path / "index.html").read_text(),
+    ):
+        assert f"{found['metrics']['l1_real']:.2f}" in text
+        assert f"{found['metrics']['ssim']:.4f}" in text
+        assert all(word in text for word in ("L1 to real, n=3", "PSNR (dB), n=3", "SSIM, n=3"))
+    (row,) = csv.DictReader((tmp_path / "results.csv").open())
+    assert float(row["psnr"]) == found["metrics"]["psnr"]
 
 
 def test_without_criteria_there_are_still_images_and_a_page(tmp_path):

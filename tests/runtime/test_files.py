@@ -1,12 +1,19 @@
 """Files a run leaves: lines that survive a crash, folders that belong to one run."""
 
+import errno
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from errors import InputError
-from runtime.files import JsonLines, read_json_lines, write_json
-from runtime.folders import check_settings, claim_folder, make_folder
+from runtime.files import JsonLines, read_json_lines, remove_leftovers, write_json, written_whole
+from runtime.folders import check_settings, claim_folder, make_folder, make_parent
+
+ROOT = Path(__file__).parents[2]
 
 # ------------------------------------------------------------------------------------------------------------
 # Lines
@@ -93,6 +100,106 @@ def test_empty_lines_and_files_hold_nothing(path):
     assert read_json_lines(path) == [{"step": 1}]
 
 
+def test_damaged_lines_can_be_left_out_with_a_warning(path):
+    path.write_text('{"step": 1}\nstep 2\n{"step": 3}\n')
+    with pytest.warns(UserWarning, match=rf"{path}: line 2 is damaged and left out"):
+        assert read_json_lines(path, strict=False) == [{"step": 1}, {"step": 3}]
+
+
+def test_a_full_disk_leaves_no_part_of_a_line(path):
+    write_lines(path, {"a": 1})
+    code = (
+        "import resource, signal, sys; from pathlib import Path\n"
+        "from errors import InputError; from runtime.files import JsonLines\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "log = JsonLines(Path(sys.argv[1]))\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (50, 50))\n"
+        "try: log.write({'a': 'x' * 100})\n"
+        "except InputError as error: print(error)\n"
+        "log.write({'a': 2})\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, path], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert f"{path} could not be written" in done.stdout and "free some space" in done.stdout
+    assert read_json_lines(path) == [{"a": 1}, {"a": 2}]
+
+
+# ------------------------------------------------------------------------------------------------------------
+# Written whole
+
+
+def test_a_failed_write_leaves_what_was_there(tmp_path):
+    path = tmp_path / "figure.png"
+    path.write_text("before")
+    with pytest.raises(RuntimeError), written_whole(path) as temporary:
+        assert temporary.suffix == ".png"
+        temporary.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == "before" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_link_is_written_through(tmp_path):
+    target = tmp_path / "disk" / "real.json"
+    link = tmp_path / "link.json"
+    link.symlink_to(target)
+    for value in (1, 2):  # where the link leads to nothing yet, and to a file
+        write_json(link, value)
+        assert link.is_symlink() and json.loads(target.read_text()) == value
+
+
+@pytest.mark.parametrize("through", [False, True])
+def test_a_pipe_is_never_replaced(tmp_path, through):
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    if through:
+        (tmp_path / "link").symlink_to(path)
+    target = tmp_path / "link" if through else path
+    with pytest.raises(InputError, match=rf"{target} is a device or a pipe"):
+        write_json(target, 1)
+    with pytest.raises(InputError, match=rf"--output_path {target} is a device or a pipe"):
+        make_parent(target, "--output_path")
+    assert path.is_fifo()
+
+
+def test_a_folder_in_the_place_of_a_file_is_named(tmp_path):
+    for use in (lambda p: write_json(p, 1), JsonLines):
+        with pytest.raises(InputError, match=f"{tmp_path} is a folder"):
+            use(tmp_path)
+    with pytest.raises(InputError, match=f"{tmp_path}: cannot be read"):
+        read_json_lines(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("number", "remedy"), [(errno.ENOSPC, "free some space"), (errno.EACCES, "check the permi")]
+)
+def test_a_write_that_fails_says_what_to_do(tmp_path, number, remedy):
+    path = tmp_path / "a.png"
+    message = rf"{path} could not be written .*: {remedy}"
+    with pytest.raises(InputError, match=message), written_whole(path):
+        raise OSError(number, os.strerror(number))
+
+
+def test_a_long_name_has_a_temporary_name_that_fits(tmp_path):
+    path = tmp_path / ("n" * 240 + ".png")
+    with written_whole(path) as temporary:
+        temporary.write_text("x")
+    assert path.read_text() == "x"
+
+
+def test_leftovers_of_killed_processes_are_removed(tmp_path):
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    (tmp_path / "checkpoints").mkdir()
+    gone = [f".{dead.pid}.tmp.a.png", f"checkpoints/.state.new.pth.{dead.pid}.tmp"]
+    gone += [".losses.png.tmp", ".summary.txt.tmp", f".real.npz.{dead.pid}.tmp.npz"]
+    stay = [f".{os.getppid()}.tmp.a.png", ".tmp.notes", "a.tmp"]
+    for name in gone + stay:
+        (tmp_path / name).touch()
+    remove_leftovers(tmp_path)
+    assert {str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file()} == set(stay)
+
+
 # ------------------------------------------------------------------------------------------------------------
 # Folders
 
@@ -135,5 +242,5 @@ def test_equal_settings_are_accepted(tmp_path):
 def test_a_flag_that_came_later_and_is_off_does_not_matter(tmp_path):
     check_settings({"a": 1}, {"a": 1, "new": False}, tmp_path, "--log_dir")
     for value in (True, 0, 0.0):
-        with pytest.raises(InputError, match="--new"):
+        with pytest.raises(InputError, match="`new`"):
             check_settings({"a": 1}, {"a": 1, "new": value}, tmp_path, "--log_dir")

@@ -243,9 +243,76 @@ def test_a_file_that_is_no_generator_is_named_with_its_flag(tmp_path, kind):
 
 
 def test_a_missing_file_is_named_with_its_flag(tmp_path):
-    for path in (tmp_path / "none.pth", tmp_path):
-        with pytest.raises(InputError, match=rf"{FLAG} {path}: no such file"):
+    for path, reason in ((tmp_path / "none.pth", "no such file"), (tmp_path, "is a folder")):
+        with pytest.raises(InputError, match=rf"{FLAG} {path}: {reason}"):
             load_state(path, FLAG)
+
+
+def flip(path, place: float) -> None:
+    """Change one bit of a file, at a share of its length."""
+    content = bytearray(path.read_bytes())
+    content[int(place * len(content))] ^= 16
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("place", [0.3, 0.5, 0.7])
+def test_a_flipped_bit_in_a_checkpoint_is_refused(tmp_path, place):
+    path = tmp_path / "net_G.pth"
+    save_tensors({"weight": torch.zeros(100_000)}, path)
+    flip(path, place)
+    with pytest.raises(InputError, match=rf"{FLAG} {path}: not a readable checkpoint, damaged"):
+        load_tensors(path, FLAG)
+
+
+def test_a_flipped_bit_in_the_state_costs_one_state(tmp_path, capsys):
+    states = StateFile(tmp_path)
+    for step in range(3):
+        states.save({"settings": {}, "step": step, "w": torch.zeros(10_000)})
+    flip(states.path, 0.5)
+    assert states.load()["step"] == 1
+    assert "continuing from state.previous.pth" in capsys.readouterr().out
+
+
+def test_a_checkpoint_that_may_not_be_read_says_so(tmp_path, monkeypatch):
+    path = tmp_path / "net_G.pth"
+    save_tensors({}, path)
+
+    def denied(*args, **kwargs):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("builtins.open", denied)
+    with pytest.raises(InputError, match=rf"{path}: cannot be read \(Permission denied\)"):
+        load_tensors(path, FLAG)
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_pickles_are_told_from_truncated_files_of_old_versions(tmp_path, legacy):
+    path = tmp_path / "net_G.pth"
+    if legacy:
+        torch.save({"a": torch.zeros(9)}, path, _use_new_zipfile_serialization=False)
+        assert torch.equal(load_tensors(path, FLAG)["a"], torch.zeros(9))
+        path.write_bytes(path.read_bytes()[:60])
+    else:
+        path.write_bytes(pickle.dumps({"a": [1]}))
+    with pytest.raises(InputError, match="truncated" if legacy else "pickled objects"):
+        load_tensors(path, FLAG)
+
+
+@pytest.mark.parametrize(
+    ("tensor", "reason"),
+    [
+        (torch.zeros(2, 2).to_sparse(), "sparse"),
+        (torch.zeros(2, device="meta"), "meta"),
+        (torch.zeros(2, dtype=torch.complex64), "complex64"),
+        (torch.zeros(2, dtype=torch.int64), "int64"),
+        (torch.tensor([1.0, torch.nan]), "not finite"),
+    ],
+)
+def test_tensors_that_are_no_weights_are_named(tmp_path, tensor, reason):
+    path = tmp_path / "net_D.pth"
+    torch.save({"good": torch.ones(1), "bad.weight": tensor}, path)
+    with pytest.raises(InputError, match=rf"--restore_D_path {path}: .*bad\.weight.*{reason}"):
+        load_state(path, "--restore_D_path")
 
 
 def test_another_network_is_explained_by_its_keys(tmp_path):
@@ -299,7 +366,7 @@ def test_no_state_is_none(tmp_path):
 def test_the_newest_state_is_read(tmp_path, capsys):
     states = StateFile(tmp_path)
     for step in range(3):
-        states.save({"step": step, "w": torch.full((100,), float(step))})
+        states.save({"settings": {}, "step": step, "w": torch.full((100,), float(step))})
     assert states.load()["step"] == 2
     assert capsys.readouterr().out == ""
     assert not list(tmp_path.glob("*new*"))
@@ -309,7 +376,7 @@ def test_the_newest_state_is_read(tmp_path, capsys):
 def test_a_damaged_state_is_said_and_the_one_before_it_used(tmp_path, capsys, keep):
     states = StateFile(tmp_path)
     for step in range(3):
-        states.save({"step": step, "w": torch.zeros(100)})
+        states.save({"settings": {}, "step": step, "w": torch.zeros(100)})
     states.path.write_bytes(states.path.read_bytes()[:keep])
     assert states.load()["step"] == 1
     said = capsys.readouterr().out
@@ -318,17 +385,17 @@ def test_a_damaged_state_is_said_and_the_one_before_it_used(tmp_path, capsys, ke
 
 def test_a_crash_between_the_two_renames_loses_one_state_at_most(tmp_path):
     states = StateFile(tmp_path)
-    states.save({"step": 0})
+    states.save({"settings": {}, "step": 0})
     states.path.rename(states.previous)
     assert states.load()["step"] == 0
-    states.save({"step": 1})
+    states.save({"settings": {}, "step": 1})
     assert states.load()["step"] == 1
 
 
 def test_when_no_state_can_be_read_it_says_what_to_do(tmp_path):
     states = StateFile(tmp_path)
-    states.save({"step": 0})
-    states.save({"step": 1})
+    states.save({"settings": {}, "step": 0})
+    states.save({"settings": {}, "step": 1})
     for path in (states.path, states.previous):
         path.write_bytes(b"")
     with pytest.raises(
@@ -367,6 +434,39 @@ def test_optimizers_are_read_from_a_state_or_from_numbered_files(tmp_path):
                 for k in old_state[i]
             )
             assert new.param_groups[0]["lr"] == 0.7
+
+
+@pytest.mark.parametrize("layouts", [(False, True), (True, False), (True, True)])
+def test_restored_moments_take_the_layout_of_the_weights(tmp_path, layouts):
+    """A fused update of channels-last weights with contiguous moments mixes the weights up."""
+
+    def adam(channels_last: bool, **kwargs):
+        torch.manual_seed(0)
+        conv = torch.nn.Conv2d(3, 4, 3)
+        if channels_last:
+            conv.to(memory_format=torch.channels_last)
+        return conv, torch.optim.Adam(conv.parameters(), lr=0.1, **kwargs)
+
+    def step(conv, optimizer, seed):
+        torch.manual_seed(seed)
+        (conv(torch.rand(1, 3, 8, 8)) * torch.rand(1, 4, 6, 6)).sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    before, after = layouts
+    # A plain Adam counts its steps in a tensor on the host.
+    conv, optimizer = adam(before, fused=False)
+    step(conv, optimizer, 1)
+    torch.save({"optimizers": [optimizer.state_dict()]}, tmp_path / "state.pth")
+    again, restored = adam(after, fused=True)
+    again.load_state_dict(conv.state_dict())
+    load_optimizers([restored], str(tmp_path / "state.pth"), "--restore_O_path")
+    for net, adam_of_it in ((conv, optimizer), (again, restored)):
+        step(net, adam_of_it, 2)
+    torch.testing.assert_close(again.weight, conv.weight)
+    state = restored.state[again.weight]
+    assert state["exp_avg"].stride() == again.weight.stride()
+    assert state["step"].dtype == torch.float32
 
 
 def test_optimizers_of_other_networks_are_refused(tmp_path):

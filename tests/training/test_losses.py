@@ -102,6 +102,74 @@ def test_without_vgg_weights_and_network_it_is_said_where_to_put_them(monkeypatc
     monkeypatch.setattr(type(weights), "url", property(lambda self: url), raising=False)
     with pytest.raises(
         InputError,
-        match=rf"`recon_loss_type` vgg: .* put them at {tmp_path}/hub/checkpoints/vgg19-",
+        match=rf"`recon_loss_type` vgg: .* put vgg19-.*pth at {tmp_path}/hub/checkpoints/vgg19-",
     ):
         PerceptualLoss()
+
+
+def vgg_cache(monkeypatch, tmp_path):
+    """Where the VGG-19 weights are looked for."""
+    from torchvision.models import VGG19_Weights
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    path = tmp_path / "hub" / "checkpoints" / VGG19_Weights.IMAGENET1K_V1.url.rsplit("/", 1)[1]
+    path.parent.mkdir(parents=True)
+    return path
+
+
+class Bomb:
+    """Creates a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_pickle_in_the_place_of_vgg_weights_does_not_run(monkeypatch, tmp_path, zipped):
+    path = vgg_cache(monkeypatch, tmp_path)
+    torch.save(
+        {"features.0.weight": Bomb(tmp_path / "ran")}, path, _use_new_zipfile_serialization=zipped
+    )
+    with pytest.raises(InputError, match=rf"`recon_loss_type` vgg: {path}: "):
+        PerceptualLoss()
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("content", [{"features.0.weight": torch.zeros(2)}, [1], torch.zeros(2)])
+def test_a_file_that_is_not_vgg_is_named(monkeypatch, tmp_path, content):
+    path = vgg_cache(monkeypatch, tmp_path)
+    torch.save(content, path)
+    with pytest.raises(InputError, match=rf"{path} does not hold the weights of VGG-19; remove it"):
+        PerceptualLoss()
+
+
+def test_the_perceptual_loss_is_the_weighted_l1_of_activations(monkeypatch, tmp_path):
+    from torchvision.models import vgg19
+
+    path = vgg_cache(monkeypatch, tmp_path)
+    with torch.device("meta"):
+        shapes = {key: value.shape for key, value in vgg19().state_dict().items()}
+    # One number per tensor of the classifier: the file stays small.
+    state = {
+        key: torch.randn(shape) * 0.05
+        if key.startswith("features")
+        else torch.zeros(1).expand(shape)
+        for key, shape in shapes.items()
+    }
+    torch.save(state, path)
+    x, y = torch.rand(2, 2, 3, 32, 32).mul(2).sub(1)
+    a, b = (
+        ((t + 1) / 2 - torch.tensor([0.485, 0.456, 0.406])[:, None, None])
+        / torch.tensor([0.229, 0.224, 0.225])[:, None, None]
+        for t in (x, y)
+    )
+    expected, net = 0.0, vgg19(weights=None).features
+    net.load_state_dict({k.removeprefix("features."): v for k, v in state.items() if "feat" in k})
+    with torch.no_grad():
+        for index, layer in enumerate(net[:30]):
+            a, b = layer(a.clone()), layer(b.clone())
+            expected += PerceptualLoss.LAYERS.get(index, 0) * float((a - b).abs().mean())
+        assert float(PerceptualLoss()(x, y)) == pytest.approx(expected, rel=1e-4)

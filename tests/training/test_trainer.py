@@ -4,6 +4,8 @@ import json
 import math
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -23,11 +25,12 @@ from models.generators import GeneratorSpec
 from models.layers import init_weights
 from models.weights import load_generator
 from report.run import write_run_page
-from runtime.files import load_tensors, read_json_lines
+from runtime.files import load_tensors, read_json_lines, save_tensors
 from training.schedules import Schedule
 from training.tasks import DistillTask, LossWeights, Subnets, TeacherTask, make_adaptors
 from training.trainer import Evaluation, Plan, Stopped, Trainer
 
+ROOT = Path(__file__).parents[2]
 CPU = torch.device("cpu")
 TEACHER = GeneratorSpec("resnet_9blocks", 2)
 # Dropout draws random numbers in every step: a run is only continued rightly when they are too.
@@ -134,7 +137,7 @@ def equal(a, b) -> bool:
 
 
 def assert_same_run(first, second):
-    """Everything two runs left is equal but the time they took."""
+    """Everything two runs left is equal."""
     files = [
         sorted(str(p.relative_to(f)) for p in f.rglob("*") if p.name != "state.previous.pth")
         for f in (first, second)
@@ -144,7 +147,7 @@ def assert_same_run(first, second):
         assert (first / name).read_bytes() == (second / name).read_bytes(), name
     states = [load_tensors(f / "checkpoints" / "state.pth", "") for f in (first, second)]
     for key in states[0]:
-        assert key == "seconds" or equal(states[0][key], states[1][key]), key
+        assert equal(states[0][key], states[1][key]), key
     for path in (first / "checkpoints").glob("*_net_*.pth"):
         assert equal(
             dict(load_tensors(path, "")), dict(load_tensors(second / "checkpoints" / path.name, ""))
@@ -280,7 +283,7 @@ def test_a_killed_run_continues_from_its_last_state(whole, tmp_path):
     with pytest.raises(Killed):
         make_trainer(tmp_path, after_step(make_task(), 13, kill)).run()
     state = load_tensors(tmp_path / "checkpoints" / "state.pth", "")
-    assert state["position"][2] == 10
+    assert state["progress"]["step"] == 10
     torch.manual_seed(99)
     make_trainer(tmp_path).run()
     assert_same_run(whole[0], tmp_path)
@@ -320,8 +323,175 @@ def test_a_second_signal_does_not_wait(tmp_path):
         make_trainer(tmp_path, after_step(make_task(), 2, twice)).run()
 
 
+def to_earlier_layout(path):
+    """Rearrange a state as versions before this one wrote it."""
+    state = load_tensors(path, "")
+    progress, judge, log = (state.pop(name) for name in ("progress", "judge", "log"))
+    position = (progress["epoch"], progress["step_in_epoch"], progress["step"])
+    old = {"position": position, "finished": progress["finished"], "seconds": 1.0}
+    old |= {"window": log["sums"], "window_steps": log["steps"], "log_position": log["position"]}
+    save_tensors(state | judge | old, path)
+
+
+def test_a_run_begun_by_an_earlier_version_continues(whole, tmp_path):
+    with pytest.raises(Stopped):
+        make_trainer(tmp_path, after_step(make_task(), 8, terminate)).run()
+    to_earlier_layout(tmp_path / "checkpoints" / "state.pth")
+    make_trainer(tmp_path).run()
+    assert_same_run(whole[0], tmp_path)
+
+
+def test_a_finished_run_that_lost_its_results_writes_them_again(tmp_path):
+    """Killed after its last state was saved."""
+    results = make_trainer(tmp_path).run()
+    (tmp_path / "results.json").unlink()
+    assert make_trainer(tmp_path).run() == results
+    assert json.loads((tmp_path / "results.json").read_text()) == results
+
+
+@pytest.mark.parametrize("lost", [1.0, 0.5, 0.01])
+def test_a_log_that_lost_its_end_is_warned_of_and_stays_readable(tmp_path, lost):
+    with pytest.raises(Stopped):
+        make_trainer(tmp_path, after_step(make_task(), 12, terminate)).run()
+    log = tmp_path / "log.jsonl"
+    log.write_bytes(log.read_bytes()[: -int(lost * log.stat().st_size) or None])
+    with pytest.warns(UserWarning, match=rf"{log} has lost its end"):
+        make_trainer(tmp_path).run()
+    records = read_json_lines(log)
+    assert records[-1]["step"] == 15
+
+
+# ------------------------------------------------------------------------------------------------------------
+# Longer than first asked for
+
+
+def longer(folder, nepochs, decay=0, niters=10**9, policy="step", counter="epoch", **kwargs):
+    """A trainer whose settings of length are what its plan and schedule say."""
+    settings = SETTINGS | {"nepochs": nepochs, "nepochs_decay": decay, "niters": niters}
+    schedule = Schedule(policy, counter, nepochs, decay, decay_steps=2)
+    plan = Plan(nepochs + decay, niters, 4, 7, 2)
+    return make_trainer(folder, plan=plan, schedule=schedule, settings=settings, **kwargs)
+
+
+@pytest.mark.parametrize(
+    ("policy", "counter"), [("step", "epoch"), ("step", "iter"), ("linear", "epoch")]
+)
+def test_a_finished_run_is_extended_to_the_run_that_was_longer_at_once(tmp_path, policy, counter):
+    for name, lengths in (("once", (4,)), ("twice", (2, 4))):
+        for nepochs in lengths:
+            trainer = longer(tmp_path / name, nepochs, policy=policy, counter=counter)
+            results = trainer.run()
+        assert results["step"] == 20 and results["finished"]
+    states = [
+        load_tensors(tmp_path / name / "checkpoints" / "state.pth", "")
+        for name in ("once", "twice")
+    ]
+    for key in ("networks", "optimizers", "progress"):
+        assert equal(states[0][key], states[1][key]), key
+    assert (tmp_path / "twice" / "checkpoints" / "4_net_G.pth").exists()
+
+
+def test_a_run_cut_by_its_number_of_steps_is_extended_within_its_schedule(tmp_path):
+    arguments = dict(nepochs=1, decay=2, policy="linear", counter="iter")
+    longer(tmp_path / "once", **arguments).run()
+    assert longer(tmp_path / "twice", niters=7, **arguments).run()["step"] == 7
+    assert longer(tmp_path / "twice", **arguments).run()["step"] == 15
+    states = [
+        load_tensors(tmp_path / name / "checkpoints" / "state.pth", "")
+        for name in ("once", "twice")
+    ]
+    assert equal(states[0]["networks"], states[1]["networks"])
+
+
+def test_a_killed_extension_does_not_look_finished(tmp_path):
+    longer(tmp_path, 2).run()
+    with pytest.raises(Stopped):
+        longer(tmp_path, 4, task=after_step(make_task(), 1, terminate)).run()
+    assert not (tmp_path / "results.json").exists()
+    assert longer(tmp_path, 4).run()["step"] == 20
+
+
+@pytest.mark.parametrize(
+    ("policy", "decay", "counter"),
+    [("linear", 1, "epoch"), ("linear", 0, "iter"), ("cosine", 0, "epoch")],
+)
+def test_a_run_whose_rates_would_have_been_others_is_not_extended(tmp_path, policy, decay, counter):
+    results = longer(tmp_path, 2, decay, policy=policy, counter=counter).run()
+    with pytest.raises(InputError, match=r"cannot be extended: with `nepochs` 4 \(was 2\) its"):
+        longer(tmp_path, 4, decay, policy=policy, counter=counter).run()
+    assert json.loads((tmp_path / "results.json").read_text()) == results
+
+
+def test_a_run_is_not_made_shorter(tmp_path):
+    longer(tmp_path, 3).run()
+    with pytest.raises(InputError, match=r"other settings: `nepochs` 2 \(was 3\)"):
+        longer(tmp_path, 2).run()
+
+
 # ------------------------------------------------------------------------------------------------------------
 # Refusals
+
+
+def test_two_runs_in_one_folder_at_once_are_refused(tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from runtime.folders import take_folder\n"
+        "take_folder(Path(sys.argv[1]), 'train.py', ''); print('taken', flush=True); input()"
+    )
+    other = subprocess.Popen(
+        [sys.executable, "-c", code, tmp_path],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert other.stdout.readline() == "taken\n"
+    try:
+        with pytest.raises(InputError, match=rf"`log_dir` {tmp_path}: another run is writing"):
+            make_trainer(tmp_path).run()
+    finally:
+        other.kill()
+        other.communicate()
+    make_trainer(tmp_path).run()
+
+
+@pytest.mark.parametrize("other", ["results.csv", "latency.json", "options.json", "settings.json"])
+def test_a_folder_of_another_kind_of_run_is_refused(tmp_path, other):
+    (tmp_path / other).write_text('{"script": "evolution_search.py"}')
+    with pytest.raises(InputError, match=rf"`log_dir` {tmp_path} holds a run of \w+\.py"):
+        make_trainer(tmp_path).run()
+    assert not (tmp_path / "log.jsonl").exists()
+
+
+@pytest.mark.parametrize("name", ["log.jsonl", "eval", "checkpoints", "results.json"])
+def test_a_damaged_folder_gives_one_line(tmp_path, name):
+    """A folder where a file should be, or a file where a folder should be."""
+    if "." in name:
+        (tmp_path / name / "sub").mkdir(parents=True)
+    else:
+        (tmp_path / name).write_text("")
+    with pytest.raises(InputError, match=f"{tmp_path}/{name}"):
+        make_trainer(tmp_path).run()
+
+
+def test_a_foreign_state_is_refused(tmp_path):
+    """E.g. a network that was copied over it."""
+    with pytest.raises(Stopped):
+        make_trainer(tmp_path, after_step(make_task(), 8, terminate)).run()
+    state = tmp_path / "checkpoints" / "state.pth"
+    (tmp_path / "checkpoints" / "state.previous.pth").unlink()
+    good = load_tensors(state, "")
+    for bad in ({"w": torch.zeros(1)}, good | {"networks": {}}, good | {"progress": {"a": 1}}):
+        save_tensors(bad, state)
+        with pytest.raises(InputError, match=rf"`log_dir` {state}: not (the|a) state of"):
+            make_trainer(tmp_path).run()
+
+
+def test_leftovers_of_a_killed_run_are_removed(tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    left = tmp_path / "checkpoints" / f".{2**22 + 1}.tmp.state.new.pth"
+    left.touch()
+    make_trainer(tmp_path).run()
+    assert not left.exists()
 
 
 def test_other_settings_in_the_same_folder_are_refused_naming_the_flag(tmp_path):
@@ -362,11 +532,17 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_state(
     path = tmp_path / "checkpoints" / "state.pth"
     if path.exists():
         state = load_tensors(path, "")
-        assert state["position"][2] < step
+        assert state["progress"]["step"] < step
         assert all(v.isfinite().all() for net in state["networks"].values() for v in net.values())
     assert "NaN" not in (tmp_path / "log.jsonl").read_text()
     make_trainer(tmp_path).run()
     assert_same_run(whole[0], tmp_path)
+
+
+def test_a_run_that_diverges_before_its_first_state_says_so(tmp_path):
+    message = r"no state was saved in .*: start again with a lower `lr`"
+    with pytest.raises(InputError, match=message):
+        make_trainer(tmp_path, after_step(make_task(), 2, poison)).run()
 
 
 def test_an_infinite_loss_stops_it_too(tmp_path):
@@ -390,7 +566,7 @@ def test_an_infinite_loss_stops_it_too(tmp_path):
         ([2.0, 2.0, 2.0], True, 1),
     ],
 )
-def test_the_best_checkpoint_is_kept(tmp_path, scores, lower_is_better, best_epoch):
+def test_the_best_checkpoint_is_kept(tmp_path, capsys, scores, lower_is_better, best_epoch):
     plan = Plan(epochs=3, save_epoch_freq=1)
     evaluation = make_evaluation(scores, "mIoU", lower_is_better)
     trainer = make_trainer(tmp_path, make_task("teacher"), plan, evaluation=evaluation)
@@ -403,7 +579,7 @@ def test_the_best_checkpoint_is_kept(tmp_path, scores, lower_is_better, best_epo
     assert equal(
         dict(best), dict(load_tensors(tmp_path / "checkpoints" / f"{best_epoch}_net_G.pth", ""))
     )
-    assert f"at epoch {best_epoch}" in trainer.describe_best()
+    assert f"at epoch {best_epoch}" in capsys.readouterr().out.splitlines()[-1]
 
 
 def test_a_supernet_is_judged_by_the_mean_of_its_subnets(tmp_path):
@@ -473,3 +649,42 @@ def test_memory_stays_flat_over_two_thousand_steps_and_their_evaluations(tmp_pat
     evaluations = [r for r in read_json_lines(tmp_path / "log.jsonl") if r["event"] == "eval"]
     assert len(evaluations) == 20
     assert after[1999] - after[300] < 50
+
+
+class LossOnGpu:
+    """A loss whose value is counted when it is read, since reading waits for the device."""
+
+    reads = 0
+
+    def __add__(self, other):
+        return self
+
+    __radd__ = __add__
+
+    def __float__(self):
+        LossOnGpu.reads += 1
+        return 1.0
+
+
+class LoaderOfGpu:
+    """A loader whose batches, it says, are on a GPU."""
+
+    def __init__(self):
+        self.loader, self.device = make_loader(), torch.device("cuda")
+        self.epoch, self.images = self.loader.epoch, self.loader.images
+
+    def __len__(self):
+        return len(self.loader)
+
+
+def test_other_processes_read_losses_only_for_the_log(tmp_path, monkeypatch):
+    """Hours into a run too, when the main process saves now and then."""
+    clock = iter(range(0, 10**9, 1000))
+    monkeypatch.setattr("training.trainer.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("runtime.distributed.is_main", lambda: False)
+    task = make_task("teacher")
+    task.step = lambda batch, step: {"G": LossOnGpu()}
+    LossOnGpu.reads = 0
+    Trainer(task, LoaderOfGpu(), SCHEDULE, PLAN, tmp_path, None, SETTINGS).run()
+    # 15 steps in windows of 4: each window is checked once and averaged once.
+    assert LossOnGpu.reads <= 4 * 3

@@ -17,9 +17,14 @@ HEADER = 18  # pixels above the images for the labels
 
 
 def montage(columns: dict[str, np.ndarray], size: int | None = None) -> np.ndarray:
-    """Label -> uint8 (N, H, W, C) images of N samples; all as one uint8 (H', W', 3) picture, a column per label.
+    """One picture of the outputs for N samples: a column per label, a row per sample.
 
-    ``size``: width of an image in the picture [px]; None keeps it.
+    Args:
+        columns: label -> uint8 (N, H, W, C) images
+        size:    width of an image in the picture, in pixels; None keeps it
+
+    Returns:
+        uint8 (H', W', 3)
     """
     cells = {}
     for label, images in columns.items():
@@ -55,7 +60,10 @@ def montage(columns: dict[str, np.ndarray], size: int | None = None) -> np.ndarr
 def montage_of(
     loader: Loader, generators: dict[str, Callable[[Tensor], Tensor]], size: int, count: int = 8
 ) -> np.ndarray:
-    """Input, every generator's output, and the real image, of the first ``count`` samples of one size."""
+    """Input, every generator's output and the real image of the first ``count`` samples.
+
+    Samples of another size than the first are left out.
+    """
     columns: dict[str, list[np.ndarray]] = {}
     shape, done = None, 0
     for batch in loader.epoch():

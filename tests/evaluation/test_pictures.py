@@ -5,7 +5,7 @@ import torch
 
 from data.loader import Loader
 from data.transforms import Crops, to_numpy
-from report.pictures import HEADER, montage, montage_of
+from evaluation.pictures import HEADER, montage, montage_of
 
 
 def images(

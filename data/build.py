@@ -1,0 +1,175 @@
+"""Settings of the data -> datasets and loaders. Scripts, benchmarks and notebooks build them here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+
+from data.datasets import AlignedDataset, SingleDataset, Source, unpaired_datasets
+from data.loader import Loader, UnpairedLoader
+from data.transforms import Crops, Resize
+from errors import InputError
+from runtime import distributed
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """Which images, how they are brought to size, and how they become batches.
+
+    Args:
+        dataroot:         folder of the dataset, see `data.datasets`
+        dataset_mode:     aligned: pairs | unaligned: two folders that are no pairs | single
+        direction:        AtoB | BtoA: which side is the input
+        phase:            folder of the dataset: train, val, test ...
+        meta_path:        file with the names to use; None = all
+        max_dataset_size: only the first of them; -1 = all
+        preprocess, load_size, crop_size, aspect_ratio: see `data.transforms.Resize`
+        input_nc, output_nc: channels of the inputs and of the targets
+        flip, shuffle:    of training batches
+        batch_size:       images per step and process
+        seed:             of order, crops and flips
+        num_threads:      decoding threads
+        load_in_memory:   decode everything at the start, within ``cache_gb``
+        cache_gb:         decoded images kept in memory, at most [GB]
+    """
+
+    dataroot: str
+    dataset_mode: str = "aligned"
+    direction: str = "AtoB"
+    phase: str = "train"
+    meta_path: str | None = None
+    max_dataset_size: int = -1
+    preprocess: str = "resize_and_crop"
+    load_size: int = 286
+    crop_size: int = 256
+    aspect_ratio: float = 1.0
+    input_nc: int = 3
+    output_nc: int = 3
+    flip: bool = True
+    shuffle: bool = True
+    batch_size: int = 1
+    seed: int = 0
+    num_threads: int = 4
+    load_in_memory: bool = False
+    cache_gb: float = 4.0
+
+    @property
+    def paired(self) -> bool:
+        return self.dataset_mode != "unaligned"
+
+    @property
+    def resize(self) -> Resize:
+        return Resize(self.preprocess, self.load_size, self.crop_size, self.aspect_ratio)
+
+    @property
+    def network_size(self) -> tuple[int, int]:
+        """(height, width) that the network sees, in pixels; 256x256 where images keep their size."""
+        return self.resize.crop or (256, 256)
+
+    @property
+    def channels(self) -> tuple[int, int]:
+        """(channels of the inputs, channels of the targets)."""
+        return self.input_nc, self.output_nc
+
+    def at_most(self, count: float) -> DataSettings:
+        """The same, of no more than ``count`` images (``inf`` = no limit)."""
+        if count == float("inf"):
+            return self
+        limit = self.max_dataset_size
+        return replace(self, max_dataset_size=min(int(count), limit) if limit > 0 else int(count))
+
+    def for_validation(self) -> DataSettings:
+        """Phase ``val``, uncropped: what a training run is judged on.
+
+        A run of a few images is judged on as few, but two at least, which FID needs.
+        """
+        limit = max(2, self.max_dataset_size) if self.max_dataset_size > 0 else -1
+        return replace(
+            self, phase="val", load_size=self.crop_size, meta_path=None, max_dataset_size=limit
+        )
+
+    def real_images(self) -> DataSettings:
+        """The real images that outputs are compared with as a whole, at the size to measure them.
+
+        For outputs of 256x256 they are left as their files hold them, which is how published
+        statistics were taken (SPEC 5); for others they are brought to the size of the outputs, or
+        FID would measure the difference in size. Outputs without partners are compared with all
+        real images, however few of them there are.
+        """
+        limit = self.max_dataset_size if self.paired else -1
+        published = self.resize.crop == (256, 256)
+        preprocess = "none" if published else self.preprocess
+        return replace(self, preprocess=preprocess, max_dataset_size=limit)
+
+
+def datasets(settings: DataSettings) -> tuple:
+    """(inputs, real images that outputs are compared with); one dataset but for unaligned data."""
+    s = settings
+    source = Source(s.dataroot, s.phase, s.meta_path, s.max_dataset_size)
+    if s.dataset_mode == "unaligned":
+        return unpaired_datasets(source, s.direction, s.resize, s.channels)
+    if s.dataset_mode == "single":
+        dataset = SingleDataset(source, s.resize, s.input_nc)
+    else:
+        dataset = AlignedDataset(source, s.direction, s.resize, s.channels)
+    return dataset, dataset
+
+
+def training_loader(settings: DataSettings, device: torch.device) -> Loader | UnpairedLoader:
+    """Batches to train on: random crops and flips; each process of the run takes its share.
+
+    Raises:
+        InputError: single images, which have no targets.
+    """
+    if settings.dataset_mode == "single":
+        raise InputError(
+            "`dataset_mode` single has no targets to train on; use aligned or unaligned"
+        )
+    inputs, targets = datasets(settings)
+    how = dict(
+        batch_size=settings.batch_size,
+        device=device,
+        crops=Crops(inputs.resize.crop, random=True, flip=settings.flip),
+        shuffle=settings.shuffle,
+        seed=settings.seed,
+        threads=settings.num_threads,
+        max_bytes=settings.cache_gb * 1e9,
+        rank=distributed.rank(),
+        world=distributed.world_size(),
+    )
+    unpaired = settings.dataset_mode == "unaligned"
+    loader = UnpairedLoader(inputs, targets, **how) if unpaired else Loader(inputs, **how)
+    if settings.load_in_memory:
+        loader.load_all()
+    return loader
+
+
+def inference_loader(
+    settings: DataSettings,
+    device: torch.device,
+    batch_size: int | None = None,
+    shared: bool = False,
+) -> Loader:
+    """Inputs in the order of their names, nothing random.
+
+    Args:
+        batch_size: instead of the one of the settings
+        shared:     give each process of the run its share of the images
+    """
+    dataset, _ = datasets(settings)
+    share = {}
+    if shared:
+        share = {"rank": distributed.rank(), "world": distributed.world_size(), "fill": False}
+    loader = Loader(
+        dataset,
+        batch_size or settings.batch_size,
+        device,
+        Crops(dataset.resize.crop, random=False, flip=False),
+        threads=settings.num_threads,
+        max_bytes=settings.cache_gb * 1e9,
+        **share,
+    )
+    if settings.load_in_memory:
+        loader.load_all()
+    return loader

@@ -1,0 +1,57 @@
+"""How often each class was read as each class: exact integers, from which every figure follows."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from errors import InputError
+from metrics.class_map import one_thread
+from metrics.drn import CITYSCAPES_CLASSES
+
+
+@one_thread()
+def confusion(predicted: Tensor, label: Tensor) -> Tensor:
+    """How often each class was read as each class.
+
+    predicted: uint8, any shape, 0..18
+    label:     uint8 trainIds, the same shape and device; pixels with other values than 0..18 are
+               left out
+    returns:   (19, 19) int64 on the same device, rows the label, columns the prediction
+    """
+    classes = CITYSCAPES_CLASSES
+    # All that is ignored shares one extra row, which is cut off: cheaper than selecting pixels.
+    code = label.clamp(max=classes).short() * classes + predicted
+    counts = torch.bincount(code.flatten(), minlength=(classes + 1) * classes)
+    return counts.view(classes + 1, classes)[:classes]
+
+
+def summary(counts: Tensor) -> dict[str, float | list[float | None]]:
+    """Percentages from a confusion matrix.
+
+    counts:  (C, C) integers, rows the label, columns the prediction
+    returns: mIoU, the mean IoU of the classes that exist in label or prediction; accu, the share of
+             pixels read right; class_iou, C entries, None for a class that does not exist. All in
+             0..100. The intersection over union of class c is
+             n_cc / (sum_j n_cj + sum_i n_ic - n_cc)
+    raises:  InputError when nothing was counted
+    """
+    matrix = counts.cpu().numpy().astype(np.float64)  # exact: counts are far below 2**53
+    hits = matrix.diagonal()
+    union = matrix.sum(1) + matrix.sum(0) - hits
+    if not matrix.any():
+        raise InputError(
+            "mIoU: no pixel has a label in 0..18; the second column of `table_path` must name "
+            "trainIds files."
+        )
+    exists = union > 0
+    iou = 100 * hits[exists] / union[exists]
+    by_class: list[float | None] = [None] * len(matrix)
+    for index, value in zip(exists.nonzero()[0], iou, strict=True):
+        by_class[index] = float(value)
+    return {
+        "mIoU": float(iou.mean()),
+        "accu": float(100 * hits.sum() / matrix.sum()),
+        "class_iou": by_class,
+    }

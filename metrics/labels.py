@@ -1,0 +1,163 @@
+"""Ground truth of street scenes: which file belongs to which image, and its pixels.
+
+A label is an 8-bit image of trainIds: 0..18 are the classes of Cityscapes, the rest is ignored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from errors import InputError
+
+# How to go on without it, at the end of every message about what mIoU needs.
+WITHOUT = "To do without mIoU, give `criterion` fid to a search, `no_mIoU` to other scripts"
+
+# --------------------------------------------------------------------------------------------------
+# The table: which ground truth belongs to which image.
+
+_IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".webp", ".tif", ".tiff"}
+
+
+def image_stem(name: str | Path) -> str:
+    """The name of an image without folder and image suffix: 'd/a.b.png' is 'a.b'."""
+    path = Path(name)
+    return path.stem if path.suffix.lower() in _IMAGE_SUFFIXES else path.name
+
+
+def read_table(table_path: str | Path, cityscapes_path: str | Path) -> dict[str, Path]:
+    """Image stem -> its gtFine trainIds png, for every line of a table.
+
+    table_path:      text, a line per image: `<name> <gtFine trainIds png> <leftImg8bit png>`
+    cityscapes_path: the folder that the paths in the table start from
+    returns:         dict keyed by `image_stem(name)`; the files are not looked at yet
+    raises:          InputError naming file, line and flag
+    """
+    table, root = Path(table_path), Path(cityscapes_path)
+    if not table.is_file():
+        raise InputError(
+            f"`table_path` {table}: no such file. It says which ground truth belongs to which "
+            f"image, a line each: <name> <gtFine trainIds png> <leftImg8bit png>. {WITHOUT}."
+        )
+    if not root.is_dir():
+        raise InputError(
+            f"`cityscapes_path` {root}: no such folder. Unpack Cityscapes' gtFine there, or give "
+            f"the folder that holds it. {WITHOUT}."
+        )
+    try:
+        lines = table.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"`table_path` {table}: not a text file that can be read ({error})."
+        ) from error
+    labels: dict[str, Path] = {}
+    for number, line in enumerate(lines, 1):
+        columns = line.split()
+        if not columns:
+            continue
+        if len(columns) != 3:
+            raise InputError(
+                f"`table_path` {table}, line {number}: has {len(columns)} columns instead of 3, "
+                "<name> <gtFine trainIds png> <leftImg8bit png>."
+            )
+        stem, label = image_stem(columns[0]), root / columns[1]
+        if label.stem.endswith("_labelIds"):
+            raise InputError(
+                f"`table_path` {table}, line {number}: {columns[1]} holds labelIds; mIoU is "
+                "defined on trainIds (made by csCreateTrainIdLabelImgs of cityscapesScripts)."
+            )
+        if labels.setdefault(stem, label) != label:
+            raise InputError(
+                f"`table_path` {table}, line {number}: a second label for image {stem!r}."
+            )
+    if not labels:
+        raise InputError(f"`table_path` {table}: is empty.")
+    return labels
+
+
+# --------------------------------------------------------------------------------------------------
+# Labels: a search compares thousands of networks with the same few hundred, so each is decoded once
+# if memory allows.
+
+
+def _decode(path: Path) -> np.ndarray:
+    try:
+        with Image.open(path) as image:
+            mode, label = image.mode, np.array(image)
+    except OSError as error:
+        raise InputError(
+            f"{path}: not an image that can be read ({error}); unpack gtFine again."
+        ) from error
+    if mode not in ("L", "P"):
+        raise InputError(
+            f"{path}: is of mode {mode}, not trainIds (8 bits, one channel); check its line in "
+            "`table_path`."
+        )
+    return label
+
+
+class LabelStore:
+    """Ground truth by image name, decoded by threads and kept in memory up to a bound.
+
+    names:     the images that will be asked for, with or without folder and suffix
+    table:     what `read_table` returned
+    max_bytes: of decoded labels to keep; 1 GiB holds the 500 of Cityscapes' val at 2048x1024. What
+               does not fit is decoded again whenever it is asked for
+    threads:   decoding in parallel (Pillow's decoder releases the interpreter lock)
+    raises:    InputError when a name is not in the table or its file does not exist
+
+    To be used by one thread; only the decoding happens in others.
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        table: dict[str, Path],
+        max_bytes: int = 1 << 30,
+        threads: int = 4,
+    ):
+        self._paths: dict[str, Path] = {}
+        for name in names:
+            stem = image_stem(name)
+            if stem not in table:
+                raise InputError(
+                    f"image {stem!r} is not in the table ({len(table)} images, the first is "
+                    f"{next(iter(table), None)!r}); `table_path` must be the table of this dataset "
+                    "and phase."
+                )
+            if not table[stem].is_file():
+                raise InputError(
+                    f"{table[stem]}: the ground truth of image {stem!r} is missing. Check "
+                    "`cityscapes_path`; csCreateTrainIdLabelImgs of cityscapesScripts makes the "
+                    "trainIds files from gtFine."
+                )
+            self._paths[stem] = table[stem]
+        self._max_bytes = max_bytes
+        self._kept: dict[str, np.ndarray] = {}
+        self._pending: dict[str, Future[np.ndarray]] = {}
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="labels")
+        self.kept_bytes = 0
+
+    def prefetch(self, names: Sequence[str]) -> None:
+        """Start decoding what is not in memory; until it is asked for, the bound ignores it."""
+        for stem in map(image_stem, names):
+            if stem not in self._kept and stem not in self._pending:
+                self._pending[stem] = self._pool.submit(_decode, self._paths[stem])
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        """The trainIds of an image: (H, W) uint8. InputError if the file is no such label."""
+        stem = image_stem(name)
+        if stem in self._kept:
+            return self._kept[stem]
+        self.prefetch([stem])
+        label = self._pending.pop(stem).result()
+        # First come, first kept: labels are asked for in the same order over and over, where
+        # dropping the least recently used would drop each one just before it is needed again.
+        if self.kept_bytes + label.nbytes <= self._max_bytes:
+            self._kept[stem] = label
+            self.kept_bytes += label.nbytes
+        return label

@@ -1,0 +1,214 @@
+"""How far generated images are from the real ones they belong to: L1, PSNR and SSIM.
+
+``python -m metrics.paired A B`` compares two folders of images with equal names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from data.datasets import list_images
+from data.images import read_image
+from errors import InputError
+from runtime.progress import Bar
+
+# --------------------------------------------------------------------------------------------------
+# Measures of two images
+
+
+def l1(a: Tensor, b: Tensor) -> Tensor:
+    """Mean absolute difference of each pair, in grey levels: 0 (equal) to 255.
+
+    L1 = mean |a - b| over channels and pixels
+
+    Args:
+        a, b: uint8 N C H W
+
+    Returns:
+        (N,) float32
+    """
+    return (a.int() - b.int()).abs().float().mean(dim=(1, 2, 3))
+
+
+def psnr(a: Tensor, b: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio of each pair in dB; higher is closer.
+
+    PSNR = 10 log10(255^2 / MSE), MSE = mean (a - b)^2 over channels and pixels
+
+    Equal images would be infinitely close. They are given the MSE of one value that is off by one
+    level, the smallest difference there is, so that means stay finite (101 dB at 256x256 RGB).
+
+    Args:
+        a, b: uint8 N C H W
+
+    Returns:
+        (N,) float32
+    """
+    error = (a.int() - b.int()).square().float().mean(dim=(1, 2, 3))
+    return 10 * torch.log10(255**2 / error.clamp_min(1 / a[0].numel()))
+
+
+WINDOW = 11
+SIGMA = 1.5
+C1, C2 = 0.01**2, 0.03**2
+
+
+@cache
+def _window(size: int) -> tuple[float, ...]:
+    """Weights of a Gaussian window, which sum to one."""
+    x = np.arange(size) - (size - 1) / 2
+    weights = np.exp(-(x**2) / (2 * SIGMA**2))
+    return tuple(weights / weights.sum())
+
+
+def _blurred(x: Tensor, rows: int, columns: int) -> Tensor:
+    """Weighted means of N 1 H W over every window that lies within the image."""
+    down = x.new_tensor(_window(rows)).view(1, 1, rows, 1)
+    across = x.new_tensor(_window(columns)).view(1, 1, 1, columns)
+    return F.conv2d(F.conv2d(x, down), across)
+
+
+def ssim(a: Tensor, b: Tensor) -> Tensor:
+    """Structural similarity of each pair: at most 1 (equal), 0 for unrelated images, at least -1.
+
+    Wang, Bovik, Sheikh, Simoncelli, "Image quality assessment: from error visibility to structural
+    similarity", IEEE TIP 2004, eq. 13: per channel and window
+
+        (2 mu_a mu_b + C1) (2 cov_ab + C2) / ((mu_a^2 + mu_b^2 + C1) (var_a + var_b + C2))
+
+    with values in 0..1, C1 = 0.01^2, C2 = 0.03^2 and moments weighted by an 11x11 Gaussian window
+    of sigma 1.5. The mean is taken over channels and over the windows that lie within the image. A
+    side shorter than 11 pixels has a window as long as itself.
+
+    Args:
+        a, b: uint8 N C H W
+
+    Returns:
+        (N,) float32
+    """
+    count, channels, height, width = a.shape
+    rows, columns = min(WINDOW, height), min(WINDOW, width)
+    # Autocast would take the means in 8 bits of precision, and variances are small differences.
+    with torch.autocast(a.device.type, enabled=False):
+        x, y = (image.flatten(0, 1)[:, None].float() / 255 for image in (a, b))
+        mu_x, mu_y, xx, yy, xy = _blurred(
+            torch.cat([x, y, x * x, y * y, x * y]), rows, columns
+        ).chunk(5)
+        variances = xx - mu_x**2 + yy - mu_y**2
+        similarity = (2 * mu_x * mu_y + C1) * (2 * (xy - mu_x * mu_y) + C2)
+        similarity /= (mu_x**2 + mu_y**2 + C1) * (variances + C2)
+        return similarity.view(count, channels, -1).mean(dim=(1, 2))
+
+
+# --------------------------------------------------------------------------------------------------
+# Criterion
+
+
+class PairedCriterion:
+    """A `metrics.criteria.Criterion`: means over the images of L1, PSNR and SSIM to the real ones.
+
+    Every batch must come with its real images.
+    """
+
+    keys = ("l1_real", "psnr", "ssim")
+    labels = {"l1_real": "L1 to real", "psnr": "PSNR (dB)", "ssim": "SSIM"}
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        self.values: list[Tensor] = []  # float64 N 3 each
+
+    @torch.inference_mode()
+    def update(self, images: Tensor, names: Sequence[str], real: Tensor | None = None) -> None:
+        if real is None or real.shape != images.shape:
+            found = "none" if real is None else tuple(real.shape)
+            raise ValueError(f"wants real images of shape {tuple(images.shape)}, got {found}")
+        values = torch.stack([measure(images, real) for measure in (l1, psnr, ssim)], 1)
+        self.values.append(values.cpu().double())
+
+    def state(self) -> Tensor:
+        return torch.cat(self.values) if self.values else torch.empty(0, 3, dtype=torch.float64)
+
+    def merge(self, states: list[Tensor]) -> None:
+        self.values = list(states)
+
+    def result(self) -> dict[str, Any]:
+        values = self.state()
+        if not len(values):
+            raise InputError("L1, PSNR and SSIM need at least one pair of images")
+        means = dict(zip(self.keys, values.mean(0).tolist(), strict=True))
+        return {"n": len(values), **means}
+
+
+# --------------------------------------------------------------------------------------------------
+# Folders
+
+
+def _by_name(folder: Path) -> dict[str, Path]:
+    """Path below the folder without its ending -> file."""
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder")
+    files: dict[str, Path] = {}
+    for path in list_images(folder):
+        name = str(path.relative_to(folder).with_suffix(""))
+        if name in files:
+            raise InputError(f"{folder} holds {files[name].name} and {path.name}; rename one")
+        files[name] = path
+    if not files:
+        raise InputError(f"{folder} holds no images")
+    return files
+
+
+def compare_folders(a: Path, b: Path) -> dict[str, Any]:
+    """``n``, ``l1_real``, ``psnr`` and ``ssim`` of two folders whose images have equal names.
+
+    Endings may differ. Folders within the folders are part of the name.
+
+    Raises:
+        InputError: a folder is missing or empty, a name is in one folder alone, or two images of
+            one name differ in size.
+    """
+    files_a, files_b = _by_name(a), _by_name(b)
+    alone = sorted(files_a.keys() ^ files_b.keys())
+    if alone:
+        here, there = (a, b) if alone[0] in files_a else (b, a)
+        raise InputError(
+            f"{len(alone)} names are in one folder alone, first {alone[0]}: {here} has it, {there} "
+            "does not; compare folders with equal names"
+        )
+    criterion = PairedCriterion()
+    for name in Bar(sorted(files_a), desc="comparing", unit="img"):
+        pair = []
+        for path in (files_a[name], files_b[name]):
+            pixels = np.asarray(read_image(path)).transpose(2, 0, 1)
+            pair.append(torch.from_numpy(pixels.copy())[None])
+        if pair[0].shape != pair[1].shape:
+            sizes = [f"{image.shape[3]}x{image.shape[2]}" for image in pair]
+            raise InputError(
+                f"{files_a[name]} is {sizes[0]} but {files_b[name]} is {sizes[1]}; make them equal"
+            )
+        criterion.update(pair[0], [name], pair[1])
+    return criterion.result()
+
+
+if __name__ == "__main__":
+    from options import PairedOptions, run
+
+    def main() -> None:
+        opt = PairedOptions.parse()
+        found = compare_folders(Path(opt.a), Path(opt.b))
+        print(f"L1    {found['l1_real']:.4f} grey levels (0 to 255)")
+        print(f"PSNR  {found['psnr']:.4f} dB")
+        print(f"SSIM  {found['ssim']:.6f}")
+        print(f"n     {found['n']} pairs")
+
+    run(main)

@@ -1,0 +1,153 @@
+"""Settings of the networks -> networks: new ones, and those of checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from torch import nn
+
+from errors import InputError
+from models import weights
+from models.discriminators import build_discriminator
+from models.generators import GeneratorSpec
+from models.layers import init_weights, set_dropout
+from models.pruning import prune_into
+from models.weights import load_generator, load_network, load_state, read_spec
+
+# ---------------------------------------------------------------------------------------------------------
+# Settings
+
+
+@dataclass(frozen=True)
+class Initialisation:
+    """How new weights are drawn, see `models.layers.init_weights`."""
+
+    type: str = "normal"
+    gain: float = 0.02
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A generator's file, and what the user said of it.
+
+    Args:
+        path:    the file
+        setting: what the user calls the path, for messages
+        wanted:  architecture settings given by the user, which must agree with the file; see
+                 `models.generators.resolve_spec`
+        prefix:  of ``netG`` and ``ngf`` among the settings, for messages
+    """
+
+    path: str
+    setting: str = "`restore_G_path`"
+    wanted: Mapping = field(default_factory=dict)
+    prefix: str = ""
+
+    def load(self, weights_only: bool = False) -> tuple[nn.Module, GeneratorSpec]:
+        """The network and what it is; ``weights_only``: as a start for training."""
+        return load_generator(self.path, self.setting, self.wanted, self.prefix, weights_only)
+
+    def load_for(self, channels: tuple[int, int]) -> tuple[nn.Module, GeneratorSpec]:
+        """The same; InputError unless it maps images of these (input, output) channels."""
+        net, spec = self.load()
+        self.check_channels(spec, channels)
+        return net, spec
+
+    def check_channels(self, spec: GeneratorSpec, channels: tuple[int, int]) -> None:
+        made_for = (spec.input_nc, spec.output_nc)
+        if made_for != channels:
+            raise InputError(
+                f"{self.setting} {self.path} maps {made_for[0]} to {made_for[1]} channels, "
+                f"the images have {channels[0]} and {channels[1]}; "
+                f"give `input_nc` {made_for[0]} `output_nc` {made_for[1]}"
+            )
+
+
+@dataclass(frozen=True)
+class DiscriminatorSettings:
+    """``netD`` n_layers | pixel; ``ndf`` its base width; ``restore_path`` a checkpoint of it."""
+
+    netD: str = "n_layers"
+    ndf: int = 128
+    n_layers: int = 3
+    norm: str = "instance"
+    restore_path: str | None = None
+
+
+@dataclass(frozen=True)
+class StudentSettings:
+    """The network that learns from a teacher.
+
+    Args:
+        spec:         of a new student
+        dropout_rate: also of a restored one
+        restored:     start from this checkpoint
+        pretrained:   start from the strongest channels of this wider network
+    """
+
+    spec: GeneratorSpec
+    dropout_rate: float = 0.0
+    restored: Checkpoint | None = None
+    pretrained: Checkpoint | None = None
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Networks
+
+
+def new_generator(spec: GeneratorSpec, how: Initialisation) -> nn.Module:
+    return init_weights(spec.build(), how.type, how.gain)
+
+
+def new_discriminator(
+    settings: DiscriminatorSettings, channels: int, how: Initialisation
+) -> nn.Module:
+    """A discriminator of images with ``channels`` channels; restored if the settings say so."""
+    s = settings
+    net = build_discriminator(s.netD, channels, s.ndf, s.n_layers, s.norm)
+    init_weights(net, how.type, how.gain)
+    if s.restore_path:
+        load_network(net, s.restore_path, "`restore_D_path`")
+    return net
+
+
+def load_teacher(
+    checkpoint: Checkpoint, channels: tuple[int, int]
+) -> tuple[nn.Module, GeneratorSpec]:
+    """A trained teacher. InputError for a supernet, or one made for other images."""
+    net, spec = checkpoint.load_for(channels)
+    if spec.is_supernet:
+        raise InputError(
+            f"{checkpoint.setting} {checkpoint.path} is a supernet; export a subnet of it first"
+        )
+    return net, spec
+
+
+def new_student(settings: StudentSettings, how: Initialisation) -> tuple[nn.Module, GeneratorSpec]:
+    """The student: new, from a checkpoint, or pruned from a wider network."""
+    if settings.restored:
+        net, found = settings.restored.load(weights_only=True)
+        set_dropout(net, settings.dropout_rate)
+        found = replace(found, dropout_rate=settings.dropout_rate)
+        # A supernet's file says at which one configuration it is trained, if at one.
+        if found.is_supernet:
+            found = replace(found, config_str=settings.spec.config_str)
+        return net, found
+    net = new_generator(settings.spec, how)
+    if settings.pretrained:
+        wide, _ = settings.pretrained.load()
+        prune_into(wide, net)
+    return net, settings.spec
+
+
+def load_supernet(checkpoint: Checkpoint) -> tuple[nn.Module, GeneratorSpec]:
+    """A supernet from a checkpoint of this project, or a released one."""
+    return weights.load_supernet(checkpoint.path, checkpoint.setting, checkpoint.wanted)
+
+
+def stored_spec(checkpoint: Checkpoint) -> GeneratorSpec:
+    """What a checkpoint says that it holds, or what its shapes say."""
+    path = Path(checkpoint.path)
+    return read_spec(load_state(path, checkpoint.setting), path, checkpoint.setting)

@@ -1,0 +1,325 @@
+"""Parsed flags -> settings of the rooms that use them. Nothing else reads a namespace, or asks
+whether a flag was typed.
+
+Each function takes the namespace of an option class and returns a small frozen dataclass, which
+lives beside what it configures.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from argparse import Namespace
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from data.build import DataSettings
+from data.datasets import path_of_side
+from errors import InputError
+from evaluation.build import MeasureSettings
+from evaluation.tested import TestSettings
+from models.build import Checkpoint, DiscriminatorSettings, Initialisation, StudentSettings
+from models.generators import GeneratorSpec
+from models.kinds import KINDS
+from runtime import machine
+from subnets.build import SearchSettings
+from subnets.genetic import GeneticSettings
+from training.build import RunSettings, SubnetSettings, UpdateSettings
+from training.schedules import Schedule
+from training.tasks import LossWeights
+from training.trainer import Plan
+
+# ---------------------------------------------------------------------------------------------------------
+# Machine and data
+
+
+def start_machine(opt: Namespace) -> torch.device:
+    """The device of the flags, with everything seeded; see `runtime.machine.start`."""
+    # Some scripts have no flags for what only training wants of a machine.
+    wanted = {k: getattr(opt, k) for k in ("seed", "amp", "cuda_graphs") if hasattr(opt, k)}
+    ids = tuple(int(part) for part in opt.gpu_ids.split(","))
+    return machine.start(machine.MachineSettings(opt.device, ids, **wanted))
+
+
+def data(opt: Namespace) -> DataSettings:
+    same = ("dataroot", "dataset_mode", "direction", "phase", "meta_path", "max_dataset_size")
+    same += ("preprocess", "load_size", "crop_size", "aspect_ratio", "input_nc", "output_nc")
+    same += ("batch_size", "seed", "num_threads", "load_in_memory", "cache_gb")
+    # Scripts that do not train have no flags for what only training does.
+    values = {name: getattr(opt, name) for name in same if hasattr(opt, name)}
+    if hasattr(opt, "no_flip"):
+        values |= {"flip": not opt.no_flip, "shuffle": not opt.serial_batches}
+    settings = DataSettings(**values)
+    return settings.at_most(getattr(opt, "num_test", float("inf")))
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Networks
+
+
+def _typed(opt: Namespace, names: Mapping[str, str]) -> dict:
+    """Setting -> value, of the flags that were typed; ``names``: flag -> setting."""
+    return {name: getattr(opt, flag) for flag, name in names.items() if flag in opt.explicit}
+
+
+def _images_and_norm() -> dict[str, str]:
+    return {name: name for name in ("input_nc", "output_nc", "norm")}
+
+
+def initialisation(opt: Namespace) -> Initialisation:
+    return Initialisation(opt.init_type, opt.init_gain)
+
+
+def spec(opt: Namespace, prefix: str = "", config_str: str | None = None) -> GeneratorSpec:
+    """The new generator of ``--{prefix}netG`` and the flags that belong to it."""
+    name = getattr(opt, f"{prefix}netG")
+    kind = KINDS[name]
+    return GeneratorSpec(
+        name,
+        None if kind.by_config else getattr(opt, f"{prefix}ngf"),
+        config_str if kind.by_config or kind.elastic else None,
+        opt.input_nc,
+        opt.output_nc,
+        opt.norm,
+        getattr(opt, f"{prefix}dropout_rate", 0.0),
+    )
+
+
+def discriminator(opt: Namespace) -> DiscriminatorSettings:
+    return DiscriminatorSettings(opt.netD, opt.ndf, opt.n_layers_D, opt.norm, opt.restore_D_path)
+
+
+def generator(opt: Namespace, flag: str = "restore_G_path") -> Checkpoint:
+    """The checkpoint of a flag, with the flags on the architecture that were typed."""
+    names = {name: name for name in ("netG", "ngf", "config_str")} | _images_and_norm()
+    return Checkpoint(getattr(opt, flag), f"`{flag}`", _typed(opt, names))
+
+
+def teacher(opt: Namespace) -> Checkpoint:
+    names = {"teacher_netG": "netG", "teacher_ngf": "ngf"} | _images_and_norm()
+    path = opt.restore_teacher_G_path
+    return Checkpoint(path, "`restore_teacher_G_path`", _typed(opt, names), "teacher_")
+
+
+def student(opt: Namespace) -> StudentSettings:
+    new = spec(opt, "student_", opt.config_str)
+    if new.kind.by_config and not opt.config_str:
+        raise InputError(f"`student_netG` {new.netG} needs `config_str`")
+    restored = pretrained = None
+    if opt.restore_student_G_path:
+        names = {"student_ngf": "ngf", "config_str": "config_str", "norm": "norm"}
+        wanted = _typed(opt, names) | {"netG": opt.student_netG}
+        path = opt.restore_student_G_path
+        restored = Checkpoint(path, "`restore_student_G_path`", wanted, "student_")
+    elif getattr(opt, "restore_pretrained_G_path", None):
+        wanted = _typed(opt, {"pretrained_netG": "netG", "pretrained_ngf": "ngf"})
+        path = opt.restore_pretrained_G_path
+        pretrained = Checkpoint(path, "`restore_pretrained_G_path`", wanted, "pretrained_")
+    return StudentSettings(new, opt.student_dropout_rate, restored, pretrained)
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Measures
+
+
+def measures(opt: Namespace) -> MeasureSettings:
+    """What images are judged by.
+
+    mIoU is measured when it is the criterion, or when its weights or labels are named. A search by
+    mIoU measures FID too only when it is given statistics, since each would double its time.
+    """
+    by_miou = getattr(opt, "criterion", "fid") != "fid"
+    named = not opt.explicit.isdisjoint({"drn_path", "table_path", "cityscapes_path"})
+    return MeasureSettings(
+        fid=not opt.no_fid and not (by_miou and "real_stat_path" not in opt.explicit),
+        miou=not opt.no_mIoU and (by_miou or named),
+        # A search measures what it decides by and no more: the time goes into candidates.
+        pairs=not hasattr(opt, "criterion"),
+        real_stat_path=opt.real_stat_path,
+        fid_features=opt.fid_features,
+        fid_dims=opt.fid_dims,
+        fid_weights=opt.fid_weights,
+        drn_path=opt.drn_path,
+        table_path=opt.table_path,
+        cityscapes_path=opt.cityscapes_path,
+    )
+
+
+def features(opt: Namespace) -> MeasureSettings:
+    """The feature network alone."""
+    return MeasureSettings(
+        fid_features=opt.fid_features, fid_dims=opt.fid_dims, fid_weights=opt.fid_weights
+    )
+
+
+def tested(opt: Namespace) -> TestSettings:
+    """What test.py and latency.py look at.
+
+    Flags on the architecture speak of ``--restore_G_path``, ``--norm`` of the teacher too; those of
+    ``--compare`` say what they are.
+    """
+    others = (Checkpoint(path, "`compare`") for path in opt.compare)
+    images = data(opt)
+    return TestSettings(
+        models=[generator(opt), *others],
+        teacher=teacher(opt) if opt.restore_teacher_G_path else None,
+        channels=images.channels,
+        config_str=opt.config_str,
+        macs_convention=opt.macs_convention,
+        size=images.network_size,
+    )
+
+
+def timed_runs(opt: Namespace, images: int, several: bool) -> int | None:
+    """How often a test times each network: ``--times`` if it was typed, else not at all; of several
+    models a few times, so that it takes no longer than generating the images."""
+    if "times" in opt.explicit:
+        return opt.times
+    return min(10, images) if several else None
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Training
+
+
+def losses(opt: Namespace) -> LossWeights:
+    return LossWeights(
+        gan_mode=opt.gan_mode,
+        recon=opt.recon_loss_type,
+        gan=opt.lambda_gan,
+        reconstruction=opt.lambda_recon,
+        distill=getattr(opt, "lambda_distill", 0.0),
+    )
+
+
+def updates(opt: Namespace) -> UpdateSettings:
+    return UpdateSettings(
+        lr=opt.lr,
+        beta1=opt.beta1,
+        amp=opt.amp,
+        ema=getattr(opt, "ema", 0.0),
+        cuda_graphs=opt.cuda_graphs,
+        restore_path=opt.restore_O_path,
+        adaptors_path=getattr(opt, "restore_A_path", None),
+    )
+
+
+def subnets(opt: Namespace) -> SubnetSettings:
+    return SubnetSettings(
+        config_set=opt.config_set,
+        config_str=opt.config_str,
+        sandwich=getattr(opt, "sandwich", 0),
+        per_image=getattr(opt, "config_per_image", False),
+        seed=opt.seed,
+    )
+
+
+def run(opt: Namespace) -> RunSettings:
+    schedule = Schedule(
+        opt.lr_policy,
+        opt.scheduler_counter,
+        opt.nepochs,
+        opt.nepochs_decay,
+        opt.lr_decay_steps,
+        opt.gamma,
+    )
+    plan = Plan(
+        epochs=opt.nepochs + opt.nepochs_decay,
+        max_steps=opt.niters,
+        print_freq=opt.print_freq,
+        save_latest_freq=opt.save_latest_freq,
+        save_epoch_freq=opt.save_epoch_freq,
+        epoch_base=opt.epoch_base,
+        iter_base=opt.iter_base,
+        # A student that starts from trained weights is measured before its first step: the best
+        # checkpoint is then the better of before and after.
+        evaluate_first=bool(getattr(opt, "restore_student_G_path", None)),
+    )
+    return RunSettings(
+        schedule, plan, opt.log_dir, opt.tensorboard_dir, decisive(opt), written(opt)
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Search
+
+
+def search(opt: Namespace) -> SearchSettings:
+    return SearchSettings(
+        opt.config_set,
+        opt.budget,
+        opt.macs_convention,
+        opt.criterion,
+        getattr(opt, "max_cache_size", 10_000_000),
+        opt.save_freq,
+        opt.amp,
+    )
+
+
+def genetic(opt: Namespace) -> GeneticSettings:
+    return GeneticSettings(
+        population_size=opt.population_size,
+        parent_ratio=opt.parent_ratio,
+        mutation_ratio=opt.mutation_ratio,
+        mutate_prob=opt.mutate_prob,
+        weighted_sample=opt.weighted_sample,
+        weight_strategy=opt.weight_strategy,
+        seed=opt.seed,
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------
+# What a folder of results remembers of its run
+
+# Flags that change how a run goes but not what comes out: a run may be continued with other values.
+# A longer search replays a shorter one.
+HARMLESS = {"device", "gpu_ids", "num_threads", "load_in_memory", "cache_gb", "tensorboard_dir"}
+HARMLESS |= {"display_winsize", "log_dir", "output_dir", "output_path", "explicit", "save_freq"}
+HARMLESS |= {"max_cache_size", "evolution_iters", "patience"}
+
+# Files that decide a result by what they hold, not by where they are.
+INPUT_FILES = {"restore_G_path", "restore_D_path", "restore_teacher_G_path"}
+INPUT_FILES |= {"restore_student_G_path", "restore_pretrained_G_path", "real_stat_path"}
+INPUT_FILES |= {"meta_path", "fid_weights", "drn_path", "table_path"}
+
+
+def _content(path: str) -> str:
+    """A file's name and digest; the text itself where there is no such file."""
+    if not Path(path).is_file():
+        return path
+    digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    return f"{Path(path).name} [{digest[:12]}]"
+
+
+def _contents(opt: Namespace, flag: str, path: str) -> str:
+    if flag == "meta_path" and opt.dataset_mode == "unaligned":
+        return " ".join(_content(path_of_side(path, side)) for side in "AB")
+    return _content(path)
+
+
+def _plain(value: object) -> object:
+    """Infinities and NaN as text, since JSON has none."""
+    finite = not isinstance(value, float) or (value == value and abs(value) != float("inf"))
+    return value if finite else str(value)
+
+
+def script() -> str:
+    return Path(sys.argv[0]).name
+
+
+def decisive(opt: Namespace) -> dict:
+    """The flags that decide a run's result: files by their content, folders by their real path."""
+    values = {k: _plain(v) for k, v in vars(opt).items() if k not in HARMLESS}
+    for flag in INPUT_FILES & values.keys():
+        if values[flag]:
+            values[flag] = _contents(opt, flag, values[flag])
+    return {"script": script()} | values | {"dataroot": os.path.realpath(opt.dataroot)}
+
+
+def written(opt: Namespace) -> dict:
+    """The script and every flag's value, as options.json holds them."""
+    values = {k: _plain(v) for k, v in vars(opt).items() if k != "explicit"}
+    return {"script": script()} | values

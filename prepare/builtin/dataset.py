@@ -1,0 +1,184 @@
+"""Pairs and whole data sets of them: PNG files, written by several processes, resumable, never half written."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from errors import InputError
+from prepare.builtin.layout import make_scene
+from prepare.builtin.photo import draw_photo
+from prepare.builtin.street_map import draw_map
+from runtime.files import write_text, written_whole
+from runtime.progress import Bar
+
+# ---------------------------------------------------------------------------------------------------------
+# One pair
+
+
+def render_pair(seed: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Draw one scene as an aerial photo and as a street map.
+
+    Args:
+        seed: a non-negative integer that names the scene; the same scene is drawn at every size.
+        size: height and width of both images in pixels, at least 32.
+
+    Returns:
+        (photo, street_map), each (size, size, 3) uint8 RGB in [0, 255].
+    """
+    if size < 32:
+        raise InputError(f"size must be at least 32 pixels, not {size}")
+    scene = make_scene(seed)
+    factor = 4 if size <= 80 else 2
+    street_map = np.asarray(draw_map(scene, size * factor).reduce(factor))
+    return draw_photo(scene, seed, size, factor), street_map
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Files
+
+# Of the drawing; raised when the same seed would give another picture
+VERSION = 1
+PARAMETERS = "builtin.json"
+PHASES = ("train", "val")
+# Images from which starting a process pool pays
+MANY = 48
+
+
+def scene_seed(seed: int, phase: str, index: int) -> int:
+    """The scene of one image: a 64-bit hash of its place, so that a bigger data set only adds images."""
+    state = np.random.SeedSequence([seed, PHASES.index(phase), index]).generate_state(1, np.uint64)
+    return int(state[0])
+
+
+def _write_pair(path: Path, seed: int, size: int) -> None:
+    """Draw one scene into `path`: the photo (A) left, the map (B) right, 2 * size by size pixels."""
+    pair = Image.fromarray(np.concatenate(render_pair(seed, size), axis=1))
+    with written_whole(path, flush=False) as temporary:
+        pair.save(temporary, format="PNG", compress_level=4)
+
+
+def _write_pairs(jobs: list[tuple[Path, int]], size: int) -> int:
+    """Write several images, (path, scene seed) each; returns how many."""
+    for path, seed in jobs:
+        _write_pair(path, seed, size)
+    return len(jobs)
+
+
+def _is_complete(path: Path, size: int) -> bool:
+    """Whether `path` is an image of the right size; reads its header only."""
+    try:
+        with Image.open(path) as image:
+            return image.size == (2 * size, size)
+    except OSError:
+        return False
+
+
+def _claim_folder(root: Path, size: int, seed: int) -> None:
+    """Make the folders, and record the parameters or compare them with the recorded ones."""
+    wanted = {"generator": "builtin", "version": VERSION, "size": size, "seed": seed}
+    record = root / PARAMETERS
+    if record.exists():
+        try:
+            found = json.loads(record.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise InputError(
+                f"{record} is not readable as JSON ({error}); choose another folder"
+            ) from error
+        if found != wanted:
+            keys = ("size", "seed", "version")
+            there = ", ".join(
+                f"{key} {found.get(key) if isinstance(found, dict) else None}" for key in keys
+            )
+            asked = ", ".join(f"{key} {wanted[key]}" for key in keys)
+            raise InputError(
+                f"{root} holds a data set of {there}, not of {asked}; choose another folder"
+            )
+    elif any(next((root / phase).glob("*.png"), None) for phase in PHASES):
+        raise InputError(
+            f"{root} holds images that are not of the built-in data set; choose another folder"
+        )
+    for phase in PHASES:
+        (root / phase).mkdir(parents=True, exist_ok=True)
+    if not record.exists():
+        write_text(record, json.dumps(wanted, indent=2) + "\n")
+
+
+def _run_jobs(jobs: list[tuple[Path, int]], size: int, workers: int) -> Iterator[int]:
+    """Write all images and yield after each few how many were written."""
+    if workers < 2 or len(jobs) < MANY:
+        for job in jobs:
+            yield _write_pairs([job], size)
+        return
+    chunk = 8
+    pool = ProcessPoolExecutor(min(workers, len(jobs) // chunk + 1))
+    try:
+        parts = [
+            pool.submit(_write_pairs, jobs[i : i + chunk], size) for i in range(0, len(jobs), chunk)
+        ]
+        for part in as_completed(parts):
+            yield part.result()
+    finally:
+        # On an error the rest is not worth waiting for
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def write_builtin_dataset(
+    root: str | os.PathLike,
+    train: int = 400,
+    val: int = 100,
+    size: int = 256,
+    seed: int = 0,
+    workers: int | None = None,
+    progress: bool = True,
+) -> None:
+    """Write the data set as A|B pairs: `root`/train/00000.png ..., `root`/val/00000.png ...
+
+    Each file is an RGB PNG, 2 * size wide and size high: the photo (A) on the left, the street map
+    (B) on the right.  Image i of a phase depends on (seed, phase, i, size) alone, so a bigger count
+    adds files and changes none. Files that are already complete are kept; `root`/builtin.json
+    records the parameters.
+
+    Args:
+        root: the folder to fill; made if need be.
+        train: number of training images, at least 1.
+        val: number of validation images, at least 1.
+        size: height and width of one half in pixels, at least 32 and a multiple of 4.
+        seed: a non-negative integer; another seed gives other scenes.
+        workers: processes to draw with; all cores by default, 0 draws in the calling process.
+        progress: whether to show a progress bar with the rate on stderr.
+
+    Raises:
+        InputError: a ValueError, for a bad argument, or when `root` holds images of other
+                    parameters.
+        OSError: if the folder cannot be written.
+    """
+    if size < 32 or size % 4:
+        raise InputError(f"size must be at least 32 pixels and a multiple of 4, not {size}")
+    if train < 1 or val < 1:
+        raise InputError(
+            f"the counts of images must be at least 1, not train {train} and val {val}"
+        )
+    if seed < 0:
+        raise InputError(f"seed must not be negative, as {seed} is")
+    root = Path(root)
+    _claim_folder(root, size, seed)
+    jobs = []
+    for phase, count in zip(PHASES, (train, val), strict=True):
+        for i in range(count):
+            path = root / phase / f"{i:05d}.png"
+            if not _is_complete(path, size):
+                jobs.append((path, scene_seed(seed, phase, i)))
+    kept = train + val - len(jobs)
+    workers = (os.cpu_count() or 1) if workers is None else workers
+    with Bar(
+        total=train + val, initial=kept, unit="pair", desc="drawing maps", disable=not progress
+    ) as bar:
+        for done in _run_jobs(jobs, size, workers):
+            bar.update(done)

@@ -1,0 +1,128 @@
+"""The device that this process computes on, what that device lacks, and the random numbers."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from errors import InputError
+from runtime import distributed
+
+DEVICES = ("auto", "cpu", "cuda", "mps", "xpu")
+_NAMES = {"cpu": "the CPU", "cuda": "a CUDA GPU", "mps": "an Apple GPU", "xpu": "an Intel GPU"}
+
+
+@dataclass(frozen=True)
+class MachineSettings:
+    """What a run wants of its machine.
+
+    Args:
+        device:      one of `DEVICES`. ``auto`` takes a CUDA GPU if there is one, else the CPU.
+        gpu_ids:     GPUs to use. Under torchrun each process takes its own of them, and (0,) stands
+                     for as many as there are processes. -1 = CPU.
+        seed:        of everything random
+        amp:         none | bf16 | fp16
+        cuda_graphs: whether steps are captured
+    """
+
+    device: str = "auto"
+    gpu_ids: Sequence[int] = (0,)
+    seed: int = 0
+    amp: str = "none"
+    cuda_graphs: bool = False
+
+
+def start(settings: MachineSettings) -> torch.device:
+    """Seed everything, join the other processes of torchrun, and return this process's device.
+
+    Raises:
+        InputError: there is no such device, or it lacks what the run wants.
+    """
+    torch.manual_seed(settings.seed)
+    kind = _kind_of_device(settings)
+    # Only there can gradients be scaled, which float16 needs.
+    if settings.amp == "fp16" and kind not in ("cuda", "xpu"):
+        raise InputError(f"`amp` fp16 needs a CUDA GPU; use `amp` bf16 on {_NAMES[kind]}")
+    if settings.cuda_graphs and kind != "cuda":
+        raise InputError(f"`cuda_graphs` needs a CUDA GPU; leave it out on {_NAMES[kind]}")
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    if processes > 1 and kind in ("mps", "xpu"):
+        raise InputError(
+            f"`device` {kind} takes one process and torchrun started {processes}; "
+            "several need CUDA GPUs or the CPU"
+        )
+    device = torch.device(kind)
+    if kind in ("cuda", "xpu"):
+        module = getattr(torch, kind)
+        device = torch.device(kind, _index_of_gpu(settings.gpu_ids, module.device_count()))
+        module.set_device(device)
+    distributed.setup(kind)
+    return device
+
+
+def device_for_float64(device: torch.device) -> torch.device:
+    """``device``, or the CPU where it cannot compute in float64 (Apple's GPUs, some of Intel's)."""
+    able = device.type != "mps"
+    if device.type == "xpu":
+        able = getattr(torch.xpu.get_device_properties(device), "has_fp64", False)
+    return device if able else torch.device("cpu")
+
+
+def device_name(device: torch.device) -> str:
+    """The card's name, or ``CPU (x86_64)`` and the like."""
+    if device.type in ("cuda", "xpu"):
+        return getattr(torch, device.type).get_device_name(device)
+    return f"{'Apple GPU' if device.type == 'mps' else 'CPU'} ({platform.machine()})"
+
+
+def wait(device: torch.device) -> None:
+    """Wait until the device has done what it was given, as a clock must."""
+    if device.type != "cpu":
+        getattr(torch, device.type).synchronize()
+
+
+def _kind_of_device(settings: MachineSettings) -> str:
+    wanted, no_gpu = settings.device, settings.gpu_ids[0] < 0
+    if wanted == "auto":
+        if no_gpu:
+            return "cpu"
+        if not torch.cuda.is_available():
+            print("no CUDA GPU was found: using the CPU")
+            return "cpu"
+        return "cuda"
+    if wanted == "cpu":
+        return wanted
+    if no_gpu:
+        raise InputError(f"`device` {wanted} and `gpu_ids` -1 contradict each other: give one")
+    module = torch.backends.mps if wanted == "mps" else getattr(torch, wanted)
+    if not module.is_available():
+        raise InputError(
+            f"`device` {wanted}: PyTorch {torch.__version__} does not find {_NAMES[wanted]} here; "
+            "use `device` cpu, or install the driver and a PyTorch for it"
+        )
+    return wanted
+
+
+def _index_of_gpu(gpu_ids: Sequence[int], count: int) -> int:
+    """The number of this process's GPU, of ``count``."""
+    shown = ",".join(map(str, gpu_ids))
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+    if processes == 1 and len(gpu_ids) > 1:
+        print(f"one process uses one GPU, the first of {shown}: start it with torchrun to use all")
+    if processes > 1 and tuple(gpu_ids) == (0,):
+        gpu_ids = range(processes)
+    if local_rank >= len(gpu_ids):
+        raise InputError(
+            f"`gpu_ids` {shown} names {len(gpu_ids)} GPUs for {processes} processes; name one each"
+        )
+    index = gpu_ids[local_rank]
+    if index >= count:
+        raise InputError(
+            f"`gpu_ids` {shown}: there is no GPU {index}, PyTorch finds {count} on this machine"
+        )
+    return index

@@ -1,0 +1,139 @@
+"""Settings of a search -> its space, what measures subnets, and the search itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from errors import InputError
+from evaluation.evaluator import Evaluator
+from metrics.criteria import LOWER_IS_BETTER
+from models.config import ChannelConfig
+from models.generators import GeneratorSpec
+from runtime import distributed
+from runtime.files import write_json
+from runtime.progress import Bar
+from subnets.genetic import GeneticSearch, GeneticSettings
+from subnets.objectives import ByFront, ByScore
+from subnets.predictor import PredictedSearch
+from subnets.results import Evaluated, Results, read_evaluations
+from subnets.search import Measurer
+from subnets.space import SearchSpace
+
+
+@dataclass(frozen=True)
+class SearchSettings:
+    """What is searched for.
+
+    Args:
+        config_set:      the search space
+        budget:          most MACs that a subnet may have
+        macs_convention: how they are counted, see `models.cost`
+        criterion:       fid | mIoU | accu
+        capacity:        evaluations kept in memory
+        save_freq:       evaluations between two summaries
+        amp:             none | bf16
+    """
+
+    config_set: str
+    budget: float
+    macs_convention: str = "published"
+    criterion: str = "fid"
+    capacity: int = 10_000_000
+    save_freq: int = 60
+    amp: str = "none"
+
+
+def search_space(
+    settings: SearchSettings, spec: GeneratorSpec, size: tuple[int, int]
+) -> SearchSpace:
+    """The space of a supernet; ``size``: (height, width) of its images in pixels."""
+    space = SearchSpace(settings.config_set, spec.architecture, settings.macs_convention, *size)
+    space.largest.check_fits(spec.ngf)
+    return space
+
+
+def subnet_of(net: nn.Module, config: ChannelConfig) -> Callable:
+    """The function A -> output of one subnet of a supernet."""
+    return lambda x: net(x, config)
+
+
+def new_measurer(
+    net: nn.Module, space: SearchSpace, evaluator: Evaluator, results: Results, criterion: str
+) -> Measurer:
+    """Measures the subnets of ``net`` once each."""
+    return Measurer(
+        space,
+        lambda config: evaluator(subnet_of(net, config)),
+        results,
+        criterion,
+        LOWER_IS_BETTER[criterion],
+        evaluator.labels[criterion],
+    )
+
+
+def genetic_search(
+    measurer: Measurer,
+    settings: GeneticSettings,
+    budget: float,
+    folder: Path,
+    objective: str = "best",
+    predictor_share: float | None = None,
+) -> GeneticSearch:
+    """A search by quality or for the whole front.
+
+    Args:
+        folder:          gets predictor.json
+        objective:       best | pareto
+        predictor_share: share of the population that is measured; the others are screened by a
+                         predictor. None = all are measured.
+    """
+    space = measurer.space
+    if objective == "pareto":
+        rank = ByFront(measurer.score, lambda config: space.cost(config)[0])
+        return GeneticSearch(space, budget, settings, rank)
+    rank = ByScore(measurer.score)
+    if predictor_share is None:
+        return GeneticSearch(space, budget, settings, rank)
+    facts: list[dict] = []
+
+    def on_fit(fit: dict) -> None:
+        facts.append(fit)
+        if distributed.is_main():
+            write_json(folder / "predictor.json", facts)
+        Bar.write(
+            f"predictor: rank correlation {fit.get('spearman_unseen')} on unseen, "
+            f"{fit['spearman_left_out']} left out"
+        )
+
+    return PredictedSearch(space, budget, settings, rank, measurer.score, predictor_share, on_fit)
+
+
+def best_configs(measurer: Measurer, records: list[Evaluated], count: int) -> list[ChannelConfig]:
+    ranked = sorted(records, key=lambda r: (measurer.score_of(r), r.config_str))
+    return [ChannelConfig.parse(r.config_str) for r in ranked[:count]]
+
+
+def select_subnet(paths: list[str], budget: float, criterion: str) -> tuple[Evaluated, int]:
+    """The best subnet within ``budget`` MACs among earlier results, and of how many.
+
+    Raises:
+        InputError: a file is not readable, or none is small enough.
+    """
+    records = {r.config_str: r for path in paths for r in read_evaluations(Path(path), "`select`")}
+    known = [r for r in records.values() if criterion in r.metrics]
+    inside = [r for r in known if r.macs <= budget]
+    if not inside:
+        smallest = ""
+        if known:
+            smallest = f"; the smallest has {min(r.macs for r in known):,} MACs"
+        raise InputError(
+            f"`select` {budget:.4g}: none of the {len(known)} evaluations with {criterion} "
+            f"is that small{smallest}"
+        )
+    sign = 1 if LOWER_IS_BETTER[criterion] else -1
+    best = min(inside, key=lambda r: (sign * r.metrics[criterion], r.macs, r.config_str))
+    return best, len(inside)

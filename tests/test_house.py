@@ -1,0 +1,92 @@
+"""The order of the rooms, checked in the source: who may import whom, and where flags end."""
+
+import ast
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# A room may import the rooms below it, and its own files.
+ORDER = [
+    ("errors",),
+    ("runtime",),
+    ("models", "data"),
+    ("metrics", "prepare"),
+    ("deploy",),
+    ("evaluation",),
+    ("subnets",),
+    ("training",),
+    ("report",),
+    ("options",),
+]
+LEVEL = {room: level for level, rooms in enumerate(ORDER) for room in rooms}
+# Rooms of one level that may know each other's names.
+ALLOWED_PEERS = {("metrics", "prepare"), ("prepare", "metrics")}
+
+
+def python_files() -> list[Path]:
+    listed = subprocess.run(
+        ["git", "ls-files", "*.py"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    files = [Path(name) for name in listed.stdout.split("\n") if name]
+    return [f for f in files if f.parts[0] in LEVEL and (ROOT / f).is_file()]
+
+
+def imported_rooms(tree: ast.Module) -> list[tuple[int, str]]:
+    """(line, room) of all imports, but for those of a ``__main__`` block: that is an entry point."""
+    found = []
+    todo: list[ast.AST] = [n for n in tree.body if not _is_main_block(n)]
+    while todo:
+        node = todo.pop()
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            names = [node.module or ""]
+        found += [(node.lineno, name.split(".")[0]) for name in names]
+        todo += list(ast.iter_child_nodes(node))
+    return found
+
+
+def _is_main_block(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and "__main__" in ast.unparse(node.test)
+
+
+FILES = python_files() if (ROOT / ".git").exists() else []
+pytestmark = pytest.mark.skipif(not FILES, reason="needs the repository's list of files")
+
+
+def test_imports_run_one_way():
+    wrong = []
+    for file in FILES:
+        room = file.parts[0]
+        for line, other in imported_rooms(ast.parse((ROOT / file).read_text())):
+            if other not in LEVEL or other == room or (room, other) in ALLOWED_PEERS:
+                continue
+            if LEVEL[other] >= LEVEL[room]:
+                wrong.append(f"{file}:{line} imports {other}")
+    assert not wrong
+
+
+def test_flags_end_in_the_options():
+    wrong = []
+    for file in FILES:
+        if file.parts[0] == "options":
+            continue
+        tree = ast.parse((ROOT / file).read_text())
+        wrong += [
+            f"{file}:{n} imports argparse" for n, m in imported_rooms(tree) if m == "argparse"
+        ]
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute) and node.attr == "explicit":
+                wrong.append(f"{file}:{node.lineno} asks whether a flag was typed")
+            if isinstance(node, ast.FunctionDef) and "opt" in {a.arg for a in node.args.args}:
+                wrong.append(f"{file}:{node.lineno} {node.name} takes opt")
+    assert not wrong
+
+
+def test_only_the_settings_read_what_was_typed():
+    readers = [f for f in FILES if ".explicit" in (ROOT / f).read_text()]
+    assert {str(f) for f in readers} <= {"options/__init__.py", "options/settings.py"}

@@ -1,0 +1,278 @@
+"""Settings of a training run -> task, evaluation and trainer."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from data.build import DataSettings, inference_loader
+from data.loader import Loader, UnpairedLoader
+from errors import InputError
+from evaluation.build import MeasureSettings, criteria, deciding
+from evaluation.evaluator import Evaluator
+from evaluation.pictures import montage_of
+from metrics.criteria import LOWER_IS_BETTER
+from models.build import Initialisation
+from models.config import ChannelConfig
+from models.generators import GeneratorSpec
+from models.weights import load_network
+from runtime import distributed
+from runtime.cuda_graphs import CudaGraphs, StepCapture
+from runtime.folders import make_folder
+from subnets.sampling import Sampling
+from subnets.space import SearchSpace
+from training.schedules import Schedule
+from training.state import load_optimizers
+from training.tasks import DistillTask, LossWeights, Subnets, Task, TeacherTask, make_adaptors
+from training.trainer import Evaluation, Plan, Stopped, Trainer
+
+# ---------------------------------------------------------------------------------------------------------
+# Settings
+
+
+@dataclass(frozen=True)
+class UpdateSettings:
+    """How weights are updated.
+
+    Args:
+        lr, beta1:     of Adam
+        amp:           none | bf16 | fp16: precision of the networks; weights and losses stay float32
+        ema:           decay per step of a moving average of the student's weights; 0 = none
+        cuda_graphs:   record a step once and replay it (CUDA only)
+        restore_path:  optimizers to start from, see `training.state.load_optimizers`
+        adaptors_path: common start of the adaptors' checkpoints
+    """
+
+    lr: float = 0.0002
+    beta1: float = 0.5
+    amp: str = "none"
+    ema: float = 0.0
+    cuda_graphs: bool = False
+    restore_path: str | None = None
+    adaptors_path: str | None = None
+
+
+@dataclass(frozen=True)
+class SubnetSettings:
+    """Which subnets of a supernet are trained.
+
+    Args:
+        config_set: the search space; with ``config_str``, the space that must hold it
+        config_str: train this one alone (fine-tuning)
+        sandwich, per_image, seed: see `subnets.sampling.Sampling`
+    """
+
+    config_set: str | None = None
+    config_str: str | None = None
+    sandwich: int = 0
+    per_image: bool = False
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """A training run around its task.
+
+    Args:
+        schedule, plan:  how the learning rate develops; how long, and what happens when
+        folder:          checkpoints, log and pictures
+        tensorboard_dir: also write TensorBoard event files there
+        decisive:        what decides the result: a folder with a run of other values is refused
+        options:         written to options.json
+    """
+
+    schedule: Schedule
+    plan: Plan
+    folder: str
+    tensorboard_dir: str | None = None
+    decisive: Mapping = field(default_factory=dict)
+    options: Mapping = field(default_factory=dict)
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Tasks
+
+
+def subnets(settings: SubnetSettings, spec: GeneratorSpec, batch_size: int) -> Subnets | None:
+    """What a supernet is trained and measured at; None for a student of fixed width."""
+    if not spec.is_supernet:
+        return None
+    if settings.config_str:
+        config = ChannelConfig.parse(settings.config_str)
+        config.check_fits(spec.ngf)
+        if settings.config_set:
+            SearchSpace(settings.config_set).number(config)
+        return Subnets(lambda step, images: [config], {str(config): config})
+    space = SearchSpace(settings.config_set)
+    space.largest.check_fits(spec.ngf)
+    if settings.per_image and batch_size * distributed.world_size() == 1:
+        raise InputError(
+            "`config_per_image` with one image per step changes nothing: "
+            "give `batch_size` 2 or more"
+        )
+    draw = Sampling(
+        space,
+        settings.seed,
+        settings.sandwich,
+        settings.per_image,
+        distributed.rank(),
+        batch_size,
+    )
+    return Subnets(draw, {"largest": space.largest, "smallest": space.smallest})
+
+
+def teacher_task(
+    generator: nn.Module,
+    spec: GeneratorSpec,
+    discriminator: nn.Module,
+    weights: LossWeights,
+    updates: UpdateSettings,
+    device: torch.device,
+) -> TeacherTask:
+    task = TeacherTask(
+        generator.to(device),
+        discriminator.to(device),
+        spec,
+        weights,
+        updates.lr,
+        updates.beta1,
+        device,
+        updates.amp,
+    )
+    return _ready(task, updates)
+
+
+def new_adaptors(
+    student: GeneratorSpec,
+    teacher: GeneratorSpec,
+    updates: UpdateSettings,
+    how: Initialisation,
+) -> list[nn.Module]:
+    """The 1x1 convolutions from the student's taps to the teacher's; restored if wanted."""
+    adaptors = make_adaptors(student, teacher, how.type, how.gain)
+    if updates.adaptors_path:
+        for index, adaptor in enumerate(adaptors):
+            load_network(adaptor, f"{updates.adaptors_path}-{index}.pth", "`restore_A_path`")
+    return adaptors
+
+
+def distillation_task(
+    student: nn.Module,
+    spec: GeneratorSpec,
+    teacher: nn.Module,
+    adaptors: list[nn.Module],
+    discriminator: nn.Module,
+    weights: LossWeights,
+    updates: UpdateSettings,
+    device: torch.device,
+    subnets: Subnets | None,
+    paired: bool = True,
+) -> DistillTask:
+    """A student learns from a teacher, layer by layer; ``subnets`` if it is a supernet."""
+    task = DistillTask(
+        student.to(device),
+        teacher.to(device),
+        discriminator.to(device),
+        [adaptor.to(device) for adaptor in adaptors],
+        spec,
+        weights,
+        updates.lr,
+        updates.beta1,
+        device,
+        subnets,
+        paired,
+        amp=updates.amp,
+        ema=updates.ema,
+    )
+    return _ready(task, updates)
+
+
+def _ready(task: Task, updates: UpdateSettings) -> Task:
+    """Restore the optimizers and record the steps, where that is wanted."""
+    if updates.restore_path:
+        load_optimizers(task.optimizers, updates.restore_path, "`restore_O_path`")
+    if updates.cuda_graphs:
+        task.capture = StepCapture(CudaGraphs(task.device))
+    return task
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Evaluation while training
+
+
+def validation(
+    data: DataSettings,
+    measures: MeasureSettings,
+    device: torch.device,
+    batch_size: int,
+    page: Callable[[Path], None],
+    columns: Mapping[str, Callable] | None = None,
+    picture_size: int = 256,
+) -> Evaluation | None:
+    """How a training run is judged: on phase ``val``; None when that is neither there nor wanted.
+
+    Args:
+        data:         of the training
+        batch_size:   images per batch of an evaluation
+        page:         refreshes the page of the run's folder
+        columns:      label -> generator, shown in the pictures beside input and target
+        picture_size: of an image in the pictures, in pixels
+    """
+    folders = ("val", "valA") if data.paired else ("valA",)
+    if not any((Path(data.dataroot) / folder).is_dir() for folder in folders):
+        if not measures.fid:
+            return None
+        what = "folder 'val'" if data.paired else "folders 'valA' and 'valB'"
+        remedy = "add one" if data.paired else "add them (rename 'testA' and 'testB')"
+        raise InputError(
+            f"`dataroot` {data.dataroot} has no {what} to measure FID on; {remedy} or give `no_fid`"
+        )
+    data = data.for_validation()
+    loader = inference_loader(data, device, batch_size, shared=True)
+    with distributed.main_first():
+        judges = criteria(measures, data, device)
+    evaluator = Evaluator(loader, judges, shared=True, bar=True)
+    criterion = deciding(judges)
+    shown = dict(columns or {})
+    return Evaluation(
+        measure=evaluator,
+        montage=lambda generators: montage_of(loader, shown | generators, picture_size),
+        criterion=criterion,
+        lower_is_better=LOWER_IS_BETTER.get(criterion, True),
+        label=evaluator.labels.get(criterion, ""),
+        page=page,
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------
+# The run
+
+
+def train(
+    task: Task,
+    loader: Loader | UnpairedLoader,
+    evaluation: Evaluation | None,
+    settings: RunSettings,
+) -> None:
+    """Train a task to the end, or to a signal, which ends the process after saving."""
+    trainer = Trainer(
+        task,
+        loader,
+        settings.schedule,
+        settings.plan,
+        make_folder(settings.folder, "`log_dir`"),
+        evaluation,
+        {"processes": distributed.world_size()} | dict(settings.decisive),
+        dict(settings.options),
+        settings.tensorboard_dir,
+    )
+    try:
+        trainer.run()
+    except Stopped as stop:
+        print(f"stopped by {stop}: the state is saved, the same command continues")
+        sys.exit(128 + stop.signum)
