@@ -1,7 +1,5 @@
 """Measure the speed of checkpoints on this machine, side by side. ``--help`` lists the flags."""
 
-import os
-
 import torch
 
 from data.build import inference_loader
@@ -14,17 +12,6 @@ from options import LatencyOptions, run, settings
 from report.latency import Timed, write_comparison
 from runtime.folders import make_folder, take_folder
 from runtime.progress import Bar
-
-
-def set_threads(threads: int | None) -> None:
-    """Run networks in ``threads`` CPU threads. InputError for numbers that no machine can start."""
-    most = 4 * (os.cpu_count() or 1)
-    if threads and threads > most:
-        raise InputError(
-            f"--threads {threads}: this machine has {os.cpu_count()} cores; give {most} at most"
-        )
-    if threads:
-        torch.set_num_threads(threads)
 
 
 def prepare(models: list[Loaded], backends: list[str], x: torch.Tensor) -> list[Timed]:
@@ -61,7 +48,6 @@ def main() -> None:
     opt = LatencyOptions.parse()
     folder = make_folder(opt.results_dir, "`results_dir`")
     take_folder(folder, "latency.py", "`results_dir`")
-    set_threads(opt.threads)
     device = settings.start_machine(opt)
 
     teacher, models = load_tested(settings.tested(opt), device)

@@ -26,7 +26,7 @@ from metrics.confusion import confusion, summary
 
 CLASSES, LOW, PHOTO, LABEL = 19, (32, 32), (256, 256), (1024, 2048)
 
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # What is measured on: scores, and labels that agree with them in part.
 
 
@@ -47,7 +47,7 @@ def synthetic(images: int, smooth: bool) -> tuple[torch.Tensor, list[np.ndarray]
     return scores, labels
 
 
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # The two sides: each takes the scores and the label of an image and returns the (19, 19) counts.
 
 
@@ -66,7 +66,7 @@ def ours(scores: torch.Tensor, label: np.ndarray) -> np.ndarray:
     return confusion(class_map(scores, LABEL), torch.from_numpy(label)).numpy()
 
 
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Timing and printing.
 
 

@@ -19,7 +19,7 @@ from data.images import EXTENSIONS, read_pixels, to_channels
 from data.transforms import Resize
 from errors import InputError
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Listing files
 
 # Data sets that can be downloaded to database/<name>, and how
@@ -179,7 +179,7 @@ def _item(pixels: np.ndarray, resize: Resize) -> np.ndarray:
     return resize.pixels(pixels).transpose(2, 0, 1).copy()
 
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Datasets
 
 

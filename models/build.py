@@ -16,7 +16,7 @@ from models.layers import init_weights, set_dropout
 from models.pruning import prune_into
 from models.weights import load_generator, load_network, load_state, read_spec
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Settings
 
 
@@ -93,7 +93,7 @@ class StudentSettings:
     pretrained: Checkpoint | None = None
 
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Networks
 
 

@@ -32,14 +32,16 @@ from training.schedules import Schedule
 from training.tasks import LossWeights
 from training.trainer import Plan
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Machine and data
 
 
 def start_machine(opt: Namespace) -> torch.device:
     """The device of the flags, with everything seeded; see `runtime.machine.start`."""
     # Some scripts have no flags for what only training wants of a machine.
-    wanted = {k: getattr(opt, k) for k in ("seed", "amp", "cuda_graphs") if hasattr(opt, k)}
+    wanted = {
+        k: getattr(opt, k) for k in ("seed", "amp", "cuda_graphs", "threads") if hasattr(opt, k)
+    }
     ids = tuple(int(part) for part in opt.gpu_ids.split(","))
     return machine.start(machine.MachineSettings(opt.device, ids, **wanted))
 
@@ -56,7 +58,7 @@ def data(opt: Namespace) -> DataSettings:
     return settings.at_most(getattr(opt, "num_test", float("inf")))
 
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Networks
 
 
@@ -121,7 +123,7 @@ def student(opt: Namespace) -> StudentSettings:
     return StudentSettings(new, opt.student_dropout_rate, restored, pretrained)
 
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Measures
 
 
@@ -181,7 +183,7 @@ def timed_runs(opt: Namespace, images: int, several: bool) -> int | None:
     return min(10, images) if several else None
 
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Training
 
 
@@ -243,7 +245,7 @@ def run(opt: Namespace) -> RunSettings:
     )
 
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Search
 
 
@@ -271,14 +273,14 @@ def genetic(opt: Namespace) -> GeneticSettings:
     )
 
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # What a folder of results remembers of its run
 
 # Flags that change how a run goes but not what comes out: a run may be continued with other values.
 # A longer search replays a shorter one.
 HARMLESS = {"device", "gpu_ids", "num_threads", "load_in_memory", "cache_gb", "tensorboard_dir"}
 HARMLESS |= {"display_winsize", "log_dir", "output_dir", "output_path", "explicit", "save_freq"}
-HARMLESS |= {"max_cache_size", "evolution_iters", "patience"}
+HARMLESS |= {"max_cache_size", "evolution_iters", "patience", "threads"}
 
 # Files that decide a result by what they hold, not by where they are.
 INPUT_FILES = {"restore_G_path", "restore_D_path", "restore_teacher_G_path"}

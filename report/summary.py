@@ -11,7 +11,7 @@ from report.pages import Gallery, write_page
 from report.tables import giga, markdown_table, measured, mega, ratio, text_table
 from runtime.files import write_json, write_text
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Reading
 
 
@@ -66,7 +66,7 @@ def comparison(teacher: Tested, compressed: Tested) -> tuple[list[str], list[lis
     return headings, rows
 
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Writing
 
 

@@ -16,7 +16,7 @@ except ImportError:  # not on Windows: there folders are not locked
 from errors import InputError
 from runtime.files import check_target, remove_leftovers, write_json
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Making folders
 
 
@@ -51,7 +51,7 @@ def make_parent(path: str | Path, flag: str) -> Path:
     return path
 
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # A folder belongs to one run of one script
 
 # Files that tell whose a folder is, where its script does not write its name.
@@ -114,7 +114,7 @@ def _scripts_of(folder: Path) -> set[str]:
     return scripts
 
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Settings that must agree
 
 

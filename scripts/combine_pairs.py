@@ -19,7 +19,7 @@ from errors import InputError
 from options import run
 from prepare.pairs import is_done, join_pair, run_all, save_image
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Matching
 
 
@@ -68,7 +68,7 @@ def match(folder_a: Path, folder_b: Path, skip_unmatched: bool) -> list[tuple[st
     return [(name, a[name], b[name]) for name in names]
 
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Command line
 
 

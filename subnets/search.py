@@ -17,7 +17,7 @@ from subnets.genetic import Candidate, GeneticSearch
 from subnets.results import Evaluated, Results
 from subnets.space import SearchSpace
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Measuring candidates
 
 
@@ -108,7 +108,7 @@ def _rounds(candidates: Iterable[Candidate], size: int) -> Iterator[list[Candida
         yield group
 
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # The two searches
 
 
@@ -167,7 +167,7 @@ def exhaust(measurer: Measurer, budget: float, num_splits: int = 1, split: int =
         measurer.run(candidates, 0, bar)
 
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Choosing among results
 
 

@@ -13,7 +13,7 @@ from errors import InputError
 from models.config import CONFIG_SETS, ChannelConfig
 from models.cost import Architecture, Channels, count_macs, count_params
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # The space
 
 

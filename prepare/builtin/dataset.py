@@ -18,7 +18,7 @@ from prepare.builtin.street_map import draw_map
 from runtime.files import write_text, written_whole
 from runtime.progress import Bar
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # One pair
 
 
@@ -40,7 +40,7 @@ def render_pair(seed: int, size: int) -> tuple[np.ndarray, np.ndarray]:
     return draw_photo(scene, seed, size, factor), street_map
 
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Files
 
 # Of the drawing; raised when the same seed would give another picture

@@ -38,7 +38,7 @@ from prepare.builtin.scene import (
     value_at,
 )
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Water and streets: the skeleton of a scene, laid out before the blocks are filled
 
 
@@ -161,7 +161,7 @@ def _blocks(
     return blocks
 
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Blocks: what stands between the streets. All positions are grid coordinates in metres
 
 
@@ -378,7 +378,7 @@ def _fill_block(scene: Scene, rng: np.random.Generator, block: tuple) -> None:
         scene.land[i] = (scene.land[i][0], scene.frame.world(scene.land[i][1]))
 
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Standing objects: buildings, cars and trees, kept only where nothing is in their way
 
 

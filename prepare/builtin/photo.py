@@ -43,7 +43,7 @@ from prepare.builtin.scene import (
     value_at,
 )
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Photo, part 1: ground, water, streets and roofs as flat or mottled colour, before light and shadow
 
 
@@ -309,7 +309,7 @@ def _paint_cars(draw: ImageDraw.ImageDraw, scene: Scene, k: float) -> None:
     fill_polygons(draw, glass, (58, 62, 68), k)
 
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Photo, part 2: shadows, trees, and the camera
 
 

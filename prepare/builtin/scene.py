@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw
 
 from prepare.builtin.palette import COARSE, GARDEN, WINDOW
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Geometry
 
 
@@ -135,7 +135,7 @@ def rectangles(centre: np.ndarray, axis: np.ndarray, half_long, half_wide) -> np
     )
 
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Coarse raster: looks up what lies at a place, so that houses avoid roads and trees stand in the
 # woods
 

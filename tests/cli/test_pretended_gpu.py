@@ -45,7 +45,7 @@ def test_the_fake_device_refuses_what_cuda_refuses(gpu):
     assert "passed" in output and "failed" not in output
 
 
-# ------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Training
 
 
@@ -106,7 +106,7 @@ def test_two_gpus_train_as_one_cpu(gpu, supernet, supernet_flags, tmp_path, loss
     assert close(losses(tmp_path), losses(supernet), 2e-3)
 
 
-# ------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Measuring
 
 

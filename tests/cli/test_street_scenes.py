@@ -24,7 +24,7 @@ LABEL_IDS = (
 )  # road, sidewalk, building, vegetation, sky, car, and one that is not measured
 
 
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # A small Cityscapes: unpacked archives, and a segmenter with random weights
 
 
@@ -163,7 +163,7 @@ def plain_figures(photos: Path, city: Path, phase: str, drn: Path) -> tuple[floa
     return 100 * iou.mean(), 100 * counts.trace() / counts.sum()
 
 
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Train, search, test
 
 
@@ -259,7 +259,7 @@ def test_the_criterion_alone_asks_for_miou(call, tmp_path, city_flags, city_supe
     )
 
 
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # What is missing is said, and where it belongs
 
 

@@ -61,7 +61,7 @@ def notes(root, usage=AS_STORED):
     return format_report(report, usage)
 
 
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # A good dataset
 
 
@@ -123,7 +123,7 @@ def test_one_phase_on_request(root):
     assert not check(root, replace(AS_STORED, phase="val")).ready
 
 
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Problems, each with its remedy
 
 
@@ -316,7 +316,7 @@ def test_lists_of_names(root, tmp_path):
     assert [p.what for p in report.all_problems if "7.png" in p.what]
 
 
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Two folders that are no pairs
 
 UNALIGNED = replace(AS_STORED, dataset_mode="unaligned")
@@ -405,7 +405,7 @@ def test_unpaired_images_of_val_that_are_trained_on_are_found(unpaired):
     assert "in valB and, byte for byte, in trainB too: 1 file" in text and "valB/same.png" in text
 
 
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # What works but may not be meant
 
 
@@ -453,7 +453,7 @@ def test_one_file(root, tmp_path):
     assert look(tmp_path / "nothing.png").problem == "no such file"
 
 
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # The command
 
 

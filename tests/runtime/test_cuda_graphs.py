@@ -209,7 +209,7 @@ def test_a_replayed_reference_update_has_its_losses(name):
     assert found == pytest.approx(expected_losses(name, 0), rel=1e-4)
 
 
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # On another device, in shapes alone: an operation over two devices, or one that waits for a value, fails
 
 

@@ -38,7 +38,7 @@ def test_three_updates_equal_the_reference(name):
     assert (after - golden).abs().mean() < 0.1 * (golden - before).abs().mean()
 
 
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # What a step must and must not touch
 
 TINY = GeneratorSpec("resnet_9blocks", ngf=4)
@@ -267,7 +267,7 @@ def test_a_supernet_is_measured_at_the_configs_it_names():
             assert torch.equal(task.generators()[label](x), task.student(x, config))
 
 
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Several configurations per step, one per image, and the average of weights
 
 SUPER = GeneratorSpec("super_mobile_resnet_9blocks", 4)
