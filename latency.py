@@ -51,7 +51,8 @@ def main() -> None:
     device = settings.start_machine(opt)
 
     teacher, models = load_tested(settings.tested(opt), device)
-    x = pad_to_fit(next(iter(inference_loader(settings.data(opt), device).epoch())).A)
+    batch = next(iter(inference_loader(settings.data(opt), device).epoch()))
+    x = pad_to_fit(batch.A)
     timed = prepare([teacher, *models] if teacher else models, opt.backends, x)
     memory = [
         peak_memory(each.form, x) for each in Bar(timed, desc="measuring memory", unit="form")

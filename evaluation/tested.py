@@ -79,7 +79,8 @@ class TestSettings:
         models:     the first is what a test is about
         teacher:    what they are compared with; None = the first model
         channels:   (input, output) of the images
-        config_str: the subnet that is cut out of supernets; None = their whole width
+        config_str: the subnet that is cut out of supernets that were not fine-tuned at one; None =
+                    their whole width
         size:       (height, width) in pixels
     """
 
@@ -134,12 +135,15 @@ def _loaded(
 ) -> Loaded:
     """A generator ready to be measured.
 
-    Of a supernet: the subnet that it was fine-tuned at, else the chosen one, else the whole width.
+    Of a supernet: the subnet that it was fine-tuned at, else that of the settings, else the whole
+    width.
     """
     config = spec.config
     if spec.is_supernet:
-        chosen = ChannelConfig.parse(settings.config_str) if settings.config_str else config
-        config = spec.tuned_config or chosen
+        if spec.tuned_config:
+            config = spec.tuned_config
+        elif settings.config_str:
+            config = ChannelConfig.parse(settings.config_str)
         net = extract(net, config)
     macs, params = config_cost(config, spec.architecture, settings.macs_convention, *settings.size)
     by_config = spec.ngf is None or config != spec.config

@@ -63,7 +63,7 @@ PUBLISHED = (
 def _describe(name: str, size: int) -> tuple[int, int, int, int]:
     """(parameters, MACs published, the same without norm, exact).
 
-    ``name`` is a config string or ``resnet_9blocks``.
+    ``name`` is a config string or the name of a generator whose blocks are dense.
     """
     dense = name in KINDS and not KINDS[name].separable
     channels = Channels.of_config(ChannelConfig.uniform(64) if dense else ChannelConfig.parse(name))

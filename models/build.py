@@ -10,7 +10,6 @@ from torch import nn
 
 from errors import InputError
 from models import weights
-from models.config import ChannelConfig
 from models.discriminators import build_discriminator
 from models.generators import GeneratorSpec
 from models.layers import init_weights, set_dropout
@@ -48,10 +47,9 @@ class Checkpoint:
     prefix: str = ""
     weights_only: bool = False
 
-    def load(self) -> tuple[nn.Module, GeneratorSpec]:
-        return load_generator(
-            self.path, self.setting, self.wanted, self.prefix, weights_only=self.weights_only
-        )
+    def load(self, weights_only: bool = False) -> tuple[nn.Module, GeneratorSpec]:
+        """The network and what it is; ``weights_only``: as a start for training."""
+        return load_generator(self.path, self.setting, self.wanted, self.prefix, weights_only)
 
     def load_for(self, channels: tuple[int, int]) -> tuple[nn.Module, GeneratorSpec]:
         """The same; InputError unless it maps images of these (input, output) channels."""
@@ -134,9 +132,13 @@ def load_teacher(
 def new_student(settings: StudentSettings, how: Initialisation) -> tuple[nn.Module, GeneratorSpec]:
     """The student: new, from a checkpoint, or pruned from a wider network."""
     if settings.restored:
-        net, found = settings.restored.load()
+        net, found = settings.restored.load(weights_only=True)
         set_dropout(net, settings.dropout_rate)
-        return net, _tuned(replace(found, dropout_rate=settings.dropout_rate), settings.config_str)
+        found = replace(found, dropout_rate=settings.dropout_rate)
+        # A supernet's file says at which one configuration it is trained, if at one.
+        if found.is_supernet:
+            found = replace(found, config_str=settings.spec.config_str)
+        return net, found
     net = new_generator(settings.spec, how)
     if settings.pretrained:
         wide, _ = settings.pretrained.load()
@@ -144,18 +146,9 @@ def new_student(settings: StudentSettings, how: Initialisation) -> tuple[nn.Modu
     return net, _tuned(settings.spec, settings.config_str)
 
 
-def _tuned(spec: GeneratorSpec, config_str: str | None) -> GeneratorSpec:
-    """The spec of a supernet says which one configuration it is trained at."""
-    if not spec.is_supernet:
-        return spec
-    config = str(ChannelConfig.parse(config_str)) if config_str else None
-    return replace(spec, config_str=config)
-
-
 def load_supernet(checkpoint: Checkpoint) -> tuple[nn.Module, GeneratorSpec]:
     """A supernet from a checkpoint of this project, or a released one."""
-    wanted = {k: v for k, v in checkpoint.wanted.items() if k != "config_str"}
-    return weights.load_supernet(checkpoint.path, checkpoint.setting, wanted)
+    return weights.load_supernet(checkpoint.path, checkpoint.setting, checkpoint.wanted)
 
 
 def stored_spec(checkpoint: Checkpoint) -> GeneratorSpec:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 
-import torch
 from torch import Tensor, nn
 
 from errors import InputError
@@ -262,29 +261,21 @@ def count_parameters(net: nn.Module) -> int:
 def explain_mismatch(state: Mapping[str, Tensor], net: nn.Module) -> str | None:
     """What keeps ``state`` from being loaded into ``net``, in one line; None if nothing does.
 
-    Keys that are missing or too many, other shapes, and whole or complex numbers where ``net`` has
-    floating-point ones.
+    Keys that are missing or too many, and other shapes.
     """
     wanted = net.state_dict()
     missing = [k for k in wanted if k not in state]
     extra = [k for k in state if k not in wanted]
-    tensors = {k: state[k] for k in wanted if k in state and torch.is_tensor(state[k])}
     shapes = [
-        f"{k} {list(v.shape)} instead of {list(wanted[k].shape)}"
-        for k, v in tensors.items()
-        if v.shape != wanted[k].shape
-    ]
-    types = [
-        f"{k} {str(v.dtype).removeprefix('torch.')}"
-        for k, v in tensors.items()
-        if v.is_floating_point() != wanted[k].is_floating_point() or v.is_complex()
+        f"{k} {list(state[k].shape)} instead of {list(v.shape)}"
+        for k, v in wanted.items()
+        if k in state and state[k].shape != v.shape
     ]
     parts = []
     for label, keys in (
         ("missing", missing),
         ("not expected", extra),
         ("of another shape:", shapes),
-        ("of another type:", types),
     ):
         if keys:
             more = " ..." if len(keys) > 3 else ""

@@ -10,7 +10,7 @@ import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from models.kinds import SUPERNETS
+from models.kinds import KINDS
 
 TRAINING = ("train.py", "distill.py", "train_supernet.py")
 STUDENTS = ("distill.py", "train_supernet.py")
@@ -50,7 +50,7 @@ RULES = (
         ("distill.py",),
         ("config_set",),
         "--student_netG is no supernet",
-        lambda opt: opt.student_netG not in SUPERNETS,
+        lambda opt: not KINDS[opt.student_netG].elastic,
     ),
     Rule(
         ("distill.py",),

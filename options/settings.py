@@ -82,11 +82,11 @@ def initialisation(opt: Namespace) -> Initialisation:
 def spec(opt: Namespace, prefix: str = "", config_str: str | None = None) -> GeneratorSpec:
     """The new generator of ``--{prefix}netG`` and the flags that belong to it."""
     name = getattr(opt, f"{prefix}netG")
-    by_config = KINDS[name].by_config
+    kind = KINDS[name]
     return GeneratorSpec(
         name,
-        None if by_config else getattr(opt, f"{prefix}ngf"),
-        config_str if by_config else None,
+        None if kind.by_config else getattr(opt, f"{prefix}ngf"),
+        config_str if kind.by_config or kind.elastic else None,
         opt.input_nc,
         opt.output_nc,
         opt.norm,

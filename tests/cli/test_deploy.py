@@ -238,7 +238,7 @@ def test_latency_says_what_it_skips(call, tmp_path, latency_flags, monkeypatch):
 
 def test_more_threads_than_a_machine_can_start(call, latency_flags):
     outcome = call("latency.py", *latency_flags, "--threads", 1_000_000_000)
-    assert outcome.returncode == 2 and "--threads 1000000000" in outcome.stderr
+    assert outcome.returncode == 2 and "--threads" in outcome.stderr
 
 
 def test_latency_names_the_flag_of_a_wrong_checkpoint(call, tmp_path, latency_flags):

@@ -16,7 +16,8 @@ ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = json.loads((ROOT / "tests" / "golden" / "cli_flags.json").read_text())
 CLASSES = {script: cls.__name__ for script, cls in options.SCRIPTS.items()}
 # Where ours differs on purpose.
-OPTIONAL_NOW = {"--real_stat_path"}  # the statistics are made when they are not given
+# The statistics are made, and checkpoints say what they are, when they are not given.
+OPTIONAL_NOW = {"--real_stat_path", "--config_str"}
 LEFT_OUT = {("search.py", "--netG"): {"super_mobile_spade"}}  # GauGAN is no part of this toolkit
 
 # The least that each script must be given.

@@ -16,7 +16,7 @@ class Counted(torch.nn.Conv2d):
 
 def test_fields_and_order():
     net = Counted(3, 4, 3)
-    found = measure_side_by_side([net], torch.zeros(2, 3, 16, 24), times=20, warmup=5)[0]
+    (found,) = measure_side_by_side([net], torch.zeros(2, 3, 16, 24), times=20, warmup=5)
     assert net.calls == 25
     assert 0 < found["p10_ms"] <= found["median_ms"] <= found["p90_ms"]
     assert (found["times"], found["batch"], found["height"], found["width"]) == (20, 2, 16, 24)
