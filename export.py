@@ -1,5 +1,6 @@
 """Cut one subnet out of a supernet as a stand-alone network. ``--help`` lists the flags."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -86,7 +87,9 @@ def main() -> None:
     net, spec = load(checkpoint, opt.config_str)
     if opt.int8:
         checkpoint.check_channels(spec, data.channels)
-    for name, path in output_paths(opt).items():
+    named = settings.was_typed(opt, "format")
+    paths = output_paths(Path(opt.output_path), opt.format, named, opt.int8, Path(checkpoint.path))
+    for name, path in paths.items():
         if name == "int8":
             images = (batch.A for batch in inference_loader(data, torch.device("cpu"), 1).epoch())
             print(f"{path}: {spec.config}, {export_int8(net, path, images)}")

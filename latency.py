@@ -51,8 +51,7 @@ def main() -> None:
     device = settings.start_machine(opt)
 
     teacher, models = load_tested(settings.tested(opt), device)
-    batch = next(iter(inference_loader(settings.data(opt), device).epoch()))
-    x = pad_to_fit(batch.A)
+    x = pad_to_fit(next(iter(inference_loader(settings.data(opt), device).epoch())).A)
     timed = prepare([teacher, *models] if teacher else models, opt.backends, x)
     memory = [
         peak_memory(each.form, x) for each in Bar(timed, desc="measuring memory", unit="form")
