@@ -94,7 +94,10 @@ def _fold_batch_norms(net: nn.Module) -> None:
 
 
 class InceptionFeatures(nn.Module):
-    """forward(images): uint8 N C H W (any C and size) -> float32 (N, dims) on the same device.
+    """forward(images): uint8 N C H W of any size -> float32 (N, dims) on the same device.
+
+    Of other channel counts than 1 and 3 it sees the first three, of two the first: what pictures
+    show.
 
     Attributes:
         dims:  64, 192, 768 or 2048
@@ -110,7 +113,6 @@ class InceptionFeatures(nn.Module):
     @torch.inference_mode()
     def forward(self, images: Tensor) -> Tensor:
         # NCHW uint8 -> NCHW float in [-1, 1], 299 x 299 as the FID protocol resizes
-        # What pictures show: the first three channels, of two the first
         x = images[:, : 3 if images.shape[1] > 2 else 1].float().div_(255)
         if x.shape[1] == 1:
             x = x.expand(-1, 3, -1, -1)

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from data.datasets import list_images
@@ -62,18 +61,28 @@ C1, C2 = 0.01**2, 0.03**2
 
 
 @cache
-def _window(size: int) -> tuple[float, ...]:
-    """Weights of a Gaussian window, which sum to one."""
-    x = np.arange(size) - (size - 1) / 2
-    weights = np.exp(-(x**2) / (2 * SIGMA**2))
-    return tuple(weights / weights.sum())
+def _means(length: int) -> Tensor:
+    """(windows, length) float32 matrix that takes weighted means along a line of pixels.
+
+    Row i holds the Gaussian weights, which sum to one, from pixel i on.
+    """
+    size = min(WINDOW, length)
+    x = torch.arange(size, dtype=torch.float64) - (size - 1) / 2
+    weights = torch.exp(-(x**2) / (2 * SIGMA**2))
+    matrix = torch.zeros(length - size + 1, length, dtype=torch.float64)
+    for i, row in enumerate(matrix):
+        row[i : i + size] = weights / weights.sum()
+    return matrix.float()
 
 
-def _blurred(x: Tensor, rows: int, columns: int) -> Tensor:
-    """Weighted means of N 1 H W over every window that lies within the image."""
-    down = x.new_tensor(_window(rows)).view(1, 1, rows, 1)
-    across = x.new_tensor(_window(columns)).view(1, 1, 1, columns)
-    return F.conv2d(F.conv2d(x, down), across)
+def _blurred(x: Tensor) -> Tensor:
+    """Weighted means of N H W over every window that lies within the image.
+
+    As matrix products: on a CPU three times as fast as convolutions of one channel (256x256, one
+    thread), and in full float32 on GPUs, which convolve in TF32.
+    """
+    down, across = (_means(length).to(x.device) for length in x.shape[1:])
+    return down @ x @ across.T
 
 
 def ssim(a: Tensor, b: Tensor) -> Tensor:
@@ -95,13 +104,11 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
         (N,) float32
     """
     count, channels, height, width = a.shape
-    rows, columns = min(WINDOW, height), min(WINDOW, width)
     # Autocast would take the means in 8 bits of precision, and variances are small differences.
     with torch.autocast(a.device.type, enabled=False):
-        x, y = (image.flatten(0, 1)[:, None].float() / 255 for image in (a, b))
-        mu_x, mu_y, xx, yy, xy = _blurred(
-            torch.cat([x, y, x * x, y * y, x * y]), rows, columns
-        ).chunk(5)
+        x, y = (image.reshape(-1, height, width).float() / 255 for image in (a, b))
+        moments = _blurred(torch.cat([x, y, x * x, y * y, x * y]))
+        mu_x, mu_y, xx, yy, xy = moments.chunk(5)
         variances = xx - mu_x**2 + yy - mu_y**2
         similarity = (2 * mu_x * mu_y + C1) * (2 * (xy - mu_x * mu_y) + C2)
         similarity /= (mu_x**2 + mu_y**2 + C1) * (variances + C2)
@@ -125,18 +132,18 @@ class PairedCriterion:
         self.reset()
 
     def reset(self) -> None:
-        self.values: list[Tensor] = []  # float64 N 3 each
+        # float32 N 3 each, on the device: reading them would make the host wait at every batch.
+        self.values: list[Tensor] = []
 
     @torch.inference_mode()
     def update(self, images: Tensor, names: Sequence[str], real: Tensor | None = None) -> None:
         if real is None or real.shape != images.shape:
             found = "none" if real is None else tuple(real.shape)
             raise ValueError(f"wants real images of shape {tuple(images.shape)}, got {found}")
-        values = torch.stack([measure(images, real) for measure in (l1, psnr, ssim)], 1)
-        self.values.append(values.cpu().double())
+        self.values.append(torch.stack([f(images, real) for f in (l1, psnr, ssim)], 1))
 
     def state(self) -> Tensor:
-        return torch.cat(self.values) if self.values else torch.empty(0, 3, dtype=torch.float64)
+        return torch.cat(self.values).cpu() if self.values else torch.empty(0, 3)
 
     def merge(self, states: list[Tensor]) -> None:
         self.values = list(states)
@@ -145,7 +152,7 @@ class PairedCriterion:
         values = self.state()
         if not len(values):
             raise InputError("L1, PSNR and SSIM need at least one pair of images")
-        means = dict(zip(self.keys, values.mean(0).tolist(), strict=True))
+        means = dict(zip(self.keys, values.double().mean(0).tolist(), strict=True))
         return {"n": len(values), **means}
 
 

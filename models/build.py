@@ -143,7 +143,7 @@ def new_student(settings: StudentSettings, how: Initialisation) -> tuple[nn.Modu
     if settings.pretrained:
         wide, _ = settings.pretrained.load()
         prune_into(wide, net)
-    return net, _tuned(settings.spec, settings.config_str)
+    return net, settings.spec
 
 
 def load_supernet(checkpoint: Checkpoint) -> tuple[nn.Module, GeneratorSpec]:

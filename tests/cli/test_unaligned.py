@@ -112,11 +112,12 @@ def read_json(path: Path) -> dict:
 
 
 def plain_fid(fake: Path, real: list[Path]) -> float:
-    """FID of written images against files as they are stored."""
+    """FID of written images against files, brought to the size of the outputs."""
     net = load_inception(64, None, "random", CPU)
 
     def features(paths: list[Path]) -> torch.Tensor:
-        images = [np.asarray(read_image(path)).transpose(2, 0, 1)[None].copy() for path in paths]
+        sized = [read_image(path).resize((SIZE, SIZE), Image.Resampling.BICUBIC) for path in paths]
+        images = [np.asarray(image).transpose(2, 0, 1)[None].copy() for image in sized]
         return torch.cat([net(torch.from_numpy(image)) for image in images])
 
     return frechet_distance(

@@ -200,3 +200,9 @@ def test_building_leaves_the_random_numbers_of_every_device_alone(monkeypatch, r
     load_inception(64, features="random")
     assert torch.equal(torch.get_rng_state(), before)
     assert not seeded and not [w for w in recwarn if "CUDA" in str(w.message)]
+
+
+@pytest.mark.parametrize("channels, seen", [(2, 1), (4, 3), (5, 3)])
+def test_of_other_channels_it_sees_what_pictures_show(channels, seen):
+    net, images = load_inception(64, features="random"), random_images(0, 2, channels)
+    assert torch.equal(net(images), net(images[:, :seen]))
