@@ -85,14 +85,12 @@ class StudentSettings:
     Args:
         spec:         of a new student
         dropout_rate: also of a restored one
-        config_str:   the one configuration that a supernet is trained at; None = a whole space
         restored:     start from this checkpoint
         pretrained:   start from the strongest channels of this wider network
     """
 
     spec: GeneratorSpec
     dropout_rate: float = 0.0
-    config_str: str | None = None
     restored: Checkpoint | None = None
     pretrained: Checkpoint | None = None
 

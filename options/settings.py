@@ -125,7 +125,7 @@ def student(opt: Namespace) -> StudentSettings:
         wanted = _typed(opt, {"pretrained_netG": "netG", "pretrained_ngf": "ngf"})
         path = opt.restore_pretrained_G_path
         pretrained = Checkpoint(path, "`restore_pretrained_G_path`", wanted, "pretrained_")
-    return StudentSettings(new, opt.student_dropout_rate, opt.config_str, restored, pretrained)
+    return StudentSettings(new, opt.student_dropout_rate, restored, pretrained)
 
 
 # --------------------------------------------------------------------------------------------------
