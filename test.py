@@ -16,7 +16,9 @@ def main() -> None:
     a.limit_images(opt)
     loader = a.inference_loader(opt, device, opt.batch_size)
     times = a.timed_runs(opt, len(loader.dataset), teacher is not None or len(models) > 1)
-    results = test_generators(folder, models, loader, a.criteria_of(opt, device), times, teacher)
+    criteria = a.criteria_of(opt, device)
+    flags = a.options_of(opt)
+    results = test_generators(folder, models, loader, criteria, times, teacher, flags)
     if opt.need_profile:
         for model in results["models"]:
             print(
