@@ -12,7 +12,7 @@ from report.plots import new_figure, save_figure
 from report.tables import giga, ratio, text_table
 from runtime.files import write_json
 
-# ---------------------------------------------------------------------------------------------------
+# ---------------------------------------------------------------------------------------------------------
 # Writing
 
 

@@ -72,9 +72,9 @@ def _finish(page: dominate.document, path: Path, flags: dict[str, object] | None
     """Add the run's flags, folded up, and write the page."""
     with page:
         if flags:
-            with t.details(), t.div(cls="scroll"):
+            with t.details():
                 t.summary("Flags of this run")
-                with t.table(cls="flags"), t.tbody():
+                with t.div(cls="scroll"), t.table(cls="flags"), t.tbody():
                     for name, value in flags.items():
                         with t.tr():
                             t.td(name)

@@ -32,10 +32,9 @@ def run_pages(checkpoints: dict[str, object]) -> dict[str, Path]:
 
 def origins(folder: Path) -> dict[str, Path]:
     """Label -> page of every run that the run in ``folder`` started from, by its flags."""
-    return run_pages(
-        {
-            name.removeprefix("restore_").removesuffix("_path").replace("_", " "): value
-            for name, value in read_flags(folder).items()
-            if name.startswith("restore_") and name.endswith("_G_path")
-        }
-    )
+    checkpoints = {}
+    for name, value in read_flags(folder).items():
+        if name.startswith("restore_") and name.endswith("G_path"):
+            role = name.removeprefix("restore_").removesuffix("G_path").strip("_")
+            checkpoints[role or "network"] = value
+    return run_pages(checkpoints)

@@ -16,12 +16,12 @@ from report.related import run_pages
 from report.tables import csv_table, giga, markdown_table, measured, mega, ratio, text_table
 from runtime.files import write_json, write_text
 
-# ---------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # What is found, as people and programs read it
 
 
 def _table(entries: list[dict], reference: dict | None) -> tuple[list[str], list[list[str]]]:
-    """(headings, rows): a row per model; with a ``reference``, how much smaller and faster it is."""
+    """(headings, rows): a row per model; with a ``reference``, how much less each needs."""
 
     def against(key: str, entry: dict) -> str:
         """How many times less than the reference; nothing for the reference itself."""
@@ -102,7 +102,7 @@ def _spreadsheet(entries: list[dict]) -> str:
     return csv_table(headings, rows)
 
 
-# ---------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # The images on disk
 
 _WRITTEN = "images/written.json"  # every image of the latest test, relative to the folder
@@ -136,7 +136,7 @@ def _begin_images(folder: Path, columns: Iterable[Path], names: list[str]) -> No
     write_json(folder / _WRITTEN, new)
 
 
-# ---------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # The whole test
 
 

@@ -13,7 +13,7 @@ from report.results import read_written
 from report.tables import giga, markdown_table, measured, mega, ratio, text_table
 from runtime.files import read_json_lines, write_json, write_text
 
-# ---------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Reading
 
 
@@ -62,7 +62,7 @@ class Tested:
 
 
 def _measured_before(run: Path, compressed: Tested) -> list[list[str]]:
-    """Rows of the compressed model before and after fine-tuning, measured during that run.
+    """Rows of the compressed model before and after fine-tuning, as measured during that run.
 
     Only measures of the same name and number of images as in the test are shown.
     """
@@ -72,10 +72,11 @@ def _measured_before(run: Path, compressed: Tested) -> list[list[str]]:
     evaluations = [r for r in read_json_lines(path) if r["event"] == "eval"]
     cells = compressed.cells()
     rows = []
-    for when, record in (("before", evaluations[0]), ("after", evaluations[-1])):
-        if when == "before" and record["step"]:  # it was not measured before its first step
-            continue
-        (found,) = [*record["metrics"].values()][:1]
+    # Without a "before" it was not measured before its first step.
+    before = [("before", r) for r in evaluations[:1] if r["step"] == 0]
+    after = [("after", r) for r in evaluations[-1:] if r["step"] > 0]
+    for when, record in before + after:
+        found = next(iter(record["metrics"].values()))
         values = [
             measured(key, found[key])
             if key in found
@@ -115,7 +116,7 @@ def comparison(
     return headings, rows
 
 
-# ---------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Writing
 
 

@@ -71,7 +71,7 @@ def test_runs_before_it_and_its_flags(tmp_path):
     write_run_page(run)
     html = (run / "index.html").read_text()
     ((link, label),) = re.findall(r'<a href="([^"]+)">([^<]+)</a>', html)
-    assert label == "teacher G" and (run / unquote(link)).samefile(teacher / "index.html")
+    assert label == "teacher" and (run / unquote(link)).samefile(teacher / "index.html")
     assert "<td>0.0003</td>" in html and "Run student" in html
     assert re.search(r"written \d{4}-\d\d-\d\d \d\d:\d\d", html)
 
