@@ -702,7 +702,7 @@ def summarise(opt: argparse.Namespace, folder: Path, measurer: Measurer) -> list
     plot_search(
         folder / "front.png",
         points,
-        None,
+        points[0][:2],
         key,
         measurer.label,
         opt.budget,

@@ -30,9 +30,11 @@ from errors import InputError
 from models.generators import GeneratorSpec
 from models.layers import init_weights
 from models.weights import save_network
+from prepare import builtin
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZE = 64
+WATER = builtin.MAP_WATER
 CONFIG = "8_8_16_8_8_16_8_8"
 
 # ------------------------------------------------------------------------------------------------------------
@@ -492,6 +494,74 @@ def test_on_a_phone(visit, address, networks):
     assert difference(drawn, before) > 10
     assert difference(pixels(page, "output"), expected(networks["compressed"][0], drawn)) <= 2
     assert page.errors == []
+
+
+@needs_browser
+@pytest.mark.parametrize("width", [320, 390])
+@pytest.mark.parametrize("compare", [False, True])
+def test_nothing_leaves_its_card(visit, address, width, compare):
+    page = visit(address, viewport={"width": width, "height": 640})
+    for key in "tv" if compare else "t":
+        page.keyboard.press(key)
+        settle(page)
+    page.evaluate("""() => {
+        for (const time of document.querySelectorAll(".time")) time.textContent = "1234 ms";
+        document.querySelector("details").open = true;
+    }""")
+    wide = page.evaluate("""() => [...document.querySelectorAll("body, main *")]
+        .filter((e) => e.id !== "status" && e.clientWidth && e.scrollWidth > e.clientWidth + 1)
+        .map((e) => `${e.tagName}#${e.id}.${e.className}`)""")
+    assert wide == []
+
+
+@needs_browser
+def test_teacher_and_compressed_side_by_side(page, networks):
+    page.click("#compare")
+    page.wait_for_selector('#output-teacher[aria-busy="false"]', timeout=30_000)
+    drag(page, (0.2, 0.2), (0.8, 0.8))
+    page.wait_for_selector('#output-teacher[aria-busy="false"]', timeout=30_000)
+    drawn = pixels(page, "input")
+    for canvas, name in (("output", "compressed"), ("output-teacher", "teacher")):
+        wanted = expected(networks[name][0], drawn)
+        assert difference(pixels(page, canvas), wanted) <= 2, name
+    boxes = [page.locator(f"#{canvas}").bounding_box() for canvas in ("output", "output-teacher")]
+    assert boxes[0]["y"] == boxes[1]["y"] and boxes[0]["x"] + boxes[0]["width"] <= boxes[1]["x"]
+    with page.expect_download() as download:
+        page.keyboard.press("Shift+S")
+    assert download.value.suggested_filename == "pair-side-by-side.png"
+    saved = np.asarray(Image.open(download.value.path()).convert("RGB"))
+    assert saved.shape == (SIZE, 3 * SIZE, 3)
+    assert difference(saved[:, 2 * SIZE :], pixels(page, "output-teacher")) == 0
+    page.keyboard.press("t")
+    settle(page)
+    assert page.is_hidden("#output-teacher") and page.is_checked("#network-teacher")
+    assert difference(pixels(page, "output"), expected(networks["teacher"][0], drawn)) <= 2
+
+
+@needs_browser
+def test_any_colour_of_the_picker(page):
+    page.fill("#any-colour", "#123456")
+    assert page.inner_text("#colour-name") == "Colour #123456"
+    drag(page, (0.5, 0.5), (0.6, 0.5))
+    assert (pixels(page, "input")[SIZE // 2, round(0.55 * SIZE)] == (0x12, 0x34, 0x56)).all()
+    page.click("#palette button[aria-label=Water]")
+    assert page.input_value("#any-colour") == "#{:02x}{:02x}{:02x}".format(*WATER)
+
+
+@needs_browser
+def test_photos(call, serve, visit, tmp_path):
+    """The general palette alone; a pair that is opened gives its left half."""
+    page_folder, model = tmp_path / "page", write_onnx(tmp_path / "net.onnx")
+    assert call(model, "--mode", "photo", "--size", 64, "--output", page_folder)[0] == 0
+    values = np.array([50, 200], np.uint8).repeat(64)
+    Image.fromarray(np.broadcast_to(values[None, :, None], (64, 128, 3))).save(tmp_path / "ab.png")
+    page = visit(serve(page_folder))
+    assert page.is_visible("#palette-box") and page.is_hidden("#palette-name")
+    assert page.locator("#tools button").count() == 5 and page.is_hidden("#compare")
+    page.set_input_files("#file", tmp_path / "ab.png")
+    await_text(page, "#status", "took its left half")
+    settle(page)
+    assert (pixels(page, "input") == 50).all() and page.errors == []
 
 
 @needs_browser
