@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import signal
@@ -31,12 +32,17 @@ def run(main: Callable[[], None], flags: Collection[str] = ()) -> None:
     warnings.showwarning = lambda message, *_, **__: Bar.write(
         f"warning: {with_flags(str(message), flags)}", file=sys.stderr
     )
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # names may hold bytes that are not UTF-8
+            stream.reconfigure(errors="backslashreplace")
     try:
         with contextlib.ExitStack() as stack:
             if int(os.environ.get("RANK", "0")) > 0:  # under torchrun one process speaks
                 nowhere = stack.enter_context(open(os.devnull, "w"))
                 stack.enter_context(contextlib.redirect_stdout(nowhere))
             main()
+            if sys.stdout:
+                sys.stdout.flush()  # a full disk is found here rather than when Python ends
     except InputError as error:
         print(f"error: {with_flags(str(error), flags)}", file=sys.stderr)
         sys.exit(2)
@@ -45,3 +51,12 @@ def run(main: Callable[[], None], flags: Collection[str] = ()) -> None:
         sys.exit(128 + signal.SIGINT)
     except BrokenPipeError:  # e.g. piped into head
         sys.stderr.close()
+    except OSError as error:
+        if error.errno != errno.ENOSPC or error.filename is not None:
+            raise
+        # What is left in the buffer would fail once more when Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        print(
+            "error: standard output: no space left there; free some or redirect it", file=sys.stderr
+        )
+        sys.exit(2)
