@@ -20,7 +20,8 @@ def main() -> None:
     judges = criteria(settings.measures(opt), data, device)
     several = teacher is not None or len(models) > 1
     times = settings.timed_runs(opt, len(loader.dataset), several)
-    results = test_generators(folder, models, loader, judges, times, teacher)
+    flags = settings.written(opt)
+    results = test_generators(folder, models, loader, judges, times, teacher, flags)
 
     if opt.need_profile:
         for model in results["models"]:

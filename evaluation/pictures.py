@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -16,27 +17,42 @@ from models.layers import any_size
 HEADER = 18  # pixels above the images for the labels
 
 
+def channel_tiles(image: np.ndarray) -> np.ndarray:
+    """One uint8 (H, W, C) image of any number of channels as (H, W, 3).
+
+    Grey and colour are shown as such. Other channels have no colours of their own: each becomes a
+    reduced grey tile, and the tiles fill a square from left to right and down.
+    """
+    height, width, channels = image.shape
+    if channels == 3:
+        return image
+    if channels == 1:
+        return np.repeat(image, 3, axis=2)
+    side = math.ceil(math.sqrt(channels))
+    cells = Image.new("RGB", (width, height), "white")
+    for channel in range(channels):
+        row, column = divmod(channel, side)
+        left, top = column * width // side, row * height // side
+        right, bottom = (column + 1) * width // side, (row + 1) * height // side
+        tile = Image.fromarray(np.ascontiguousarray(image[:, :, channel]))
+        tile = tile.resize((max(1, right - left), max(1, bottom - top)), Image.Resampling.BOX)
+        cells.paste(tile.convert("RGB"), (left, top))
+    return np.asarray(cells)
+
+
 def montage(columns: dict[str, np.ndarray], size: int | None = None) -> np.ndarray:
-    """One picture of the outputs for N samples: a column per label, a row per sample.
+    """A picture of images side by side, uint8 (H', W', 3).
 
     Args:
-        columns: label -> uint8 (N, H, W, C) images
+        columns: label -> uint8 (N, H, W, C) images of N samples; channels as in `channel_tiles`
         size:    width of an image in the picture, in pixels; None keeps it
-
-    Returns:
-        uint8 (H', W', 3)
     """
     cells = {}
     for label, images in columns.items():
-        images = np.repeat(images, 3, axis=3) if images.shape[3] == 1 else images
+        images = np.stack([channel_tiles(image) for image in images])
         if size is not None and images.shape[2] != size:
             height = round(images.shape[1] * size / images.shape[2])
-            images = np.stack(
-                [
-                    np.asarray(Image.fromarray(i).resize((size, height), Image.Resampling.LANCZOS))
-                    for i in images
-                ]
-            )
+            images = np.stack([_resized(image, size, height) for image in images])
         cells[label] = images
     count, height, width = next(iter(cells.values())).shape[:3]
     gap = 2
@@ -56,13 +72,17 @@ def montage(columns: dict[str, np.ndarray], size: int | None = None) -> np.ndarr
     return np.asarray(picture)
 
 
+def _resized(image: np.ndarray, width: int, height: int) -> np.ndarray:
+    return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS))
+
+
 @torch.inference_mode()
 def montage_of(
     loader: Loader, generators: dict[str, Callable[[Tensor], Tensor]], size: int, count: int = 8
 ) -> np.ndarray:
-    """Input, every generator's output and the real image of the first ``count`` samples.
+    """A `montage` of input, every generator's output and the real image, of ``count`` samples.
 
-    Samples of another size than the first are left out.
+    They are the first ones that have the size of the very first.
     """
     columns: dict[str, list[np.ndarray]] = {}
     shape, done = None, 0

@@ -19,7 +19,7 @@ for (const th of document.querySelectorAll('table.sortable th')) {
   th.onkeydown = event => { if (event.key === 'Enter') sort() };
 }
 
-// Gallery.
+// The gallery, where the page has one.
 const gallery = document.querySelector('.rows');
 if (gallery) {
   const dialog = document.querySelector('dialog'), stage = dialog.querySelector('.stage');
@@ -41,7 +41,7 @@ if (gallery) {
   };
   if (sorter) {
     sorter.onchange = sortRows;
-    if (sorter.value !== '0') sortRows(); // browsers keep a choice when a page is loaded again
+    if (sorter.value !== '0') sortRows(); // browsers keep a choice when they reload a page
   }
 
   // Zoom: all columns of a row at full size or larger; up and down show one alone, in the same place.
@@ -70,7 +70,7 @@ if (gallery) {
     dialog.querySelector('b').textContent = row.querySelector('.name').textContent;
     dialog.querySelector('.place').textContent = `${at + 1} of ${rows.length}`;
     dialog.scrollTop = 0;
-    for (const near of [rows[at - 1], rows[at + 1]]) { // ready before they are asked for
+    for (const near of [rows[at - 1], rows[at + 1]]) { // load them before they are asked for
       for (const image of near?.querySelectorAll('img') ?? []) new Image().src = image.src;
     }
   };
@@ -88,7 +88,7 @@ if (gallery) {
     shown = -1;
     show(rows.indexOf(target.closest('.row')));
     dialog.showModal();
-    dialog.focus(); // not its first link
+    dialog.focus(); // rather than its first link
   });
   dialog.addEventListener('click', event => { if (!event.target.closest('a')) dialog.close() });
   dialog.addEventListener('close', () => {

@@ -1,8 +1,9 @@
-"""HTML pages that open from disk: tables, plots, and galleries of thumbnails that zoom on a click."""
+"""HTML pages that open from disk: tables, plots, and galleries that zoom on a click."""
 
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
@@ -11,6 +12,7 @@ import dominate
 from dominate import tags as t
 from dominate.util import raw
 
+from report.tables import printable
 from runtime.files import write_text
 
 _STYLE, _SCRIPT = (
@@ -20,43 +22,69 @@ _STYLE, _SCRIPT = (
 
 @dataclass(frozen=True)
 class Gallery:
-    """Images side by side: a row per name, a column per label."""
+    """Images side by side: a row per name, a column per label.
 
-    columns: dict[str, Path]  # label -> folder that holds <name>.png
+    Args:
+        columns:     label -> folder that holds ``<name>.png``
+        names:       of the images
+        differences: label -> a number per name, by which rows can be sorted
+        measure:     what these numbers are
+        aspect:      width / height of a thumbnail; images of another shape are shown whole inside
+    """
+
+    columns: dict[str, Path]
     names: list[str]
-    # label -> a number per name that rows can be sorted by; what it is
     differences: dict[str, list[float]] = field(default_factory=dict)
     measure: str = ""
-    aspect: float = (
-        1.0  # width / height of a thumbnail; images of another shape are shown whole inside it
-    )
+    aspect: float = 1.0
 
 
 def _link(target: Path, folder: Path) -> str:
-    """A relative address that survives # and % in file names."""
-    return quote(os.path.relpath(target, folder).replace(os.sep, "/"))
+    """A relative address for any file name, also with #, % or bytes that are not UTF-8."""
+    return quote(os.fsencode(os.path.relpath(target, folder).replace(os.sep, "/")))
 
 
 class _Dialog(t.html_tag):
     tagname = "dialog"
 
 
-def _document(title: str) -> dominate.document:
+def _start(
+    path: Path, title: str, note: str, links: dict[str, Path] | None = None
+) -> dominate.document:
+    """A page with its title, time of writing, links to other pages (label -> page) and a note."""
     page = dominate.document(title=title)
     with page.head:
         t.meta(charset="utf-8")
         t.meta(name="viewport", content="width=device-width, initial-scale=1")
+        t.meta(name="color-scheme", content="light dark")
         t.style(raw(_STYLE))
+    with page:
+        t.h1(title)
+        with t.p(cls="note when"):
+            t.span(f"written {time.strftime('%Y-%m-%d %H:%M')}")
+            for label, target in (links or {}).items():
+                t.a(label, href=_link(target, path.parent))
+        t.p(note, cls="note")
     return page
 
 
-def _finish(page: dominate.document, path: Path) -> None:
+def _finish(page: dominate.document, path: Path, flags: dict[str, object] | None = None) -> None:
+    """Add the run's flags, folded up, and write the page."""
     with page:
+        if flags:
+            with t.details():
+                t.summary("Flags of this run")
+                with t.div(cls="scroll"), t.table(cls="flags"), t.tbody():
+                    for name, value in flags.items():
+                        with t.tr():
+                            t.td(name)
+                            t.td("" if value is None else str(value))
         t.script(raw(_SCRIPT))
-    write_text(path, page.render())
+    write_text(path, printable(page.render()))
 
 
 def add_table(headings: list[str], rows: list[list[str]], sortable: bool = False) -> None:
+    """A table that scrolls sideways where it does not fit; ``sortable`` by a click on a heading."""
     with t.div(cls="scroll"), t.table(cls="sortable" if sortable else ""):
         with t.thead(), t.tr():
             for heading in headings:
@@ -69,7 +97,7 @@ def add_table(headings: list[str], rows: list[list[str]], sortable: bool = False
 
 
 def _sorter(gallery: Gallery) -> None:
-    """A choice of orders; page.js reads the column and the direction off its values."""
+    """A choice of orders; page.js reads column and direction from its values."""
     with t.div(cls="bar"), t.label("order "), t.select():
         t.option("name", value="0")
         for column, label in enumerate(gallery.columns):
@@ -112,6 +140,14 @@ def add_gallery(gallery: Gallery, page_folder: Path) -> None:
         t.div(cls="stage")
 
 
+def _add_images(images: dict[str, Path], path: Path, kind: str) -> None:
+    """Images below their captions. ``kind``: plot | picture; only plots change in the dark."""
+    for caption, image in images.items():
+        t.h2(caption)
+        with t.div(cls="scroll"):
+            t.img(src=_link(image, path.parent), alt=caption, cls=kind, loading="lazy")
+
+
 def write_report(
     path: Path,
     title: str,
@@ -119,24 +155,26 @@ def write_report(
     plots: dict[str, Path],
     pictures: dict[str, Path],
     table: tuple[list[str], list[list[str]]] | None = None,
+    links: dict[str, Path] | None = None,
+    flags: dict[str, object] | None = None,
 ) -> None:
-    """A page with plots, a table that sorts by a click on a heading (headings, rows), and large pictures; caption -> PNG."""
-    page = _document(title)
+    """Write a page with plots, a sortable table, and large pictures.
 
-    def show(images: dict[str, Path], **attributes) -> None:
-        for caption, image in images.items():
-            t.h2(caption)
-            t.img(src=_link(image, path.parent), alt=caption, cls="plot", **attributes)
-
+    Args:
+        plots:    caption -> PNG
+        pictures: caption -> PNG
+        table:    headings, rows
+        links:    label -> other page
+        flags:    of the run that the page reports, name -> value
+    """
+    page = _start(path, title, note, links)
     with page:
-        t.h1(title)
-        t.p(note, cls="note")
-        show(plots)
+        _add_images(plots, path, "plot")
         if table:
             t.h2("Table")
             add_table(*table, sortable=True)
-        show(pictures, loading="lazy")
-    _finish(page, path)
+        _add_images(pictures, path, "picture")
+    _finish(page, path, flags)
 
 
 def write_page(
@@ -147,16 +185,14 @@ def write_page(
     rows: list[list[str]],
     gallery: Gallery,
     plots: dict[str, Path] | None = None,
+    links: dict[str, Path] | None = None,
+    flags: dict[str, object] | None = None,
 ) -> None:
-    """A page with a table, plots (caption -> PNG) and a gallery; everything is linked relative to the page."""
-    page = _document(title)
+    """Write a page with a table, plots and a gallery; arguments as in `write_report`."""
+    page = _start(path, title, note, links)
     with page:
-        t.h1(title)
-        t.p(note, cls="note")
         add_table(headings, rows, sortable=len(rows) > 2)
-        for caption, plot in (plots or {}).items():
-            t.h2(caption)
-            t.img(src=_link(plot, path.parent), alt=caption, cls="plot")
+        _add_images(plots or {}, path, "plot")
         t.h2("Images")
         add_gallery(gallery, path.parent)
-    _finish(page, path)
+    _finish(page, path, flags)

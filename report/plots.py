@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from runtime.files import written_whole
 
+FEW = 12  # points of a line, at most, that get markers
 
-def new_figure(width: float = 7.0, height: float = 4.5) -> tuple[Figure, object]:
-    """(figure, axes) with the house's style; inches at 120 dots."""
+
+def new_figure(width: float = 7.0, height: float = 4.5) -> tuple[Figure, Axes]:
+    """(figure, axes) in the style of all plots; sizes in inches of 120 pixels."""
     figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
@@ -29,6 +33,11 @@ def save_figure(figure: Figure, path: Path) -> None:
         figure.savefig(temporary, format="png")
 
 
+def draw_line(axes: Axes, x: Sequence[float], y: Sequence[float], **style: object) -> None:
+    """Draw a line, with a marker at each point where there are few: a line of one is not seen."""
+    axes.plot(x, y, marker="o" if len(x) <= FEW else None, markersize=4, **style)
+
+
 def plot_search(
     path: Path,
     points: list[tuple[float, float, int]],
@@ -38,7 +47,7 @@ def plot_search(
     budget: float | None = None,
     front: list[tuple[float, float]] | None = None,
 ) -> None:
-    """Quality over MACs of every evaluated subnet.
+    """Draw the quality of every evaluated subnet over its MACs.
 
     Args:
         points: (MACs, criterion, generation) of each

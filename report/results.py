@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from evaluation.side_by_side import generate, time_models
 from evaluation.tested import Loaded
 from metrics.criteria import Criterion, fresh
 from report.pages import Gallery, write_page
+from report.related import run_pages
 from report.tables import csv_table, giga, markdown_table, measured, mega, ratio, text_table
 from runtime.files import write_json, write_text
 
@@ -19,13 +21,10 @@ from runtime.files import write_json, write_text
 
 
 def _table(entries: list[dict], reference: dict | None) -> tuple[list[str], list[list[str]]]:
-    """(headings, rows) of the results, a row per model.
-
-    With a ``reference`` they also say how many times smaller and faster than it each model is.
-    """
+    """(headings, rows): a row per model; with a ``reference``, how much less each needs."""
 
     def against(key: str, entry: dict) -> str:
-        """How many times less than the reference; empty for the reference itself."""
+        """How many times less than the reference; nothing for the reference itself."""
         if not reference or entry is reference:
             return ""
         parts = [
@@ -55,7 +54,7 @@ def _table(entries: list[dict], reference: dict | None) -> tuple[list[str], list
 
 
 def _notes(entries: list[dict], reference: dict | None) -> list[str]:
-    """What the table's numbers are."""
+    """What the numbers of the table mean."""
     first, timing = entries[0], entries[0]["latency"]
     notes = [f"MACs at {first['width']}x{first['height']}, {first['macs_convention']} convention"]
     if reference:
@@ -77,7 +76,7 @@ def _notes(entries: list[dict], reference: dict | None) -> list[str]:
 
 
 def _spreadsheet(entries: list[dict]) -> str:
-    """results.csv: a line per model with every figure at full precision."""
+    """The text of results.csv: a line per model with every figure at full precision."""
     plain = [
         "label",
         "name",
@@ -108,6 +107,40 @@ def _spreadsheet(entries: list[dict]) -> str:
 
 
 # --------------------------------------------------------------------------------------------------
+# The images on disk
+
+_WRITTEN = "images/written.json"  # every image of the latest test, relative to the folder
+
+
+def read_written(folder: Path) -> list[str] | None:
+    """The images that the latest test wrote into ``folder``, as relative paths.
+
+    None when the folder holds no such list, as it was not written by this version.
+    """
+    try:
+        listed = json.loads((folder / _WRITTEN).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    if not isinstance(listed, list) or not all(isinstance(name, str) for name in listed):
+        return None
+    # A damaged list must not lead out of the folder.
+    return [name for name in listed if name.startswith("images/") and ".." not in Path(name).parts]
+
+
+def _begin_images(folder: Path, columns: Iterable[Path], names: list[str]) -> None:
+    """List the images to come, and remove those that only an earlier test has written."""
+    new = [
+        (column / f"{name}.png").relative_to(folder).as_posix()
+        for column in columns
+        for name in names
+    ]
+    for image in set(read_written(folder) or []) - set(new):
+        if image.endswith(".png"):
+            (folder / image).unlink(missing_ok=True)
+    write_json(folder / _WRITTEN, new)
+
+
+# --------------------------------------------------------------------------------------------------
 # The whole test
 
 
@@ -118,18 +151,24 @@ def test_generators(
     criteria: Sequence[Criterion],
     times: int | None = None,
     teacher: Loaded | None = None,
+    flags: dict[str, object] | None = None,
 ) -> dict:
-    """Run generators on the same images and measure them; write all into ``folder``, print a table.
+    """Run generators on the same images, measure them, write a report, and print its table.
 
-    Written: ``images/{real_A,real_B,fake_B}/<name>.png`` (of several models ``images/<label>``
-    instead of ``fake_B``), ``results.json``, ``results.csv``, ``results.md`` and ``index.html``; of
-    several models also ``images.csv``, a line per image.
+    Written into ``folder``: ``images/{real_A,real_B,fake_B}/<name>.png`` (of several models
+    ``images/<label>`` instead of ``fake_B``), ``results.csv``, ``results.md``, ``index.html`` and,
+    of several models, ``images.csv`` with a line per image. ``results.json`` comes last: where it
+    is, the test is complete. Images of an earlier test in the folder are removed.
 
     Args:
-        models:   the first one's figures are at the top of results.json, all models' below it
-        criteria: what the images are judged by; each model gets its own, which share networks
+        models:   the first one's figures are at the top of results.json, and all models' below it
+        criteria: what judges the images; each model gets its own, which share their networks
         times:    timed runs of each model; None = none
         teacher:  what the others are compared with; without it the first of ``models`` is
+        flags:    name -> value, listed on the page
+
+    Returns:
+        the content of results.json
     """
     everything = [teacher, *models] if teacher else list(models)
     labels = [loaded.label for loaded in everything]
@@ -137,10 +176,13 @@ def test_generators(
     own = {label: folder / "images" / (label if several else "fake_B") for label in labels}
     sides = {"input": folder / "images" / "real_A", "real": folder / "images" / "real_B"}
     judges = {label: fresh(criteria) for label in labels}
+    names = loader.dataset.names
+    if "B" not in loader.dataset.load(0):  # no targets
+        del sides["real"]
+    _begin_images(folder, [*own.values(), *sides.values()], names)
     differences = generate(own | sides, everything, loader, judges)
     timings = time_models(everything, loader, times) if times else [None] * len(everything)
 
-    names = loader.dataset.names
     entries = []
     for loaded, timing in zip(everything, timings, strict=True):
         label, metrics, measures = loaded.label, {"n": len(names)}, {}
@@ -160,7 +202,6 @@ def test_generators(
 
     headings, rows = _table(entries, reference)
     notes = _notes(entries, reference)
-    write_json(folder / "results.json", results)
     write_text(folder / "results.csv", _spreadsheet(entries))
     write_text(
         folder / "results.md", f"{markdown_table(headings, rows)}\n\n" + "; ".join(notes) + "\n"
@@ -171,13 +212,25 @@ def test_generators(
             folder / "images.csv",
             csv_table(["name", *(f"l1 {label}" for label in differences)], lines),
         )
+    else:
+        (folder / "images.csv").unlink(missing_ok=True)  # of an earlier test of several models
     columns = {"input": sides["input"]} | (own if several else {"output": own[labels[0]]})
-    if sides["real"].is_dir():
+    if "real" in sides:
         columns["real"] = sides["real"]
-    gallery = Gallery(
-        columns, names, differences, f"L1 to {labels[0]}", results["width"] / results["height"]
-    )
+    aspect = results["width"] / results["height"]
+    gallery = Gallery(columns, names, differences, f"L1 to {labels[0]}", aspect)
     note = "; ".join(notes if several else [results["checkpoint"], *notes])
-    write_page(folder / "index.html", "Test results", note, headings, rows, gallery)
+    checkpoints = {entry["label"]: entry["checkpoint"] for entry in entries}
+    write_page(
+        folder / "index.html",
+        "Test results",
+        note,
+        headings,
+        rows,
+        gallery,
+        links=run_pages(checkpoints if several else {"run": results["checkpoint"]}),
+        flags=flags,
+    )
+    write_json(folder / "results.json", results)
     print(text_table(headings, rows))
     return results

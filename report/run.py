@@ -1,18 +1,21 @@
-"""The page of a training run: curves of losses and measures, and the pictures of its evaluations. Opens from disk."""
+"""The page of a training run: curves of losses and measures, and pictures of its evaluations."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from matplotlib.axes import Axes
+
 from report.pages import write_report
-from report.plots import new_figure, save_figure
+from report.plots import draw_line, new_figure, save_figure
+from report.related import origins, read_flags
 from runtime.files import read_json_lines
 
 SHOWN = 3  # evaluations whose pictures are on the page
 
 
 def write_run_page(folder: Path) -> None:
-    """``index.html``, ``losses.png`` and ``measures.png`` in a run's folder, from its log.jsonl."""
+    """Write ``index.html``, ``losses.png``, ``measures.png`` into a run's folder, from its log."""
     # A damaged line must not end the training that draws this page.
     records = read_json_lines(folder / "log.jsonl", strict=False)
     train = [r for r in records if r["event"] == "train"]
@@ -21,14 +24,20 @@ def write_run_page(folder: Path) -> None:
     if train:
         _plot_losses(folder / "losses.png", train)
         plots["Losses"] = folder / "losses.png"
-    if any("score" in r for r in evaluations):
-        _plot_measures(folder / "measures.png", evaluations)
-        plots[evaluations[-1]["measure"]] = folder / "measures.png"
+    scored = [r for r in evaluations if "score" in r]
+    if scored:
+        _plot_measures(folder / "measures.png", scored)
+        plots[scored[-1]["measure"]] = folder / "measures.png"
     pictures = sorted((folder / "eval").glob("*.png"), reverse=True)[:SHOWN]
     last = evaluations[-1]
-    note = f"epoch {last['epoch']}, step {last['step']}"
     write_report(
-        folder / "index.html", f"Run {folder.name}", note, plots, {p.stem: p for p in pictures}
+        folder / "index.html",
+        f"Run {folder.resolve().name}",
+        f"epoch {last['epoch']}, step {last['step']}",
+        plots,
+        {p.stem: p for p in pictures},
+        links=origins(folder),
+        flags=read_flags(folder),
     )
 
 
@@ -37,43 +46,53 @@ def _plot_losses(path: Path, records: list[dict]) -> None:
     names = [name for name in records[-1]["losses"] if not name[-1].isdigit()]
     for name in names:
         points = [(r["step"], r["losses"][name]) for r in records if name in r["losses"]]
-        axes.plot(*zip(*points, strict=True), label=name, linewidth=1.2)
+        draw_line(axes, *zip(*points, strict=True), label=name, linewidth=1.2)
     axes.set_xlabel("step")
-    axes.set_yscale(
-        "symlog", linthresh=1.0
-    )  # reconstruction is a hundred times the others, and hinge losses may be negative
+    # Reconstruction is a hundred times larger than the others, and hinge losses may be negative.
+    axes.set_yscale("symlog", linthresh=1.0)
     axes.legend(frameon=False, ncols=3, fontsize=8)
     save_figure(figure, path)
 
 
 def _plot_measures(path: Path, evaluations: list[dict]) -> None:
-    """The score of every evaluation, the best so far, the mean of the last three; and each subnet's own."""
+    """The scores of all evaluations, or bars of each network's score where there is only one."""
     figure, axes = new_figure()
+    metrics = evaluations[-1]["metrics"]
+    key = next(k for k in ("mIoU", "fid") if all(k in m for m in metrics.values()))
+    if len(evaluations) == 1:
+        _draw_bars(axes, {label: m[key] for label, m in metrics.items()}, evaluations[0])
+    else:
+        _draw_scores(axes, evaluations, key)
+    save_figure(figure, path)
+
+
+def _draw_bars(axes: Axes, scores: dict[str, float], evaluation: dict) -> None:
+    """A horizontal bar for each network, its score beside it."""
+    bars = axes.barh(list(scores), list(scores.values()), height=0.5, color="#1f77b4")
+    axes.bar_label(bars, fmt="%.2f", padding=4)
+    axes.set_ylim(len(scores) - 0.25, -0.75)  # the first at the top, room around one bar
+    axes.margins(x=0.15)
+    axes.grid(False, axis="y")
+    axes.set_xlabel(evaluation["measure"])
+    axes.set_title(f"the only evaluation, at step {evaluation['step']}", fontsize=10)
+
+
+def _draw_scores(axes: Axes, evaluations: list[dict], key: str) -> None:
+    """The scores, the best so far and the mean of the last three; and each network's own."""
     steps = [r["step"] for r in evaluations]
     scores = [r["score"] for r in evaluations]
-    key = next(
-        k for k in ("mIoU", "fid") if all(k in m for m in evaluations[-1]["metrics"].values())
-    )
     choose = max if key == "mIoU" else min
     best = [choose(scores[: i + 1]) for i in range(len(scores))]
-    mean = [
-        sum(scores[max(0, i - 2) : i + 1]) / len(scores[max(0, i - 2) : i + 1])
-        for i in range(len(scores))
-    ]
+    recent = [scores[max(0, i - 2) : i + 1] for i in range(len(scores))]
     labels = evaluations[-1]["metrics"]
     if len(labels) > 1:
         for label in labels:
-            axes.plot(
-                steps,
-                [r["metrics"][label][key] for r in evaluations],
-                linewidth=1,
-                alpha=0.6,
-                label=label,
-            )
+            own = [(r["step"], r["metrics"][label][key]) for r in evaluations]
+            draw_line(axes, *zip(*own, strict=True), linewidth=1, alpha=0.6, label=label)
     axes.plot(steps, scores, marker="o", markersize=4, color="#1f77b4", label="latest")
     axes.plot(steps, best, linestyle="--", color="#d62728", label="best so far")
+    mean = [sum(part) / len(part) for part in recent]
     axes.plot(steps, mean, linewidth=1, color="#888888", label="mean of 3")
     axes.set_xlabel("step")
     axes.set_ylabel(evaluations[-1]["measure"])
     axes.legend(frameon=False, fontsize=8)
-    save_figure(figure, path)

@@ -100,8 +100,5 @@ def write_search_page(
     note = f"{measurer.label}; {len(ranked)} subnet{'s' * (len(ranked) > 1)} evaluated" + (
         f", the best {LISTED} listed" if len(ranked) > LISTED else ""
     )
-    plots = {
-        "Every evaluated subnet": folder / "search.png",
-        "Best of every budget": folder / "front.png",
-    }
+    plots = {"Every evaluated subnet, and the best of every budget": folder / "front.png"}
     write_report(folder / "index.html", "Search", note, plots, samples, (headings, rows))

@@ -1,4 +1,4 @@
-"""Teacher beside compressed: one table and one page from the folders that test.py, latency.py and the search wrote."""
+"""Teacher beside compressed: a table and a page from what tests, timings and runs left."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from pathlib import Path
 
 from errors import InputError
 from report.pages import Gallery, write_page
+from report.related import origins, run_pages
+from report.results import read_written
 from report.tables import giga, markdown_table, measured, mega, ratio, text_table
-from runtime.files import write_json, write_text
+from runtime.files import read_json_lines, write_json, write_text
 
 # --------------------------------------------------------------------------------------------------
 # Reading
@@ -17,7 +19,7 @@ from runtime.files import write_json, write_text
 
 @dataclass(frozen=True)
 class Tested:
-    """What test.py and latency.py found about a model."""
+    """What test.py and latency.py found about a model in ``folder``."""
 
     folder: Path
     results: dict
@@ -40,21 +42,68 @@ class Tested:
         """The folder of the model's images; results of older versions do not say it."""
         return self.folder / self.results.get("images", "images/fake_B")
 
+    @property
+    def names(self) -> set[str]:
+        """The images of the model, by name."""
+        written = read_written(self.folder)
+        if written is None:  # results of older versions
+            paths = (p.relative_to(self.images) for p in self.images.rglob("*.png"))
+        else:
+            images = self.images.relative_to(self.folder)
+            paths = (Path(p).relative_to(images) for p in written if images in Path(p).parents)
+        return {str(path.with_suffix("")) for path in paths}
+
     def cells(self) -> list[str]:
+        """The figures of the model's row."""
         metrics = self.results["metrics"]
         values = [measured(key, metrics[key]) for key in self.results["measures"]]
         time = [f"{self.latency['median_ms']:.1f} ms"] if self.latency else ["-"]
         return [mega(self.results["params"]), giga(self.results["macs"]), *values, *time]
 
 
-def comparison(teacher: Tested, compressed: Tested) -> tuple[list[str], list[list[str]]]:
-    """(headings, rows): teacher, compressed, and how many times smaller or faster."""
-    if teacher.results["measures"] != compressed.results["measures"]:
+def _measured_before(run: Path, compressed: Tested) -> list[list[str]]:
+    """Rows of the compressed model before and after fine-tuning, as measured during that run.
+
+    Only measures of the same name and number of images as in the test are shown.
+    """
+    path = run / "log.jsonl"
+    if not path.is_file():
+        raise InputError(f"{run} holds no log.jsonl; give the folder of the fine-tuning's run")
+    evaluations = [r for r in read_json_lines(path) if r["event"] == "eval"]
+    cells = compressed.cells()
+    rows = []
+    # Without a "before" it was not measured before its first step.
+    before = [("before", r) for r in evaluations[:1] if r["step"] == 0]
+    after = [("after", r) for r in evaluations[-1:] if r["step"] > 0]
+    for when, record in before + after:
+        found = next(iter(record["metrics"].values()))
+        values = [
+            measured(key, found[key])
+            if key in found
+            and found.get("n") == compressed.results["metrics"]["n"]
+            and label in record["measure"]
+            else "-"
+            for key, label in compressed.results["measures"].items()
+        ]
+        rows.append([f"{when} fine-tuning (step {record['step']})", *cells[:2], *values, "-"])
+    return rows
+
+
+def comparison(
+    teacher: Tested, compressed: Tested, finetune: Path | None = None
+) -> tuple[list[str], list[list[str]]]:
+    """(headings, rows): teacher, compressed, and how many times smaller or faster it is.
+
+    Args:
+        finetune: folder of the run that fine-tuned the compressed model, for its rows
+    """
+    ways = [(t.results["measures"], t.results["metrics"]["n"]) for t in (teacher, compressed)]
+    if ways[0] != ways[1]:
         raise InputError(
-            f"{teacher.folder} and {compressed.folder} were measured differently: test both with the same flags"
+            f"{teacher.folder} and {compressed.folder} were measured differently: "
+            "test both with the same flags"
         )
-    n = teacher.results["metrics"]["n"]
-    measures = [f"{label}, n={n}" for label in teacher.results["measures"].values()]
+    measures = [f"{label}, n={ways[0][1]}" for label in ways[0][0].values()]
     headings = ["model", "parameters", "MACs", *measures, "latency"]
     times = [t.latency["median_ms"] if t.latency else 0 for t in (teacher, compressed)]
     ratios = [ratio(teacher.results[key], compressed.results[key]) for key in ("params", "macs")]
@@ -63,6 +112,7 @@ def comparison(teacher: Tested, compressed: Tested) -> tuple[list[str], list[lis
         [f"compressed: {compressed.results['name']}", *compressed.cells()],
         ["ratio", *ratios, *("" for _ in measures), ratio(*times)],
     ]
+    rows += _measured_before(finetune, compressed) if finetune else []
     return headings, rows
 
 
@@ -70,37 +120,63 @@ def comparison(teacher: Tested, compressed: Tested) -> tuple[list[str], list[lis
 # Writing
 
 
-def summarise(teacher: Path, compressed: Path, search: Path | None, page: Path, title: str) -> None:
-    """Print the table; write it as ``page`` (with images and the search plot), ``summary.md`` and ``summary.json`` beside it."""
+def _links(tested: tuple[Tested, Tested], search: Path | None, finetune: Path | None) -> dict:
+    """Label -> page of every stage that has one, in the order of the pipeline."""
+    teacher, compressed = (t.folder for t in tested)
+    stages = {"fine-tuning": finetune, "search": search}
+    links = {}
+    for folder in filter(None, stages.values()):
+        links |= origins(folder)
+    links |= run_pages({"teacher": tested[0].results["checkpoint"]})
+    stages = {**stages, "test of the teacher": teacher, "test of the compressed": compressed}
+    own = {k: folder / "index.html" for k, folder in stages.items() if folder}
+    links |= {label: page for label, page in own.items() if page.is_file()}
+    pages = {page.resolve(): label for label, page in links.items()}
+    return {label: page for page, label in pages.items()}
+
+
+def summarise(
+    teacher: Path,
+    compressed: Path,
+    search: Path | None,
+    page: Path,
+    title: str,
+    finetune: Path | None = None,
+) -> None:
+    """Print a table of two tested models and write a page, ``summary.md`` and ``summary.json``.
+
+    Args:
+        teacher:    folder of the teacher's test
+        compressed: folder of the compressed model's test
+        search:     folder of the search, for its plot
+        page:       HTML file to write; the others are written beside it
+        finetune:   folder of the run that fine-tuned the compressed model
+
+    Raises:
+        InputError: a folder lacks its results, or the two were measured differently.
+    """
     tested = Tested.read(teacher), Tested.read(compressed)
-    headings, rows = comparison(*tested)
+    headings, rows = comparison(*tested, finetune)
     model = tested[1].results
-    where = (
-        f"; latency of one image on {tested[1].latency['device']}, {tested[1].latency['threads']} threads"
-        if tested[1].latency
-        else ""
-    )
-    note = (
-        f"MACs at {model['width']}x{model['height']}, {model['macs_convention']} convention{where}"
-    )
+    note = f"MACs at {model['width']}x{model['height']}, {model['macs_convention']} convention"
+    timing = tested[1].latency
+    if timing:
+        note += f"; latency of one image on {timing['device']}, {timing['threads']} threads"
     given = teacher / "images"
     columns = {
         "input": given / "real_A",
         "teacher": tested[0].images,
         "compressed": tested[1].images,
     }
-    if (given / "real_B").is_dir():
+    names = sorted(tested[0].names & tested[1].names)
+    if names and (given / "real_B" / f"{names[0]}.png").is_file():
         columns["real"] = given / "real_B"
-    names = sorted(
-        str(p.relative_to(columns["input"]).with_suffix(""))
-        for p in columns["input"].rglob("*.png")
-    )
     plots = {"Search": search / "search.png"} if search else {}
     gallery = Gallery(columns, names, aspect=model["width"] / model["height"])
-    write_page(page, title, note, headings, rows, gallery, plots)
-    write_text(
-        page.with_name("summary.md"), f"{title}\n\n{markdown_table(headings, rows)}\n\n{note}\n"
-    )
+    links = _links(tested, search, finetune)
+    write_page(page, title, note, headings, rows, gallery, plots, links)
+    table = markdown_table(headings, rows)
+    write_text(page.with_name("summary.md"), f"{title}\n\n{table}\n\n{note}\n")
     write_json(
         page.with_name("summary.json"),
         {

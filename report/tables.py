@@ -1,4 +1,4 @@
-"""Numbers as people read them, and tables for the terminal and Markdown."""
+"""Numbers as people read them, and tables for the terminal, Markdown and spreadsheets."""
 
 from __future__ import annotations
 
@@ -6,11 +6,18 @@ import csv
 import io
 
 
+def printable(text: str) -> str:
+    """``text`` with the bytes of a file name that are not UTF-8 written as ``\\udc..``."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def giga(value: float) -> str:
+    """A count in units of 1e9."""
     return f"{value / 1e9:.3f}G"
 
 
 def mega(value: float) -> str:
+    """A count in units of 1e6."""
     return f"{value / 1e6:.3f}M"
 
 
@@ -20,11 +27,12 @@ def measured(key: str, value: float) -> str:
 
 
 def ratio(before: float, after: float) -> str:
+    """How many times smaller ``after`` is, or a dash where it is zero."""
     return f"{before / after:.1f}x" if after else "-"
 
 
 def text_table(headings: list[str], rows: list[list[str]]) -> str:
-    """Columns aligned with spaces; the first to the left, the others to the right."""
+    """Columns aligned with spaces, the first to the left and the others to the right."""
     table = [headings, *rows]
     widths = [max(len(str(row[i])) for row in table) for i in range(len(headings))]
 
@@ -35,19 +43,31 @@ def text_table(headings: list[str], rows: list[list[str]]) -> str:
         ]
         return "  ".join(cells).rstrip()
 
-    return "\n".join([line(headings), "  ".join("-" * w for w in widths), *map(line, rows)])
+    return printable(
+        "\n".join([line(headings), "  ".join("-" * w for w in widths), *map(line, rows)])
+    )
 
 
 def markdown_table(headings: list[str], rows: list[list[str]]) -> str:
+    """A table of GitHub's Markdown, numbers to the right."""
+
     def line(cells):
         return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
 
     rule = "| " + " | ".join(["---", *["---:"] * (len(headings) - 1)]) + " |"
-    return "\n".join([line(headings), rule, *map(line, rows)])
+    return printable("\n".join([line(headings), rule, *map(line, rows)]))
+
+
+def _csv_cell(value: object) -> object:
+    """A value that spreadsheets take as it is: a quote before text that they would calculate."""
+    if not isinstance(value, str):
+        return value
+    return printable(f"'{value}" if value.startswith(("=", "+", "-", "@", "\t", "\r")) else value)
 
 
 def csv_table(headings: list[str], rows: list[list[object]]) -> str:
-    """Comma-separated, one line each; None is left empty."""
+    """Comma-separated values, a row on each line; None becomes an empty cell."""
     file = io.StringIO()
-    csv.writer(file, lineterminator="\n").writerows([headings, *rows])
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerows([_csv_cell(value) for value in row] for row in [headings, *rows])
     return file.getvalue()

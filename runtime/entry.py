@@ -37,6 +37,9 @@ def run(main: Callable[[], None], flags: Collection[str] = ()) -> None:
     warnings.showwarning = lambda message, *_, **__: Bar.write(
         f"warning: {with_flags(str(message), flags)}", file=sys.stderr
     )
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # names may hold bytes that are not UTF-8
+            stream.reconfigure(errors="backslashreplace")
     try:
         with contextlib.ExitStack() as stack:
             stack.callback(release_folders)
@@ -46,6 +49,8 @@ def run(main: Callable[[], None], flags: Collection[str] = ()) -> None:
                 stack.enter_context(contextlib.redirect_stdout(nowhere))
             main()
             distributed.shutdown()
+            if sys.stdout:
+                sys.stdout.flush()  # a full disk is found here rather than when Python ends
     except InputError as error:
         print(f"error: {with_flags(str(error), flags)}", file=sys.stderr)
         sys.exit(2)
@@ -57,5 +62,9 @@ def run(main: Callable[[], None], flags: Collection[str] = ()) -> None:
     except OSError as error:  # of what is not written by runtime.files
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
-        print(f"error: {not_written(error.filename or 'a file', error)}", file=sys.stderr)
+        if error.filename is None:
+            # What is left in the buffer would fail once more when Python ends.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        what = error.filename or "standard output"
+        print(f"error: {not_written(what, error)}", file=sys.stderr)
         sys.exit(2)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Make a static folder that runs a compressed generator inside the browser: draw, and see its output live.
+"""Make a static folder that runs a compressed generator in the browser: draw and see its output.
 
 bash scripts/web_demo.sh                                        the networks of scripts/demo.sh
 bash scripts/web_demo.sh small.onnx --teacher teacher.onnx      others, as .onnx or .pth
@@ -16,15 +16,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from deploy.onnx import export_onnx, require_onnx
-from deploy.web import (
-    PALETTES,
-    Network,
-    build,
-    fixed_size,
-    folder_bytes,
-    require_runtime,
-    server,
-)
+from deploy.web.drawings import PALETTES_OF
+from deploy.web.folder import build, folder_bytes, require_runtime
+from deploy.web.networks import Network, fixed_size
+from deploy.web.server import server
 from errors import InputError
 from models.weights import load_generator
 from options import run
@@ -43,7 +38,7 @@ def _parse() -> argparse.Namespace:
         nargs="?",
         type=Path,
         metavar="MODEL",
-        help=".onnx or .pth of the compressed generator (default: that of the demo, with its teacher)",
+        help=".onnx or .pth of the compressed generator (default: the demo's, with its teacher)",
     )
     parser.add_argument(
         "--teacher", type=Path, metavar="FILE", help=".onnx or .pth to compare it with"
@@ -57,15 +52,17 @@ def _parse() -> argparse.Namespace:
     )
     parser.add_argument(
         "--mode",
-        choices=("map", "edges"),
+        choices=list(PALETTES_OF),
         default="map",
-        help="draw coloured areas, or black lines (%(default)s)",
+        help="map: draw coloured areas, photo: open images and draw in any colour, "
+        "edges: draw black lines (%(default)s)",
     )
     parser.add_argument(
         "--palette",
-        choices=[name for name in PALETTES if name != "edges"],
-        default="builtin",
-        help="colours of --mode map: of the built-in dataset, or of web maps (%(default)s); the page offers both",
+        choices=PALETTES_OF["map"],
+        default=PALETTES_OF["map"][0],
+        help="colours of --mode map that come first: of the built-in dataset, of web maps, "
+        "or general ones (%(default)s); the page offers all",
     )
     parser.add_argument(
         "--size",
@@ -106,7 +103,7 @@ def _parse() -> argparse.Namespace:
 
 
 def _demo_networks(folder: Path) -> tuple[list[Network], int]:
-    """(the demo's networks as ``.pth``, pixels of an image's side in its training)."""
+    """(The demo's networks as ``.pth``, the side in pixels of its training images)."""
     compressed, teacher = (
         folder / "export" / "compressed.pth",
         folder / "teacher" / "checkpoints" / "best_net_G.pth",
@@ -126,14 +123,15 @@ def _demo_networks(folder: Path) -> tuple[list[Network], int]:
 
 
 def _as_onnx(network: Network, folder: Path) -> Network:
-    """``network`` itself when it is no ``.pth``, else exported into ``folder`` and compared with PyTorch."""
+    """A ``.pth`` exported into ``folder`` and compared with PyTorch; any other network as it is."""
     if network.path.suffix != ".pth":
         return network
     require_onnx()
     net, spec = load_generator(network.path, network.flag)
     if (spec.input_nc, spec.output_nc) != (3, 3):
         raise InputError(
-            f"{network.flag} {network.path}: makes images of {spec.output_nc} channels of ones of {spec.input_nc}; "
+            f"{network.flag} {network.path}: turns images of {spec.input_nc} channels "
+            f"into {spec.output_nc}; "
             "the page draws in colour, give a network of 3 channels"
         )
     path = folder / f"{network.name}.onnx"
@@ -142,7 +140,7 @@ def _as_onnx(network: Network, folder: Path) -> Network:
 
 
 def _side(networks: list[Network], given: int | None, default: int) -> int:
-    """Pixels of an image's side: as given, or the one that the networks take."""
+    """The side of an image in pixels: as given, or the only one that a network takes."""
     fixed = {network: fixed_size(network.path, network.flag) for network in networks}
     for network, size in fixed.items():
         wanted = given or next((side for side in fixed.values() if side), None)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Teacher beside compressed: a table and a page from the folders that test.py, latency.py and the search wrote."""
+"""Compare teacher and compressed generator: a table and a page from the folders of their tests."""
 
 import argparse
 import sys
@@ -30,10 +30,16 @@ def main() -> None:
     parser.add_argument(
         "--search", type=Path, metavar="DIR", help="--output_dir of the search, for its plot"
     )
+    parser.add_argument(
+        "--finetune",
+        type=Path,
+        metavar="DIR",
+        help="--log_dir of the fine-tuning, for rows of the quality before and after it",
+    )
     parser.add_argument("--output", type=Path, required=True, metavar="HTML", help="page to write")
     parser.add_argument("--title", default="Teacher and compressed generator")
     opt = parser.parse_args()
-    summarise(opt.teacher, opt.compressed, opt.search, opt.output, opt.title)
+    summarise(opt.teacher, opt.compressed, opt.search, opt.output, opt.title, opt.finetune)
 
 
 if __name__ == "__main__":

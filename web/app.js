@@ -1,4 +1,5 @@
-// The page: controls on one side, a drawing and its networks on the other. Runs the latest drawing only; older ones are skipped.
+// The page: controls, a drawing, and what the networks make of it. Only the latest drawing runs; older
+// ones are skipped.
 
 import { Drawing } from "./drawing.js";
 import { Network, REMEMBERED, THREADS } from "./network.js";
@@ -12,58 +13,71 @@ const TOOLS = {
   rectangle: ["Rectangle", "R", "M4 6h16v12H4z"],
   fill: ["Fill", "F", "m11 4 7 7-7 7-7-7 7-7zM4 11h14M20 15c1.5 2 2 3 2 3.7a2 2 0 0 1-4 0c0-.7.5-1.700 2-3.700"],
 };
-const PALETTE_NAMES = { builtin: "Built-in maps", maps: "Web maps" };
+const PALETTE_NAMES = { builtin: "Built-in maps", maps: "Web maps", colours: "General" };
+// A stroke's first width as a part of the image: streets on maps are some ten metres wide.
+const WIDTHS = { map: 0.05, photo: 0.03, edges: 0.008 };
 
 let model, drawing, networks, current;
-let changed = true; // the drawing, since the last frame of the current network began
+let comparing = false; // all networks side by side, instead of the current one alone
 let pointer = null; // id of the finger, mouse button or pen that draws
 let key = null; // {x, y, down}: the keyboard's pen
 
 // --------------------------------------------------------------------------------------------------------
 // Frames
 
+const shown = () => (comparing ? networks : [current]);
+const canvasOf = (network) => $(comparing && network !== networks[0] ? "output-teacher" : "output");
+
 function drawingChanged() {
-  changed = true;
-  $("output").setAttribute("aria-busy", "true");
+  for (const network of networks) network.stale = true;
+  for (const network of shown()) canvasOf(network).setAttribute("aria-busy", "true");
   $("undo").setAttribute("aria-disabled", String(!drawing.past.length && !drawing.stroke));
   $("redo").setAttribute("aria-disabled", String(!drawing.future.length));
-  nextFrame();
+  nextFrames();
 }
 
-// Starts a frame of the current network unless one is under way, whose end comes here again.
-async function nextFrame() {
-  const network = current;
+function nextFrames() {
+  shown().forEach(nextFrame);
+}
+
+// Starts a frame of a network on show unless it has one under way, whose end comes here again. A frame
+// that only measures time waits until no other network runs; others do not count for the time.
+async function nextFrame(network) {
   if (network.busy) return;
-  if (!changed && !network.measuring) return;
-  changed = false;
-  const othersBusy = () => networks.some((other) => other !== network && other.busy);
-  const crowded = othersBusy();
+  const others = networks.filter((other) => other !== network && other.busy);
+  if (!network.stale && (!network.measuring || others.length)) return;
+  network.stale = false;
+  network.crowded = others.length > 0;
+  for (const other of others) other.crowded = true;
   try {
     const loading = `Loading the ${network.facts.name} network, ${size(network.facts.bytes)}`;
     if (!network.ready) say(loading);
     const output = await network.run(drawing.pixels);
     if ($("status").textContent === loading) say(`${label(network)} network ready`);
-    if (!crowded && !othersBusy()) network.count();
-    if (network === current) {
-      $("output").getContext("2d", { alpha: false }).putImageData(output, 0, 0);
-      if (!changed) $("output").setAttribute("aria-busy", "false");
+    if (!network.crowded) network.count();
+    if (shown().includes(network)) {
+      const canvas = canvasOf(network);
+      canvas.getContext("2d", { alpha: false }).putImageData(output, 0, 0);
+      if (!network.stale) canvas.setAttribute("aria-busy", "false");
     }
     showSpeed();
   } catch (error) {
     failed(network, error);
     return;
   }
-  nextFrame();
+  nextFrames();
 }
 
 function failed(network, error) {
   const text = `The ${network.facts.name} network could not run: ${error.message}.`;
   if (network === networks[0]) {
+    // Without it there is nothing to show.
     window.showMessage([text, location.href, "Reload to try again; if it stays so, use a current browser."]);
     return;
   }
   choose(networks[0]);
   $(`network-${network.facts.name}`).disabled = true;
+  $("compare").hidden = true;
   say(text);
 }
 
@@ -97,12 +111,26 @@ function makeNetworks() {
     card.querySelector(".track").append(element("span", { className: "fill" }));
     $("networks").append(radio, card);
   }
+  $("compare").hidden = networks.length < 2;
+  $("compare").addEventListener("click", () => compare(!comparing));
 }
 
 function choose(network) {
-  if (network === current) return;
+  if (comparing) compare(false);
+  if (network === current || $(`network-${network.facts.name}`).disabled) return;
   current = network;
   $(`network-${network.facts.name}`).checked = true;
+  drawingChanged();
+}
+
+function compare(on) {
+  if ($("compare").hidden && on) return;
+  comparing = on;
+  current = networks[0];
+  $(`network-${current.facts.name}`).checked = true;
+  $("compare").setAttribute("aria-pressed", String(on));
+  $("app").classList.toggle("comparing", on);
+  $("second").hidden = $("output-label").hidden = !on;
   drawingChanged();
 }
 
@@ -118,7 +146,7 @@ function showSpeed() {
   const [compressed, teacher] = networks;
   if (!teacher) return;
   if (compressed.median === undefined || teacher.median === undefined) {
-    $("ratio").textContent = "Choose the teacher to compare.";
+    $("ratio").textContent = "Choose the teacher, or both side by side (V), to compare.";
     return;
   }
   const fewer = (what) => `${(teacher.facts[what] / compressed.facts[what]).toFixed(1)}× fewer ${{ macs: "MACs" }[what] ?? what}`;
@@ -134,7 +162,7 @@ function showSpeed() {
 // Tools and colours
 
 function makeTools() {
-  const names = model.mode === "map" ? Object.keys(TOOLS) : ["brush", "eraser", "line"];
+  const names = model.mode === "edges" ? ["brush", "eraser", "line"] : Object.keys(TOOLS);
   for (const name of names) {
     const [text, shortcut, path] = TOOLS[name];
     const button = element("button", { type: "button", id: `tool-${name}`, title: `${text} (${shortcut})` });
@@ -147,8 +175,7 @@ function makeTools() {
   const width = $("width");
   width.max = Math.max(4, Math.round(model.size / 5));
   width.addEventListener("input", () => setWidth(width.valueAsNumber));
-  // Streets on maps are some ten metres wide.
-  setWidth(Math.max(1, Math.round(model.size * (model.mode === "map" ? 0.05 : 0.008))));
+  setWidth(Math.max(1, Math.round(model.size * WIDTHS[model.mode])));
 }
 
 function setTool(name) {
@@ -169,10 +196,15 @@ function setWidth(value) {
 }
 
 function makePalette() {
-  $("palette-box").hidden = model.mode !== "map";
+  $("palette-box").hidden = model.mode === "edges";
   const choice = $("palette-name");
   for (const [i, { name }] of model.palettes.entries()) choice.add(new Option(PALETTE_NAMES[name] ?? name, i));
+  choice.hidden = model.palettes.length < 2;
   choice.addEventListener("change", () => setPalette(model.palettes[choice.value].colours));
+  $("any-colour").addEventListener("input", ({ target }) => {
+    const rgb = [1, 3, 5].map((at) => parseInt(target.value.slice(at, at + 2), 16));
+    setColour({ name: `Colour ${target.value}`, rgb });
+  });
   setPalette(model.palettes[0].colours);
 }
 
@@ -192,11 +224,13 @@ function setPalette(colours) {
   setColour(colours[1], $("palette").children[1]);
 }
 
+// button: the palette's, none for a colour of the picker.
 function setColour(colour, button) {
   liftKey();
   drawing.colour = colour;
   for (const other of $("palette").children) other.setAttribute("aria-pressed", String(other === button));
   $("colour-name").textContent = colour.name;
+  $("any-colour").value = `#${colour.rgb.map((value) => value.toString(16).padStart(2, "0")).join("")}`;
   if (drawing.tool === "eraser") setTool("brush");
 }
 
@@ -296,7 +330,7 @@ function canvasKey(event) {
     drawing.cancel();
     key.down = false;
     cursorAt(key.x, key.y, false);
-    say("Stroke given up");
+    say("Stroke cancelled");
   } else if (key.down) {
     liftKey();
   } else {
@@ -317,6 +351,7 @@ const SHORTCUTS = {
   "]": () => setWidth(drawing.width + 1),
   c: () => choose(networks[0]),
   t: () => choose(networks[1] ?? networks[0]),
+  v: () => compare(!comparing),
   o: () => $("file").click(),
   s: () => save(false),
   S: () => save(true),
@@ -325,7 +360,7 @@ const SHORTCUTS = {
 
 function pageKey(event) {
   const command = event.ctrlKey || event.metaKey;
-  if (event.altKey || event.defaultPrevented || event.target.closest("select")) return;
+  if (event.altKey || event.defaultPrevented || event.target.closest("select, [type=color]")) return;
   if (command && event.key.toLowerCase() === "z") (event.shiftKey ? $("redo") : $("undo")).click();
   else if (command && event.key.toLowerCase() === "y") $("redo").click();
   else if (command) return;
@@ -340,9 +375,9 @@ function pageKey(event) {
 
 async function openImage(blob, announced = true) {
   try {
-    // The numbers in the file, as the training reads them.
+    // The numbers in the file as they are, which is how training reads them.
     const image = await createImageBitmap(blob, { colorSpaceConversion: "none" });
-    // A pair of the data sets, side by side: the half that this network reads.
+    // A pair of a data set, side by side: the half that this network reads, as in deploy/web/folder.py.
     const pair = image.width === 2 * image.height;
     const part = pair ? (model.mode === "map" ? "right" : "left") : "middle";
     drawing.show(image, part);
@@ -393,14 +428,16 @@ function makeFiles() {
   $("save-both").addEventListener("click", () => save(true));
 }
 
-function save(both) {
+// Saves what is shown of outputs in a row; the drawing before them when ``withDrawing``.
+function save(withDrawing) {
   const { size } = model;
-  const sheet = element("canvas", { width: both ? 2 * size : size, height: size });
+  const canvases = [...(withDrawing ? [$("input")] : []), ...shown().map(canvasOf)];
+  const sheet = element("canvas", { width: canvases.length * size, height: size });
   const context = sheet.getContext("2d", { alpha: false });
-  if (both) context.drawImage($("input"), 0, 0);
-  context.drawImage($("output"), both ? size : 0, 0);
+  canvases.forEach((canvas, i) => context.drawImage(canvas, i * size, 0));
+  const name = comparing ? "side-by-side" : current.facts.name;
   sheet.toBlob((blob) => {
-    const link = element("a", { href: URL.createObjectURL(blob), download: `${both ? "pair" : "output"}-${current.facts.name}.png` });
+    const link = element("a", { href: URL.createObjectURL(blob), download: `${withDrawing ? "pair" : "output"}-${name}.png` });
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 10000);
     say(`Saved ${link.download}`);
@@ -421,7 +458,9 @@ function say(text) {
 async function start() {
   model = await (await fetch("model.json", { cache: "no-cache" })).json();
   document.title = $("title").textContent = model.title;
-  for (const canvas of [$("input"), $("output")]) canvas.width = canvas.height = model.size;
+  document.body.dataset.mode = model.mode;
+  if (model.mode === "photo") $("draw-heading").textContent = "Photo";
+  for (const id of ["input", "output", "output-teacher"]) $(id).width = $(id).height = model.size;
   makeNetworks();
   drawing = new Drawing($("input"), model.palettes[0].colours[0].rgb, () => drawing && drawingChanged()); // not while it is being made
   makeTools();

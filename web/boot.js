@@ -1,4 +1,5 @@
-// Before the page itself: says in plain words what keeps it from running. Old syntax, no modules, so that it runs where they do not.
+// Runs before the page and says in plain words what keeps it from running. It is in old syntax and no
+// module, so that it runs in browsers without them.
 
 (function () {
   "use strict";
@@ -15,7 +16,7 @@
     try {
       new Worker("data:text/javascript,", options).terminate();
     } catch (error) {
-      // A worker that may not start has been asked all the same.
+      // Such a worker may not start, but its options have been read.
     }
     return asked;
   }
@@ -37,7 +38,7 @@
     return null;
   }
 
-  // The folder of this file, quoted for a shell where it must be.
+  // The folder of this file, quoted for a shell where that is needed.
   function folder() {
     var path = decodeURIComponent(location.pathname).replace(/\/[^\/]*$/, "").replace(/^\/(?=[A-Za-z]:)/, "");
     return /^[\w.\/:-]+$/.test(path) ? path : '"' + path + '"';
@@ -59,7 +60,7 @@
   window.cannotRun = problem();
   document.addEventListener("DOMContentLoaded", function () {
     if (window.cannotRun) window.showMessage(window.cannotRun);
-    // Modules that do not load say so nowhere else.
+    // Browsers without modules skip app.js and give no error.
     else if (!("noModule" in document.createElement("script"))) window.showMessage(["This browser is too old for this page. Use a current one."]);
   });
 })();

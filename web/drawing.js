@@ -1,4 +1,4 @@
-// A drawing on a canvas of the network's input size: tools, undo, redo. Knows no page around it.
+// A drawing on a canvas of the network's input size: tools, undo, redo. It does not know the page.
 
 const HISTORY = 60;
 
@@ -37,7 +37,7 @@ export class Drawing {
     }
   }
 
-  // points: [x, y] that were passed since the last time.
+  // points: [x, y] that the pointer passed since the last call.
   move(points) {
     if (!this.stroke || !points.length) return;
     if (this.tool === "line" || this.tool === "rectangle") this.stroke.splice(1, Infinity, points.at(-1));
@@ -59,7 +59,7 @@ export class Drawing {
     this.changed();
   }
 
-  // Everything of the current stroke, anew, over what was there before it.
+  // Draws the whole current stroke again, over what was there before it.
   paint() {
     const { context, stroke } = this;
     const { rgb, edge, edgeWidth } = this.tool === "eraser" ? { rgb: this.background } : this.colour;
@@ -92,18 +92,18 @@ export class Drawing {
     context.lineCap = context.lineJoin = "round";
     context.beginPath();
     context.moveTo(x, y);
-    // Curves through the middles between points, which are smooth where the pointer was fast.
+    // Curves through the midpoints between points, which stay smooth where the pointer was fast.
     for (let i = 1; i < points.length - 1; i++) {
       const [ax, ay] = points[i];
       const [bx, by] = points[i + 1];
       context.quadraticCurveTo(ax, ay, (ax + bx) / 2, (ay + by) / 2);
     }
-    // Lines of no length are not drawn; a dot is one of nearly none.
+    // Canvases do not draw lines of zero length; a dot is a very short one.
     context.lineTo(endX + 0.01, endY);
     context.stroke();
   }
 
-  // Where there already was the colour, an outline does not cross it: streets join.
+  // An outline does not cross what already had the colour, so that streets join.
   keep([r, g, b]) {
     const now = this.pixels;
     const [old, new_] = [new Uint32Array(this.before.data.buffer), new Uint32Array(now.data.buffer)];
@@ -112,7 +112,7 @@ export class Drawing {
     this.context.putImageData(now, 0, 0);
   }
 
-  // The area of nearly one colour around (x, y), in the current colour.
+  // Fills the area of nearly one colour around (x, y) with the current colour.
   flood(x, y) {
     const { width, height } = this.canvas;
     if (x < 0 || y < 0 || x >= width || y >= height) return;
@@ -156,7 +156,7 @@ export class Drawing {
     const share = { left: 0, middle: 0.5, right: 1 }[part];
     const [left, top] = [Math.round((image.width - side) * share), Math.round((image.height - side) / 2)];
     this.replace(() => {
-      this.fillAll([255, 255, 255]); // under transparent images
+      this.fillAll([255, 255, 255]); // the background of transparent images
       this.context.imageSmoothingQuality = "high";
       this.context.drawImage(image, left, top, side, side, 0, 0, this.canvas.width, this.canvas.height);
     });

@@ -1,12 +1,13 @@
-// A network of model.json in its worker. Loads when first asked; runs one frame at a time.
+// A network of model.json in its worker. It loads with its first frame and runs one frame at a time.
 
 export const REMEMBERED = 15; // frames that the time per frame is the median of
-// Milliseconds of running before frames count: browsers compile WebAssembly quickly first, and again, better, what runs much.
+// Milliseconds of running before frames count: browsers compile WebAssembly quickly at first, and better
+// once it has run for a while.
 const WARM_UP = 800;
-const MEASURED = 5; // frames that tell a time
+const MEASURED = 5; // frames that are enough for a median
 
-// Threads need a page that is isolated from others, which its server has to ask for by headers. Half of the cores: threads wait for
-// each other, and a core that also draws the page keeps all of them waiting.
+// Threads need a page that its server isolates from others by headers. Half of the cores are used: threads
+// wait for each other, and a core that also draws the page would delay them all.
 export const THREADS = self.crossOriginIsolated ? Math.min(4, Math.max(1, (navigator.hardwareConcurrency || 1) >> 1)) : 1;
 
 export class Network {
@@ -43,13 +44,13 @@ export class Network {
     }
   }
 
-  // Count the last frame; not those that came while the browser still compiled.
+  // Count the last frame, unless the browser may still have been compiling.
   count() {
     if (this.spent > WARM_UP) this.times.push(this.last);
     if (this.times.length > REMEMBERED) this.times.shift();
   }
 
-  // Whether more frames of the same drawing are wanted, to know the time per frame.
+  // Whether more frames of the same drawing are needed to know the time per frame.
   get measuring() {
     return this.times.length < MEASURED && this.spent < 4 * WARM_UP;
   }

@@ -1,4 +1,5 @@
-// One network in one thread of its own: pixels in, pixels out. {load: url, threads} -> {loaded}; {pixels} -> {pixels, ms}; or {error}.
+// One network in a thread of its own: pixels in, pixels out. Messages:
+// {load: url, threads} -> {loaded}; {pixels, width, height} -> {pixels, ms}; {error} when either fails.
 
 import { env, InferenceSession, Tensor } from "./ort/ort.wasm.min.mjs";
 
@@ -44,7 +45,7 @@ async function run(pixels, width, height) {
   return out;
 }
 
-// As images are written: cut off, not rounded, in float32.
+// As images are written: truncated rather than rounded, in float32.
 function toByte(y) {
   return Math.trunc(Math.min(255, Math.max(0, Math.fround(Math.fround(Math.fround(y + 1) / 2) * 255))));
 }

@@ -5,7 +5,7 @@ import torch
 
 from data.loader import Loader
 from data.transforms import Crops, to_numpy
-from evaluation.pictures import HEADER, montage, montage_of
+from evaluation.pictures import HEADER, channel_tiles, montage, montage_of
 
 
 def images(
@@ -43,6 +43,22 @@ def test_the_aspect_is_kept():
 def test_grey_images_are_shown():
     picture = montage({"a": images(77, channels=1), "b": images(5)})
     assert (picture[HEADER : HEADER + 8, :10] == 77).all()
+
+
+def test_other_channels_are_grey_tiles():
+    """Each channel whole, in reading order; what is left of the square is white."""
+    image = np.stack([np.full((12, 10), value, np.uint8) for value in (10, 20, 30)], axis=2)
+    five = np.concatenate([image, image[:, :, :2] + 30], axis=2)
+    tiles = channel_tiles(five)
+    assert tiles.shape == (12, 10, 3)
+    for channel, value in enumerate((10, 20, 30, 40, 50)):
+        row, column = divmod(channel, 3)
+        part = tiles[4 * row : 4 * row + 4, 10 * column // 3 : 10 * (column + 1) // 3]
+        assert (part == value).all(), channel
+    assert (tiles[8:] == 255).all() and (tiles[4:8, 6:] == 255).all()
+    assert (channel_tiles(image) == image).all()
+    assert montage({"a": five[None], "b": image[None]}).shape == (HEADER + 12, 22, 3)
+    assert channel_tiles(np.zeros((2, 2, 40), np.uint8)).shape == (2, 2, 3)  # more than pixels
 
 
 def test_long_labels_are_cut():

@@ -2,9 +2,10 @@
 
 import csv
 import json
+import os
 import re
 from dataclasses import replace
-from urllib.parse import unquote
+from urllib.parse import unquote, unquote_to_bytes
 
 import numpy as np
 import pytest
@@ -230,3 +231,86 @@ def test_without_a_teacher_the_first_is_compared_with(tmp_path):
     assert found["reference"] == found["label"] == "first"
     assert found["models"][1]["l1"] == 0 and found["models"][1]["latency"] is None
     assert "latency" not in (tmp_path / "results.md").read_text()
+
+
+class Few(Images):
+    names = ["a"]
+
+    def __len__(self):
+        return 1
+
+
+def test_images_of_an_earlier_test_do_not_stay(tmp_path):
+    """Neither of more images, nor of other models, nor targets that this data set does not have."""
+    crops = Crops(None, False, False)
+    models = [Loaded(label, Negative(), MODEL) for label in ("first", "second")]
+    report.test_generators(
+        tmp_path, models, Loader(Images(True), 2, torch.device("cpu"), crops), []
+    )
+    (tmp_path / "images/first/mine.png").write_bytes(b"of the user")
+    report.test_generators(
+        tmp_path, [LOADED], Loader(Few(False), 2, torch.device("cpu"), crops), []
+    )
+    left = {str(p.relative_to(tmp_path / "images")) for p in tmp_path.glob("images/**/*.png")}
+    assert left == {"real_A/a.png", "fake_B/a.png", "first/mine.png"}
+    assert report.read_written(tmp_path) == ["images/fake_B/a.png", "images/real_A/a.png"]
+    html = (tmp_path / "index.html").read_text()
+    assert re.findall(r'src="([^"]+)"', html) == ["images/real_A/a.png", "images/fake_B/a.png"]
+    assert not (tmp_path / "images.csv").exists()
+
+
+@pytest.mark.parametrize("listed", ['["../precious.png", "images/../../precious.png"]', "{", "[7]"])
+def test_a_damaged_list_of_images_removes_nothing_elsewhere(tmp_path, listed):
+    folder = tmp_path / "test"
+    (folder / "images").mkdir(parents=True)
+    (folder / "images/written.json").write_text(listed)
+    (tmp_path / "precious.png").touch()
+    loader = Loader(Few(False), 2, torch.device("cpu"), Crops(None, False, False))
+    report.test_generators(folder, [LOADED], loader, [])
+    assert (tmp_path / "precious.png").exists()
+
+
+def test_results_come_last(tmp_path, monkeypatch):
+    """A test that was killed before its page was written does not count as complete."""
+    loader = Loader(Few(False), 2, torch.device("cpu"), Crops(None, False, False))
+    monkeypatch.setattr(report, "write_page", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        report.test_generators(tmp_path, [LOADED], loader, [])
+    assert (tmp_path / "results.csv").exists() and not (tmp_path / "results.json").exists()
+
+
+class Odd(Few):
+    names = ["=cmd|calc!A0", os.fsdecode(b"caf\xe9")]
+
+    def __len__(self):
+        return 2
+
+
+def test_any_file_name_is_reported(tmp_path):
+    """Formulas are text in spreadsheets; bytes that are not UTF-8 are shown by their numbers."""
+    loader = Loader(Odd(False), 2, torch.device("cpu"), Crops(None, False, False))
+    models = [Loaded(label, Negative(), MODEL) for label in ("first", "=second")]
+    report.test_generators(tmp_path, models, loader, [])
+    lines = list(csv.DictReader((tmp_path / "images.csv").open(encoding="utf-8")))
+    assert [line["name"] for line in lines] == ["'=cmd|calc!A0", "caf\\udce9"]
+    rows = list(csv.DictReader((tmp_path / "results.csv").open(encoding="utf-8")))
+    assert [row["label"] for row in rows] == ["first", "'=second"]
+    assert int(rows[0]["macs"]) == MODEL.macs
+    for source in re.findall(r'src="([^"]+)"', (tmp_path / "index.html").read_text("utf-8")):
+        assert os.path.isfile(os.fsencode(tmp_path) + b"/" + unquote_to_bytes(source)), source
+
+
+def test_the_page_links_the_runs_and_lists_the_flags(tmp_path):
+    run = tmp_path / "run #1"
+    (run / "checkpoints").mkdir(parents=True)
+    (run / "index.html").touch()
+    model = replace(MODEL, checkpoint=str(run / "checkpoints/best_net_G.pth"))
+    loader = Loader(Few(False), 2, torch.device("cpu"), Crops(None, False, False))
+    flags = {"crop_size": 96, "meta_path": None}
+    report.test_generators(
+        tmp_path / "test", [Loaded("x", Negative(), model)], loader, [], flags=flags
+    )
+    html = (tmp_path / "test/index.html").read_text()
+    (link,) = re.findall(r'<a href="([^"]+)">run</a>', html)
+    assert (tmp_path / "test" / unquote(link)).samefile(run / "index.html")
+    assert "<td>crop_size</td>" in html and "<td>96</td>" in html

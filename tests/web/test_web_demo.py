@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import threading
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -22,15 +23,18 @@ import pytest
 import torch
 from PIL import Image
 
-import deploy.web
 from data.transforms import to_float, to_uint8
+from deploy.web import folder as web_folder
+from deploy.web.server import server as web_server
 from errors import InputError
 from models.generators import GeneratorSpec
 from models.layers import init_weights
 from models.weights import save_network
+from prepare import builtin
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZE = 64
+WATER = builtin.MAP_WATER
 CONFIG = "8_8_16_8_8_16_8_8"
 
 # --------------------------------------------------------------------------------------------------
@@ -51,7 +55,7 @@ def find_browser() -> str | None:
 
 
 HAS_ONNX = all(importlib.util.find_spec(name) for name in ("onnx", "onnxscript", "onnxruntime"))
-HAS_RUNTIME = HAS_ONNX and (deploy.web.PACKAGE / "dist" / deploy.web.RUNTIME[0]).is_file()
+HAS_RUNTIME = HAS_ONNX and (web_folder.PACKAGE / "dist" / web_folder.RUNTIME[0]).is_file()
 BROWSER = find_browser() if HAS_RUNTIME and importlib.util.find_spec("playwright") else None
 REASON = "the web page is tested with npm, playwright and Chromium: bash scripts/setup.sh dev"
 needs_runtime = pytest.mark.skipif(not HAS_RUNTIME, reason=REASON)
@@ -493,9 +497,77 @@ def test_on_a_phone(visit, address, networks):
 
 
 @needs_browser
+@pytest.mark.parametrize("width", [320, 390])
+@pytest.mark.parametrize("compare", [False, True])
+def test_nothing_leaves_its_card(visit, address, width, compare):
+    page = visit(address, viewport={"width": width, "height": 640})
+    for key in "tv" if compare else "t":
+        page.keyboard.press(key)
+        settle(page)
+    page.evaluate("""() => {
+        for (const time of document.querySelectorAll(".time")) time.textContent = "1234 ms";
+        document.querySelector("details").open = true;
+    }""")
+    wide = page.evaluate("""() => [...document.querySelectorAll("body, main *")]
+        .filter((e) => e.id !== "status" && e.clientWidth && e.scrollWidth > e.clientWidth + 1)
+        .map((e) => `${e.tagName}#${e.id}.${e.className}`)""")
+    assert wide == []
+
+
+@needs_browser
+def test_teacher_and_compressed_side_by_side(page, networks):
+    page.click("#compare")
+    page.wait_for_selector('#output-teacher[aria-busy="false"]', timeout=30_000)
+    drag(page, (0.2, 0.2), (0.8, 0.8))
+    page.wait_for_selector('#output-teacher[aria-busy="false"]', timeout=30_000)
+    drawn = pixels(page, "input")
+    for canvas, name in (("output", "compressed"), ("output-teacher", "teacher")):
+        wanted = expected(networks[name][0], drawn)
+        assert difference(pixels(page, canvas), wanted) <= 2, name
+    boxes = [page.locator(f"#{canvas}").bounding_box() for canvas in ("output", "output-teacher")]
+    assert boxes[0]["y"] == boxes[1]["y"] and boxes[0]["x"] + boxes[0]["width"] <= boxes[1]["x"]
+    with page.expect_download() as download:
+        page.keyboard.press("Shift+S")
+    assert download.value.suggested_filename == "pair-side-by-side.png"
+    saved = np.asarray(Image.open(download.value.path()).convert("RGB"))
+    assert saved.shape == (SIZE, 3 * SIZE, 3)
+    assert difference(saved[:, 2 * SIZE :], pixels(page, "output-teacher")) == 0
+    page.keyboard.press("t")
+    settle(page)
+    assert page.is_hidden("#output-teacher") and page.is_checked("#network-teacher")
+    assert difference(pixels(page, "output"), expected(networks["teacher"][0], drawn)) <= 2
+
+
+@needs_browser
+def test_any_colour_of_the_picker(page):
+    page.fill("#any-colour", "#123456")
+    assert page.inner_text("#colour-name") == "Colour #123456"
+    drag(page, (0.5, 0.5), (0.6, 0.5))
+    assert (pixels(page, "input")[SIZE // 2, round(0.55 * SIZE)] == (0x12, 0x34, 0x56)).all()
+    page.click("#palette button[aria-label=Water]")
+    assert page.input_value("#any-colour") == "#{:02x}{:02x}{:02x}".format(*WATER)
+
+
+@needs_browser
+def test_photos(call, serve, visit, tmp_path):
+    """The general palette alone; a pair that is opened gives its left half."""
+    page_folder, model = tmp_path / "page", write_onnx(tmp_path / "net.onnx")
+    assert call(model, "--mode", "photo", "--size", 64, "--output", page_folder)[0] == 0
+    values = np.array([50, 200], np.uint8).repeat(64)
+    Image.fromarray(np.broadcast_to(values[None, :, None], (64, 128, 3))).save(tmp_path / "ab.png")
+    page = visit(serve(page_folder))
+    assert page.is_visible("#palette-box") and page.is_hidden("#palette-name")
+    assert page.locator("#tools button").count() == 5 and page.is_hidden("#compare")
+    page.set_input_files("#file", tmp_path / "ab.png")
+    await_text(page, "#status", "took its left half")
+    settle(page)
+    assert (pixels(page, "input") == 50).all() and page.errors == []
+
+
+@needs_browser
 def test_with_threads(visit, folder, networks):
     """A server that isolates the page lets it use several; the result stays."""
-    with deploy.web.server(folder, 0) as server:
+    with web_server(folder, 0) as server:
         page = visit(serving(server), ready=False)
         cores = page.context.new_cdp_session(page)
         cores.send("Emulation.setHardwareConcurrencyOverride", {"hardwareConcurrency": 4})
@@ -622,10 +694,9 @@ def test_a_folder_is_replaced_whole(call, tmp_path, monkeypatch):
     page = tmp_path / "page"
     model = write_onnx(tmp_path / "fixed.onnx", size=32)
     assert call(model, "--output", page, "--title", "First", "--palette", "maps")[0] == 0
-    (page / "old").touch()
     described = json.loads((page / "model.json").read_text())
     assert described["title"] == "First" and described["size"] == 32
-    assert [p["name"] for p in described["palettes"]] == ["maps", "builtin"]
+    assert [p["name"] for p in described["palettes"]] == ["maps", "builtin", "colours"]
     assert len(described["networks"]) == 1 and described["networks"][0]["macs"] is None
     assert Image.open(page / described["examples"][0]).size == (32, 32)
     with monkeypatch.context() as patch:
@@ -633,11 +704,88 @@ def test_a_folder_is_replaced_whole(call, tmp_path, monkeypatch):
             shutil, "copyfile", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left"))
         )
         code, _, err = call(model, "--output", page)
-    assert code == 2 and "No space left" in err and (page / "old").exists()
+    assert code == 2 and "No space left" in err
+    assert json.loads((page / "model.json").read_text()) == described
+    link = tmp_path / "link"
+    link.symlink_to(page)
+    assert call(model, "--output", link, "--mode", "edges")[0] == 0
+    assert link.is_symlink() and not (page / "examples/2.png").exists()
+    assert [p.name for p in tmp_path.iterdir() if p.is_dir() and not p.is_symlink()] == ["page"]
+
+
+@needs_runtime
+@pytest.mark.parametrize("foreign", ["thesis.txt", "models/mine.onnx", "more/deep/file", "linked"])
+def test_a_folder_that_holds_anything_else_is_never_removed(call, tmp_path, foreign):
+    model, page = write_onnx(tmp_path / "net.onnx", size=32), tmp_path / "page"
     assert call(model, "--output", page)[0] == 0
-    assert not (page / "old").exists() and [p.name for p in tmp_path.iterdir() if p.is_dir()] == [
-        "page"
-    ]
+    path = page / foreign
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if foreign == "linked":
+        path.symlink_to(tmp_path)
+    else:
+        path.write_text("mine")
+    before = sorted(page.rglob("*"))
+    code, _, err = call(model, "--output", page)
+    assert code == 2 and f"holds something else, {foreign!r}" in err and "another folder" in err
+    assert sorted(page.rglob("*")) == before
+
+
+@needs_runtime
+def test_a_folder_without_the_marker_is_never_removed(call, tmp_path):
+    """Other programs write a model.json too."""
+    model, other = write_onnx(tmp_path / "net.onnx", size=32), tmp_path / "other"
+    for name in ("model.json", "weights/layer.bin"):
+        (other / name).parent.mkdir(parents=True, exist_ok=True)
+        (other / name).write_text("{}")
+    for marker in (None, "no JSON", "7"):
+        if marker:
+            (other / web_folder.MARKER).write_text(marker)
+        code, _, err = call(model, "--output", other)
+        assert code == 2 and "holds something else" in err, marker
+        assert (other / "model.json").is_file() and (other / "weights/layer.bin").is_file()
+
+
+@needs_runtime
+def test_what_arrives_while_the_page_is_built_is_kept(tmp_path, monkeypatch):
+    network = web_folder.Network("compressed", "MODEL", write_onnx(tmp_path / "net.onnx", size=32))
+    page = web_folder.build(tmp_path / "page", [network], 32)
+    copy = shutil.copyfile
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            shutil, "copyfile", lambda *args: (copy(*args), (page / "new.txt").write_text("mine"))
+        )
+        with pytest.raises(InputError, match=r"something else, 'new\.txt'"):
+            web_folder.build(page, [network], 32)
+    assert (page / "new.txt").read_text() == "mine" and (page / "model.json").is_file()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["net.onnx", "page"]
+
+
+@needs_runtime
+@pytest.mark.parametrize("mode, half", [("map", 1), ("photo", 0), ("edges", 0)])
+def test_examples_are_cut_not_squeezed(call, tmp_path, mode, half):
+    """Of a pair side by side, the half that the network reads; of others, the middle square."""
+    values = np.array([50, 200], np.uint8)
+    pair = np.broadcast_to(values.repeat(64)[None, :, None], (64, 128, 3))
+    Image.fromarray(pair).save(tmp_path / "pair.png")
+    wide = np.zeros((64, 104, 3), np.uint8)
+    wide[:, 20:84] = 255
+    Image.fromarray(wide).save(tmp_path / "wide.png")
+    page, model = tmp_path / "page", write_onnx(tmp_path / "net.onnx", size=32)
+    examples = [tmp_path / "pair.png", tmp_path / "wide.png"]
+    assert call(model, "--output", page, "--mode", mode, "--example", *examples)[0] == 0
+    shown = [np.asarray(Image.open(page / f"examples/{i}.png")) for i in (1, 2)]
+    assert (shown[0] == values[half]).all() and (shown[1] == 255).all()
+    assert shown[0].shape == (32, 32, 3)
+
+
+@needs_runtime
+def test_photo_mode_starts_from_photos(call, tmp_path):
+    page, model = tmp_path / "page", write_onnx(tmp_path / "net.onnx", size=64)
+    assert call(model, "--output", page, "--mode", "photo")[0] == 0
+    described = json.loads((page / "model.json").read_text())
+    assert [p["name"] for p in described["palettes"]] == ["colours"]
+    example = np.asarray(Image.open(page / described["examples"][0]))
+    assert len(np.unique(example.reshape(-1, 3), axis=0)) > 1000  # a map has a few dozen colours
 
 
 @needs_runtime
@@ -684,11 +832,14 @@ def test_serving_it(tmp_path):
     )
     try:
         address = next(line for line in process.stdout if line.startswith("see it: ")).split()[2]
-        with urllib.request.urlopen(f"{address}/ort/{deploy.web.RUNTIME[2]}") as answer:
+        with urllib.request.urlopen(f"{address}/ort/{web_folder.RUNTIME[2]}") as answer:
             assert answer.headers["Content-Type"] == "application/wasm"
             assert answer.headers["Cross-Origin-Embedder-Policy"] == "require-corp"
+        for path in ("%00", "models/", "models", "none.png", "a" * 5000, "%ff%fe"):
+            with pytest.raises(urllib.error.HTTPError, match="404"):
+                urllib.request.urlopen(f"{address}/{path}")
         with pytest.raises(InputError, match=r"--serve .*another port"):
-            deploy.web.server(page, int(address.rpartition(":")[2]))
+            web_server(page, int(address.rpartition(":")[2]))
         process.send_signal(signal.SIGINT)
         assert process.wait(20) == 130 and process.stderr.read() == "interrupted\n"
     finally:

@@ -1,0 +1,154 @@
+"""The networks of the web page: whether an ``.onnx`` file fits it, and what the page says of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from deploy.onnx import require_onnx
+from errors import InputError
+from models.cost import config_cost
+from models.generators import GeneratorSpec, infer_spec
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network of the page, given by its ``.onnx`` file."""
+
+    name: str  # compressed | teacher
+    flag: str  # the flag that gave it, for messages
+    path: Path
+
+
+def open_onnx(path: Path, flag: str):
+    """Open a network of colour images as an ONNX Runtime session.
+
+    Raises:
+        InputError: ``path`` holds no network, or one of other inputs and outputs.
+    """
+    require_onnx("onnxruntime", "onnx")
+    import onnxruntime
+
+    if not path.is_file():
+        raise InputError(f"{flag} {path}: no such file")
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = torch.get_num_threads()
+    try:
+        session = onnxruntime.InferenceSession(
+            str(path), options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:  # its exceptions have no common base but Exception
+        raise InputError(
+            f"{flag} {path}: not a network that ONNX Runtime reads ({type(error).__name__}); "
+            "write one with export.py `format` onnx"
+        ) from None
+    inputs, outputs = session.get_inputs(), session.get_outputs()
+    if len(inputs) != 1 or len(outputs) != 1:
+        raise InputError(
+            f"{flag} {path}: has {len(inputs)} inputs and {len(outputs)} outputs; "
+            "the page needs one image in and one out"
+        )
+    (x,) = inputs
+    if x.type != "tensor(float)" or len(x.shape) != 4:
+        raise InputError(
+            f"{flag} {path}: takes {x.type} of shape {x.shape}; "
+            "the page gives float32 images, N 3 H W"
+        )
+    if isinstance(x.shape[1], int) and x.shape[1] != 3:
+        raise InputError(
+            f"{flag} {path}: takes images of {x.shape[1]} channels; "
+            "the page draws in colour, give a network of 3 channels"
+        )
+    return session
+
+
+def fixed_size(path: Path, flag: str) -> int | None:
+    """The only image side in pixels that a network takes; None when it takes any."""
+    height, width = open_onnx(path, flag).get_inputs()[0].shape[2:]
+    sides = {side for side in (height, width) if isinstance(side, int)}
+    if len(sides) == 2:
+        raise InputError(
+            f"{flag} {path}: takes images of {height}x{width} pixels; the page's are square"
+        )
+    return sides.pop() if sides else None
+
+
+def check_network(network: Network, size: int) -> None:
+    """Run a network once as the page will.
+
+    Raises:
+        InputError: its output is no finite colour image of ``size`` pixels.
+    """
+    session = open_onnx(network.path, network.flag)
+    x = np.linspace(-1, 1, 3 * size * size, dtype=np.float32).reshape(1, 3, size, size)
+    try:
+        (y,) = session.run(None, {session.get_inputs()[0].name: x})
+    except Exception as error:
+        raise InputError(
+            f"{network.flag} {network.path}: does not run at {size}x{size} pixels "
+            f"({type(error).__name__}); give the size it was made for with `size`"
+        ) from None
+    if y.shape != x.shape:
+        raise InputError(
+            f"{network.flag} {network.path}: turns {list(x.shape)} into {list(y.shape)}; "
+            "give a network of colour images, 3 channels out"
+        )
+    if not np.isfinite(y).all():
+        raise InputError(
+            f"{network.flag} {network.path}: its output is not finite; export it again"
+        )
+
+
+def read_spec(path: Path) -> tuple[GeneratorSpec | None, int]:
+    """Recognise the generator of an ``.onnx`` file by the shapes of its weights.
+
+    Returns:
+        its spec, None when the project knows no such generator, and the number of parameters of
+        all its convolutions
+    """
+    import onnx
+
+    graph = onnx.load(path).graph
+    sizes = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
+    casts = {node.output[0]: node.input[0] for node in graph.node if node.op_type == "Cast"}
+    names = {name for node in graph.node if "Conv" in node.op_type for name in node.input[1:]}
+    shapes = [sizes.get(casts.get(name, name), (0,)) for name in names]
+    state = {
+        f"model.{name.rpartition('model.')[2]}": torch.empty(shape, device="meta")
+        for name, shape in sizes.items()
+        if "model." in name
+    }
+    rows = state.pop("model.26.rows.weight", None)  # see `deploy.rewrite.RowSummedConv2d`
+    if rows is not None:
+        state["model.26.weight"] = torch.empty(
+            rows.shape[0] // 7, rows.shape[1], 7, 7, device="meta"
+        )
+    try:
+        spec = infer_spec(state)
+    except InputError:
+        spec = None
+    return spec, sum(int(np.prod(shape)) for shape in shapes)
+
+
+def describe(network: Network, size: int) -> dict:
+    """What the page says of a network; MACs are counted at ``size`` x ``size`` pixels."""
+    spec, parameters = read_spec(network.path)
+    macs = None
+    if spec is not None:
+        macs, parameters = config_cost(spec.config, spec.architecture, "published", size, size)
+    return {
+        "name": network.name,
+        "file": f"models/{network.name}.onnx",
+        "bytes": network.path.stat().st_size,
+        "parameters": parameters,
+        "macs": macs,
+        "config": None
+        if spec is None
+        else str(spec.config)
+        if spec.config_str
+        else f"{spec.netG}, ngf {spec.ngf}",
+    }

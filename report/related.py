@@ -1,0 +1,40 @@
+"""What a page says of its origin: the flags of its run, and the pages of the runs before it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+
+def read_flags(folder: Path) -> dict[str, object]:
+    """The flags in a folder's options.json; empty where it cannot be read."""
+    try:
+        flags = json.loads((folder / "options.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return flags if isinstance(flags, dict) else {}
+
+
+def run_pages(checkpoints: dict[str, object]) -> dict[str, Path]:
+    """Label -> page of the run that wrote a checkpoint, where there is one.
+
+    Args:
+        checkpoints: label -> ``<run>/checkpoints/<name>.pth``; other values have no page
+    """
+    pages = {}
+    for label, checkpoint in checkpoints.items():
+        if isinstance(checkpoint, str) and Path(checkpoint).parent.name == "checkpoints":
+            page = Path(checkpoint).parent.parent / "index.html"
+            if page.is_file():
+                pages[label] = page
+    return pages
+
+
+def origins(folder: Path) -> dict[str, Path]:
+    """Label -> page of every run that the run in ``folder`` started from, by its flags."""
+    checkpoints = {}
+    for name, value in read_flags(folder).items():
+        if name.startswith("restore_") and name.endswith("G_path"):
+            role = name.removeprefix("restore_").removesuffix("G_path").strip("_")
+            checkpoints[role or "network"] = value
+    return run_pages(checkpoints)

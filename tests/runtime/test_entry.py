@@ -1,0 +1,30 @@
+"""How a script ends when its standard output cannot take what it prints."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPT = "from runtime.entry import run\nrun(lambda: print({text!r}))"
+
+
+def start(text: str, stdout) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-c", SCRIPT.format(text=text)]
+    return subprocess.run(command, cwd=ROOT, stdout=stdout, stderr=subprocess.PIPE, timeout=120)
+
+
+def test_names_that_are_not_utf8_are_printed():
+    done = start(os.fsdecode(b"caf\xe9"), subprocess.PIPE)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"caf\\udce9\n", b"")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
+@pytest.mark.parametrize("text", ["short", "long" * 10_000])
+def test_a_full_standard_output_is_one_line(text):
+    with open("/dev/full", "w") as full:
+        done = start(text, full)
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
+    assert b"standard output: no space left" in done.stderr
