@@ -35,8 +35,6 @@ def main() -> None:
     opt = LatencyOptions.parse()
     folder = make_folder(opt.results_dir, "`results_dir`")
     take_folder(folder, "latency.py", "`results_dir`")
-    if opt.threads:
-        torch.set_num_threads(opt.threads)
     device = settings.start_machine(opt)
 
     teacher, models = load_tested(settings.tested(opt), device)

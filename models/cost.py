@@ -5,7 +5,7 @@ Networks are never run to be counted. Two conventions (SPEC 5):
              and one MAC per output element of every normalisation
   exact      the true multiply-accumulates of the convolutions
 
-``python -m models.cost CONFIG...`` prints both; without a config, the published table beside what this code computes.
+``python -m metrics.macs CONFIG...`` prints both; without a config, the published table beside what this code computes.
 """
 
 from __future__ import annotations

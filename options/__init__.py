@@ -9,9 +9,12 @@ import argparse
 import difflib
 import sys
 from functools import partial
+from pathlib import Path
 
+from data.datasets import path_of_side
 from models.generators import GENERATORS
 from options.flags import FLAGS
+from options.no_effect import notes
 from runtime import entry
 
 # How every script starts: errors speak of the flags.
@@ -20,95 +23,29 @@ run = partial(entry.run, flags=FLAGS)
 # ---------------------------------------------------------------------------------------------------------
 # Groups of flags that scripts share
 
-_INPUT = (
-    "dataroot",
-    "dataset_mode",
-    "direction",
-    "phase",
-    "meta_path",
-    "max_dataset_size",
-    "preprocess",
-    "load_size",
-)
-_INPUT += (
-    "crop_size",
-    "aspect_ratio",
-    "no_flip",
-    "serial_batches",
-    "batch_size",
-    "input_nc",
-    "output_nc",
-)
+_INPUT = ("dataroot", "dataset_mode", "direction", "phase", "meta_path", "metaA_path", "metaB_path")
+_INPUT += ("max_dataset_size", "preprocess", "load_size", "crop_size", "aspect_ratio", "no_flip")
+_INPUT += ("serial_batches", "batch_size", "input_nc", "output_nc")
 _INPUT += ("num_threads", "load_in_memory", "cache_gb")
-_MACHINE = ("device", "gpu_ids", "seed")
+_MACHINE = ("device", "gpu_ids", "seed", "threads")
 _CONFIG = ("config_set", "config_str")
 _INIT = ("norm", "init_type", "init_gain")
 _MEASURE = ("no_fid", "no_mIoU", "real_stat_path", "fid_features", "fid_dims", "fid_weights")
 _MEASURE += ("drn_path", "cityscapes_path", "table_path")
 _DISCRIMINATOR = ("netD", "ndf", "n_layers_D")
-_LENGTH = (
-    "nepochs",
-    "nepochs_decay",
-    "niters",
-    "lr",
-    "beta1",
-    "lr_policy",
-    "lr_decay_steps",
-    "scheduler_counter",
-)
-_LENGTH += ("gamma", "epoch_base", "iter_base")
-_LOGGING = (
-    "log_dir",
-    "tensorboard_dir",
-    "print_freq",
-    "save_latest_freq",
-    "save_epoch_freq",
-    "display_winsize",
-)
+_LENGTH = ("nepochs", "nepochs_decay", "niters", "lr", "beta1", "lr_policy", "lr_decay_steps")
+_LENGTH += ("scheduler_counter", "gamma", "epoch_base", "iter_base")
+_LOGGING = ("log_dir", "tensorboard_dir", "print_freq", "save_latest_freq", "save_epoch_freq")
+_LOGGING += ("display_winsize",)
 _LOSS = ("gan_mode", "recon_loss_type", "lambda_gan", "lambda_recon")
-_TRAIN = (
-    *_INPUT,
-    *_MACHINE,
-    *_CONFIG,
-    *_INIT,
-    *_DISCRIMINATOR,
-    *_LOSS,
-    *_LENGTH,
-    *_LOGGING,
-    *_MEASURE,
-    "eval_batch_size",
-    "amp",
-    "cuda_graphs",
-)
-_STUDENT = (
-    "teacher_netG",
-    "student_netG",
-    "teacher_ngf",
-    "student_ngf",
-    "teacher_dropout_rate",
-    "student_dropout_rate",
-)
-_STUDENT += (
-    "restore_teacher_G_path",
-    "restore_student_G_path",
-    "restore_A_path",
-    "restore_D_path",
-    "restore_O_path",
-)
-_STUDENT += ("lambda_distill", "ema")
-_INFERENCE = (
-    *_INPUT,
-    *_MACHINE,
-    *_INIT,
-    *_CONFIG,
-    *_MEASURE,
-    "model",
-    "netG",
-    "ngf",
-    "dropout_rate",
-    "restore_G_path",
-)
-_INFERENCE += ("num_test", "display_winsize", "macs_convention")
+_TRAIN = (*_INPUT, *_MACHINE, *_CONFIG, *_INIT, *_DISCRIMINATOR, *_LOSS, *_LENGTH, *_LOGGING)
+_TRAIN += (*_MEASURE, "eval_batch_size", "amp", "cuda_graphs")
+_STUDENT = ("teacher_netG", "student_netG", "teacher_ngf", "student_ngf")
+_STUDENT += ("teacher_dropout_rate", "student_dropout_rate")
+_STUDENT += ("restore_teacher_G_path", "restore_student_G_path", "restore_A_path")
+_STUDENT += ("restore_D_path", "restore_O_path", "lambda_distill", "ema")
+_INFERENCE = (*_INPUT, *_MACHINE, *_INIT, *_CONFIG, *_MEASURE, "model", "netG", "ngf")
+_INFERENCE += ("dropout_rate", "restore_G_path", "num_test", "display_winsize", "macs_convention")
 _SEARCH = (*_INFERENCE, "budget", "restore_pkl_path", "save_freq", "criterion", "amp")
 
 _STUDENT_GAN = ("lsgan", "vanilla", "hinge")
@@ -198,14 +135,19 @@ class Options:
             if FLAGS[name].many:
                 value = getattr(opt, name)
                 value = [] if value is None else [value] if isinstance(value, str) else value
-                # The same format or backend twice is once; the same checkpoint twice is a mistake, said where it is loaded.
+                # The same format or backend twice is once; the same checkpoint twice is a mistake
+                # that is reported where it is loaded.
                 setattr(opt, name, list(dict.fromkeys(value)) if FLAGS[name].choices else value)
         cls.check(opt, parser)
+        for line in notes(cls.prog, opt):
+            print(line)
         return opt
 
     @classmethod
     def check(cls, opt: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
-        """Flags that are wrong together."""
+        """Refuse flags that are wrong together, and settle those that stand for others."""
+        if "metaA_path" in cls.flags:
+            _join_lists(opt, parser)
         if (
             "preprocess" in cls.flags
             and opt.preprocess == "resize_and_crop"
@@ -221,14 +163,56 @@ class Options:
             )
 
 
+def _join_lists(opt: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
+    """``--metaA_path xA.meta --metaB_path xB.meta`` is ``--meta_path x.meta`` of unaligned data."""
+    lists, opt.metaA_path, opt.metaB_path = (opt.metaA_path, opt.metaB_path), None, None
+    if lists == (None, None):
+        return
+    if None in lists:
+        parser.error("--metaA_path and --metaB_path are two lists of one split: give both")
+    if opt.dataset_mode != "unaligned":
+        parser.error(
+            "--metaA_path and --metaB_path need --dataset_mode unaligned; else --meta_path"
+        )
+    if opt.meta_path is not None:
+        parser.error("--meta_path stands for --metaA_path and --metaB_path: leave one or the other")
+    a, b = map(Path, lists)
+    both = a.with_name(f"{a.stem[:-1]}{a.suffix}")
+    if [str(a), str(b)] != [path_of_side(str(both), side) for side in "AB"]:
+        parser.error(
+            f"--metaA_path {a} and --metaB_path {b}: the two must lie side by side and differ only "
+            f"in the A and B before the suffix, e.g. train2A.meta and train2B.meta"
+        )
+    opt.meta_path = str(both)
+    opt.explicit.add("meta_path")
+
+
 class _TrainingOptions(Options):
     required = ("dataroot",)
 
     @classmethod
     def check(cls, opt, parser):
         super().check(opt, parser)
-        if opt.nepochs + opt.nepochs_decay < 1:
+        epochs = opt.nepochs + opt.nepochs_decay
+        if epochs < 1:
             parser.error("--nepochs and --nepochs_decay are both 0: nothing to train")
+        if opt.epoch_base > epochs:
+            parser.error(
+                f"--epoch_base {opt.epoch_base}: nothing to train, --nepochs and --nepochs_decay "
+                f"make {epochs} epochs"
+            )
+        if opt.iter_base >= opt.niters:
+            parser.error(f"--iter_base {opt.iter_base}: nothing to train, --niters {opt.niters}")
+        if "crop" in opt.preprocess:
+            sides = opt.crop_size, round(opt.crop_size / opt.aspect_ratio)
+            # Below, a layer of the discriminator has a single value to normalise, or none.
+            least = 3 * 2**opt.n_layers_D if opt.netD == "n_layers" else 8
+            if min(sides) < least:
+                which = f"--n_layers_D {opt.n_layers_D}" if least > 8 else "the generator"
+                parser.error(
+                    f"--crop_size {opt.crop_size} makes images of {sides[0]}x{sides[1]}; {which} "
+                    f"needs {least} pixels"
+                )
 
 
 class TrainOptions(_TrainingOptions):
@@ -312,12 +296,20 @@ class _SearchOptions(Options):
         super().check(opt, parser)
         if opt.config_set is None:
             parser.error("--config_set is missing: the search space, e.g. channels-64-pix2pix")
+        # Commands of the existing implementation name no criterion: label -> photo is judged by mIoU.
+        if opt.no_fid and not opt.no_mIoU and "criterion" not in opt.explicit:
+            opt.criterion = "mIoU"
         if opt.no_fid and opt.criterion == "fid":
             parser.error("--no_fid leaves nothing to search by: --criterion is fid")
         if opt.no_mIoU and opt.criterion != "fid":
             parser.error(
-                f"--no_mIoU leaves nothing to search by: --criterion is {opt.criterion}; give "
-                "--criterion fid"
+                f"--no_mIoU leaves nothing to search by: --criterion is {opt.criterion}; "
+                "give --criterion fid"
+            )
+        if opt.dataset_mode == "single" and opt.criterion == "fid" and not opt.real_stat_path:
+            parser.error(
+                "--dataset_mode single has no real images to search by; give their statistics: "
+                "--real_stat_path"
             )
 
 
@@ -405,7 +397,7 @@ class TestOptions(Options):
 class LatencyOptions(TestOptions):
     prog = "latency.py"
     description = "Measure the speed of checkpoints, side by side."
-    flags = (*TestOptions.flags, "backends", "threads")
+    flags = (*TestOptions.flags, "backends")
 
 
 class ExportOptions(Options):
@@ -455,6 +447,22 @@ class RealStatOptions(Options):
     flags += ("fid_features", "fid_dims", "fid_weights")
     required = ("dataroot", "output_path")
     defaults = dict(load_size=256, preprocess="none", phase="val")
+
+
+SCRIPTS = {
+    cls.prog: cls
+    for cls in (
+        TrainOptions,
+        DistillOptions,
+        SupernetOptions,
+        EvolutionOptions,
+        SearchOptions,
+        ExportOptions,
+        TestOptions,
+        LatencyOptions,
+        RealStatOptions,
+    )
+}
 
 
 class _TwoFolders(Options):

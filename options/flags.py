@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import decimal
 import math
 from dataclasses import dataclass
 
@@ -18,41 +19,63 @@ from training.schedules import POLICIES
 # Types that say what they want
 
 
-def _number(kind, low=None, high=None, what=""):
+def _number(kind, low=None, high=None, infinite=False):
+    """A parser of numbers from ``low`` to ``high``; infinity only where it means something."""
+    name = "whole number" if kind is int else "number"
+
     def parse(text):
         try:
-            value = kind(float(text)) if kind is int and "e" in text.lower() else kind(text)
-        except ValueError:
-            raise argparse.ArgumentTypeError(
-                f"'{text}' is not a {'whole ' if kind is int else ''}number"
-            ) from None
-        if (low is not None and not value >= low) or (high is not None and not value <= high):
-            limits = f"{low} or more" if high is None else f"from {low} to {high}"
-            raise argparse.ArgumentTypeError(f"{text} is out of range: it must be {limits}{what}")
-        return value
+            exact = decimal.Decimal(text)
+        except decimal.InvalidOperation:
+            raise argparse.ArgumentTypeError(f"'{text}' is not a {name}") from None
+        if exact.is_nan():
+            raise argparse.ArgumentTypeError(f"'{text}' is not a {name}")
+        if (low is not None and exact < low) or (high is not None and exact > high):
+            least_only = high is None or (exact < low and high > 1)
+            limits = f"{low} or more" if least_only else f"from {low} to {high}"
+            raise argparse.ArgumentTypeError(f"{text} is out of range: it must be {limits}")
+        endless = exact.is_infinite() or math.isinf(float(exact))
+        if endless and not infinite:
+            raise argparse.ArgumentTypeError(f"{text} is out of range: it must be finite")
+        if kind is int and exact != exact.to_integral_value():
+            raise argparse.ArgumentTypeError(f"'{text}' is not a whole number")
+        return kind(exact)
 
     return parse
 
 
-positive = _number(int, 1)
-natural = _number(int, 0)
-integer = _number(int)
-real = _number(float)
+# The largest that counts of steps, images and channels can be: their sums stay exact everywhere.
+_MOST = 10**12
+positive = _number(int, 1, _MOST)
+natural = _number(int, 0, _MOST)
 non_negative = _number(float, 0)
+non_negative_or_inf = _number(float, 0, infinite=True)
 share = _number(float, 0, 1)
+below_one = _number(float, 0, 0.999999)
+pixels = _number(int, 1, 65536)
+channels = _number(int, 1, 4096)
+threads = _number(int, 1, 1024)
+threads_or_none = _number(int, 0, 1024)
 
 
-def count_or_all(text: str) -> int:
-    """A whole number but 0; below 0 stands for all."""
-    value = integer(text)
-    if value == 0:
-        raise argparse.ArgumentTypeError("0 leaves no images: give -1 to use all")
+def text(value: str) -> str:
+    """A name, file or folder; an empty one would be taken for one that was not given."""
+    if not value.strip():
+        raise argparse.ArgumentTypeError("it is empty; leave the flag out instead")
     return value
 
 
 def count_or_inf(text: str):
     """A whole number, or ``inf`` for all."""
     return math.inf if text.lower() == "inf" else positive(text)
+
+
+def count_or_all(text: str) -> int:
+    """A whole number but 0; below 0 stands for all."""
+    value = _number(int, -_MOST, _MOST)(text)
+    if value == 0:
+        raise argparse.ArgumentTypeError("0 leaves no images: give -1 to use all")
+    return value
 
 
 def config_string(text: str) -> str:
@@ -80,7 +103,7 @@ def gpu_list(text: str) -> str:
 class Flag:
     group: str
     help: str
-    type: object = str  # `bool` makes a switch
+    type: object = text  # `bool` makes a switch
     default: object = None
     choices: tuple = ()
     metavar: str | None = None
@@ -115,6 +138,12 @@ FLAGS: dict[str, Flag] = {
         "use only the files named in this list, one name per line; unaligned: x.meta stands for two lists, xA.meta and xB.meta",
         metavar="FILE",
     ),
+    "metaA_path": Flag(
+        _DATA,
+        "with --metaB_path, of unaligned data: the two lists of --meta_path by their own names",
+        metavar="FILE",
+    ),
+    "metaB_path": Flag(_DATA, "see --metaA_path", metavar="FILE"),
     "max_dataset_size": Flag(
         _DATA,
         "use at most N images (unaligned: of each side), -1 = all",
@@ -125,12 +154,12 @@ FLAGS: dict[str, Flag] = {
     "preprocess": Flag(
         _DATA, "how an image is brought to size", default="resize_and_crop", choices=PREPROCESS
     ),
-    "load_size": Flag(_DATA, "images are scaled to this size [px]", positive, 286, metavar="PX"),
-    "crop_size": Flag(_DATA, "then cropped to this size [px]", positive, 256, metavar="PX"),
+    "load_size": Flag(_DATA, "images are scaled to this size [px]", pixels, 286, metavar="PX"),
+    "crop_size": Flag(_DATA, "then cropped to this size [px]", pixels, 256, metavar="PX"),
     "aspect_ratio": Flag(
         _DATA,
         "width / height of load_size and crop_size; the height is divided by it",
-        _number(float, 0.01),
+        _number(float, 0.01, 100),
         1.0,
         metavar="R",
     ),
@@ -140,17 +169,19 @@ FLAGS: dict[str, Flag] = {
         "take images in order of their names instead of shuffled (unaligned: both sides)",
         bool,
     ),
-    "batch_size": Flag(_DATA, "images per step and process", positive, 1, metavar="N"),
-    "input_nc": Flag(_DATA, "channels of the input images, 1 = grey", positive, 3, metavar="N"),
-    "output_nc": Flag(_DATA, "channels of the output images, 1 = grey", positive, 3, metavar="N"),
-    "num_threads": Flag(_DATA, "decoding threads", natural, 4, metavar="N"),
+    "batch_size": Flag(
+        _DATA, "images per step and process", _number(int, 1, 65536), 1, metavar="N"
+    ),
+    "input_nc": Flag(_DATA, "channels of the input images, 1 = grey", channels, 3, metavar="N"),
+    "output_nc": Flag(_DATA, "channels of the output images, 1 = grey", channels, 3, metavar="N"),
+    "num_threads": Flag(_DATA, "decoding threads", threads_or_none, 4, metavar="N"),
     "load_in_memory": Flag(
         _DATA, "decode all images at the start instead of at first use, within --cache_gb", bool
     ),
     "cache_gb": Flag(
         _DATA,
         "decoded images kept in memory, at most [GB]; beyond it they are decoded each time",
-        non_negative,
+        non_negative_or_inf,
         4.0,
         metavar="GB",
     ),
@@ -171,7 +202,7 @@ FLAGS: dict[str, Flag] = {
         "0",
         metavar="ID",
     ),
-    "seed": Flag(_RUN, "of everything random", natural, 233, metavar="N"),
+    "seed": Flag(_RUN, "of everything random", _number(int, 0, 2**32 - 1), 233, metavar="N"),
     # ---- networks
     "model": Flag(_NET, "what the script works on"),
     "distiller": Flag(_NET, "kind of distillation", default="resnet", choices=("resnet",)),
@@ -188,15 +219,15 @@ FLAGS: dict[str, Flag] = {
         default="mobile_resnet_9blocks",
         choices=GENERATORS[:4],
     ),
-    "ngf": Flag(_NET, "base width of the generator [channels]", positive, 64, metavar="N"),
-    "ndf": Flag(_NET, "base width of the discriminator [channels]", positive, 128, metavar="N"),
-    "teacher_ngf": Flag(_NET, "base width of the teacher [channels]", positive, 64, metavar="N"),
-    "student_ngf": Flag(_NET, "base width of the student [channels]", positive, 48, metavar="N"),
+    "ngf": Flag(_NET, "base width of the generator [channels]", channels, 64, metavar="N"),
+    "ndf": Flag(_NET, "base width of the discriminator [channels]", channels, 128, metavar="N"),
+    "teacher_ngf": Flag(_NET, "base width of the teacher [channels]", channels, 64, metavar="N"),
+    "student_ngf": Flag(_NET, "base width of the student [channels]", channels, 48, metavar="N"),
     "pretrained_ngf": Flag(
-        _NET, "base width of the pretrained network [channels]", positive, 64, metavar="N"
+        _NET, "base width of the pretrained network [channels]", channels, 64, metavar="N"
     ),
     "n_layers_D": Flag(
-        _NET, "stride-2 layers of the n_layers discriminator", positive, 3, metavar="N"
+        _NET, "stride-2 layers of the n_layers discriminator", _number(int, 1, 12), 3, metavar="N"
     ),
     "norm": Flag(_NET, "normalisation", default="instance", choices=("instance", "batch", "none")),
     "init_type": Flag(
@@ -267,7 +298,7 @@ FLAGS: dict[str, Flag] = {
         _LOSS,
         "decay per step of a moving average of the student's weights, e.g. 0.999; the average is measured and saved as G, the "
         "student itself as G_raw; 0 = off",
-        _number(float, 0, 0.999999),
+        below_one,
         0.0,
         metavar="X",
     ),
@@ -286,7 +317,7 @@ FLAGS: dict[str, Flag] = {
     "nepochs_decay": Flag(_TIME, "epochs over which it falls to zero", natural, 15, metavar="N"),
     "niters": Flag(_TIME, "at most so many steps", positive, 1_000_000_000, metavar="N"),
     "lr": Flag(_TIME, "initial learning rate of Adam", non_negative, 0.0002, metavar="X"),
-    "beta1": Flag(_TIME, "momentum of Adam", share, 0.5, metavar="X"),
+    "beta1": Flag(_TIME, "momentum of Adam", below_one, 0.5, metavar="X"),
     "lr_policy": Flag(_TIME, "how the learning rate develops", default="linear", choices=POLICIES),
     "lr_decay_steps": Flag(
         _TIME,
@@ -319,7 +350,7 @@ FLAGS: dict[str, Flag] = {
         _LOG, "evaluate and keep numbered networks every so many epochs", positive, 5, metavar="N"
     ),
     "display_winsize": Flag(
-        _LOG, "size of an image in pictures and pages [px]", positive, 256, metavar="PX"
+        _LOG, "size of an image in pictures and pages [px]", pixels, 256, metavar="PX"
     ),
     "output_dir": Flag(_LOG, "folder for evaluations, summary and plot", metavar="DIR"),
     "output_path": Flag(_LOG, "file to write", metavar="FILE"),
@@ -367,7 +398,7 @@ FLAGS: dict[str, Flag] = {
         metavar="PTH",
     ),
     "eval_batch_size": Flag(
-        _MEASURE, "images per batch of an evaluation", positive, 1, metavar="N"
+        _MEASURE, "images per batch of an evaluation", _number(int, 1, 65536), 1, metavar="N"
     ),
     "drn_path": Flag(
         _MEASURE,
@@ -422,12 +453,16 @@ FLAGS: dict[str, Flag] = {
     "threads": Flag(
         _RUN,
         "CPU threads of the networks; without it as many as PyTorch takes",
-        positive,
+        threads,
         metavar="N",
     ),
     # ---- search
     "budget": Flag(
-        _SEARCH, "most MACs a subnet may have, e.g. 4.6e9", non_negative, 1e18, metavar="MACS"
+        _SEARCH,
+        "most MACs a subnet may have, e.g. 4.6e9",
+        non_negative_or_inf,
+        1e18,
+        metavar="MACS",
     ),
     "criterion": Flag(
         _SEARCH, "what makes a subnet good", default="fid", choices=("fid", "mIoU", "accu")
@@ -452,7 +487,7 @@ FLAGS: dict[str, Flag] = {
     "weighted_sample": Flag(
         _SEARCH,
         "first generation: weight of a gene's widest choice, 1 for its narrowest; 1 = uniform",
-        _number(float, 1e-6),
+        _number(float, 1e-6, 1e6),
         1.0,
         metavar="X",
     ),
@@ -509,7 +544,7 @@ FLAGS: dict[str, Flag] = {
     "select": Flag(
         _SEARCH,
         "choose the best subnet within so many MACs from the results of earlier searches",
-        non_negative,
+        non_negative_or_inf,
         metavar="MACS",
     ),
     "amp": Flag(
@@ -525,6 +560,6 @@ FLAGS: dict[str, Flag] = {
         _SEARCH, "share the configurations out over so many runs", positive, 1, metavar="N"
     ),
     "split": Flag(_SEARCH, "which share this run takes, from 0", natural, 0, metavar="N"),
-    # ---- models.cost
-    "size": Flag(_MEASURE, "image size that MACs are counted at [px]", positive, 256, metavar="PX"),
+    # ---- metrics.macs
+    "size": Flag(_MEASURE, "image size that MACs are counted at [px]", pixels, 256, metavar="PX"),
 }

@@ -38,7 +38,8 @@ from training.trainer import Plan
 def start_machine(opt: Namespace) -> torch.device:
     """The device of the flags, with everything seeded; see `runtime.machine.start`."""
     # Some scripts have no flags for what only training wants of a machine.
-    wanted = {k: getattr(opt, k) for k in ("seed", "amp", "cuda_graphs") if hasattr(opt, k)}
+    names = ("seed", "amp", "cuda_graphs", "threads")
+    wanted = {k: getattr(opt, k) for k in names if hasattr(opt, k)}
     ids = tuple(int(part) for part in opt.gpu_ids.split(","))
     return machine.start(machine.MachineSettings(opt.device, ids, **wanted))
 
@@ -277,7 +278,7 @@ def genetic(opt: Namespace) -> GeneticSettings:
 # A longer search replays a shorter one.
 HARMLESS = {"device", "gpu_ids", "num_threads", "load_in_memory", "cache_gb", "tensorboard_dir"}
 HARMLESS |= {"display_winsize", "log_dir", "output_dir", "output_path", "explicit", "save_freq"}
-HARMLESS |= {"max_cache_size", "evolution_iters", "patience"}
+HARMLESS |= {"max_cache_size", "evolution_iters", "patience", "threads"}
 
 # Files that decide a result by what they hold, not by where they are.
 INPUT_FILES = {"restore_G_path", "restore_D_path", "restore_teacher_G_path"}

@@ -27,6 +27,7 @@ class MachineSettings:
         seed:        of everything random
         amp:         none | bf16 | fp16
         cuda_graphs: whether steps are captured
+        threads:     of the networks on the CPU; None leaves it to PyTorch
     """
 
     device: str = "auto"
@@ -34,6 +35,7 @@ class MachineSettings:
     seed: int = 0
     amp: str = "none"
     cuda_graphs: bool = False
+    threads: int | None = None
 
 
 def start(settings: MachineSettings) -> torch.device:
@@ -43,6 +45,8 @@ def start(settings: MachineSettings) -> torch.device:
         InputError: there is no such device, or it lacks what the run wants.
     """
     torch.manual_seed(settings.seed)
+    if settings.threads is not None:
+        torch.set_num_threads(settings.threads)
     kind = _kind_of_device(settings)
     # Only there can gradients be scaled, which float16 needs.
     if settings.amp == "fp16" and kind not in ("cuda", "xpu"):

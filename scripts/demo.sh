@@ -1,24 +1,40 @@
 #!/usr/bin/env bash
-# The whole pipeline on the built-in dataset: teacher -> supernet -> search -> export -> fine-tune -> test, in a few minutes on a
-# laptop's CPU. Run it again to continue after an interruption; what is done is not done twice.
-bash "$(dirname "${BASH_SOURCE[0]}")/setup.sh"  # first: lib.sh takes the Python that it makes
+# The whole pipeline on the built-in dataset: teacher -> supernet -> search -> export -> fine-tune
+# -> test, in a few minutes on a laptop's CPU. Run it again to continue after an interruption; what
+# is done is not done twice. It takes no arguments.
+#
+# Environment, all optional:
+#   OUT       everything is written here (logs/demo)
+#   DATAROOT  the dataset is made here (datasets/demo)
+#   SIZE      pixels of an image's side (96)
+#   BUDGET    MACs of the compressed network; the teacher has 7 times as many (SIZE * SIZE * 32000)
+#   GPU       GPU to use; -1 = CPU (-1)
+#   FID       random: random features, no download | inception: the real network's 2048 features
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
-
-OUT="${OUT:-logs/demo}"           # everything is written here
-DATAROOT="${DATAROOT:-datasets/demo}"
-SIZE="${SIZE:-96}"                # pixels
-BUDGET="${BUDGET:-$((SIZE * SIZE * 32000))}"  # MACs; the teacher has 7 times as many
-GPU="${GPU:--1}"                  # -1 = CPU
-# FID with random features needs no download; FID=inception measures with the real network's 2048 features.
+if asks_for_help "$@"; then
+  header scripts/demo.sh
+  exit 0
+fi
+[ $# -eq 0 ] || die "demo.sh takes no arguments, got $1 (--help)"
 case "${FID:-random}" in
   random) FID_FLAGS=(--fid_features random --fid_dims 192) ;;
-  *) FID_FLAGS=(--fid_features inception --fid_dims 2048) ;;
+  inception) FID_FLAGS=(--fid_features inception --fid_dims 2048) ;;
+  *) die "FID=$FID: it must be random or inception" ;;
 esac
+[[ "${SIZE:-96}" =~ ^[1-9][0-9]{1,4}$ ]] || die "SIZE=$SIZE: it must be a number of pixels"
+bash scripts/setup.sh
+find_python  # the one that setup.sh has made
 
-DATA=(--dataroot "$DATAROOT" --direction BtoA --gpu_ids "$GPU" "${FID_FLAGS[@]}")
-TRAIN=("${DATA[@]}" --load_size $((SIZE + 8)) --crop_size "$SIZE" --ndf 32 --batch_size 2 --eval_batch_size 10
-  --lr 3e-4 --print_freq 25)
-TEST=("${DATA[@]}" --load_size "$SIZE" --crop_size "$SIZE" --batch_size 10)
+OUT="${OUT:-logs/demo}"
+DATAROOT="${DATAROOT:-datasets/demo}"
+SIZE="${SIZE:-96}"
+BUDGET="${BUDGET:-$((SIZE * SIZE * 32000))}"
+
+DATA=(--dataroot "$DATAROOT" --direction BtoA --gpu_ids "${GPU:--1}")
+SIZES=(--load_size "$SIZE" --crop_size "$SIZE")
+TRAIN=("${DATA[@]}" "${FID_FLAGS[@]}" --load_size $((SIZE + 8)) --crop_size "$SIZE" --ndf 32
+  --batch_size 2 --eval_batch_size 10 --lr 3e-4 --print_freq 25)
+TEST=("${DATA[@]}" "${FID_FLAGS[@]}" "${SIZES[@]}" --batch_size 10)
 TEACHER="$OUT/teacher/checkpoints/best_net_G.pth"
 STUDENT=(--restore_teacher_G_path "$TEACHER" --student_ngf 32 --lambda_distill 0.5)
 SUPERNET="$OUT/supernet/checkpoints/latest_net_G.pth"
@@ -32,24 +48,31 @@ ls "$DATAROOT/train" | head -n -60 >"$OUT/train.meta"
 TRAIN+=(--meta_path "$OUT/train.meta")
 
 stage "teacher" "$OUT/teacher/results.json" \
-  py train.py "${TRAIN[@]}" --netG resnet_9blocks --ngf 32 --nepochs 3 --nepochs_decay 3 --save_epoch_freq 3 --log_dir "$OUT/teacher"
+  py train.py "${TRAIN[@]}" --netG resnet_9blocks --ngf 32 --nepochs 3 --nepochs_decay 3 \
+  --save_epoch_freq 3 --log_dir "$OUT/teacher"
 stage "supernet" "$OUT/supernet/results.json" \
-  py train_supernet.py "${TRAIN[@]}" "${STUDENT[@]}" --config_set channels-32 --nepochs 4 --nepochs_decay 4 --save_epoch_freq 8 \
-  --log_dir "$OUT/supernet"
+  py train_supernet.py "${TRAIN[@]}" "${STUDENT[@]}" --config_set channels-32 --nepochs 4 \
+  --nepochs_decay 4 --save_epoch_freq 8 --log_dir "$OUT/supernet"
 stage "search" "$OUT/search/done" \
-  py evolution_search.py "${TEST[@]}" --phase train --meta_path "$OUT/search.meta" --restore_G_path "$SUPERNET" \
-  --config_set channels-32 --budget "$BUDGET" --population_size 12 --evolution_iters 3 --mutate_prob 0.3 --output_dir "$OUT/search"
+  py evolution_search.py "${TEST[@]}" --phase train --meta_path "$OUT/search.meta" \
+  --restore_G_path "$SUPERNET" --config_set channels-32 --budget "$BUDGET" --population_size 12 \
+  --evolution_iters 3 --mutate_prob 0.3 --output_dir "$OUT/search"
 touch "$OUT/search/done"
 CONFIG="$(config_of "$OUT/search")"
 
 stage "export" "$OUT/export/before.pth" \
-  py export.py --input_path "$SUPERNET" --output_path "$OUT/export/before.pth" --config_str "$CONFIG"
-# Measured before its first step too: the best checkpoint is the better of before and after.
+  py export.py --input_path "$SUPERNET" --output_path "$OUT/export/before.pth" \
+  --config_str "$CONFIG"
+# The discriminator and the adaptors of the supernet go on too. The subnet is measured before its
+# first step as well: the best checkpoint is the better of before and after.
 stage "fine-tune" "$OUT/finetune/results.json" \
-  py train_supernet.py "${TRAIN[@]}" "${STUDENT[@]}" --restore_student_G_path "$SUPERNET" --config_str "$CONFIG" \
-  --nepochs 1 --nepochs_decay 2 --save_epoch_freq 3 --log_dir "$OUT/finetune"
+  py train_supernet.py "${TRAIN[@]}" "${STUDENT[@]}" --restore_student_G_path "$SUPERNET" \
+  --restore_D_path "$(beside "$SUPERNET" D).pth" --restore_A_path "$(beside "$SUPERNET" A)" \
+  --config_str "$CONFIG" --nepochs 1 --nepochs_decay 2 --save_epoch_freq 3 \
+  --log_dir "$OUT/finetune"
 stage "export the better of before and after" "$OUT/export/compressed.pth" \
-  py export.py --input_path "$OUT/finetune/checkpoints/best_net_G.pth" --output_path "$OUT/export/compressed.pth" --config_str "$CONFIG"
+  py export.py --input_path "$OUT/finetune/checkpoints/best_net_G.pth" \
+  --output_path "$OUT/export/compressed.pth" --config_str "$CONFIG"
 
 for model in teacher compressed; do
   checkpoint="$TEACHER"
@@ -57,7 +80,9 @@ for model in teacher compressed; do
   stage "test $model" "$OUT/test_$model/results.json" \
     py test.py "${TEST[@]}" --restore_G_path "$checkpoint" --results_dir "$OUT/test_$model"
   stage "latency $model" "$OUT/test_$model/latency.json" \
-    py latency.py "${TEST[@]}" --batch_size 1 --times 50 --restore_G_path "$checkpoint" --results_dir "$OUT/test_$model"
+    py latency.py "${DATA[@]}" "${SIZES[@]}" --batch_size 1 --times 50 \
+    --restore_G_path "$checkpoint" --results_dir "$OUT/test_$model"
 done
-py scripts/summarise.py --teacher "$OUT/test_teacher" --compressed "$OUT/test_compressed" --search "$OUT/search" --output "$OUT/index.html" \
+py scripts/summarise.py --teacher "$OUT/test_teacher" --compressed "$OUT/test_compressed" \
+  --search "$OUT/search" --output "$OUT/index.html" \
   --title "Map to aerial photo, ${SIZE} px, built-in dataset"

@@ -3,8 +3,35 @@ set -euo pipefail
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 cd "$ROOT"
 
-# The project's own environment when setup.sh has made one, else whatever Python is active.
-if [ -x "$ROOT/.venv/bin/python" ]; then PYTHON="${PYTHON:-$ROOT/.venv/bin/python}"; else PYTHON="${PYTHON:-python3}"; fi
+# die MESSAGE: what is wrong and what to do, in one line; exit code 2.
+die() {
+  echo "error: $*" >&2
+  exit 2
+}
+
+# asks_for_help ARGUMENT...: whether one of them is --help or -h.
+asks_for_help() {
+  local argument
+  for argument in "$@"; do
+    case "$argument" in -h | --help) return 0 ;; esac
+  done
+  return 1
+}
+
+# header FILE: the comment at the top of a script, which is its help.
+header() {
+  awk 'NR == 1 && /^#!/ { next } !/^#/ { exit } { sub(/^# ?/, ""); print }' "$1"
+}
+
+# PYTHON where it is given, else the project's own environment when setup.sh has made one, else
+# whatever Python is active.
+GIVEN_PYTHON="${PYTHON:-}"
+find_python() {
+  PYTHON="$GIVEN_PYTHON"
+  [ -n "$PYTHON" ] || PYTHON="$ROOT/.venv/bin/python"
+  [ -n "$GIVEN_PYTHON" ] || [ -x "$PYTHON" ] || PYTHON=python3
+}
+find_python
 
 # py SCRIPT FLAG...: run one of our scripts, showing the command. DRY_RUN=1 only shows it.
 py() {
@@ -29,7 +56,16 @@ best_of() {
   if [ -e "$1/best_net_G.pth" ]; then echo "$1/best_net_G.pth"; else echo "$1/latest_net_G.pth"; fi
 }
 
-# config_of SEARCH_FOLDER: the configuration that a search chose.
+# beside G KIND: the start of the path of the same run's D or A, e.g. best_net_G.pth -> best_net_D.
+beside() { echo "${1%_net_G.pth}_net_$2"; }
+
+# config_of SEARCH_FOLDER: the configuration that a search chose. DRY_RUN=1 without a search: any.
 config_of() {
-  "$PYTHON" -c 'import json, sys; print(json.load(open(sys.argv[1]))["best"][0]["config_str"])' "$1/summary.json"
+  if [ -n "${DRY_RUN:-}" ] && [ ! -e "$1/summary.json" ]; then
+    echo 32_32_32_32_32_32_16_16
+    return
+  fi
+  "$PYTHON" -c \
+    'import json, sys; print(json.load(open(sys.argv[1]))["best"][0]["config_str"])' \
+    "$1/summary.json"
 }

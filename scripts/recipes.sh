@@ -1,17 +1,33 @@
-# The published recipes (fast and full pipelines), each fact once. Sourced by {pix2pix,cycle_gan}/<dataset>[_fast]/recipe.sh, which sets
-# DATASET and PIPELINE; the stage scripts beside it call one function each.
+# The published recipes (fast and full pipelines), each fact once.
+#
+# run.sh takes no arguments. A stage's script takes the flags of the Python script that it runs;
+# they come last and win. finetune, export, test_compressed, test_supernet and latency_compressed
+# take the configuration first.
 #
 # Environment, all optional:
-#   DATAROOT      the dataset                         (database/<name>)
-#   OUT           checkpoints and results go here     (logs/{pix2pix,cycle_gan}/<dataset>[_fast])
-#   TEACHER       weights of a trained original generator (resnet_9blocks), instead of training one; horse2zebra needs one
+#   DATAROOT      the dataset (database/<name>)
+#   OUT           folder of checkpoints and results (logs/{pix2pix,cycle_gan}/<dataset>[_fast])
+#   TEACHER       weights of a trained original generator (resnet_9blocks), instead of training one;
+#                 horse2zebra needs one
 #   BUDGET        MACs of the compressed generator
-#   GPU_IDS       -1 = CPU                            (0)
-#   MORE          flags for every stage, e.g. "--fid_features random"
+#   CRITERION     what the search ranks by: fid or mIoU (mIoU for cityscapes, else fid)
+#   GPU_IDS       -1 = CPU (0)
+#   MORE          flags for every stage but export, e.g. "--fid_features random"; quotes hold words
+#                 with spaces together
 #   MORE_<STAGE>  flags for one stage, e.g. MORE_TRAIN_SUPERNET="--nepochs 5"
-#   DRY_RUN       1 = show the commands of a stage without running them
-# Flags given to a stage script come last and win.
+#   DRY_RUN       1 = show the commands without running them
+
+# Sourced by {pix2pix,cycle_gan}/<dataset>[_fast]/recipe.sh, which sets DATASET and PIPELINE; the
+# stage scripts beside it call one function each.
+CALLED="$(cd "$(dirname "$0")" && pwd)/$(basename "$0")"
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+if asks_for_help "$@"; then
+  header "$CALLED"
+  echo
+  header scripts/recipes.sh
+  exit 0
+fi
 
 # ---- the datasets' facts
 
@@ -20,65 +36,102 @@ case "$DATASET" in
   edges2shoes-r)
     NAME=edges2shoes-r DIRECTION=AtoB BATCH=4 LAMBDA_RECON=100 LAMBDA_DISTILL=1 MOBILE_NGF=64
     TEACHER_EPOCHS=(5 15) SUPERNET_EPOCHS=(10 30) DISTILL_EPOCHS=(5 15) FINETUNE_EPOCHS=(5 15)
-    BUDGET=${BUDGET:-4.9e9} CRITERION=fid ;;
+    BUDGET=${BUDGET:-4.9e9} CRITERION=${CRITERION:-fid} ;;
   cityscapes)
     NAME=cityscapes DIRECTION=BtoA BATCH=1 LAMBDA_RECON=100 LAMBDA_DISTILL=1 MOBILE_NGF=96
     TEACHER_EPOCHS=(100 150) SUPERNET_EPOCHS=(200 300) DISTILL_EPOCHS=(100 150) FINETUNE_EPOCHS=()
-    BUDGET=${BUDGET:-5.7e9} CRITERION=mIoU ;;
+    BUDGET=${BUDGET:-5.7e9} CRITERION=${CRITERION:-mIoU} ;;
   map2sat)
     NAME=maps DIRECTION=BtoA BATCH=1 LAMBDA_RECON=10 LAMBDA_DISTILL=0.01 MOBILE_NGF=96
-    TEACHER_EPOCHS=(100 200) SUPERNET_EPOCHS=(200 400) DISTILL_EPOCHS=(100 200) FINETUNE_EPOCHS=(100 200)
-    BUDGET=${BUDGET:-4.6e9} CRITERION=fid ;;
+    TEACHER_EPOCHS=(100 200) SUPERNET_EPOCHS=(200 400) DISTILL_EPOCHS=(100 200)
+    FINETUNE_EPOCHS=(100 200)
+    BUDGET=${BUDGET:-4.6e9} CRITERION=${CRITERION:-fid} ;;
   horse2zebra)  # no pairs: the student of a CycleGAN generator, which is trained elsewhere
     NAME=horse2zebra DIRECTION=AtoB BATCH=1 LAMBDA_RECON=10 LAMBDA_DISTILL=0.01
     MODEL=cycle_gan DATASET_MODE=unaligned GAN_MODE=lsgan SPACE=channels-64-cycleGAN MUTATE_PROB=0.4
     TEACHER="${TEACHER:-pretrained/cycle_gan/horse2zebra/full/latest_net_G.pth}"
     SUPERNET_EPOCHS=(200 200) FINETUNE_EPOCHS=(200 200)
-    BUDGET=${BUDGET:-3e9} CRITERION=fid ;;
+    BUDGET=${BUDGET:-3e9} CRITERION=${CRITERION:-fid} ;;
 esac
 DATAROOT="${DATAROOT:-database/$NAME}"
 OUT="${OUT:-logs/$MODEL/$DATASET$([ "$PIPELINE" = fast ] && echo _fast || true)}"
 SPLITS="$OUT/splits"
 HELD_OUT="${HELD_OUT:-datasets/metas/$DATASET/train2.meta}"
-FULL="$OUT/full" MOBILE="$OUT/mobile" DISTILL="$OUT/distill" SUPERNET="$OUT/supernet" SEARCH="$OUT/search"
-# The full pipeline distils from a mobile teacher and pre-trains the student; the fast one does neither.
+FULL="$OUT/full" MOBILE="$OUT/mobile" DISTILL="$OUT/distill" SUPERNET="$OUT/supernet"
+SEARCH="$OUT/search"
+DRN_PATH="${DRN_PATH:-pretrained/drn-d-105_ms_cityscapes.pth}"
+# The full pipeline distils from a mobile teacher and pre-trains the student; the fast one does
+# neither.
 if [ "$PIPELINE" = fast ]; then
   STUDENT_NGF=64 CONFIG_SET=$SPACE
 else
   STUDENT_NGF=48 CONFIG_SET=channels-48
 fi
-# A run measures mIoU where the task is label -> photo.
-MEASURE=()
-if [ "$CRITERION" = mIoU ]; then
-  MEASURE=(--drn_path "${DRN_PATH:-pretrained/drn-d-105_ms_cityscapes.pth}"
-    --cityscapes_path "${CITYSCAPES_PATH:-database/cityscapes-origin}")
-fi
 
-# ---- flags that stages share
+# ---- flags that stages share: each function adds to FLAGS, which `go` uses and empties
 
-# more STAGE: the flags of MORE and MORE_<STAGE>, a word each.
-more() {
-  local name="MORE_${1^^}"
-  # shellcheck disable=SC2206
-  local words=(${MORE:-} ${!name:-})
-  [ "${#words[@]}" -eq 0 ] || printf '%s\n' "${words[@]}"
-}
-
-# go STAGE SCRIPT FLAG... -- FLAG...: run a stage's script on the dataset: the recipe's flags, the environment's, then the caller's.
-go() {
-  local stage=$1 script=$2 recipe=() extra
-  shift 2
-  while [ "$1" != -- ]; do
-    recipe+=("$1")
-    shift
-  done
-  shift
-  mapfile -t extra < <(more "$stage")
-  py "$script" --dataroot "$DATAROOT" --dataset_mode "$DATASET_MODE" --direction "$DIRECTION" --gpu_ids "${GPU_IDS:-0}" "${recipe[@]}" "${extra[@]}" "$@"
-}
+FLAGS=()
 
 train_flags() {
-  printf '%s\n' --batch_size "$BATCH" --gan_mode "$GAN_MODE" --lambda_recon "$LAMBDA_RECON" --nepochs "$1" --nepochs_decay "$2" --save_epoch_freq 5
+  FLAGS+=(--batch_size "$BATCH" --gan_mode "$GAN_MODE" --lambda_recon "$LAMBDA_RECON"
+    --nepochs "$1" --nepochs_decay "$2" --save_epoch_freq 5)
+}
+
+student_flags() {
+  FLAGS+=(--restore_teacher_G_path "$(teacher)" --student_ngf "$STUDENT_NGF"
+    --lambda_distill "$LAMBDA_DISTILL")
+}
+
+# measure_flags PHASE: a run measures mIoU where the task is label -> photo.
+measure_flags() {
+  [ "$CRITERION" = mIoU ] || return 0
+  FLAGS+=(--drn_path "$DRN_PATH"
+    --cityscapes_path "${CITYSCAPES_PATH:-database/cityscapes-origin}"
+    --table_path "${TABLE_DIR:-datasets/metas/$DATASET}/${1}_table.txt")
+}
+
+# start_from G: continue a student with the discriminator and the adaptors of its own run, where
+# they lie beside it. Fresh ones would first have to learn what those know.
+start_from() {
+  local d a
+  d="$(beside "$1" D).pth" a="$(beside "$1" A)"
+  FLAGS+=(--restore_student_G_path "$1")
+  [ -e "$1" ] && [ ! -e "$d" ] || FLAGS+=(--restore_D_path "$d")
+  [ -e "$1" ] && [ ! -e "$a-0.pth" ] || FLAGS+=(--restore_A_path "$a")
+}
+
+# more STAGE: add the flags of MORE and MORE_<STAGE> to FLAGS.
+more() {
+  local name="MORE_${1^^}" words
+  # Export reads no images: MORE is not for it.
+  [ "$1" = export ] && words="${!name:-}" || words="${MORE:-} ${!name:-}"
+  [ -n "${words// /}" ] || return 0
+  words="$("$PYTHON" -c 'import shlex, sys; print("\n".join(shlex.split(sys.argv[1])))' "$words" \
+    2>/dev/null)" || die "MORE or $name: a quote is not closed"
+  mapfile -t words <<<"$words"
+  FLAGS+=("${words[@]}")
+}
+
+# do_stage STAGE SCRIPT FLAG...: FLAGS, the environment's flags, then the caller's. While run.sh
+# checks all commands, only record it.
+do_stage() {
+  local stage=$1 script=$2 flags
+  shift 2
+  more "$stage"
+  flags=("${FLAGS[@]}" "$@")
+  FLAGS=()
+  if [ -n "${COMMANDS:-}" ]; then
+    printf '%s\0' "$stage" "$((${#flags[@]} + 1))" "$script" "${flags[@]}" >>"$COMMANDS"
+  else
+    py "$script" "${flags[@]}"
+  fi
+}
+
+# go STAGE SCRIPT FLAG...: run a stage's script on the dataset.
+go() {
+  FLAGS=(--dataroot "$DATAROOT" --dataset_mode "$DATASET_MODE" --direction "$DIRECTION"
+    --gpu_ids "${GPU_IDS:-0}" "${FLAGS[@]}")
+  do_stage "$@"
 }
 
 # The original generator, and the one that the student learns from.
@@ -86,54 +139,80 @@ original() { echo "${TEACHER:-$(best_of "$FULL/checkpoints")}"; }
 teacher() { if [ "$PIPELINE" = fast ]; then original; else best_of "$MOBILE/checkpoints"; fi; }
 need_teacher() {
   [ -z "${TEACHER:-}" ] || [ -e "$TEACHER" ] || [ -n "${DRY_RUN:-}" ] ||
-    { echo "error: TEACHER $TEACHER: no such file; set it to the weights of a trained resnet_9blocks generator of $DATASET" >&2; exit 2; }
+    die "TEACHER $TEACHER: no such file; set it to the weights of a trained resnet_9blocks" \
+      "generator of $DATASET"
 }
-student_flags() {
-  printf '%s\n' --restore_teacher_G_path "$(teacher)" --student_ngf "$STUDENT_NGF" --lambda_distill "$LAMBDA_DISTILL"
+need_drn() {
+  [ "$CRITERION" != mIoU ] || [ -e "$DRN_PATH" ] || [ -n "${DRY_RUN:-}" ] ||
+    die "DRN_PATH $DRN_PATH: no such file; mIoU needs these weights. CRITERION=fid does without"
 }
-table_flags() { [ "$CRITERION" != mIoU ] || printf '%s\n' --table_path "${TABLE_DIR:-datasets/metas/$DATASET}/${1}_table.txt"; }
 
-need_config() { [ -n "${1:-}" ] || { echo "usage: bash $0 CONFIG [FLAG...], e.g. 16_16_40_40_40_64_24_16" >&2; exit 2; }; }
+need_config() {
+  [ -n "${1:-}" ] || die "usage: bash $0 CONFIG [FLAG...], e.g. 16_16_40_40_40_64_24_16"
+}
 
 # ---- the stages
 
-train_full() { go train_full train.py $(train_flags "${TEACHER_EPOCHS[@]}") --netG resnet_9blocks --log_dir "$FULL" "${MEASURE[@]}" $(table_flags val) -- "$@"; }
+train_full() {
+  train_flags "${TEACHER_EPOCHS[@]}"
+  measure_flags val
+  FLAGS+=(--netG resnet_9blocks --log_dir "$FULL")
+  go train_full train.py "$@"
+}
 
-train_mobile() { go train_mobile train.py $(train_flags "${TEACHER_EPOCHS[@]}") --netG mobile_resnet_9blocks --ngf "$MOBILE_NGF" --log_dir "$MOBILE" "${MEASURE[@]}" $(table_flags val) -- "$@"; }
+train_mobile() {
+  train_flags "${TEACHER_EPOCHS[@]}"
+  measure_flags val
+  FLAGS+=(--netG mobile_resnet_9blocks --ngf "$MOBILE_NGF" --log_dir "$MOBILE")
+  go train_mobile train.py "$@"
+}
 
 distill() {
-  go distill distill.py $(train_flags "${DISTILL_EPOCHS[@]}") $(student_flags) --log_dir "$DISTILL" \
-    --restore_pretrained_G_path "$(best_of "$MOBILE/checkpoints")" "${MEASURE[@]}" $(table_flags val) -- "$@"
+  train_flags "${DISTILL_EPOCHS[@]}"
+  student_flags
+  measure_flags val
+  FLAGS+=(--restore_pretrained_G_path "$(best_of "$MOBILE/checkpoints")" --log_dir "$DISTILL")
+  go distill distill.py "$@"
 }
 
 split() {
-  compgen -G "$SPLITS/train1*.meta" >/dev/null ||
-    py scripts/make_split.py "$DATAROOT" --dataset_mode "$DATASET_MODE" --held_out "$HELD_OUT" --output "$SPLITS"
+  [ -z "${COMMANDS:-}" ] || return 0
+  [ -e "$SPLITS/train1.meta" ] || [ -e "$SPLITS/train1A.meta" ] ||
+    py scripts/make_split.py "$DATAROOT" --dataset_mode "$DATASET_MODE" --held_out "$HELD_OUT" \
+      --output "$SPLITS"
 }
 
 train_supernet() {
   need_teacher
   split
-  local start=()
-  [ "$PIPELINE" = fast ] || start=(--restore_student_G_path "$(best_of "$DISTILL/checkpoints")")
-  go train_supernet train_supernet.py $(train_flags "${SUPERNET_EPOCHS[@]}") $(student_flags) --config_set "$CONFIG_SET" \
-    --meta_path "$SPLITS/train1.meta" --log_dir "$SUPERNET" "${start[@]}" "${MEASURE[@]}" $(table_flags val) -- "$@"
+  train_flags "${SUPERNET_EPOCHS[@]}"
+  student_flags
+  measure_flags val
+  FLAGS+=(--config_set "$CONFIG_SET" --meta_path "$SPLITS/train1.meta" --log_dir "$SUPERNET")
+  [ "$PIPELINE" = fast ] || start_from "$(best_of "$DISTILL/checkpoints")"
+  go train_supernet train_supernet.py "$@"
 }
 
 # The subset of train that was held out judges the subnets; the test images stay unseen.
 search_flags() {
-  printf '%s\n' --phase train --meta_path "$SPLITS/train2.meta" --restore_G_path "$(best_of "$SUPERNET/checkpoints")" \
-    --config_set "$CONFIG_SET" --budget "$BUDGET" --criterion "$CRITERION" --batch_size 8
+  measure_flags train
+  FLAGS+=(--phase train --meta_path "$SPLITS/train2.meta" --config_set "$CONFIG_SET"
+    --restore_G_path "$(best_of "$SUPERNET/checkpoints")" --budget "$BUDGET"
+    --criterion "$CRITERION" --batch_size 8)
 }
 
 evolution_search() {
   split
-  go evolution_search evolution_search.py $(search_flags) --mutate_prob "$MUTATE_PROB" --output_dir "$SEARCH" "${MEASURE[@]}" $(table_flags train) -- "$@"
+  search_flags
+  FLAGS+=(--mutate_prob "$MUTATE_PROB" --output_dir "$SEARCH")
+  go evolution_search evolution_search.py "$@"
 }
 
 search() {
   split
-  go search search.py $(search_flags) --output_path "$SEARCH.jsonl" "${MEASURE[@]}" $(table_flags train) -- "$@"
+  search_flags
+  FLAGS+=(--output_path "$SEARCH.jsonl")
+  go search search.py "$@"
 }
 
 # What the pipeline searches by: the fast one genetically, the full one exhaustively.
@@ -144,60 +223,108 @@ finetune() {
   need_teacher
   local config=$1
   shift
-  [ "${#FINETUNE_EPOCHS[@]}" -gt 0 ] || { echo "$DATASET: fine-tuning does not help here (published); give --nepochs and --nepochs_decay to try"; FINETUNE_EPOCHS=(5 15); }
-  go finetune train_supernet.py $(train_flags "${FINETUNE_EPOCHS[@]}") $(student_flags) --config_str "$config" \
-    --restore_student_G_path "$(best_of "$SUPERNET/checkpoints")" --log_dir "$OUT/finetune_$config" "${MEASURE[@]}" $(table_flags val) -- "$@"
+  if [ "${#FINETUNE_EPOCHS[@]}" -eq 0 ]; then
+    echo "$DATASET: fine-tuning does not help here (published);" \
+      "give --nepochs and --nepochs_decay to try"
+    FINETUNE_EPOCHS=(5 15)
+  fi
+  train_flags "${FINETUNE_EPOCHS[@]}"
+  student_flags
+  measure_flags val
+  start_from "$(best_of "$SUPERNET/checkpoints")"
+  FLAGS+=(--config_str "$config" --log_dir "$OUT/finetune_$config")
+  go finetune train_supernet.py "$@"
 }
 
-# From the fine-tuned supernet where there is one: its best checkpoint is the better of before and after.
+# From the fine-tuned supernet where there is one: its best checkpoint is the better of before and
+# after.
 export_subnet() {
   need_config "$@"
-  local config=$1 from="$SUPERNET/checkpoints" extra
+  local config=$1 from="$SUPERNET/checkpoints"
   shift
   [ ! -d "$OUT/finetune_$config/checkpoints" ] || from="$OUT/finetune_$config/checkpoints"
-  mapfile -t extra < <(MORE= more export)  # export.py reads no images: MORE is not for it
-  py export.py --input_path "$(best_of "$from")" --output_path "$OUT/compressed_$config/latest_net_G.pth" --config_str "$config" "${extra[@]}" "$@"
+  FLAGS+=(--input_path "$(best_of "$from")" --config_str "$config"
+    --output_path "$OUT/compressed_$config/latest_net_G.pth")
+  do_stage export export.py "$@"
 }
 
-# of MODEL CHECKPOINT SCRIPT NAME FLAG...: test or time a model.
-of() {
-  local checkpoint=$1 script=$2 name=$3
-  shift 3
-  go "$name" "$script.py" --restore_G_path "$checkpoint" --results_dir "$OUT/results/${name#*_}" "${MEASURE[@]}" $(table_flags val) "$@"
+# test_model NAME CHECKPOINT FLAG...: images and measures of a model.
+test_model() {
+  local name=$1
+  measure_flags val
+  FLAGS+=(--restore_G_path "$2" --results_dir "$OUT/results/$name" --batch_size 8)
+  shift 2
+  go "test_$name" test.py "$@"
 }
 
-test_full() { need_teacher; of "$(original)" test test_full --batch_size 8 -- "$@"; }
-test_mobile() { of "$(best_of "$MOBILE/checkpoints")" test test_mobile --batch_size 8 -- "$@"; }
-test_distill() { of "$(best_of "$DISTILL/checkpoints")" test test_distill --batch_size 8 -- "$@"; }
-test_supernet() { need_config "$@"; local c=$1; shift; of "$(best_of "$SUPERNET/checkpoints")" test test_supernet --batch_size 8 --config_str "$c" -- "$@"; }
-test_compressed() { need_config "$@"; local c=$1; shift; of "$OUT/compressed_$c/latest_net_G.pth" test test_compressed --batch_size 8 -- "$@"; }
-latency_full() { need_teacher; of "$(original)" latency latency_full -- "$@"; }
-latency_mobile() { of "$(best_of "$MOBILE/checkpoints")" latency latency_mobile -- "$@"; }
-latency_compressed() { need_config "$@"; local c=$1; shift; of "$OUT/compressed_$c/latest_net_G.pth" latency latency_compressed -- "$@"; }
-get_real_stat() { go get_real_stat get_real_stat.py --output_path "$OUT/real_stat.npz" -- "$@"; }
+# time_model NAME CHECKPOINT FLAG...: speed of a model.
+time_model() {
+  local name=$1
+  FLAGS+=(--restore_G_path "$2" --results_dir "$OUT/results/$name")
+  shift 2
+  go "latency_$name" latency.py "$@"
+}
+
+compressed() { echo "$OUT/compressed_$1/latest_net_G.pth"; }
+
+test_full() { need_teacher; test_model full "$(original)" "$@"; }
+test_mobile() { test_model mobile "$(best_of "$MOBILE/checkpoints")" "$@"; }
+test_distill() { test_model distill "$(best_of "$DISTILL/checkpoints")" "$@"; }
+test_supernet() {
+  need_config "$@"
+  FLAGS+=(--config_str "$1")
+  test_model supernet "$(best_of "$SUPERNET/checkpoints")" "${@:2}"
+}
+test_compressed() { need_config "$@"; test_model compressed "$(compressed "$1")" "${@:2}"; }
+latency_full() { need_teacher; time_model full "$(original)" "$@"; }
+latency_mobile() { time_model mobile "$(best_of "$MOBILE/checkpoints")" "$@"; }
+latency_compressed() { need_config "$@"; time_model compressed "$(compressed "$1")" "${@:2}"; }
+get_real_stat() {
+  FLAGS+=(--output_path "$OUT/real_stat.npz")
+  go get_real_stat get_real_stat.py "$@"
+}
 
 # ---- everything in order, each stage skipped when its result is there
 
-run_all() {
-  need_teacher
+stages() {
   [ -n "${TEACHER:-}" ] || stage train_full "$FULL/results.json" train_full
   if [ "$PIPELINE" != fast ]; then
     stage train_mobile "$MOBILE/results.json" train_mobile
     stage distill "$DISTILL/results.json" distill
   fi
   stage train_supernet "$SUPERNET/results.json" train_supernet
-  if [ ! -e "$SEARCH/done" ]; then
-    find_subnet
-    touch "$SEARCH/done"
-  fi
+  stage search "$SEARCH/done" find_subnet
+  [ -n "${DRY_RUN:-}" ] || touch "$SEARCH/done"
   local config
   config=$(config_of "$SEARCH")
-  [ "${#FINETUNE_EPOCHS[@]}" -eq 0 ] || stage finetune "$OUT/finetune_$config/results.json" finetune "$config"
+  [ "${#FINETUNE_EPOCHS[@]}" -eq 0 ] ||
+    stage finetune "$OUT/finetune_$config/results.json" finetune "$config"
   stage export "$OUT/compressed_$config/latest_net_G.pth" export_subnet "$config"
   stage test_full "$OUT/results/full/results.json" test_full
   stage test_compressed "$OUT/results/compressed/results.json" test_compressed "$config"
   stage latency_full "$OUT/results/full/latency.json" latency_full
   stage latency_compressed "$OUT/results/compressed/latency.json" latency_compressed "$config"
-  py scripts/summarise.py --teacher "$OUT/results/full" --compressed "$OUT/results/compressed" --search "$SEARCH" --output "$OUT/index.html" \
-    --title "$DATASET, $PIPELINE pipeline"
+}
+
+# The flags of every stage are checked before the first starts: a mistake in the last one's would
+# else be found days later.
+check_stages() {
+  local COMMANDS
+  COMMANDS="$(mktemp)"
+  trap 'rm -f "$COMMANDS"' EXIT
+  (DRY_RUN=1 && stages >/dev/null) || exit 2
+  [ ! -s "$COMMANDS" ] || "$PYTHON" scripts/check_flags.py <"$COMMANDS" || exit 2
+  rm -f "$COMMANDS"
+  trap - EXIT
+}
+
+run_all() {
+  [ $# -eq 0 ] || die "run.sh takes no arguments, got $1; flags go into MORE and MORE_<STAGE>" \
+    "(--help)"
+  need_teacher
+  need_drn
+  check_stages
+  stages
+  py scripts/summarise.py --teacher "$OUT/results/full" --compressed "$OUT/results/compressed" \
+    --search "$SEARCH" --output "$OUT/index.html" --title "$DATASET, $PIPELINE pipeline"
 }

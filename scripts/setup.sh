@@ -1,27 +1,43 @@
 #!/usr/bin/env bash
-# Make .venv and install what the product needs (setup.sh), what its web page is made with too (setup.sh web), or what its tests need
-# (setup.sh dev). Quick when it is already there.
-set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# Make .venv and install what the product needs, and more where it is asked for. Quick when it is
+# already there.
+#   bash scripts/setup.sh        the product
+#   bash scripts/setup.sh web    and what its web page is made with; needs npm
+#   bash scripts/setup.sh dev    and what its tests need
+# PYTHON=/path/to/python3: the Python that .venv is made with (python3); 3.10 or newer.
+python="${PYTHON:-python3}"
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+if asks_for_help "$@"; then
+  header scripts/setup.sh
+  exit 0
+fi
+[ $# -le 1 ] || die "setup.sh takes one argument at most, got $# (--help)"
 what="${1:-}"
 # Each of the three holds those before it: which is wanted, and which do as well.
 case "$what" in
   dev) enough=(requirements-dev.txt) ;;
   web) enough=(requirements-deploy.txt requirements-dev.txt) ;;
-  *) enough=(requirements.txt requirements-deploy.txt requirements-dev.txt) ;;
+  '') enough=(requirements.txt requirements-deploy.txt requirements-dev.txt) ;;
+  *) die "setup.sh knows web and dev, not $what (--help)" ;;
 esac
 
-python="${PYTHON:-python3}"
-if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))'; then
-  echo "error: $python is $("$python" --version 2>&1); Python 3.10 or newer is needed (set PYTHON=/path/to/python3)" >&2
-  exit 2
-fi
-[ -x .venv/bin/python ] || "$python" -m venv .venv
+command -v "$python" >/dev/null || die "PYTHON $python: no such program; set it to a python3"
+"$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
+  die "$python is $("$python" --version 2>&1); Python 3.10 or newer is needed" \
+    "(set PYTHON=/path/to/python3)"
+has_pip() { .venv/bin/python -m pip --version >/dev/null 2>&1; }
+[ -x .venv/bin/python ] || "$python" -m venv .venv || true
+# Some tools make environments without pip, and so does an interrupted venv.
+has_pip || .venv/bin/python -m ensurepip --upgrade >/dev/null 2>&1 || true
+has_pip || die ".venv has no pip and cannot get it: remove the folder .venv, install Python's" \
+  "venv (Debian: apt install python3-venv), and run this again"
 
 # Installed once per change of the requirements.
 installed() {
   local name
-  for name in "${enough[@]}"; do cmp -s <(cat requirements*.txt) ".venv/.installed-$name" && return; done
+  for name in "${enough[@]}"; do
+    cmp -s <(cat requirements*.txt) ".venv/.installed-$name" && return
+  done
   return 1
 }
 if ! installed; then
@@ -34,23 +50,30 @@ fi
 install_npm() {
   local stamp=web/node_modules/.installed-lock
   cmp -s web/package-lock.json "$stamp" && return
-  echo "installing ONNX Runtime for browsers into web/node_modules (150 MB, of which the page takes 14)"
-  npm ci --prefix web --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null && cp web/package-lock.json "$stamp"
+  echo "installing ONNX Runtime for browsers into web/node_modules (150 MB; the page takes 14)"
+  npm ci --prefix web --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null &&
+    cp web/package-lock.json "$stamp"
 }
 
 # A browser to test the page in, where this machine lets us: as root, with apt.
 install_browser() {
-  for name in chromium chromium-browser google-chrome google-chrome-stable; do command -v "$name" >/dev/null && return; done
+  for name in chromium chromium-browser google-chrome google-chrome-stable; do
+    command -v "$name" >/dev/null && return
+  done
   [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || return 1
   echo "installing Chromium, to test the web page in"
-  { apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends chromium; } >/dev/null 2>&1
+  { apt-get -qq update &&
+    DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends chromium
+  } >/dev/null 2>&1
 }
 
 if [ "$what" = web ]; then
-  command -v npm >/dev/null || { echo "error: npm is not installed; the web page needs Node.js 18 or newer: https://nodejs.org" >&2; exit 2; }
-  install_npm || { echo "error: npm ci --prefix web failed, see above; is the network there?" >&2; exit 2; }
+  command -v npm >/dev/null ||
+    die "npm is not installed; the web page needs Node.js 18 or newer: https://nodejs.org"
+  install_npm || die "npm ci --prefix web failed, see above; is the network there?"
 elif [ "$what" = dev ]; then
-  # The tests of the web page are skipped where these are not to be had, and say so.
-  { command -v npm >/dev/null && install_npm; } || echo "note: no ONNX Runtime for browsers (needs npm): the web page is not tested"
+  # Without these the tests of the web page are skipped, and say so.
+  { command -v npm >/dev/null && install_npm; } ||
+    echo "note: no ONNX Runtime for browsers (needs npm): the web page is not tested"
   install_browser || echo "note: no Chromium: the web page is not tested in a browser"
 fi

@@ -1,7 +1,11 @@
 #!/usr/bin/env bash
-# Set up and run everything that CI runs: lint, format, tests. Arguments go to pytest.
-set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# Set up and run everything that CI runs: lint, format, tests.
+#   bash scripts/test.sh [ARGUMENT...]      arguments go to pytest, e.g. -x tests/models -k config
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+if asks_for_help "$@"; then
+  header scripts/test.sh
+  exit 0
+fi
 bash scripts/setup.sh dev
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .

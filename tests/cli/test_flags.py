@@ -10,20 +10,11 @@ from pathlib import Path
 import pytest
 
 import options
+from options import no_effect
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = json.loads((ROOT / "tests" / "golden" / "cli_flags.json").read_text())
-CLASSES = {
-    "train.py": "TrainOptions",
-    "distill.py": "DistillOptions",
-    "train_supernet.py": "SupernetOptions",
-    "evolution_search.py": "EvolutionOptions",
-    "search.py": "SearchOptions",
-    "export.py": "ExportOptions",
-    "test.py": "TestOptions",
-    "latency.py": "LatencyOptions",
-    "get_real_stat.py": "RealStatOptions",
-}
+CLASSES = {script: cls.__name__ for script, cls in options.SCRIPTS.items()}
 # Where ours differs on purpose.
 OPTIONAL_NOW = {"--real_stat_path"}  # the statistics are made when they are not given
 LEFT_OUT = {("search.py", "--netG"): {"super_mobile_spade"}}  # GauGAN is no part of this toolkit
@@ -138,7 +129,8 @@ def test_every_flag_takes_values_of_its_type(script):
             argv += [name, text]
             expected[key] = value
     # Values that would contradict each other.
-    for key, value in (("no_fid", None), ("split", 3), ("num_splits", 9), ("crop_size", 4)):
+    settled = (("no_fid", None), ("no_mIoU", None), ("split", 3), ("num_splits", 9))
+    for key, value in (*settled, ("crop_size", 4), ("niters", 9)):
         if key in expected and value is None:
             argv.remove(f"--{key}")
             expected[key] = False
@@ -171,6 +163,137 @@ def test_num_test_is_a_count_or_inf():
 
 def test_whole_numbers_may_be_written_with_an_exponent():
     assert options.TrainOptions.parse([*LEAST["train.py"], "--niters", "1e6"]).niters == 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "words"),
+    [
+        ("nepochs", "1e999", "out of range"),
+        ("seed", "1e30", "from 0 to"),
+        ("beta1", "1", "from 0 to"),
+        ("lr", "inf", "finite"),
+        ("lr", "1e999", "finite"),
+        ("aspect_ratio", "inf", "from 0.01"),
+        ("ngf", "1e9", "from 1 to"),
+        ("num_threads", "1000000000", "from 0 to"),
+        ("threads", "1000000000", "from 1 to"),
+        ("batch_size", "2.9e0", "whole number"),
+        ("batch_size", "two", "whole number"),
+        ("max_dataset_size", "0", "no images"),
+        ("crop_size", "16", "--n_layers_D 3 needs 24 pixels"),
+        ("epoch_base", "1000", "nothing to train"),
+        ("iter_base", "1e9", "nothing to train"),
+        ("log_dir", "", "empty"),
+        ("phase", "", "empty"),
+        ("meta_path", " ", "empty"),
+        ("restore_G_path", "", "empty"),
+    ],
+)
+def test_values_beyond_what_a_flag_can_mean(flag, value, words, capsys):
+    with pytest.raises(SystemExit) as stop:
+        options.TrainOptions.parse([*LEAST["train.py"], f"--{flag}", value])
+    said = capsys.readouterr().err
+    assert stop.value.code == 2 and said.count("\n") == 1
+    assert f"--{flag}" in said and words in said
+
+
+def test_a_weight_without_bounds_is_refused(capsys):
+    with pytest.raises(SystemExit):
+        options.EvolutionOptions.parse([*LEAST["evolution_search.py"], "--weighted_sample", "inf"])
+    assert "--weighted_sample" in capsys.readouterr().err
+
+
+def test_infinity_where_it_means_all():
+    opt = options.EvolutionOptions.parse(
+        [*LEAST["evolution_search.py"], "--budget", "inf", "--cache_gb", "inf"]
+    )
+    assert opt.budget == opt.cache_gb == float("inf")
+
+
+def test_small_images_are_taken_by_smaller_discriminators():
+    least = [*LEAST["train.py"], "--crop_size", "16", "--load_size", "16"]
+    assert options.TrainOptions.parse([*least, "--netD", "pixel"]).crop_size == 16
+    assert options.TrainOptions.parse([*least, "--n_layers_D", "2"]).crop_size == 16
+
+
+# ------------------------------------------------------------------------------------------------------------
+# Commands of the existing implementation
+
+
+def test_the_lists_of_unpaired_data_by_their_own_names(capsys):
+    least = [*LEAST["search.py"], "--dataset_mode", "unaligned"]
+    both = ["--metaA_path", "lists/train2A.meta", "--metaB_path", "lists/train2B.meta"]
+    opt = options.SearchOptions.parse([*least, *both])
+    same = options.SearchOptions.parse([*least, "--meta_path", "lists/train2.meta"])
+    assert opt.meta_path == same.meta_path == "lists/train2.meta"
+    plain = {k: v for k, v in vars(opt).items() if k != "explicit"}
+    assert plain == {k: v for k, v in vars(same).items() if k != "explicit"}
+    for wrong, words in (
+        ([*least, *both[:2]], "give both"),
+        ([*LEAST["search.py"], *both], "--dataset_mode unaligned"),
+        ([*least, *both, "--meta_path", "x.meta"], "--meta_path"),
+        ([*least, *both[:3], "lists/other.meta"], "train2A.meta and train2B.meta"),
+    ):
+        with pytest.raises(SystemExit):
+            options.SearchOptions.parse(wrong)
+        assert words in capsys.readouterr().err
+
+
+def test_a_search_without_fid_goes_by_miou(capsys):
+    for cls, script in ((options.SearchOptions, "search.py"),):
+        assert cls.parse([*LEAST[script], "--no_fid"]).criterion == "mIoU"
+        for wrong in (["--no_fid", "--no_mIoU"], ["--no_mIoU", "--criterion", "mIoU"]):
+            with pytest.raises(SystemExit):
+                cls.parse([*LEAST[script], *wrong])
+        assert "give --criterion fid" in capsys.readouterr().err
+
+
+def test_single_images_cannot_be_searched_by_fid(capsys):
+    single = [*LEAST["evolution_search.py"], "--dataset_mode", "single"]
+    with pytest.raises(SystemExit):
+        options.EvolutionOptions.parse(single)
+    assert "--real_stat_path" in capsys.readouterr().err
+    opt = options.EvolutionOptions.parse([*single, "--real_stat_path", "x.npz"])
+    assert opt.dataset_mode == "single"
+
+
+# ------------------------------------------------------------------------------------------------------------
+# Flags without effect
+
+
+@pytest.mark.parametrize(
+    ("script", "argv", "flags"),
+    [
+        ("train.py", ["--pool_size", "3"], ["pool_size"]),
+        ("train.py", ["--config_set", "channels-32"], ["config_set"]),
+        ("train.py", ["--gamma", "0.1"], ["gamma"]),
+        ("train.py", ["--gamma", "0.1", "--lr_policy", "step"], []),
+        ("train_supernet.py", ["--teacher_dropout_rate", "0.5"], ["teacher_dropout_rate"]),
+        ("test.py", ["--display_winsize", "128"], ["display_winsize"]),
+        ("latency.py", ["--fid_dims", "64", "--no_mIoU"], ["no_mIoU", "fid_dims"]),
+        ("latency.py", ["--times", "3", "--threads", "1"], []),
+        ("export.py", ["--dataroot", "d"], ["dataroot"]),
+        ("export.py", ["--dataroot", "d", "--int8"], []),
+        ("get_real_stat.py", ["--load_size", "64"], ["load_size"]),
+        ("evolution_search.py", ["--predictor_share", "0.5"], ["predictor_share"]),
+        ("evolution_search.py", ["--predictor_share", "0.5", "--predictor"], []),
+    ],
+)
+def test_flags_without_effect_are_named(script, argv, flags, capsys):
+    least = [] if "--dataroot" in LEAST[script] and argv[0] == "--dataroot" else LEAST[script]
+    class_of(script).parse([*least, *argv])
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == (1 if flags else 0)
+    for flag in flags:
+        assert f"--{flag}" in lines[0] and "no effect" in lines[0]
+
+
+def test_the_table_of_flags_without_effect_names_flags_that_scripts_take():
+    for rule in no_effect.RULES:
+        for script in rule.scripts:
+            assert set(rule.flags) <= set(class_of(script).flags), rule
+            opt = class_of(script).parse(LEAST[script])
+            assert rule.when(opt) in (True, False)
 
 
 # ------------------------------------------------------------------------------------------------------------

@@ -1,0 +1,136 @@
+"""Flags that a script takes although they change nothing there, and why.
+
+Commands of the existing implementation share flags between scripts, so these are accepted; whoever
+types one is told. To add a flag that depends on another, add a line to `RULES`.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass
+
+TRAINING = ("train.py", "distill.py", "train_supernet.py")
+STUDENTS = ("distill.py", "train_supernet.py")
+SEARCHES = ("evolution_search.py", "search.py")
+TESTS = ("test.py", "latency.py")
+
+
+def _always(opt: argparse.Namespace) -> bool:
+    return True
+
+
+@dataclass(frozen=True)
+class Rule:
+    """``flags`` of ``scripts`` have no effect ``when`` the options are so, because of ``why``."""
+
+    scripts: tuple[str, ...]
+    flags: tuple[str, ...]
+    why: str
+    when: Callable[[argparse.Namespace], bool] = _always
+
+
+_FID = ("real_stat_path", "fid_features", "fid_dims", "fid_weights")
+_MIOU = ("drn_path", "cityscapes_path", "table_path")
+_IMAGES = ("dataroot", "dataset_mode", "direction", "phase", "meta_path", "max_dataset_size")
+_IMAGES += ("preprocess", "load_size", "crop_size", "aspect_ratio")
+_IMAGES += ("num_threads", "load_in_memory", "cache_gb")
+
+RULES = (
+    Rule(
+        ("train.py",),
+        ("pool_size",),
+        "the discriminator of pix2pix must see each output with its own input",
+    ),
+    Rule(("train.py",), ("config_set", "config_str"), "a teacher has one configuration"),
+    Rule(STUDENTS, ("teacher_dropout_rate",), "the teacher does not train"),
+    Rule(
+        ("distill.py",),
+        ("config_set",),
+        "--student_netG is no supernet",
+        lambda opt: not opt.student_netG.startswith("super_"),
+    ),
+    Rule(
+        ("distill.py",),
+        ("pretrained_netG", "pretrained_ngf"),
+        "no --restore_pretrained_G_path is given",
+        lambda opt: not opt.restore_pretrained_G_path,
+    ),
+    Rule(TRAINING, ("n_layers_D",), "--netD is pixel", lambda opt: opt.netD == "pixel"),
+    Rule(
+        TRAINING,
+        ("lr_decay_steps",),
+        "--lr_policy is not step",
+        lambda opt: opt.lr_policy != "step",
+    ),
+    Rule(
+        TRAINING,
+        ("gamma",),
+        "--lr_policy is neither step nor plateau",
+        lambda opt: opt.lr_policy not in ("step", "plateau"),
+    ),
+    Rule((*SEARCHES, *TESTS), ("no_flip", "serial_batches"), "images come in order, unmirrored"),
+    Rule((*SEARCHES, *TESTS), ("init_type", "init_gain"), "the weights come from a checkpoint"),
+    Rule((*SEARCHES, *TESTS), ("dropout_rate",), "only training drops anything"),
+    Rule(SEARCHES, ("config_str",), "the search chooses among all of --config_set"),
+    Rule(TESTS, ("config_set",), "--config_str names the one configuration that is tested"),
+    Rule(("test.py",), ("display_winsize",), "the page scales images to the window"),
+    Rule(
+        ("latency.py",),
+        ("no_fid", "no_mIoU", *_FID, *_MIOU, "num_test", "need_profile", "display_winsize"),
+        "latency.py measures speed alone",
+    ),
+    Rule(
+        (*TRAINING, *SEARCHES, "test.py"),
+        _FID,
+        "--no_fid is given",
+        lambda opt: opt.no_fid,
+    ),
+    Rule(
+        (*TRAINING, *SEARCHES, "test.py"),
+        _MIOU,
+        "--no_mIoU is given",
+        lambda opt: opt.no_mIoU,
+    ),
+    Rule(
+        ("evolution_search.py",),
+        ("weight_strategy",),
+        "--weighted_sample 1 weighs all choices alike",
+        lambda opt: opt.weighted_sample == 1,
+    ),
+    Rule(
+        ("evolution_search.py",),
+        ("predictor_share",),
+        "--predictor is not given",
+        lambda opt: not opt.predictor,
+    ),
+    Rule(
+        ("evolution_search.py",),
+        ("only_restore_cache",),
+        "no --restore_pkl_path is given",
+        lambda opt: not opt.restore_pkl_path,
+    ),
+    Rule(("export.py",), _IMAGES, "only --int8 looks at images", lambda opt: not opt.int8),
+    Rule(
+        (*TRAINING, *SEARCHES, *TESTS, "get_real_stat.py"),
+        ("load_size",),
+        "--preprocess does not scale images",
+        lambda opt: opt.preprocess in ("none", "crop"),
+    ),
+    Rule(
+        (*TRAINING, *SEARCHES, *TESTS, "get_real_stat.py"),
+        ("crop_size", "aspect_ratio"),
+        "--preprocess none keeps the size of images",
+        lambda opt: opt.preprocess == "none",
+    ),
+)
+
+
+def notes(script: str, opt: argparse.Namespace) -> list[str]:
+    """A line for each reason why flags that were typed (``opt.explicit``) have no effect."""
+    lines = []
+    for rule in RULES:
+        typed = [flag for flag in rule.flags if flag in opt.explicit]
+        if script in rule.scripts and typed and rule.when(opt):
+            lines.append(f"{', '.join(f'--{flag}' for flag in typed)}: no effect, {rule.why}")
+    return lines
