@@ -71,6 +71,12 @@ def script(name: str, opt, *flags: str) -> None:
     )
 
 
+def spread(values: list[float]) -> str:
+    """Mean and standard deviation over seeds; of one seed the value alone."""
+    mean = f"{statistics.mean(values):.3f}"
+    return f"{mean} ± {statistics.stdev(values):.3f}" if len(values) > 1 else mean
+
+
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--dataroot", required=True)
@@ -147,9 +153,7 @@ def main() -> None:
             "random, mean": [statistics.mean(r[2:]) for r in runs],
             "random, best": [min(r[2:]) for r in runs],
         }
-        cells = {
-            k: f"{statistics.mean(v):.3f} ± {statistics.stdev(v):.3f}" for k, v in columns.items()
-        }
+        cells = {name: spread(values) for name, values in columns.items()}
         rows.append({"training": variant} | cells)
     facts = machine(opt.device) | {
         "measure": f"{criterion.label}, n={len(dataset)}, {opt.size} px",

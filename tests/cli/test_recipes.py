@@ -19,19 +19,10 @@ FOLDERS = sorted(
 )
 PIX2PIX = [folder for folder in FOLDERS if folder.parent.name == "pix2pix"]
 HORSE2ZEBRA = ROOT / "scripts" / "cycle_gan" / "horse2zebra_fast"
+# The full pipeline with mIoU, and the fast one without pairs: between them every line of recipes.sh.
+VARIED = [ROOT / "scripts" / "pix2pix" / "cityscapes", HORSE2ZEBRA]
 CONFIG = "16_16_32_16_16_64_16_24"
 NEED_CONFIG = {"finetune", "export", "test_compressed", "test_supernet", "latency_compressed"}
-CLASSES = {
-    "train.py": options.TrainOptions,
-    "distill.py": options.DistillOptions,
-    "train_supernet.py": options.SupernetOptions,
-    "evolution_search.py": options.EvolutionOptions,
-    "search.py": options.SearchOptions,
-    "export.py": options.ExportOptions,
-    "test.py": options.TestOptions,
-    "latency.py": options.LatencyOptions,
-    "get_real_stat.py": options.RealStatOptions,
-}
 # SPEC 6: teacher, supernet and fine-tuning epochs (constant, decay), batch, lambda_recon, lambda_distill, budget, criterion, direction.
 RECIPES = {
     "edges2shoes-r": ((5, 15), (10, 30), (5, 15), 4, 100, 1, 4.9e9, "fid", "AtoB"),
@@ -55,7 +46,9 @@ def shown(folder: Path, stage: str, *args: str, **environment: str) -> dict[str,
         shlex.split(line)[2:] for line in done.stderr.splitlines() if line.startswith("$ python")
     ]
     return {
-        script: CLASSES[script].parse(flags) for script, *flags in commands if script in CLASSES
+        script: options.SCRIPTS[script].parse(flags)
+        for script, *flags in commands
+        if script in options.SCRIPTS
     }
 
 
@@ -189,6 +182,144 @@ def test_a_stage_that_needs_a_config_says_so():
     assert done.returncode == 2 and "CONFIG" in done.stderr
 
 
+# ------------------------------------------------------------------------------------------------------------
+# Arguments, spaces, checks before the first stage
+
+
+def bash(script: Path, *args: str, **environment: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        ["bash", str(script), *args],
+        env=os.environ | {"PYTHON": sys.executable} | environment,
+        capture_output=True,
+        text=True,
+        cwd="/",
+    )
+
+
+@pytest.mark.parametrize("folder", VARIED, ids=lambda f: f.name)
+def test_paths_with_spaces(folder):
+    """Every path that the environment gives reaches its flag whole."""
+    places = {"OUT": "/my out", "DATAROOT": "/my data", "TEACHER": "/my teacher.pth"}
+    places |= {"DRN_PATH": "/my drn.pth", "TABLE_DIR": "/my tables", "CITYSCAPES_PATH": "/my city"}
+    places |= {"HELD_OUT": "/my list.meta", "MORE": "--meta_path '/my names.meta'"}
+    for stage in {p.stem for p in folder.glob("*.sh")} - {"recipe", "run"}:
+        for opt in shown(folder, stage, **places).values():
+            paths = [value for value in vars(opt).values() if str(value).startswith("/my")]
+            assert paths and all(" " in path for path in paths), stage
+            assert getattr(opt, "meta_path", None) == (
+                None if stage == "export" else "/my names.meta"
+            )
+
+
+@pytest.mark.parametrize("folder", VARIED, ids=lambda f: f.name)
+def test_all_stages_are_shown(folder):
+    """DRY_RUN=1 run.sh goes through to the summary and makes nothing."""
+    out = Path("/nowhere/my out")
+    done = bash(folder / "run.sh", DRY_RUN="1", OUT=str(out))
+    assert done.returncode == 0, done.stderr
+    scripts = [line.split()[2] for line in done.stderr.splitlines() if line.startswith("$ python")]
+    assert "evolution_search.py" in scripts or "search.py" in scripts
+    assert scripts[-5:-1] == ["test.py", "test.py", "latency.py", "latency.py"]
+    assert scripts[-1] == "scripts/summarise.py" and not out.parent.exists()
+
+
+def test_a_flag_that_a_late_stage_refuses_stops_the_first(tmp_path):
+    run = PIX2PIX[0].parent / "map2sat_fast" / "run.sh"
+    for environment, words in (
+        ({"MORE": "--amp bf16"}, ("stage test_full", "unknown flag --amp", "nothing was started")),
+        ({"MORE_LATENCY_FULL": "--times 0"}, ("stage latency_full", "--times", "1 or more")),
+        ({"MORE": "--phase 'val"}, ("MORE", "quote")),
+    ):
+        done = bash(run, OUT=str(tmp_path / "out"), **environment)
+        assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
+        assert all(word in done.stderr for word in words), done.stderr
+        assert not (tmp_path / "out").exists() and "== train_full" not in done.stdout
+
+
+def test_label_to_photo_without_the_segmentation_network(tmp_path):
+    """Before anything trains, the way out is named; with it the search goes by FID."""
+    folder = PIX2PIX[0].parent / "cityscapes_fast"
+    away = {"OUT": str(tmp_path / "out"), "DRN_PATH": str(tmp_path / "none.pth")}
+    done = bash(folder / "run.sh", **away)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert str(tmp_path / "none.pth") in done.stderr and "CRITERION=fid" in done.stderr
+    Path(away["DRN_PATH"]).touch()
+    done = bash(folder / "run.sh", **away, MORE="--no_mIoU")
+    assert done.returncode == 2 and "--criterion fid" in done.stderr
+    opt = shown(folder, "evolution_search", CRITERION="fid")["evolution_search.py"]
+    assert opt.criterion == "fid" and "drn_path" not in opt.explicit
+
+
+def test_fine_tuning_goes_on_with_what_lies_beside_the_generator(tmp_path):
+    folder = PIX2PIX[0].parent / "map2sat_fast"
+    checkpoints = tmp_path / "my out" / "supernet" / "checkpoints"
+    checkpoints.mkdir(parents=True)
+    (checkpoints / "best_net_G.pth").touch()
+    opt = shown(folder, "finetune", OUT=str(tmp_path / "my out"))["train_supernet.py"]
+    assert (opt.restore_D_path, opt.restore_A_path) == (None, None)
+    for name in ("best_net_D.pth", "best_net_A-0.pth"):
+        (checkpoints / name).touch()
+    opt = shown(folder, "finetune", OUT=str(tmp_path / "my out"))["train_supernet.py"]
+    assert opt.restore_student_G_path == str(checkpoints / "best_net_G.pth")
+    assert opt.restore_D_path == str(checkpoints / "best_net_D.pth")
+    assert opt.restore_A_path == str(checkpoints / "best_net_A")
+
+
+@pytest.mark.parametrize("name", ["demo", "setup", "test", "web_demo"])
+def test_scripts_explain_themselves_and_start_nothing(name):
+    for flag in ("--help", "-h"):
+        done = bash(ROOT / "scripts" / f"{name}.sh", flag)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert len(done.stdout.splitlines()) >= 2 and "==" not in done.stdout
+
+
+@pytest.mark.parametrize("folder", VARIED, ids=lambda f: f.name)
+def test_recipes_explain_themselves(folder):
+    for script in ("run.sh", "finetune.sh"):
+        done = bash(folder / script, "--help")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "DATAROOT" in done.stdout and "MORE_<STAGE>" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("script", "argument"),
+    [
+        ("demo.sh", "--size=64"),
+        ("setup.sh", "prod"),
+        ("pix2pix/map2sat_fast/run.sh", "--batch_size"),
+    ],
+)
+def test_arguments_that_scripts_do_not_know(script, argument):
+    done = bash(ROOT / "scripts" / script, argument)
+    assert done.returncode == 2 and done.stdout == "" and done.stderr.count("\n") == 1
+    assert argument in done.stderr and "--help" in done.stderr
+
+
+def test_an_environment_without_pip_is_repaired_or_named(tmp_path):
+    """A copy of the script meets a .venv that has no pip; no package is installed."""
+    (tmp_path / "scripts").mkdir()
+    for name in ("setup.sh", "lib.sh"):
+        (tmp_path / "scripts" / name).write_text((ROOT / "scripts" / name).read_text())
+    (tmp_path / "requirements.txt").write_text("")
+    python = tmp_path / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text("#!/bin/sh\nexit 1\n")
+    python.chmod(0o755)
+    done = bash(tmp_path / "scripts" / "setup.sh")
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert ".venv has no pip" in done.stderr and "remove" in done.stderr
+    # ensurepip brings it: the next call of pip works.
+    python.write_text(
+        '#!/bin/sh\ncase "$*" in *ensurepip*) touch pip;; *--version*) test -e pip;; esac\n'
+    )
+    done = bash(tmp_path / "scripts" / "setup.sh")
+    assert done.returncode == 0, done.stderr
+
+
+# ------------------------------------------------------------------------------------------------------------
+# Splits
+
+
 def test_the_published_splits_are_kept():
     lists = {"edges2shoes-r/train2": 2048, "cityscapes/train2": 200, "map2sat/train2": 300}
     lists |= {"horse2zebra/train2A": 120, "horse2zebra/train2B": 120}
@@ -276,5 +407,5 @@ def test_a_whole_pipeline_and_again(tmp_path, dataset):
     assert "search/search.png" in page and (tmp_path / "out" / "search" / "search.png").is_file()
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("*.pth")}
     done = subprocess.run(["bash", str(script)], env=environment, capture_output=True, text=True)
-    assert done.returncode == 0 and done.stdout.count(": done (") == 8, done.stdout + done.stderr
+    assert done.returncode == 0 and done.stdout.count(": done (") == 9, done.stdout + done.stderr
     assert before == {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("*.pth")}
