@@ -1,4 +1,4 @@
-"""Shared by the benchmarks: timing both sides of a comparison in one run, and reporting the ratio."""
+"""Shared by the benchmarks: time both sides of a comparison in one run, report the ratio."""
 
 from __future__ import annotations
 
@@ -71,9 +71,8 @@ def report(title: str, rows: list[dict], facts: dict, path: Path | None) -> None
         [f"{row[k]:.4g}" if isinstance(row[k], float) else str(row[k]) for k in keys]
         for row in rows
     ]
-    print(
-        f"{title}\n{', '.join(f'{k}: {v}' for k, v in facts.items())}\n\n{text_table(keys, cells)}\n"
-    )
+    about = ", ".join(f"{k}: {v}" for k, v in facts.items())
+    print(f"{title}\n{about}\n\n{text_table(keys, cells)}\n")
     if path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps({"title": title, **facts, "rows": rows}, indent=1) + "\n")

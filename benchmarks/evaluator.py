@@ -1,4 +1,5 @@
-"""One search evaluation: images decoded once and kept as uint8, everything in one pass, against decoding, float round trips and
+"""One search evaluation: images decoded once and kept as uint8, everything in one pass, against
+decoding, float round trips and
 sqrtm for every candidate; and where the time goes."""
 
 import tempfile
@@ -43,7 +44,8 @@ class Timed:
 
 
 def plain(root: Path, supernet, config: ChannelConfig, net, real, size: int, device: str) -> float:
-    """A candidate as it is commonly measured: cut out, images read again, PNG-like float round trips, a batch of one, sqrtm."""
+    """A candidate as it is commonly measured: cut out, images read again, PNG-like float round
+    trips, a batch of one, sqrtm."""
     subnet = extract(supernet, config).eval()
     features = []
     with torch.inference_mode():

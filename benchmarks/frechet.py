@@ -1,4 +1,5 @@
-"""Frechet distance: eigenvalues of a symmetric matrix against the matrix square root that FID tools use."""
+"""Frechet distance: eigenvalues of a symmetric matrix against the matrix square root that FID tools
+use."""
 
 from common import arguments, machine, report, seconds
 

@@ -2,10 +2,14 @@
 
     python benchmarks/miou.py [--images 8] [--threads 2] [--json FILE]
 
-The plain way resizes each of the 19 channels of each image with Pillow, stacks them, and takes NumPy's argmax
-and bincount. Times are medians over images, the two sides in turn. Scores have the shape and smoothness that
-the segmenter gives (a 32x32 map enlarged 8 times, log-softmax), of random values, which change class more
-often than a street does. `noise` has no smoothness, the worst case for ours: every cell is interpolated.
+The plain way resizes each of the 19 channels of each image with Pillow, stacks them, and takes
+NumPy's argmax
+and bincount. Times are medians over images, the two sides in turn. Scores have the shape and
+smoothness that
+the segmenter gives (a 32x32 map enlarged 8 times, log-softmax), of random values, which change
+class more
+often than a street does. `noise` has no smoothness, the worst case for ours: every cell is
+                                                                              interpolated.
 """
 
 import argparse
@@ -31,7 +35,8 @@ CLASSES, LOW, PHOTO, LABEL = 19, (32, 32), (256, 256), (1024, 2048)
 
 
 def synthetic(images: int, smooth: bool) -> tuple[torch.Tensor, list[np.ndarray]]:
-    """Log-probabilities (N, 19, 256, 256) float32, and N labels (1024, 2048) uint8, one eighth ignored."""
+    """Log-probabilities (N, 19, 256, 256) float32, and N labels (1024, 2048) uint8, one eighth
+    ignored."""
     generator = torch.Generator().manual_seed(0)
     size = LOW if smooth else PHOTO
     scores = 3 * torch.randn(images, CLASSES, *size, generator=generator)
@@ -103,7 +108,8 @@ def main() -> None:
         figures[name] = found = compare(args.images, smooth)
         print(
             f"{name}: plain {found['plain_s']:.3f} s, ours {found['ours_s']:.3f} s per image, "
-            f"{found['ratio']:.1f} times as fast; mIoU {found['mIoU']:.4f} on both sides, counts identical"
+            f"{found['ratio']:.1f} times as fast; mIoU {found['mIoU']:.4f} on both sides, counts "
+            f"identical"
         )
     if args.json:
         args.json.write_text(json.dumps(figures, indent=1) + "\n")

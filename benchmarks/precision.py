@@ -1,4 +1,5 @@
-"""What bfloat16 does to the FID of subnets: values and ranks against float32 on a trained supernet, and the time of both."""
+"""What bfloat16 does to the FID of subnets: values and ranks against float32 on a trained supernet,
+and the time of both."""
 
 from common import arguments, machine, report
 

@@ -1,7 +1,10 @@
-"""What the options of supernet training do to its subnets: FID of the largest, the smallest and random ones, same steps, several seeds.
+"""What the options of supernet training do to its subnets: FID of the largest, the smallest and
+random ones, same steps, several seeds.
 
-Trains with the product's own scripts. One training gives two lines: the student as the optimizer left it and, from ``--ema``, its average.
-A teacher is trained first. Results are kept in ``--output`` and a second run measures only what is missing.
+Trains with the product's own scripts. One training gives two lines: the student as the optimizer
+left it and, from ``--ema``, its average.
+A teacher is trained first. Results are kept in ``--output`` and a second run measures only what is
+missing.
 """
 
 import json
@@ -35,7 +38,8 @@ VARIANTS = {
 
 
 def script(name: str, opt, *flags: str) -> None:
-    """Run one of the product's training scripts; what it has finished before, it does not do again."""
+    """Run one of the product's training scripts; what it has finished before, it does not do
+    again."""
     data = [
         "--dataroot",
         opt.dataroot,

@@ -1,6 +1,11 @@
-"""One distillation step of a supernet against a plain one: the order of operations of SPEC 3, eager, NCHW, separate passes, float32.
+"""One distillation step of a supernet against a plain one: the order of operations of SPEC 3,
+eager, NCHW, separate passes, float32.
 
-Both sides start from the same weights and run the same configurations on the same batch, in turns. Also: slicing against masking.
+Both sides start from the same weights and run the same configurations on the same batch, in turns.
+                                                                                                          Also:
+                                                                                                          slicing
+                                                                                                          against
+                                                                                                          masking.
 """
 
 import copy
@@ -27,7 +32,8 @@ LAMBDA_RECON, LAMBDA_DISTILL = 10.0, 0.01
 
 
 class PlainStep:
-    """The step as SPEC 3 reads: whole teacher, the discriminator on the detached fake, on the real, and on the fake again."""
+    """The step as SPEC 3 reads: whole teacher, the discriminator on the detached fake, on the real,
+    and on the fake again."""
 
     def __init__(self, student, teacher, net_d, adaptors, draw):
         self.student, self.teacher, self.net_d, self.adaptors = student, teacher, net_d, adaptors

@@ -1,4 +1,5 @@
-"""Settings of the data -> datasets and loaders. Scripts, benchmarks and notebooks build them here."""
+"""Settings of the data -> datasets and loaders. Scripts, benchmarks and notebooks build them
+here."""
 
 from __future__ import annotations
 
@@ -64,7 +65,8 @@ class DataSettings:
 
     @property
     def network_size(self) -> tuple[int, int]:
-        """(height, width) that the network sees, in pixels; 256x256 where images keep their size."""
+        """(height, width) that the network sees, in pixels; 256x256 where images keep their
+        size."""
         return self.resize.crop or (256, 256)
 
     @property

@@ -59,7 +59,8 @@ class ElasticBlock(nn.Module):
         return x + norm2(conv2(pad2(y), x.shape[1]))
 
     def masked(self, x: Tensor, trunk: Tensor, inner: Tensor) -> Tensor:
-        """The same at full width; ``trunk``, ``inner``: bool N C 1 1, True for channels that count."""
+        """The same at full width; ``trunk``, ``inner``: bool N C 1 1, True for channels that
+        count."""
         pad1, conv1, norm1, relu, dropout, pad2, conv2, norm2 = self.conv_block
         y = dropout(relu(norm1(conv1(pad1(x), keep=trunk)) * inner))
         return x + norm2(conv2(pad2(y), keep=inner)) * trunk

@@ -1,6 +1,7 @@
 """Command lines: one option class per script, composed from `options.flags`.
 
-``XOptions.parse(argv=None)`` returns a namespace with a value for every flag and ``explicit``, the set of flags that were typed.
+``XOptions.parse(argv=None)`` returns a namespace with a value for every flag and ``explicit``, the
+set of flags that were typed.
 """
 
 from __future__ import annotations
@@ -237,7 +238,8 @@ class TrainOptions(_TrainingOptions):
         super().check(opt, parser)
         if opt.dataset_mode == "unaligned":
             parser.error(
-                "--dataset_mode unaligned: pix2pix learns from pairs; give a generator trained elsewhere (CycleGAN) to "
+                "--dataset_mode unaligned: pix2pix learns from pairs; give a generator trained "
+                "elsewhere (CycleGAN) to "
                 "train_supernet.py --restore_teacher_G_path"
             )
 
@@ -284,7 +286,8 @@ class SupernetOptions(_TrainingOptions):
             )
         if opt.config_str is not None and (opt.sandwich or opt.config_per_image):
             parser.error(
-                "--sandwich and --config_per_image choose among configurations, --config_str names one"
+                "--sandwich and --config_per_image choose among configurations, --config_str "
+                "names one"
             )
 
 
@@ -296,7 +299,8 @@ class _SearchOptions(Options):
         super().check(opt, parser)
         if opt.config_set is None:
             parser.error("--config_set is missing: the search space, e.g. channels-64-pix2pix")
-        # Commands of the existing implementation name no criterion: label -> photo is judged by mIoU.
+        # Commands of the existing implementation name no criterion: label -> photo is judged by
+        # mIoU.
         if opt.no_fid and not opt.no_mIoU and "criterion" not in opt.explicit:
             opt.criterion = "mIoU"
         if opt.no_fid and opt.criterion == "fid":
@@ -380,7 +384,10 @@ class SearchOptions(_SearchOptions):
 class TestOptions(Options):
     __test__ = False  # not a pytest class
     prog = "test.py"
-    description = "Generate images with checkpoints and measure them side by side: FID, KID, MACs, time, a page to look at."
+    description = (
+        "Generate images with checkpoints and measure them side by side: FID, KID, MACs, time, a "
+        "page to look at."
+    )
     flags = (
         *_INFERENCE,
         "results_dir",
@@ -402,7 +409,9 @@ class LatencyOptions(TestOptions):
 
 class ExportOptions(Options):
     prog = "export.py"
-    description = "Cut one subnet out of a supernet as a stand-alone network, as weights or for other runtimes."
+    description = (
+        "Cut one subnet out of a supernet as a stand-alone network: weights, or other runtimes."
+    )
     flags = ("model", "ngf", "input_path", "output_path", "config_str", "input_nc", "output_nc")
     flags += (
         "format",
@@ -496,7 +505,10 @@ SCRIPTS = {
 class MacsOptions(Options):
     positional = "[CONFIG ...]"
     prog = "python -m metrics.macs"
-    description = "MACs and parameters of configurations; without one, the published table beside what is computed here."
+    description = (
+        "MACs and parameters of configurations; without one, the published table beside what is "
+        "computed here."
+    )
     flags = ("size",)
 
     @classmethod

@@ -123,7 +123,8 @@ FLAGS: dict[str, Flag] = {
     "dataroot": Flag(_DATA, "folder with the images: <dataroot>/<phase>/*.jpg", metavar="DIR"),
     "dataset_mode": Flag(
         _DATA,
-        "aligned: A|B pairs side by side, or folders <phase>A and <phase>B of equal names | unaligned: folders <phase>A and "
+        "aligned: A|B pairs side by side, or folders <phase>A and <phase>B of equal names | "
+        "unaligned: folders <phase>A and "
         "<phase>B that are no pairs | single: images alone",
         default="aligned",
         choices=("aligned", "unaligned", "single"),
@@ -134,7 +135,8 @@ FLAGS: dict[str, Flag] = {
     "phase": Flag(_DATA, "folder of dataroot that is used", default="train"),
     "meta_path": Flag(
         _DATA,
-        "use only the files named in this list, one name per line; unaligned: x.meta stands for two lists, xA.meta and xB.meta",
+        "use only the files named in this list, one name per line; unaligned: x.meta stands for "
+        "two lists, xA.meta and xB.meta",
         metavar="FILE",
     ),
     "metaA_path": Flag(
@@ -255,7 +257,8 @@ FLAGS: dict[str, Flag] = {
     ),
     "restore_O_path": Flag(
         _START,
-        "optimizers: a state.pth of ours, or the common start of -0.pth (generator) and -1.pth (discriminator)",
+        "optimizers: a state.pth of ours, or the common start of -0.pth (generator) and -1.pth "
+        "(discriminator)",
         metavar="PATH",
     ),
     "restore_teacher_G_path": Flag(
@@ -265,7 +268,8 @@ FLAGS: dict[str, Flag] = {
     ),
     "compare": Flag(
         _START,
-        "further checkpoints, measured side by side with the first; they need no flags on their architecture, and a supernet "
+        "further checkpoints, measured side by side with the first; they need no flags on their "
+        "architecture, and a supernet "
         "among them is cut to --config_str too",
         metavar="PTH",
         many=True,
@@ -288,14 +292,16 @@ FLAGS: dict[str, Flag] = {
     ),
     "pool_size": Flag(
         _LOSS,
-        "former outputs shown to the discriminator again; an unconditional one only, so pix2pix ignores it with a word",
+        "former outputs shown to the discriminator again; an unconditional one only, so pix2pix "
+        "ignores it with a word",
         natural,
         50,
         metavar="N",
     ),
     "ema": Flag(
         _LOSS,
-        "decay per step of a moving average of the student's weights, e.g. 0.999; the average is measured and saved as G, the "
+        "decay per step of a moving average of the student's weights, e.g. 0.999; the average is "
+        "measured and saved as G, the "
         "student itself as G_raw; 0 = off",
         below_one,
         0.0,
@@ -303,7 +309,8 @@ FLAGS: dict[str, Flag] = {
     ),
     "sandwich": Flag(
         _LOSS,
-        "train the largest, the smallest and so many random configurations in every step; 0 = one random one alone",
+        "train the largest, the smallest and so many random configurations in every step; 0 = one "
+        "random one alone",
         natural,
         0,
         metavar="K",
@@ -358,7 +365,8 @@ FLAGS: dict[str, Flag] = {
     ),
     "format": Flag(
         _LOG,
-        "what to write, one file each; the suffix of --output_path is replaced. pth: weights | onnx: ONNX Runtime | pt2: torch.export",
+        "what to write, one file each; the suffix of --output_path is replaced. pth: weights | "
+        "onnx: ONNX Runtime | pt2: torch.export",
         default="pth",
         choices=("pth", "onnx", "pt2"),
         many=True,
@@ -366,7 +374,8 @@ FLAGS: dict[str, Flag] = {
     "fp16": Flag(_LOG, "store weights as float16: half the size, computes in float32", bool),
     "int8": Flag(
         _LOG,
-        "also write NAME.int8.onnx: convolutions in 8 bits, calibrated on the images of --dataroot; needs --format onnx",
+        "also write NAME.int8.onnx: convolutions in 8 bits, calibrated on the images of "
+        "--dataroot; needs --format onnx",
         bool,
     ),
     "results_dir": Flag(_LOG, "folder for images, page and metrics", metavar="DIR"),
@@ -375,12 +384,14 @@ FLAGS: dict[str, Flag] = {
     "no_mIoU": Flag(_MEASURE, "do not measure mIoU", bool),
     "real_stat_path": Flag(
         _MEASURE,
-        "statistics of the real images (.npz); without it they are made once and kept beside the dataset",
+        "statistics of the real images (.npz); without it they are made once and kept beside the "
+        "dataset",
         metavar="NPZ",
     ),
     "fid_features": Flag(
         _MEASURE,
-        "inception: the FID network | random: the same with seeded random weights, no download, a scale of its own",
+        "inception: the FID network | random: the same with seeded random weights, no download, a "
+        "scale of its own",
         default="inception",
         choices=("inception", "random"),
     ),
@@ -419,14 +430,16 @@ FLAGS: dict[str, Flag] = {
     ),
     "macs_convention": Flag(
         _MEASURE,
-        "published: as all published figures count | exact: true multiply-accumulates of the convolutions",
+        "published: as all published figures count | exact: true multiply-accumulates of the "
+        "convolutions",
         default="published",
         choices=("published", "exact"),
     ),
     "need_profile": Flag(_MEASURE, "print MACs and parameters", bool),
     "times": Flag(
         _MEASURE,
-        "timed runs; test.py times only when it is given this or several models, and then 10 runs without it",
+        "timed runs; test.py times only when it is given this or several models, and then 10 runs "
+        "without it",
         positive,
         100,
         metavar="N",
@@ -506,12 +519,14 @@ FLAGS: dict[str, Flag] = {
     "generation_base": Flag(_SEARCH, "number of the first generation", natural, 1, metavar="N"),
     "restore_pkl_path": Flag(
         _SEARCH,
-        "evaluations.jsonl of an earlier search to start from (pickles are refused: they can run code)",
+        "evaluations.jsonl of an earlier search to start from (pickles are refused: they can run "
+        "code)",
         metavar="JSONL",
     ),
     "only_restore_cache": Flag(
         _SEARCH,
-        "of --restore_pkl_path take the measured values only; its best do not join the first generation",
+        "of --restore_pkl_path take the measured values only; its best do not join the first "
+        "generation",
         bool,
     ),
     "save_freq": Flag(
@@ -551,7 +566,8 @@ FLAGS: dict[str, Flag] = {
     ),
     "cuda_graphs": Flag(
         _RUN,
-        "record the work of a training step once and replay it: fewer waits for Python, which count at small batches; a supernet "
+        "record the work of a training step once and replay it: fewer waits for Python, which "
+        "count at small batches; a supernet "
         "runs at full width then, its unused channels zeroed; CUDA only",
         bool,
     ),

@@ -66,7 +66,8 @@ _held: dict[Path, int] = {}
 def take_folder(folder: Path, script: str, flag: str) -> None:
     """Make ``folder`` this process's until it ends or calls `release_folders`.
 
-    What killed runs left half written is removed. Under torchrun the main process does this for all.
+    What killed runs left half written is removed. Under torchrun the main process does this for
+    all.
 
     Raises:
         InputError: another process writes there now, or it holds results of another script.

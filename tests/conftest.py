@@ -1,9 +1,11 @@
-"""Settings of all tests. Being here also makes ``golden_values`` importable from the folders below."""
+"""Settings of all tests. Being here also makes ``golden_values`` importable from the folders
+below."""
 
 import torch
 from hypothesis import settings
 
-# Small networks gain nothing from threads, and results must not depend on how many cores a machine has.
+# Small networks gain nothing from threads, and results must not depend on how many cores a machine
+# has.
 torch.set_num_threads(1)
 
 settings.register_profile("tests", deadline=None, max_examples=20, database=None, derandomize=True)

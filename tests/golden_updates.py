@@ -1,4 +1,5 @@
-"""The reference updates: the tasks, batches and losses of `golden.json`, for the tests and for scripts/gpu_check.py."""
+"""The reference updates: the tasks, batches and losses of `golden.json`, for the tests and for
+scripts/gpu_check.py."""
 
 from __future__ import annotations
 

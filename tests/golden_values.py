@@ -1,4 +1,5 @@
-"""Reference values: the formulas that weights and inputs are filled by, and the files in ``golden``."""
+"""Reference values: the formulas that weights and inputs are filled by, and the files in
+``golden``."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ def golden_array(name: str, file: str = "golden.npz") -> np.ndarray:
 
 @torch.no_grad()
 def fill(net: nn.Module) -> nn.Module:
-    """Weights by formula: parameter i of the state dict is ``0.05 * sin(0.37 k + i)`` over its flat index k."""
+    """Weights by formula: parameter i of the state dict is ``0.05 * sin(0.37 k + i)`` over its flat
+    index k."""
     for i, value in enumerate(net.state_dict().values()):
         wave = 0.05 * np.sin(0.37 * np.arange(value.numel()) + i)
         value.copy_(torch.from_numpy(wave.astype(np.float32)).view(value.shape))

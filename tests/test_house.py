@@ -35,7 +35,8 @@ def python_files() -> list[Path]:
 
 
 def imported_rooms(tree: ast.Module) -> list[tuple[int, str]]:
-    """(line, room) of all imports, but for those of a ``__main__`` block: that is an entry point."""
+    """(line, room) of all imports, but for those of a ``__main__`` block: that is an entry
+    point."""
     found = []
     todo: list[ast.AST] = [n for n in tree.body if not _is_main_block(n)]
     while todo:

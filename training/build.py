@@ -41,7 +41,8 @@ class UpdateSettings:
 
     Args:
         lr, beta1:     of Adam
-        amp:           none | bf16 | fp16: precision of the networks; weights and losses stay float32
+        amp:           none | bf16 | fp16: precision of the networks; weights and losses stay
+                       float32
         ema:           decay per step of a moving average of the student's weights; 0 = none
         cuda_graphs:   record a step once and replay it (CUDA only)
         restore_path:  optimizers to start from, see `training.state.load_optimizers`

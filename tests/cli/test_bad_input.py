@@ -1,4 +1,5 @@
-"""What users get wrong: every script ends with code 2 and one line that names the file or the flag, and touches nothing."""
+"""What users get wrong: every script ends with code 2 and one line that names the file or the flag,
+and touches nothing."""
 
 import pickle
 import re
@@ -23,7 +24,8 @@ LARGEST = "32_32_32_32_32_32_32_32"
 
 
 def the_one_line(outcome) -> str:
-    """The message of a script that refused: its last line on stderr, after progress bars at most."""
+    """The message of a script that refused: its last line on stderr, after progress bars at
+    most."""
     assert outcome.returncode == 2, outcome
     assert "Traceback" not in outcome.stdout + outcome.stderr
     assert "error" not in outcome.stdout.lower()
@@ -56,7 +58,8 @@ class World:
     def refuse(
         self, script: str, *args: object, words: tuple[str, ...], defaults: bool = True
     ) -> str:
-        """Run a script that must refuse with ``words`` in its message and leave every file as it was."""
+        """Run a script that must refuse with ``words`` in its message and leave every file as it
+        was."""
         where = {
             "evolution_search.py": ("--output_dir", self.out),
             "search.py": ("--output_path", self.out / "all.jsonl"),
@@ -195,7 +198,8 @@ def test_two_folders_that_do_not_match(world):
 
 
 def test_two_folders_of_which_the_second_holds_more(world):
-    """Whether it is refused or not, it must not pass in silence: the pairs may be others than the user thinks."""
+    """Whether it is refused or not, it must not pass in silence: the pairs may be others than the
+    user thinks."""
     root = world.tmp / "data"
     write_images(root / "trainA", *[(SIZE, SIZE)] * 2)
     write_images(root / "trainB", *[(SIZE, SIZE)] * 3)
@@ -320,7 +324,8 @@ def test_statistics_of_another_feature_size(world, script):
 
 
 def test_statistics_of_other_features(world):
-    """Ours say what they were made with; a number of another scale would be wrong without a sign of it."""
+    """Ours say what they were made with; a number of another scale would be wrong without a sign of
+    it."""
     path = world.tmp / "real.npz"
     np.savez(path, mu=np.zeros(64), sigma=np.eye(64), n=9, features="Inception, 64 features")
     words = ("--real_stat_path", str(path), "Inception, 64 features", "random")
@@ -657,7 +662,8 @@ def test_real_processes(cli, snapshot, runs, dataset, world, case):
 
 
 def test_sizes_that_are_no_multiple_of_4(cli, world):
-    """No reason to refuse: the images are brought to the nearest size that is, and one line says so."""
+    """No reason to refuse: the images are brought to the nearest size that is, and one line says
+    so."""
     write_images(world.tmp / "data" / "val", (60, 30), (60, 30), (72, 36))
     flags = (
         "--dataroot",

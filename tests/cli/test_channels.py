@@ -18,7 +18,8 @@ CASES = [(1, 1, "AtoB"), (1, 3, "BtoA"), (3, 1, "AtoB"), (3, 1, "BtoA")]
 
 @pytest.fixture(scope="module")
 def pairs(tmp_path_factory):
-    """Coloured pairs whose halves differ in every channel: what is grey in a test is made so by the flags."""
+    """Coloured pairs whose halves differ in every channel: what is grey in a test is made so by the
+    flags."""
     root, rng = tmp_path_factory.mktemp("pairs"), np.random.default_rng(0)
     for phase, count in (("train", 6), ("val", 5)):
         (root / phase).mkdir()
@@ -163,6 +164,7 @@ def test_arrays_of_five_channels_from_the_teacher_to_the_test(call, tmp_path):
         assert abs(np.asarray(image).astype(int) - shown).max() <= 1
     results = json.loads((tmp_path / "test" / "results.json").read_text())
     assert results["metrics"]["fid"] > 0
-    # Inputs and targets the other way round: outputs of five channels are measured and shown by three.
+    # Inputs and targets the other way round: outputs of five channels are measured and shown by
+    # three.
     turned = ("--direction", "BtoA", "--input_nc", 3, "--output_nc", 5)
     call("train.py", *data, *turned, *measure, *steps, "--log_dir", tmp_path / "turned").succeeded()

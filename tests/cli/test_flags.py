@@ -1,4 +1,5 @@
-"""Command lines: every flag of the existing implementation is taken with its default and meaning, and the help helps."""
+"""Command lines: every flag of the existing implementation is taken with its default and meaning,
+and the help helps."""
 
 import json
 import re
@@ -113,7 +114,8 @@ def test_every_flag_is_accepted_with_its_default(script):
 
 @pytest.mark.parametrize("script", CLASSES)
 def test_every_flag_takes_values_of_its_type(script):
-    """One command line with every flag at a value of its own; what comes out has the type that scripts expect."""
+    """One command line with every flag at a value of its own; what comes out has the type that
+    scripts expect."""
     actions, argv, expected = actions_of(script), [], {}
     for name, flag in golden_flags(script).items():
         key, action = name[2:], actions[name]
@@ -328,16 +330,19 @@ def test_one_of_the_two_sizes_sets_both_where_the_other_would_contradict_it():
 
 
 def test_importing_and_parsing_loads_no_network(tmp_path):
-    """A wrong flag is answered at once: no weights are looked for, and the packages of the feature network stay unimported."""
+    """A wrong flag is answered at once: no weights are looked for, and the packages of the feature
+    network stay unimported."""
     code = (
         "import sys, torch\n"
         "def refuse(*args, **kwargs): raise AssertionError('weights were loaded')\n"
-        "torch.load = torch.hub.load_state_dict_from_url = torch.hub.download_url_to_file = refuse\n"
+        "torch.load = torch.hub.load_state_dict_from_url = torch.hub.download_url_to_file = "
+        "refuse\n"
         "import time; start = time.monotonic()\n"
         "import options\n"
         f"for name in {list(CLASSES.values())!r}: getattr(options, name).parser().format_help()\n"
         "seconds = time.monotonic() - start\n"
-        "heavy = {'torchvision', 'pytorch_fid', 'matplotlib', 'dominate', 'scipy'} & set(sys.modules)\n"
+        "heavy = {'torchvision', 'pytorch_fid', 'matplotlib', 'dominate', 'scipy'} & "
+        "set(sys.modules)\n"
         "print(seconds, sorted(heavy))\n"
     )
     start = time.monotonic()

@@ -81,7 +81,8 @@ def test_every_room_is_packed():
 
 
 def test_an_installed_command_is_its_script(installed, dataset):
-    """Help, a wrong flag and real work, away from the sources; `gc-test` is not Python's own test."""
+    """Help, a wrong flag and real work, away from the sources; `gc-test` is not Python's own
+    test."""
     for command in ("gc-test", "gc-search"):
         shown = run(installed, command, "--help")
         assert shown.returncode == 0 and shown.stdout.startswith(f"usage: {COMMANDS[command]} ")

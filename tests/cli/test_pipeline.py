@@ -1,4 +1,5 @@
-"""The pipeline as users run it: every script as a process, what it leaves on disk, and what becomes of it when it is interrupted."""
+"""The pipeline as users run it: every script as a process, what it leaves on disk, and what becomes
+of it when it is interrupted."""
 
 import json
 import random
@@ -143,7 +144,8 @@ def test_supernet(supernet, read_lines):
 
 
 def test_fine_tuning(finetuned, best_config, supernet_pth, read_lines):
-    """It starts from the supernet's weights and is measured at the one configuration, before its first step too."""
+    """It starts from the supernet's weights and is measured at the one configuration, before its
+    first step too."""
     networks = ["G", "D", "A-0", "A-1", "A-2", "A-3"]
     log = read_lines(finetuned / "log.jsonl")
     check_training_run(
@@ -243,7 +245,8 @@ def test_genetic_search(evolution, read_lines):
 
 
 def test_exhaustive_search(cli, call, runs, tmp_path, search_flags, read_lines):
-    """All configurations within the budget; a name that scripts of old give ends in .jsonl; shares add up to the whole."""
+    """All configurations within the budget; a name that scripts of old give ends in .jsonl; shares
+    add up to the whole."""
     flags = (*search_flags, "--budget", SMALL_BUDGET)
     outcome = cli("search.py", *flags, "--output_path", tmp_path / "all.pkl").succeeded()
     assert str(tmp_path / "all.jsonl") in outcome.stdout
@@ -279,7 +282,8 @@ def test_the_same_search_again_measures_nothing(call, evolution, evolution_flags
 def test_a_search_of_other_weights_takes_over_no_values(
     call, tmp_path, search_flags, supernet_pth, read_lines
 ):
-    """The supernet was trained on, its checkpoint written over: what was measured before is not what it is worth now."""
+    """The supernet was trained on, its checkpoint written over: what was measured before is not
+    what it is worth now."""
     path = tmp_path / "net_G.pth"
     state = load(supernet_pth)
     torch.save(state, path)
@@ -390,7 +394,8 @@ def test_the_supernet_at_a_config_makes_the_images_of_the_export(
 def test_teacher_and_compressed_side_by_side(
     call, tmp_path, tested, teacher, exported, supernet_pth, inference_flags, best_config
 ):
-    """One run gives each model what a run of its own gives it; a supernet is cut to --config_str."""
+    """One run gives each model what a run of its own gives it; a supernet is cut to
+    --config_str."""
     checkpoint = teacher / "checkpoints" / "latest_net_G.pth"
     flags = (*inference_flags, "--restore_teacher_G_path", checkpoint, "--restore_G_path", exported)
     outcome = call(
@@ -487,7 +492,8 @@ RELEASED = {
 
 @pytest.mark.parametrize("spec", RELEASED, ids=lambda s: f"{s.netG} {s.config}")
 def test_released_checkpoints_load(call, tmp_path, spec, inference_flags, dataset):
-    """A plain state dict says what it is; of a supernet, which looks like a mobile network, the user must say so."""
+    """A plain state dict says what it is; of a supernet, which looks like a mobile network, the
+    user must say so."""
     torch.manual_seed(3)
     net = spec.build().eval()
     torch.save(OrderedDict(net.state_dict().items()), tmp_path / "net_G.pth")
@@ -607,7 +613,8 @@ def test_flags_that_contradict_the_checkpoint(
 def test_flags_that_agree_with_the_checkpoint(
     call, tmp_path, exported, best_config, inference_flags
 ):
-    """Scripts of old repeat the architecture; an --ngf beside a config string never meant anything."""
+    """Scripts of old repeat the architecture; an --ngf beside a config string never meant
+    anything."""
     flags = (*inference_flags, "--restore_G_path", exported, "--no_fid", "--results_dir", tmp_path)
     agreeing = ("--netG", "sub_mobile_resnet_9blocks", "--config_str", best_config, "--ngf", 48)
     call("test.py", *flags, *agreeing).succeeded()

@@ -1,4 +1,5 @@
-"""The shell recipes: every stage's command is valid and says what SPEC 6 publishes; one pipeline is run for real."""
+"""The shell recipes: every stage's command is valid and says what SPEC 6 publishes; one pipeline is
+run for real."""
 
 import os
 import shlex
@@ -19,11 +20,13 @@ FOLDERS = sorted(
 )
 PIX2PIX = [folder for folder in FOLDERS if folder.parent.name == "pix2pix"]
 HORSE2ZEBRA = ROOT / "scripts" / "cycle_gan" / "horse2zebra_fast"
-# The full pipeline with mIoU, and the fast one without pairs: between them every line of recipes.sh.
+# The full pipeline with mIoU, and the fast one without pairs: between them every line of
+# recipes.sh.
 VARIED = [ROOT / "scripts" / "pix2pix" / "cityscapes", HORSE2ZEBRA]
 CONFIG = "16_16_32_16_16_64_16_24"
 NEED_CONFIG = {"finetune", "export", "test_compressed", "test_supernet", "latency_compressed"}
-# SPEC 6: teacher, supernet and fine-tuning epochs (constant, decay), batch, lambda_recon, lambda_distill, budget, criterion, direction.
+# SPEC 6: teacher, supernet and fine-tuning epochs (constant, decay), batch, lambda_recon,
+# lambda_distill, budget, criterion, direction.
 RECIPES = {
     "edges2shoes-r": ((5, 15), (10, 30), (5, 15), 4, 100, 1, 4.9e9, "fid", "AtoB"),
     "cityscapes": ((100, 150), (200, 300), None, 1, 100, 1, 5.7e9, "mIoU", "BtoA"),
@@ -336,7 +339,8 @@ def test_the_published_splits_are_kept():
     ],
 )
 def test_the_recipes_use_the_published_splits(folder, images, rest, tmp_path):
-    """On the datasets' file names: all that is not held out trains the supernet, what is held out judges the subnets."""
+    """On the datasets' file names: all that is not held out trains the supernet, what is held out
+    judges the subnets."""
     (tmp_path / "data" / "train").mkdir(parents=True)
     for name in images:
         (tmp_path / "data" / "train" / name).touch()
@@ -358,7 +362,8 @@ def test_the_recipes_use_the_published_splits(folder, images, rest, tmp_path):
 
 
 def test_a_whole_pipeline_and_again(tmp_path, dataset):
-    """map2sat_fast/run.sh from teacher to table on the tiny dataset; a second run does nothing twice."""
+    """map2sat_fast/run.sh from teacher to table on the tiny dataset; a second run does nothing
+    twice."""
     names = sorted(p.name for p in (dataset / "train").iterdir())
     (tmp_path / "held_out.meta").write_text("\n".join(names[:3]) + "\n")
     small = "--crop_size 32 --fid_features random --fid_dims 64 --num_threads 1"
@@ -374,7 +379,9 @@ def test_a_whole_pipeline_and_again(tmp_path, dataset):
         "MORE": small,
         "MORE_TRAIN_FULL": f"{train} --ngf 8",
         "MORE_TRAIN_SUPERNET": f"{student} --config_set channels-32",
-        "MORE_EVOLUTION_SEARCH": "--load_size 32 --config_set channels-32 --population_size 4 --evolution_iters 1",
+        "MORE_EVOLUTION_SEARCH": (
+            "--load_size 32 --config_set channels-32 --population_size 4 --evolution_iters 1"
+        ),
         "MORE_FINETUNE": student,
         **{
             f"MORE_{a}_{b}": "--load_size 32"

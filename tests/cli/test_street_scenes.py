@@ -1,4 +1,5 @@
-"""mIoU through all scripts, on street scenes that the test makes: prepared, trained, searched and tested by their labels."""
+"""mIoU through all scripts, on street scenes that the test makes: prepared, trained, searched and
+tested by their labels."""
 
 import json
 from pathlib import Path
@@ -135,7 +136,8 @@ def read_json(path: Path) -> dict:
 
 
 def plain_figures(photos: Path, city: Path, phase: str, drn: Path) -> tuple[float, float]:
-    """(mIoU, accuracy) of written photos as SPEC 5 says it, image by image and channel by channel with Pillow and NumPy."""
+    """(mIoU, accuracy) of written photos as SPEC 5 says it, image by image and channel by channel
+    with Pillow and NumPy."""
     net = DRNSeg("drn_d_22").eval()
     net.load_state_dict(
         {k.removeprefix("module."): v for k, v in torch.load(drn, weights_only=True).items()}
@@ -215,7 +217,8 @@ def test_a_search_by_miou_and_a_test_of_its_best(
     expected = plain_figures(tmp_path / "held_out" / "images" / "fake_B", city, "train", drn)
     found = results["metrics"]["mIoU"], results["metrics"]["accu"]
     assert found == pytest.approx(expected, rel=1e-6)
-    # The search's batches are not the test's: a pixel on the edge of two classes may fall to the other.
+    # The search's batches are not the test's: a pixel on the edge of two classes may fall to the
+    # other.
     assert results["metrics"][criterion] == pytest.approx(best["metrics"][criterion], rel=1e-3)
 
 
@@ -249,7 +252,8 @@ def test_a_test_measures_val(call, tmp_path, city, drn, city_flags, measure, cit
 
 
 def test_the_criterion_alone_asks_for_miou(call, tmp_path, city_flags, city_supernet):
-    """The published scripts name no weights beside it: the default path is looked for, and said to be missing."""
+    """The published scripts name no weights beside it: the default path is looked for, and said to
+    be missing."""
     flags = (*city_flags, "--restore_G_path", city_supernet / "checkpoints" / "latest_net_G.pth")
     search = ("--config_set", "channels-32", "--criterion", "mIoU", "--output_dir", tmp_path / "s")
     outcome = call("evolution_search.py", *flags, "--load_size", SIZE, "--crop_size", SIZE, *search)

@@ -1,4 +1,5 @@
-"""Unpaired data through all scripts: a generator trained elsewhere (CycleGAN) is distilled, searched, cut out and tested."""
+"""Unpaired data through all scripts: a generator trained elsewhere (CycleGAN) is distilled,
+searched, cut out and tested."""
 
 import json
 import random

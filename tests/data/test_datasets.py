@@ -1,4 +1,5 @@
-"""Which files a dataset holds, what it makes of them, and what it says about a folder that is not right."""
+"""Which files a dataset holds, what it makes of them, and what it says about a folder that is not
+right."""
 
 import json
 import os
@@ -352,7 +353,8 @@ def test_files_are_sorted_by_their_path(tmp_path):
 
 
 def test_names_that_would_overwrite_each_other_are_refused(tmp_path):
-    """``a.png`` and ``a.jpg`` would both be written as ``a.png``: one result would be lost without a word."""
+    """``a.png`` and ``a.jpg`` would both be written as ``a.png``: one result would be lost without
+    a word."""
     write(tmp_path / "train" / "a.png", pair())
     write(tmp_path / "train" / "a.jpg", pair())
     with pytest.raises(InputError, match=r"a\.(png|jpg)"):

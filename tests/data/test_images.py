@@ -128,7 +128,8 @@ def test_several_frames_are_refused(tmp_path, name):
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data", "ignore:Truncated File Read")
 @pytest.mark.parametrize("suffix", sorted(PICTURES))
 def test_a_file_cut_anywhere_is_named_or_read(tmp_path, suffix):
-    """No cut may end in another error than one that names the file; one in the middle must be noticed."""
+    """No cut may end in another error than one that names the file; one in the middle must be
+    noticed."""
     size = (40, 33)
     whole = Image.fromarray(np.resize(RGB, (*size, 3)))
     path = saved(tmp_path, whole, f"image{suffix}")

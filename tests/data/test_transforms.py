@@ -1,4 +1,5 @@
-"""Resizing, cropping and the way between pixels and network values, the reference arrays included."""
+"""Resizing, cropping and the way between pixels and network values, the reference arrays
+included."""
 
 import warnings
 

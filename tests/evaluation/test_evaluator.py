@@ -1,4 +1,5 @@
-"""One way to measure a generator, and the statistics of real images: made once, kept, and made again when files change."""
+"""One way to measure a generator, and the statistics of real images: made once, kept, and made
+again when files change."""
 
 import os
 from pathlib import Path
@@ -211,7 +212,8 @@ def test_a_given_file_is_used_and_must_fit(root, tmp_path):
 
 
 def test_a_damaged_cache_is_made_again(root, tmp_path):
-    """It is ours, not the user's: nothing needs to be said, and no flag was given that could be named."""
+    """It is ours, not the user's: nothing needs to be said, and no flag was given that could be
+    named."""
     cache = (tmp_path / "cache",)
     real_statistics(dataset(root), Colours(), CPU, cache=cache)
     (path,) = cache[0].iterdir()
@@ -275,7 +277,8 @@ def test_statistics_are_kept_beside_the_data_or_with_the_user_and_nowhere_else(
 
 @pytest.fixture
 def colours(monkeypatch, root):
-    """`criteria` of the pairs with a feature network of six colours; a function of data settings."""
+    """`criteria` of the pairs with a feature network of six colours; a function of data
+    settings."""
     monkeypatch.setattr("evaluation.build.feature_net", lambda settings, device: Colours())
     monkeypatch.setenv("XDG_CACHE_HOME", str(root / "user"))
 

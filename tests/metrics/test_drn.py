@@ -1,4 +1,5 @@
-"""The segmenter behind mIoU: reference values, the checkpoint contract, and what goes wrong when loading."""
+"""The segmenter behind mIoU: reference values, the checkpoint contract, and what goes wrong when
+loading."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,5 @@
-"""The Frechet distance against the reference, SciPy's matrix square root, and the edges of its domain."""
+"""The Frechet distance against the reference, SciPy's matrix square root, and the edges of its
+domain."""
 
 import numpy as np
 import pytest
@@ -27,7 +28,8 @@ def features(seed: int, n: int, d: int, rank: int | None = None) -> torch.Tensor
 
 
 def by_square_root(fake: torch.Tensor, real: Statistics) -> float:
-    """The textbook formula. The root is taken of the symmetric product, which stays accurate when it is singular."""
+    """The textbook formula. The root is taken of the symmetric product, which stays accurate when
+    it is singular."""
     x, mu, sigma = fake.numpy(), real.mu.numpy(), real.sigma.numpy()
     covariance = np.cov(x, rowvar=False)
     root = linalg.sqrtm(sigma).real
@@ -58,7 +60,8 @@ def test_equals_the_matrix_square_root(n, d):
 def test_equals_pytorch_fid(monkeypatch):
     from pytorch_fid.fid_score import calculate_frechet_distance
 
-    # pytorch-fid 0.3.0 gives sqrtm an argument that SciPy 1.18 no longer has, and takes the first of two results.
+    # pytorch-fid 0.3.0 gives sqrtm an argument that SciPy 1.18 no longer has, and takes the first
+    # of two results.
     sqrtm = linalg.sqrtm
     monkeypatch.setattr(
         "pytorch_fid.fid_score.linalg.sqrtm", lambda matrix, disp=True: (sqrtm(matrix), 0.0)
@@ -84,7 +87,8 @@ def test_moving_the_mean_costs_its_square():
 
 
 def test_both_ways_of_taking_the_trace_agree():
-    """Images repeated until they outnumber the features: the covariance is the same but for n - 1."""
+    """Images repeated until they outnumber the features: the covariance is the same but for n -
+    1."""
     x, real = features(7, 30, 48), Statistics.of_features(features(8, 500, 48))
     repeated = x.repeat(2, 1)
     centred = (repeated - repeated.mean(0)) * ((59 / 60) * (30 / 29)) ** 0.5
@@ -123,7 +127,8 @@ def test_never_negative_and_never_nan(n, d, rank, m, seed, scale):
 
 
 def test_rank_deficient_statistics_have_the_distance_of_their_subspace():
-    """Features that are zero beyond the first dimensions: what is computed must be what those alone give."""
+    """Features that are zero beyond the first dimensions: what is computed must be what those alone
+    give."""
     x, y = features(10, 60, 8), features(11, 60, 8)
     pad = torch.zeros(60, 56, dtype=torch.float64)
     small = frechet_distance(x, Statistics.of_features(y))

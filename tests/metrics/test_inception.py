@@ -1,4 +1,5 @@
-"""The feature network against pytorch-fid's, without the published weights: equal for equal random ones."""
+"""The feature network against pytorch-fid's, without the published weights: equal for equal random
+ones."""
 
 import pytest
 import torch
@@ -16,7 +17,8 @@ def random_images(seed: int, n: int, channels: int = 3, size: int = 64) -> torch
 
 @torch.no_grad()
 def randomise(net: nn.Module) -> None:
-    """Weights that keep signals alive, and batch norms that are not the identity, or folding them would go untested."""
+    """Weights that keep signals alive, and batch norms that are not the identity, or folding them
+    would go untested."""
     generator = torch.Generator().manual_seed(0)
     for module in net.modules():
         if isinstance(module, nn.Conv2d):
@@ -31,7 +33,8 @@ def randomise(net: nn.Module) -> None:
 
 @pytest.fixture(scope="module")
 def full_network():
-    """pytorch-fid's Inception with random weights: ``reference.InceptionV3`` is made of it below."""
+    """pytorch-fid's Inception with random weights: ``reference.InceptionV3`` is made of it
+    below."""
     with pytest.MonkeyPatch.context() as patch:
         built = []
         make = reference._inception_v3

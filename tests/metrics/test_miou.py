@@ -1,4 +1,5 @@
-"""mIoU: resizing against Pillow, counting against plain NumPy, tables, labels and the whole measure."""
+"""mIoU: resizing against Pillow, counting against plain NumPy, tables, labels and the whole
+measure."""
 
 import numpy as np
 import pytest

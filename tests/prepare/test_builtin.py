@@ -31,7 +31,8 @@ def scenes() -> list[tuple[np.ndarray, np.ndarray]]:
 
 
 def _like(street_map: np.ndarray, colour: tuple, tolerance: float = 4) -> np.ndarray:
-    """(h, w) bool: the pixels of a map that have a colour of its legend, (antialiased) edges left out."""
+    """(h, w) bool: the pixels of a map that have a colour of its legend, (antialiased) edges left
+    out."""
     return (np.abs(street_map - np.array(colour, float)) <= tolerance).all(-1)
 
 
@@ -66,7 +67,8 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_does_not():
     ],
 )
 def test_pictures_stay_the_same_between_versions(size, seeds, digest):
-    """Another digest means other pictures: raise `dataset.VERSION`, so that old folders are told apart."""
+    """Another digest means other pictures: raise `dataset.VERSION`, so that old folders are told
+    apart."""
     assert dataset.VERSION == 1
     found = hashlib.sha256()
     for seed in seeds:
@@ -106,7 +108,8 @@ def test_the_photo_follows_the_legend_of_the_map(scenes):
 
 
 def test_the_map_explains_much_of_the_photo(scenes):
-    """Predicting the blurred photo from the map's colour leaves clearly less variance than the mean does."""
+    """Predicting the blurred photo from the map's colour leaves clearly less variance than the mean
+    does."""
     photo = np.concatenate(
         [p.reshape(24, 4, 24, 4, 3).mean((1, 3)).reshape(-1, 3) for p, _ in scenes]
     )

@@ -1,4 +1,5 @@
-"""The check of a dataset: what it counts, finds and says to do, and that its verdict is training's own."""
+"""The check of a dataset: what it counts, finds and says to do, and that its verdict is training's
+own."""
 
 from __future__ import annotations
 
@@ -324,7 +325,8 @@ UNALIGNED = replace(AS_STORED, dataset_mode="unaligned")
 
 @pytest.fixture
 def unpaired(tmp_path):
-    """Three images against two to train on, two against two to measure on, of other names and sizes."""
+    """Three images against two to train on, two against two to measure on, of other names and
+    sizes."""
     for folder, count in {"trainA": 3, "trainB": 2, "valA": 2, "valB": 2}.items():
         for i in range(count):
             write(

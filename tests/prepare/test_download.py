@@ -45,10 +45,13 @@ def script(name):
 
 
 class Server(ThreadingHTTPServer):
-    """Serves ``body``; the behaviours in ``plan`` are for the next requests, one each, then all is well.
+    """Serves ``body``; the behaviours in ``plan`` are for the next requests, one each, then all is
+    well.
 
-    plan:   cut N: close after N bytes | stall N: N bytes, then silence | norange: answer 200 to a Range request |
-            status N | html | claim N: say Content-Length N | wrong: other bytes of the same length |
+    plan:   cut N: close after N bytes | stall N: N bytes, then silence | norange: answer 200 to a
+            Range request |
+            status N | html | claim N: say Content-Length N | wrong: other bytes of the same length
+                                       |
             chunked: give no length | redirect URL | careless: ignore If-Range
     ranges: the Range header of each request so far
     """
@@ -504,7 +507,8 @@ def test_hostile_zips_write_nothing(tmp_path, member):
 
 
 def test_files_are_never_written_through_links(tmp_path):
-    """The link comes first in the archive and last on the disk, where the folder of its name is already."""
+    """The link comes first in the archive and last on the disk, where the folder of its name is
+    already."""
     members = special("d", tarfile.SYMTYPE, "e"), ("d/x", b"x"), ("e/y", b"y")
     with pytest.raises(InputError, match="twice"):
         unpack(tar_of(tmp_path / "a", *members), "tar", tmp_path / "out", progress=False)

@@ -1,4 +1,5 @@
-"""Timings side by side: turns are shared, the first entry keeps its place in latency.json, ratios are against it."""
+"""Timings side by side: turns are shared, the first entry keeps its place in latency.json, ratios
+are against it."""
 
 import json
 

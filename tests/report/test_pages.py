@@ -1,4 +1,5 @@
-"""Pages: every picture linked relative to the page and there, every number in the table, nothing unescaped."""
+"""Pages: every picture linked relative to the page and there, every number in the table, nothing
+unescaped."""
 
 from html.parser import HTMLParser
 from urllib.parse import unquote

@@ -152,7 +152,8 @@ def test_without_criteria_there_are_still_images_and_a_page(tmp_path):
 
 @pytest.fixture
 def compared(tmp_path, capsys):
-    """Three models on three images: the teacher, and two that differ from it by 10 and 30 grey levels where there is room."""
+    """Three models on three images: the teacher, and two that differ from it by 10 and 30 grey
+    levels where there is room."""
     loader = Loader(Images(True), 2, torch.device("cpu"), Crops(None, False, False))
     small = replace(MODEL, name="small", macs=MODEL.macs // 4, params=MODEL.params // 8)
     models = [Loaded("ten", Dimmed(10), small), Loaded("thirty|x", Dimmed(30), small)]

@@ -1,4 +1,5 @@
-"""Steps from recordings. CUDA graphs need a GPU; what a recording does to a step is shown on the CPU by one that records operations."""
+"""Steps from recordings. CUDA graphs need a GPU; what a recording does to a step is shown on the
+CPU by one that records operations."""
 
 import contextlib
 import copy
@@ -22,7 +23,8 @@ CPU = torch.device("cpu")
 
 
 class _Operations(TorchDispatchMode):
-    """Every operation with the tensors it read and wrote. A copy to the host would not be recorded: it is refused, as CUDA does."""
+    """Every operation with the tensors it read and wrote. A copy to the host would not be recorded:
+    it is refused, as CUDA does."""
 
     def __init__(self):
         super().__init__()
@@ -36,9 +38,11 @@ class _Operations(TorchDispatchMode):
 
 
 class OperationRecorder:
-    """`runtime.cuda_graphs.Recorder` on the CPU: replays operations on the memory of the recording, forward and backward.
+    """`runtime.cuda_graphs.Recorder` on the CPU: replays operations on the memory of the recording,
+    forward and backward.
 
-    Unlike a CUDA graph it runs while it records; what that run computed is then spoilt, so that nothing can be right by it.
+    Unlike a CUDA graph it runs while it records; what that run computed is then spoilt, so that
+    nothing can be right by it.
     """
 
     def __init__(self):
@@ -210,7 +214,8 @@ def test_a_replayed_reference_update_has_its_losses(name):
 
 
 # --------------------------------------------------------------------------------------------------
-# On another device, in shapes alone: an operation over two devices, or one that waits for a value, fails
+# On another device, in shapes alone: an operation over two devices, or one that waits for a value,
+# fails
 
 
 @pytest.mark.parametrize("kind", ["sandwich", "config per image", "unpaired", "teacher", "wgangp"])

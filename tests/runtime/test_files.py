@@ -75,7 +75,8 @@ def test_a_log_can_be_rewound(path):
 
 
 def test_a_log_shorter_than_the_state_remembers_stays_readable(path):
-    """The log was deleted or lost its end: rewinding to where it once was must not fill the gap with zeros."""
+    """The log was deleted or lost its end: rewinding to where it once was must not fill the gap
+    with zeros."""
     write_lines(path, {"a": 1})
     log = JsonLines(path)
     log.rewind(500)
@@ -296,7 +297,8 @@ def test_a_taken_folder_is_free_again_after_its_release(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
+# ----------
 # Scripts
 
 

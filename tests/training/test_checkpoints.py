@@ -1,4 +1,5 @@
-"""Checkpoints: files any PyTorch reads, that say what they hold, and errors that say what is wrong with one."""
+"""Checkpoints: files any PyTorch reads, that say what they hold, and errors that say what is wrong
+with one."""
 
 import pickle
 from collections import OrderedDict
@@ -42,7 +43,8 @@ def same(a: torch.nn.Module, b: torch.nn.Module) -> bool:
 
 @pytest.mark.parametrize("netG", GENERATORS)
 def test_a_file_of_ours_rebuilds_its_network(tmp_path, netG):
-    """Norm none, dropout, and that it is a supernet, cannot be seen in shapes: the file says so itself."""
+    """Norm none, dropout, and that it is a supernet, cannot be seen in shapes: the file says so
+    itself."""
     spec = spec_of(netG, input_nc=1, output_nc=2, norm="none", dropout_rate=0.5)
     net = spec.build()
     save_network(net, tmp_path / "net_G.pth", spec)
@@ -136,7 +138,8 @@ def test_flags_given_are_checked_against_the_file(tmp_path):
 
 
 def test_only_a_supernet_is_loaded_as_one(tmp_path):
-    """Released weights do not say that they are a supernet's; a file that says otherwise is none."""
+    """Released weights do not say that they are a supernet's; a file that says otherwise is
+    none."""
     path, mobile = tmp_path / "net_G.pth", spec_of("mobile_resnet_9blocks")
     save_network(mobile.build(), path)
     assert load_supernet(path, FLAG)[1] == spec_of("super_mobile_resnet_9blocks")

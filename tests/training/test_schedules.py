@@ -1,4 +1,5 @@
-"""Learning rates: the reference's factors, and every policy from epoch to epoch and step to step."""
+"""Learning rates: the reference's factors, and every policy from epoch to epoch and step to
+step."""
 
 import math
 

@@ -33,8 +33,10 @@ def test_three_updates_equal_the_reference(name):
     golden = torch.from_numpy(golden_array(key))
     with torch.no_grad():
         after = student.eval()(golden_input(1, 3, 32, 32), *config)
-    # Adam's first updates have the size of the learning rate whatever the gradient: where that is nearly zero, rounding
-    # (another CPU's kernels) decides their direction. So the outputs agree only to a share of how far they moved.
+    # Adam's first updates have the size of the learning rate whatever the gradient: where that is
+    # nearly zero, rounding
+    # (another CPU's kernels) decides their direction. So the outputs agree only to a share of how
+    # far they moved.
     assert (after - golden).abs().mean() < 0.1 * (golden - before).abs().mean()
 
 
@@ -133,7 +135,8 @@ def test_unpaired_students_reconstruct_the_teacher():
 @pytest.mark.parametrize("gan_mode", ["hinge", "lsgan"])
 @pytest.mark.parametrize("elastic", [False, True], ids=["student", "supernet"])
 def test_unpaired_updates_from_first_principles(gan_mode, elastic):
-    """Two updates written out as SPEC 3 says them: teacher's output as target, a discriminator that never sees an input, both
+    """Two updates written out as SPEC 3 says them: teacher's output as target, a discriminator that
+    never sees an input, both
     gradients before either step."""
     config = ChannelConfig.uniform(4)
     spec = GeneratorSpec(
@@ -205,7 +208,8 @@ def test_unpaired_updates_from_first_principles(gan_mode, elastic):
         }
         found = {name: float(value) for name, value in task.step(batch, step).items()}
         assert found == pytest.approx({k: v.item() for k, v in expected.items()}, rel=1e-4)
-    # Outputs, not weights: a bias before a norm has no gradient but rounding, to which Adam gives the size of a step.
+    # Outputs, not weights: a bias before a norm has no gradient but rounding, to which Adam gives
+    # the size of a step.
     with torch.no_grad():
         pairs = [
             (task.student(batch.A, *arguments), student(batch.A, *arguments)),

@@ -1,4 +1,5 @@
-"""The loop: a run that was stopped and continued is the run that was never stopped, and nothing good is ever lost."""
+"""The loop: a run that was stopped and continued is the run that was never stopped, and nothing
+good is ever lost."""
 
 import json
 import math
@@ -40,7 +41,8 @@ SETTINGS = {"script": "train_supernet.py", "lr": 1e-3, "seed": 1}
 
 @pytest.fixture(autouse=True, scope="module")
 def no_waiting_for_the_disk():
-    """Hundreds of small files are written here; that they reach the disk at once is not what is tested."""
+    """Hundreds of small files are written here; that they reach the disk at once is not what is
+    tested."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda file: None)
         yield
@@ -590,7 +592,8 @@ def test_a_supernet_is_judged_by_the_mean_of_its_subnets(tmp_path):
 
 
 def test_what_is_fine_tuned_may_have_been_better_before(tmp_path):
-    """Measured before the first step: the network that came in is the best one, and is kept as it was."""
+    """Measured before the first step: the network that came in is the best one, and is kept as it
+    was."""
     task = make_task("teacher")
     before = {k: v.clone() for k, v in task.net_g.state_dict().items()}
     plan = Plan(epochs=1, save_epoch_freq=1, evaluate_first=True)
@@ -620,7 +623,8 @@ def resident_megabytes() -> float:
     not Path("/proc/self/statm").exists(), reason="reads the memory of the process from /proc"
 )
 def test_memory_stays_flat_over_two_thousand_steps_and_their_evaluations(tmp_path):
-    """A supernet with averaged weights; an evaluation, its page and its checkpoints every 100 steps."""
+    """A supernet with averaged weights; an evaluation, its page and its checkpoints every 100
+    steps."""
     task = make_task()
     net = load_inception(64, None, "random", CPU)
     loader = make_loader()

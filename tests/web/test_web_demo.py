@@ -1,4 +1,5 @@
-"""The web page in a real browser: what it draws, what comes out of it, and what it says where it cannot run; and the maker of its folder."""
+"""The web page in a real browser: what it draws, what comes out of it, and what it says where it
+cannot run; and the maker of its folder."""
 
 import base64
 import functools
@@ -42,7 +43,8 @@ CONFIG = "8_8_16_8_8_16_8_8"
 
 
 def find_browser() -> str | None:
-    """A Chromium on this machine, ``$CHROMIUM`` first; else the one that playwright may have brought."""
+    """A Chromium on this machine, ``$CHROMIUM`` first; else the one that playwright may have
+    brought."""
     names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
     found = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
     if found is None and importlib.util.find_spec("playwright"):
@@ -168,7 +170,8 @@ def is_error(message) -> bool:
 
 @pytest.fixture
 def visit(browser):
-    """``visit(address, script=None, ready=True, **context)``: a page of a fresh visitor. ``page.errors``: what it complained of."""
+    """``visit(address, script=None, ready=True, **context)``: a page of a fresh visitor.
+    ``page.errors``: what it complained of."""
     contexts = []
 
     def go(address, script=None, ready=True, **context):
@@ -198,7 +201,8 @@ def visit(browser):
 
 @pytest.fixture
 def page(visit, address):
-    """The page with its first example; at the end nothing may have gone wrong in it, nor anything been fetched from elsewhere."""
+    """The page with its first example; at the end nothing may have gone wrong in it, nor anything
+    been fetched from elsewhere."""
     page = visit(address)
     yield page
     assert page.errors == []
@@ -220,7 +224,8 @@ def pixels(page, canvas: str) -> np.ndarray:
     data = page.evaluate(
         """(id) => {
             const canvas = document.getElementById(id);
-            const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+            const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width,
+            canvas.height);
             let text = "";
             for (const byte of data) text += String.fromCharCode(byte);
             return [canvas.height, canvas.width, btoa(text)];
@@ -301,7 +306,8 @@ def test_a_drawing_changes_the_output_and_undo_restores_it(page):
 
 @needs_browser
 def test_the_output_is_pytorchs(page, networks):
-    """Of both networks, on an example, on a drawing made quickly, and on noise; the switch changes the output."""
+    """Of both networks, on an example, on a drawing made quickly, and on noise; the switch changes
+    the output."""
     noise = np.random.default_rng(0).integers(0, 256, (SIZE, SIZE, 3), np.uint8)
     steps = [
         lambda: None,
@@ -342,7 +348,8 @@ def test_both_times_are_shown_with_their_ratio(page):
 
 @needs_browser
 def test_images_are_opened_and_dropped(page):
-    """As they are at the network's size; else the middle square, or the half that the network reads of a pair."""
+    """As they are at the network's size; else the middle square, or the half that the network reads
+    of a pair."""
     random = np.random.default_rng(1)
     exact, other, pair = (
         random.integers(0, 256, (SIZE, width, 3), np.uint8) for width in (SIZE, SIZE + 20, 2 * SIZE)
@@ -355,7 +362,8 @@ def test_images_are_opened_and_dropped(page):
         const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
         const transfer = new DataTransfer();
         transfer.items.add(new File([bytes], "dropped.png", { type: "image/png" }));
-        document.getElementById("output").dispatchEvent(new DragEvent("drop", { dataTransfer: transfer, bubbles: true, cancelable: true }));
+        document.getElementById("output").dispatchEvent(new DragEvent("drop", { dataTransfer:
+        transfer, bubbles: true, cancelable: true }));
     }"""
     page.evaluate(drop, base64.b64encode(png(other)).decode())
     await_text(page, "#status", "^Image opened$")
@@ -427,7 +435,8 @@ def test_tools(page, folder):
 
 @needs_browser
 def test_keyboard_alone(page):
-    """Every control is reached by Tab; the canvas is drawn on with arrows and Space, and says so."""
+    """Every control is reached by Tab; the canvas is drawn on with arrows and Space, and says
+    so."""
     reached = set()
     page.evaluate("document.activeElement.blur()")
     for _ in range(60):
@@ -640,7 +649,8 @@ def write_onnx(path: Path, channels_in=3, channels_out=3, size="side") -> Path:
 
 @pytest.fixture
 def call(monkeypatch, capsys):
-    """``call(*args)`` of scripts/make_web_demo.py in this process -> (exit code, stdout, stderr)."""
+    """``call(*args)`` of scripts/make_web_demo.py in this process -> (exit code, stdout,
+    stderr)."""
 
     def run(*args):
         monkeypatch.setattr(sys, "argv", ["web_demo.sh", *map(str, args)])
@@ -690,7 +700,8 @@ def test_bad_input_is_one_line_with_the_remedy(call, tmp_path):
 
 @needs_runtime
 def test_a_folder_is_replaced_whole(call, tmp_path, monkeypatch):
-    """And stays as it was when the new one cannot be made. A network of one size sets the page's."""
+    """And stays as it was when the new one cannot be made. A network of one size sets the
+    page's."""
     page = tmp_path / "page"
     model = write_onnx(tmp_path / "fixed.onnx", size=32)
     assert call(model, "--output", page, "--title", "First", "--palette", "maps")[0] == 0
