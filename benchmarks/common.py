@@ -17,6 +17,10 @@ sys.path.insert(0, str(ROOT))
 
 import torch
 
+from data.build import DataSettings, inference_loader
+from evaluation.build import MeasureSettings, criteria
+from evaluation.evaluator import Evaluator
+
 
 def arguments(description: str) -> argparse.ArgumentParser:
     """A parser with what every benchmark takes."""
@@ -28,6 +32,52 @@ def arguments(description: str) -> argparse.ArgumentParser:
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
     return parser
+
+
+def add_images(parser: argparse.ArgumentParser, phase: str, images: int, size: int) -> None:
+    """Flags of what generators are measured on; the arguments are their defaults."""
+    parser.add_argument("--dataroot", required=True)
+    parser.add_argument("--direction", default="BtoA")
+    parser.add_argument("--phase", default=phase)
+    parser.add_argument("--meta_path")
+    parser.add_argument("--images", type=int, default=images, help="that FID is measured on")
+    parser.add_argument("--size", type=int, default=size, help="of the images [px]")
+
+
+def add_features(parser: argparse.ArgumentParser, features: str, dims: int) -> None:
+    """Flags of the feature network of FID; the arguments are their defaults."""
+    parser.add_argument("--fid_features", default=features)
+    parser.add_argument("--fid_dims", type=int, default=dims)
+    parser.add_argument("--fid_weights")
+
+
+def data_of(opt: argparse.Namespace, **changes) -> DataSettings:
+    """The images of `add_images`, whole and at ``--size``."""
+    settings = dict(
+        dataroot=opt.dataroot,
+        direction=opt.direction,
+        phase=getattr(opt, "phase", "val"),
+        meta_path=getattr(opt, "meta_path", None),
+        max_dataset_size=opt.images,
+        load_size=opt.size,
+        crop_size=opt.size,
+        batch_size=10,
+    )
+    return DataSettings(**settings | changes)
+
+
+def evaluator_of(
+    opt: argparse.Namespace, data: DataSettings, device: torch.device, bf16: bool = False
+) -> Evaluator:
+    """Measures FID on the images of ``data``, against real images of the same size."""
+    measures = MeasureSettings(
+        pairs=False,
+        fid_features=opt.fid_features,
+        fid_dims=opt.fid_dims,
+        fid_weights=opt.fid_weights,
+    )
+    loader = inference_loader(data, device)
+    return Evaluator(loader, criteria(measures, data, device), bf16)
 
 
 def seconds(

@@ -9,23 +9,17 @@ import copy
 import tempfile
 from pathlib import Path
 
-from common import arguments, machine, report
+from common import add_features, add_images, arguments, data_of, evaluator_of, machine, report
 
 import numpy as np
 import torch
 
-from data.datasets import AlignedDataset, Source
-from data.loader import Loader
-from data.transforms import Crops, Resize
+from data.build import inference_loader
 from deploy.forms import FORMS, make_form
 from deploy.int8 import export_int8
 from deploy.openvino import OpenVinoGenerator
 from errors import InputError
-from evaluation.evaluator import Evaluator
-from evaluation.real import measure_real
 from evaluation.speed import measure_side_by_side
-from metrics.criteria import FeatureCriterion
-from metrics.inception import load_inception
 from models.supernet import extract
 from models.weights import load_generator
 from runtime.entry import run
@@ -54,11 +48,10 @@ def grey_levels(form, net, loader) -> tuple[float, float]:
     )
 
 
-def int8(net, opt, resize) -> OpenVinoGenerator:
+def int8(net, opt) -> OpenVinoGenerator:
     """``net``, on the CPU, in 8 bits; its ranges measured on images of phase train."""
-    source = Source(opt.dataroot, "train", None, opt.calibration)
-    dataset = AlignedDataset(source, opt.direction, resize)
-    loader = Loader(dataset, 1, CPU, Crops(resize.crop, False, False))
+    images = data_of(opt, phase="train", meta_path=None, max_dataset_size=opt.calibration)
+    loader = inference_loader(images, CPU, 1)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "net.onnx"
         export_int8(net, path, (batch.A for batch in loader.epoch()))
@@ -68,11 +61,7 @@ def int8(net, opt, resize) -> OpenVinoGenerator:
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--restore_G_path", required=True, help="trained generator or supernet")
-    parser.add_argument("--dataroot", required=True)
-    parser.add_argument("--direction", default="BtoA")
-    parser.add_argument("--phase", default="val")
-    parser.add_argument("--images", type=int, default=100)
-    parser.add_argument("--size", type=int, default=64)
+    add_images(parser, phase="val", images=100, size=64)
     parser.add_argument("--config_set", default="channels-32")
     parser.add_argument("--subnets", type=int, default=3)
     parser.add_argument(
@@ -94,9 +83,7 @@ def main() -> None:
         default=64,
         help="images of phase train that int8 is calibrated on",
     )
-    parser.add_argument("--fid_features", default="inception")
-    parser.add_argument("--fid_dims", type=int, default=768)
-    parser.add_argument("--fid_weights")
+    add_features(parser, "inception", 768)
     opt = parser.parse_args()
     device = torch.device(opt.device)
     net, spec = load_generator(opt.restore_G_path, "--restore_G_path", {})
@@ -105,14 +92,8 @@ def main() -> None:
         space = SearchSpace(opt.config_set)
         drawn = [space.draw_at(0, 0, index) for index in range(opt.subnets)]
         networks = {str(config): extract(net, config) for config in drawn}
-    resize = Resize("resize_and_crop", opt.size, opt.size)
-    dataset = AlignedDataset(
-        Source(opt.dataroot, opt.phase, None, opt.images), opt.direction, resize
-    )
-    features = load_inception(opt.fid_dims, opt.fid_weights, opt.fid_features, device)
-    criterion = FeatureCriterion(features, measure_real(dataset, features, device), device)
-    loader = Loader(dataset, 10, device, Crops(resize.crop, False, False))
-    evaluator = Evaluator(loader, [criterion])
+    evaluator = evaluator_of(opt, data_of(opt), device)
+    loader = evaluator.loader
     rows = []
     x = torch.rand(1, spec.input_nc, opt.time_size, opt.time_size, device=device) * 2 - 1
     for name, net in networks.items():
@@ -124,7 +105,7 @@ def main() -> None:
             place = place_of(form, device)
             try:
                 built[form] = (
-                    int8(plain[place], opt, resize)
+                    int8(plain[place], opt)
                     if form == "int8"
                     else make_form(form, plain[place], x.to(place)).run
                 )
@@ -151,7 +132,9 @@ def main() -> None:
             )
     if not rows:
         raise InputError(f"--forms {' '.join(opt.forms)}: none can be run here, see above")
-    facts = machine(opt.device) | {"measure": f"{criterion.label}, n={len(dataset)}, {opt.size} px"}
+    facts = machine(opt.device) | {
+        "measure": f"{evaluator.label}, n={len(loader.dataset)}, {opt.size} px"
+    }
     report("Faster forms against PyTorch in float32", rows, facts, opt.json)
 
 

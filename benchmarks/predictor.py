@@ -10,16 +10,9 @@ import statistics
 from pathlib import Path
 
 import torch
-from common import arguments, machine, report
+from common import add_features, add_images, arguments, data_of, evaluator_of, machine, report
 
-from data.datasets import AlignedDataset, Source
-from data.loader import Loader
-from data.transforms import Crops, Resize
-from evaluation.evaluator import Evaluator
-from evaluation.real import measure_real
-from metrics.criteria import FeatureCriterion
-from metrics.inception import load_inception
-from models.weights import load_generator
+from models.weights import load_supernet
 from subnets.conditions import conditions, images_digest
 from subnets.genetic import GeneticSearch, GeneticSettings
 from subnets.objectives import ByScore
@@ -32,20 +25,13 @@ from subnets.space import SearchSpace
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--restore_G_path", required=True, help="trained supernet")
-    parser.add_argument("--dataroot", required=True)
-    parser.add_argument("--direction", default="BtoA")
-    parser.add_argument("--phase", default="train")
-    parser.add_argument("--meta_path")
-    parser.add_argument("--images", type=int, default=60)
-    parser.add_argument("--size", type=int, default=96)
+    add_images(parser, phase="train", images=60, size=96)
     parser.add_argument("--config_set", default="channels-32")
     parser.add_argument("--budget", type=float, required=True)
     parser.add_argument("--population_size", type=int, default=40)
     parser.add_argument("--evolution_iters", type=int, default=6)
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--fid_features", default="inception")
-    parser.add_argument("--fid_dims", type=int, default=768)
-    parser.add_argument("--fid_weights")
+    add_features(parser, "inception", 768)
     parser.add_argument(
         "--share", type=float, default=0.2, help="of the population that the predictor measures"
     )
@@ -58,19 +44,10 @@ def main() -> None:
     opt = parser.parse_args()
 
     device = torch.device(opt.device)
-    net, _ = load_generator(
-        opt.restore_G_path, "--restore_G_path", {"netG": "super_mobile_resnet_9blocks"}
-    )
+    net, _ = load_supernet(opt.restore_G_path, "--restore_G_path")
     net.to(device).eval()
-    resize = Resize("resize_and_crop", opt.size, opt.size)
-    dataset = AlignedDataset(
-        Source(opt.dataroot, opt.phase, opt.meta_path, opt.images), opt.direction, resize
-    )
-    features = load_inception(opt.fid_dims, opt.fid_weights, opt.fid_features, device)
-    criterion = FeatureCriterion(features, measure_real(dataset, features, device), device)
-    evaluator = Evaluator(
-        Loader(dataset, 10, device, Crops(resize.crop, False, False)), [criterion]
-    )
+    evaluator = evaluator_of(opt, data_of(opt), device)
+    dataset = evaluator.loader.dataset
     space = SearchSpace(opt.config_set, height=opt.size, width=opt.size)
 
     def measure(config):
@@ -112,7 +89,7 @@ def main() -> None:
     median = statistics.median(r["predictor: FID"] / r["plain: FID"] - 1 for r in rows)
     share = statistics.median(r["evaluations ratio"] for r in rows)
     facts = machine(opt.device) | {
-        "measure": f"{criterion.label}, n={len(dataset)}, {opt.size} px",
+        "measure": f"{evaluator.label}, n={len(dataset)}, {opt.size} px",
         "budget": opt.budget,
     }
     facts |= {"median difference": f"{median:+.2%}", "median share of evaluations": f"{share:.1%}"}

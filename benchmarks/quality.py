@@ -13,19 +13,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from common import ROOT, arguments, machine, report
+from common import ROOT, add_features, arguments, data_of, evaluator_of, machine, report
 from runtime.progress import Bar
 
 import numpy as np
 import torch
 
-from data.datasets import AlignedDataset, Source
-from data.loader import Loader
-from data.transforms import Crops, Resize
-from metrics.criteria import FeatureCriterion
-from metrics.inception import load_inception
-from evaluation.evaluator import Evaluator
-from evaluation.real import measure_real
 from subnets.space import SearchSpace
 from models.weights import load_supernet
 from runtime.files import write_json
@@ -98,18 +91,12 @@ def main() -> None:
     parser.add_argument("--config_set", default="channels-32")
     parser.add_argument("--student_ngf", default="32")
     parser.add_argument("--lambda_distill", default="0.5")
-    parser.add_argument("--fid_features", default="random")
-    parser.add_argument("--fid_dims", type=int, default=192)
-    parser.add_argument("--fid_weights")
+    add_features(parser, "random", 192)
     opt = parser.parse_args()
     device = torch.device(opt.device)
     opt.gpu = "0" if device.type == "cuda" else "-1"
 
-    resize = Resize("resize_and_crop", opt.size, opt.size)
-    dataset = AlignedDataset(Source(opt.dataroot, "val", None, opt.images), opt.direction, resize)
-    features = load_inception(opt.fid_dims, opt.fid_weights, opt.fid_features, device)
-    criterion = FeatureCriterion(features, measure_real(dataset, features, device), device)
-    evaluate = Evaluator(Loader(dataset, 10, device, Crops(resize.crop, False, False)), [criterion])
+    evaluate = evaluator_of(opt, data_of(opt), device)
     space = SearchSpace(opt.config_set)
     numbers = np.random.default_rng(0).choice(space.size, opt.subnets, replace=False)
     configs = [space.largest, space.smallest, *(space.config(int(n)) for n in numbers)]
@@ -159,7 +146,7 @@ def main() -> None:
         cells = {name: spread(values) for name, values in columns.items()}
         rows.append({"training": variant} | cells)
     facts = machine(opt.device) | {
-        "measure": f"{criterion.label}, n={len(dataset)}, {opt.size} px",
+        "measure": f"{evaluate.label}, n={opt.images}, {opt.size} px",
         "steps": opt.steps,
         "seeds": opt.seeds,
         "spread": "standard deviation over seeds",
