@@ -133,7 +133,7 @@ def main() -> None:
     if not rows:
         raise InputError(f"--forms {' '.join(opt.forms)}: none can be run here, see above")
     facts = machine(opt.device) | {
-        "measure": f"{evaluator.label}, n={len(loader.dataset)}, {opt.size} px"
+        "measure": f"{evaluator.labels['fid']}, n={len(loader.dataset)}, {opt.size} px"
     }
     report("Faster forms against PyTorch in float32", rows, facts, opt.json)
 

@@ -42,7 +42,7 @@ def main() -> None:
         "ratio": seconds[0] / seconds[1],
     }
     facts = machine(opt.device) | {
-        "measure": f"{evaluators[False].label}, n={measured[False][0]['n']}, {opt.size} px"
+        "measure": f"{evaluators[False].labels['fid']}, n={measured[False][0]['n']}, {opt.size} px"
     }
     report("bfloat16 against float32 in evaluations", [row], facts, opt.json)
 

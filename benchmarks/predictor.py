@@ -89,7 +89,7 @@ def main() -> None:
     median = statistics.median(r["predictor: FID"] / r["plain: FID"] - 1 for r in rows)
     share = statistics.median(r["evaluations ratio"] for r in rows)
     facts = machine(opt.device) | {
-        "measure": f"{evaluator.label}, n={len(dataset)}, {opt.size} px",
+        "measure": f"{evaluator.labels['fid']}, n={len(dataset)}, {opt.size} px",
         "budget": opt.budget,
     }
     facts |= {"median difference": f"{median:+.2%}", "median share of evaluations": f"{share:.1%}"}

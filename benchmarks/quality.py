@@ -146,7 +146,7 @@ def main() -> None:
         cells = {name: spread(values) for name, values in columns.items()}
         rows.append({"training": variant} | cells)
     facts = machine(opt.device) | {
-        "measure": f"{evaluate.label}, n={opt.images}, {opt.size} px",
+        "measure": f"{evaluate.labels['fid']}, n={opt.images}, {opt.size} px",
         "steps": opt.steps,
         "seeds": opt.seeds,
         "spread": "standard deviation over seeds",
