@@ -109,7 +109,7 @@ def _spreadsheet(entries: list[dict]) -> str:
 # --------------------------------------------------------------------------------------------------
 # The images on disk
 
-_WRITTEN = "images/written.json"  # every image of the latest test, relative to the folder
+_WRITTEN = ".images.json"  # every image of the latest test, relative to the folder
 
 
 def read_written(folder: Path) -> list[str] | None:

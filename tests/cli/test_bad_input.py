@@ -574,7 +574,7 @@ def test_values_that_flags_do_not_take(world):
             ("--config_set", "channels-33", "channels-32"),
         ),
         ("evolution_search.py", ("--mutate_prob", 1.5), ("--mutate_prob", "1.5", "0 to 1")),
-        ("evolution_search.py", ("--no_fid",), ("--no_fid", "--criterion")),
+        ("evolution_search.py", ("--no_fid", "--criterion", "fid"), ("--no_fid", "--criterion")),
         ("train_supernet.py", (), ("--config_set", "--config_str")),
     )
     for script, args, words in cases:

@@ -264,7 +264,7 @@ def test_images_of_an_earlier_test_do_not_stay(tmp_path):
 def test_a_damaged_list_of_images_removes_nothing_elsewhere(tmp_path, listed):
     folder = tmp_path / "test"
     (folder / "images").mkdir(parents=True)
-    (folder / "images/written.json").write_text(listed)
+    (folder / ".images.json").write_text(listed)
     (tmp_path / "precious.png").touch()
     loader = Loader(Few(False), 2, torch.device("cpu"), Crops(None, False, False))
     report.test_generators(folder, [LOADED], loader, [])

@@ -18,7 +18,7 @@ def leave_results(folder, name, fid, names=("a", "b"), n=2, listed=True):
             (folder / "images" / side / f"{image}.png").touch()
     written = [f"images/{side}/{image}.png" for side in sides for image in names]
     if listed:
-        (folder / "images/written.json").write_text(json.dumps(written))
+        (folder / ".images.json").write_text(json.dumps(written))
     results = {
         "name": name,
         "checkpoint": str(folder.parent / name / "checkpoints/best_net_G.pth"),
