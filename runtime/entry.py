@@ -65,6 +65,6 @@ def run(main: Callable[[], None], flags: Collection[str] = ()) -> None:
         if error.filename is None:
             # What is left in the buffer would fail once more when Python ends.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        what = error.filename or "standard output"
+        what = error.filename or "a file or standard output"
         print(f"error: {not_written(what, error)}", file=sys.stderr)
         sys.exit(2)

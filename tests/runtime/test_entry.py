@@ -27,4 +27,4 @@ def test_a_full_standard_output_is_one_line(text):
     with open("/dev/full", "w") as full:
         done = start(text, full)
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
-    assert b"standard output: no space left" in done.stderr
+    assert b"standard output could not be written (No space left" in done.stderr
