@@ -1,6 +1,6 @@
 """`pip install .`: a wheel of the flat layout, and commands that are the scripts."""
 
-import importlib.util
+import importlib.metadata
 import os
 import re
 import shutil
@@ -29,7 +29,10 @@ COMMANDS = {
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory) -> Path:
     """A folder that the wheel of a copy of the sources is installed into."""
-    if any(importlib.util.find_spec(name) is None for name in ("pip", "setuptools")):
+    # Not by `importlib.util.find_spec`: looking for pip turns setuptools' distutils off for good,
+    # which torch.compile needs later in the same process.
+    there = {d.metadata["Name"].lower() for d in importlib.metadata.distributions()}
+    if not {"pip", "setuptools"} <= there:
         pytest.skip("needs pip and setuptools")
     folder = tmp_path_factory.mktemp("install")
     sources, target = folder / "sources", folder / "target"
