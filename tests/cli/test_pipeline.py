@@ -417,7 +417,8 @@ def test_teacher_and_compressed_side_by_side(
         ):
             assert np.array_equal(np.asarray(image), np.asarray(expected))
     assert {p.name for p in tmp_path.iterdir()} == {
-        *("images", "index.html", "results.json", "results.csv", "results.md", "images.csv")
+        *("images", ".images.json", "images.csv", "index.html"),
+        *("results.json", "results.csv", "results.md"),
     }
     assert "KID (random features, 64), n=6" in outcome.stdout and "L1 to teacher" in outcome.stdout
 
