@@ -1,4 +1,4 @@
-"""Parsed flags -> settings of the rooms that use them. Nothing else reads a namespace, or asks
+"""Parsed flags -> settings of the rooms that use them. No room below reads a namespace, or asks
 whether a flag was typed.
 
 Each function takes the namespace of an option class and returns a small frozen dataclass, which
