@@ -24,7 +24,7 @@ from models.layers import init_weights
 from models.layout import TAPS
 from models.supernet import widths_of
 from subnets.space import SearchSpace
-from runtime.cuda_graphs import CudaGraphs, StepCapture
+from runtime.cuda_graphs import CapturedStep, CudaGraphs
 from training.losses import discriminator_loss, generator_loss
 from training.tasks import DistillTask, LossWeights, Subnets, make_adaptors
 
@@ -146,7 +146,7 @@ def main() -> None:
             amp=amp,
         )
         if captured:
-            task.capture = StepCapture(CudaGraphs(device))
+            task.record(CudaGraphs(device))
         return task
 
     rows = []
@@ -170,7 +170,7 @@ def main() -> None:
             abs(float(first["ours, float32"][k]) / float(v) - 1) for k, v in first["plain"].items()
         )
         times: dict[str, list[float]] = {name: [] for name in sides}
-        warmup = StepCapture.WARMUP + 1 if device.type == "cuda" else 0
+        warmup = CapturedStep.WARMUP + 1 if device.type == "cuda" else 0
         for step in range(1, warmup + opt.steps + 1):
             for name, side in sides.items():
                 wait()

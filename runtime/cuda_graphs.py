@@ -1,54 +1,29 @@
-"""CUDA graphs of a step: its kernels are launched together, as a recording.
+"""CUDA graphs of a training step: its kernels are launched together, as a recording.
 
 Launching them one by one from Python takes longer than the kernels themselves at small batches.
 
-A recording has fixed shapes and fixed memory. Inputs are therefore copied into tensors of its own,
-a supernet runs its configurations masked (see `models.supernet`), and gradients are handed to the
-parameters after each replay. Optimizers, the averaging over processes and the gradient scaler stay
-outside and work as they do without a recording.
+A recording has fixed shapes, fixed memory and no Python in it. The step that is wrapped needs to
+know nothing of that: it takes tensors, updates the weights and returns its losses. It must not wait
+for the device, and what it runs must depend on the shapes of its inputs alone.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager
 from typing import Protocol
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
-
-@dataclass
-class Work:
-    """One step on its way through the phases of a task.
-
-    Args:
-        a, b:    the batch, N C H W
-        choices: what a student runs, one pass each; tensors (`models.supernet.widths_of`) where
-                 the step is captured
-        losses:  name -> detached scalar, filled in by the phases
-        outputs: what a phase leaves for the next
-    """
-
-    a: Tensor
-    b: Tensor
-    choices: list = field(default_factory=list)
-    losses: dict[str, Tensor] = field(default_factory=dict)
-    outputs: tuple[Tensor, ...] = ()
-
-    @property
-    def tensors(self) -> list[Tensor]:
-        return [self.a, self.b, *self.choices]
-
-
-# What a phase computes (losses and gradients), and the optimizers that step after it.
-Phase = tuple[Callable[[Work], None], tuple[torch.optim.Optimizer, ...]]
+# Tensors -> name -> scalar.
+Step = Callable[..., dict[str, Tensor]]
 
 
 class Recorder(Protocol):
-    def aside(self, function: Callable, *args) -> None:
+    def aside(self, function: Callable, *args):
         """Run as a recording would, to set up what may not be set up while recording."""
 
     def record(self, function: Callable[[], None]) -> Callable[[], None]:
@@ -61,84 +36,105 @@ class CudaGraphs:
     def __init__(self, device: torch.device):
         self.stream, self.pool = torch.cuda.Stream(device), None
 
-    def aside(self, function: Callable, *args) -> None:
+    def aside(self, function: Callable, *args):
         self.stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(self.stream):
-            function(*args)
+            result = function(*args)
         torch.cuda.current_stream().wait_stream(self.stream)
+        return result
 
     def record(self, function: Callable[[], None]) -> Callable[[], None]:
         graph = torch.cuda.CUDAGraph()
-        # Other threads keep copying images to the device, and NCCL's keeps asking for its events.
+        # Other threads go on copying images to the device meanwhile.
         with torch.cuda.graph(graph, self.pool, self.stream, capture_error_mode="thread_local"):
             function()
         self.pool = graph.pool()
         return graph.replay
 
 
+class _Rates:
+    """Learning rates where a recording can read them.
+
+    A recording would keep the number that a rate was. So it reads a tensor, which takes the
+    optimizer's rate before each replay. The optimizers keep plain numbers.
+    """
+
+    def __init__(self, optimizers: Sequence[Optimizer]):
+        self.groups = [group for o in optimizers for group in o.param_groups]
+        self.tensors = [
+            torch.tensor(float(g["lr"]), device=g["params"][0].device) for g in self.groups
+        ]
+
+    @contextmanager
+    def recorded(self):
+        """Within, the optimizers read the tensors."""
+        before = [(g["lr"], g["capturable"]) for g in self.groups]
+        for group, tensor in zip(self.groups, self.tensors, strict=True):
+            group["lr"], group["capturable"] = tensor, True
+        try:
+            yield
+        finally:
+            for group, (lr, capturable) in zip(self.groups, before, strict=True):
+                group["lr"], group["capturable"] = lr, capturable
+
+    def update(self) -> None:
+        for group, tensor in zip(self.groups, self.tensors, strict=True):
+            tensor.fill_(group["lr"])
+
+
 class _Recording:
-    """The phases of a task for inputs of one shape."""
+    """A step for inputs of given shapes."""
 
-    def __init__(self, phases: list[Phase], work: Work, recorder: Recorder):
-        self.inputs = [t.clone() for t in work.tensors]
-        a, b, *choices = self.inputs
-        static = Work(a, b, choices)
-        self.phases: list[Phase] = []
-        for compute, optimizers in phases:
-            # Without gradients from before, the recording sets them instead of adding to them.
-            parameters = [
-                p for o in optimizers for group in o.param_groups for p in group["params"]
-            ]
-            for p in parameters:
-                p.grad = None
-            replay = recorder.record(partial(compute, static))
-            gradients = [(p, p.grad) for p in parameters if p.grad is not None]
-            for p in parameters:
-                p.grad = None
-            self.phases.append((partial(self._run, replay, gradients, not self.phases), optimizers))
-        self.losses = static.losses
-
-    def _run(
+    def __init__(
         self,
-        replay: Callable[[], None],
-        gradients: list[tuple[Tensor, Tensor]],
-        first: bool,
-        work: Work,
-    ) -> None:
-        if first:
-            for mine, given in zip(self.inputs, work.tensors, strict=True):
-                mine.copy_(given)
-        replay()
-        for parameter, gradient in gradients:
-            parameter.grad = gradient
-        # The next replay writes over the losses: what a caller keeps is a copy.
-        work.losses = dict(
-            zip(self.losses, torch.stack([*self.losses.values()]).unbind(), strict=True)
-        )
+        step: Step,
+        optimizers: Sequence[Optimizer],
+        inputs: Sequence[Tensor],
+        recorder: Recorder,
+    ):
+        self.inputs = [t.clone() for t in inputs]
+        self.rates = _Rates(optimizers)
+        self.losses: dict[str, Tensor] = {}
+        with self.rates.recorded():
+            self.replay = recorder.record(lambda: self.losses.update(step(*self.inputs)))
+
+    def __call__(self, *inputs: Tensor) -> dict[str, Tensor]:
+        for mine, given in zip(self.inputs, inputs, strict=True):
+            mine.copy_(given)
+        self.rates.update()
+        self.replay()
+        # The next replay writes over the losses: the caller gets a copy.
+        copies = torch.stack([*self.losses.values()]).unbind()
+        return dict(zip(self.losses, copies, strict=True))
 
 
-class StepCapture:
-    """Decides what each step runs: the first steps of a shape as they are, then their recording.
+class CapturedStep:
+    """Runs a training step: the first steps of a shape as they are, later ones from a recording.
+
+    Args:
+        step:       what is wrapped: forward, losses, backward and optimizers
+        optimizers: those that ``step`` uses, with gradients set to None at its end
+        recorder:   see `CudaGraphs`
 
     Attributes:
-        WARMUP: steps of a shape before it is recorded; libraries choose their kernels in them
+        WARMUP: steps of a shape before it is recorded; libraries choose their kernels and
+                optimizers make their state in them
         SHAPES: maximum number of recorded shapes (the whole batch, an epoch's short last one, ...);
                 steps of further shapes run as they are
     """
 
     WARMUP, SHAPES = 3, 4
 
-    def __init__(self, recorder: Recorder):
-        self.recorder = recorder
+    def __init__(self, step: Step, optimizers: Sequence[Optimizer], recorder: Recorder):
+        self.step, self.optimizers, self.recorder = step, optimizers, recorder
         self.seen: Counter[tuple] = Counter()
         self.recordings: dict[tuple, _Recording] = {}
 
-    def phases(self, phases: list[Phase], work: Work) -> list[Phase]:
-        """What to run for ``work`` in the place of ``phases``."""
-        shape = tuple(t.shape for t in work.tensors)
-        if shape not in self.recordings:
-            self.seen[shape] += 1
-            if self.seen[shape] <= self.WARMUP or len(self.recordings) == self.SHAPES:
-                return [(partial(self.recorder.aside, compute), o) for compute, o in phases]
-            self.recordings[shape] = _Recording(phases, work, self.recorder)
-        return self.recordings[shape].phases
+    def __call__(self, *inputs: Tensor) -> dict[str, Tensor]:
+        shapes = tuple(t.shape for t in inputs)
+        if shapes not in self.recordings:
+            self.seen[shapes] += 1
+            if self.seen[shapes] <= self.WARMUP or len(self.recordings) == self.SHAPES:
+                return self.recorder.aside(self.step, *inputs)
+            self.recordings[shapes] = _Recording(self.step, self.optimizers, inputs, self.recorder)
+        return self.recordings[shapes](*inputs)

@@ -59,7 +59,13 @@ def start(settings: MachineSettings) -> torch.device:
         raise InputError(f"`amp` fp16 needs a CUDA GPU; use `amp` bf16 on {_NAMES[kind]}")
     if settings.cuda_graphs and kind != "cuda":
         raise InputError(f"`cuda_graphs` needs a CUDA GPU; leave it out on {_NAMES[kind]}")
+    if settings.cuda_graphs and settings.amp == "fp16":
+        raise InputError("`cuda_graphs` cannot scale gradients, which `amp` fp16 needs; use bf16")
     processes = int(os.environ.get("WORLD_SIZE", "1"))
+    if settings.cuda_graphs and processes > 1:
+        raise InputError(
+            f"`cuda_graphs` takes one process and torchrun started {processes}: leave one out"
+        )
     if processes > 1 and kind in ("mps", "xpu"):
         raise InputError(
             f"`device` {kind} takes one process and torchrun started {processes}; "

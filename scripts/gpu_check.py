@@ -23,7 +23,7 @@ from golden_values import VALUES, fill, golden_array, golden_input
 from errors import InputError
 from models.generators import GeneratorSpec
 from options import run
-from runtime.cuda_graphs import CudaGraphs, StepCapture
+from runtime.cuda_graphs import CudaGraphs
 from runtime.files import write_json
 from runtime.folders import make_folder
 from runtime.machine import device_name
@@ -144,8 +144,8 @@ def graph_differences(device: torch.device) -> dict[str, float]:
 
     def losses(name: str, warmup: int) -> list[float]:
         task, _ = filled_task(name, device)
-        task.capture = StepCapture(CudaGraphs(device))
-        task.capture.WARMUP = warmup
+        task.record(CudaGraphs(device))
+        task.update.WARMUP = warmup
         return [
             float(v) for step in range(3) for v in task.step(batch_at(step, device), step).values()
         ]

@@ -22,7 +22,7 @@ from models.config import ChannelConfig
 from models.generators import GeneratorSpec
 from models.weights import load_network
 from runtime import distributed
-from runtime.cuda_graphs import CudaGraphs, StepCapture
+from runtime.cuda_graphs import CudaGraphs
 from runtime.folders import make_folder
 from subnets.sampling import Sampling
 from subnets.space import SearchSpace
@@ -198,7 +198,7 @@ def _ready(task: Task, updates: UpdateSettings) -> Task:
     if updates.restore_path:
         load_optimizers(task.optimizers, updates.restore_path, "`restore_O_path`")
     if updates.cuda_graphs:
-        task.capture = StepCapture(CudaGraphs(task.device))
+        task.record(CudaGraphs(task.device))
     return task
 
 

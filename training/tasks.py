@@ -23,7 +23,7 @@ from models.resnet import ResnetGenerator
 from models.supernet import widths_of
 from models.winograd import with_winograd
 from runtime import distributed
-from runtime.cuda_graphs import Phase, StepCapture, Work
+from runtime.cuda_graphs import CapturedStep, Recorder
 from training.losses import (
     discriminator_loss,
     generator_loss,
@@ -60,44 +60,47 @@ class Task:
         networks:   name -> network, as checkpoints are called (G, D, A-0 ...)
         specs:      name -> GeneratorSpec, for the networks whose files carry one
         optimizers: of the generator (and adaptors), of the discriminator
-        phases:     what a step computes, in order, each with the optimizers that step after it
-        capture:    set it to run steps from recordings, see `runtime.cuda_graphs`
     """
 
     networks: dict[str, nn.Module]
     specs: dict[str, GeneratorSpec]
     optimizers: list[torch.optim.Optimizer]
-    phases: list[Phase]
 
     def __init__(self, weights: LossWeights, device: torch.device, amp: str = "none"):
         """``amp``: none | bf16 | fp16 (with a gradient scaler); weights and losses stay float32."""
         self.weights, self.device, self.amp = weights, device, amp
-        self.capture: StepCapture | None = None
         self.reconstruct = make_reconstruction_loss(weights.recon, device)
         self.scaler = torch.amp.GradScaler(device.type, enabled=amp == "fp16")
 
-    def _autocast(self) -> torch.autocast:
-        dtype = torch.float16 if self.amp == "fp16" else torch.bfloat16
-        return torch.autocast(self.device.type, dtype, enabled=self.amp != "none")
-
     def step(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """One update of every network; its losses as detached scalars, not waited for."""
-        work = Work(batch.A, batch.B, self._choices(step, len(batch)))
-        phases = self.capture.phases(self.phases, work) if self.capture else self.phases
-        for compute, optimizers in phases:
-            compute(work)
-            self._step(*optimizers)
-        self.scaler.update()
+        losses = self.update(batch.A, batch.B, *self._choices(step, len(batch)))
         distributed.average_buffers(self.networks.values())
-        return work.losses
+        return losses
 
-    def _choices(self, step: int, images: int) -> list:
-        """`Work.choices` of a step."""
-        return []
+    def update(self, a: Tensor, b: Tensor, *choices) -> dict[str, Tensor]:
+        """Losses, gradients and the optimizers' steps for one batch, N C H W.
+
+        Args:
+            choices: what a supernet runs, one pass each
+        """
+        raise NotImplementedError
+
+    def record(self, recorder: Recorder) -> None:
+        """Run updates from recordings from now on."""
+        self.update = CapturedStep(self.update, self.optimizers, recorder)
 
     def generators(self) -> dict[str, Generate]:
         """Label -> function A -> output, of all that an evaluation measures."""
         raise NotImplementedError
+
+    def _choices(self, step: int, images: int) -> list:
+        """What a supernet runs in a step, one pass each."""
+        return []
+
+    def _autocast(self) -> torch.autocast:
+        dtype = torch.float16 if self.amp == "fp16" else torch.bfloat16
+        return torch.autocast(self.device.type, dtype, enabled=self.amp != "none")
 
     def _add_gradients(
         self, loss: Tensor, optimizer: torch.optim.Optimizer, retain_graph: bool = False
@@ -144,34 +147,30 @@ class TeacherTask(Task):
         self.net_g, self.net_d = net_g, net_d
         self.networks, self.specs = {"G": net_g, "D": net_d}, {"G": spec}
         self.optimizers = [make_adam([*n.parameters()], lr, beta1) for n in (net_g, net_d)]
-        optimizer_g, optimizer_d = self.optimizers
-        self.phases = [(self._discriminate, (optimizer_d,)), (self._generate, (optimizer_g,))]
 
-    def _discriminate(self, work: Work) -> None:
-        mode = self.weights.gan_mode
+    def update(self, a: Tensor, b: Tensor) -> dict[str, Tensor]:
+        w, (optimizer_g, optimizer_d) = self.weights, self.optimizers
         with self._autocast():
-            fake = self.net_g(work.a)
-            fake_pair, real_pair = torch.cat((work.a, fake), 1), torch.cat((work.a, work.b), 1)
+            fake = self.net_g(a)
+            fake_pair, real_pair = torch.cat((a, fake), 1), torch.cat((a, b), 1)
             scores = self.net_d(fake_pair.detach()), self.net_d(real_pair)
-        d_fake, d_real = discriminator_loss(mode, *scores)
+        d_fake, d_real = discriminator_loss(w.gan_mode, *scores)
         losses = {"D_fake": d_fake, "D_real": d_real}
         loss_d = (d_fake + d_real) / 2
-        if mode == "wgangp":
+        if w.gan_mode == "wgangp":
             losses["D_gp"] = gradient_penalty(self.net_d, fake_pair.float(), real_pair)
             loss_d = loss_d + losses["D_gp"]
-        self._add_gradients(loss_d, self.optimizers[1])
-        work.losses |= _detached(losses)
-        work.outputs = fake, fake_pair
+        self._add_gradients(loss_d, optimizer_d)
+        self._step(optimizer_d)
 
-    def _generate(self, work: Work) -> None:
-        w, (fake, fake_pair) = self.weights, work.outputs
         with self._autocast():
             score = self.net_d(fake_pair)
-        losses = {"G_gan": w.gan * generator_loss(w.gan_mode, score)}
-        losses["G_recon"] = w.reconstruction * self.reconstruct(fake.float(), work.b)
-        self._add_gradients(losses["G_gan"] + losses["G_recon"], self.optimizers[0])
-        work.losses |= _detached(losses)
-        work.outputs = ()
+        losses["G_gan"] = w.gan * generator_loss(w.gan_mode, score)
+        losses["G_recon"] = w.reconstruction * self.reconstruct(fake.float(), b)
+        self._add_gradients(losses["G_gan"] + losses["G_recon"], optimizer_g)
+        self._step(optimizer_g)
+        self.scaler.update()
+        return _detached(losses)
 
     def generators(self) -> dict[str, Generate]:
         return {"G": self.net_g}
@@ -261,8 +260,8 @@ class DistillTask(Task):
             make_adam(trained, lr, beta1),
             make_adam([*net_d.parameters()], lr, beta1),
         ]
-        # Both gradients before either step, those of the discriminator first.
-        self.phases = [(self._distill, (self.optimizers[1], self.optimizers[0]))]
+        # Widths as tensors instead of configurations: all steps then have the same shapes.
+        self.masked = False
 
     def step(self, batch: Batch, step: int) -> dict[str, Tensor]:
         losses = super().step(batch, step)
@@ -272,33 +271,38 @@ class DistillTask(Task):
 
     def _choices(self, step: int, images: int) -> list:
         choices = [] if self.subnets is None else self.subnets.draw(step, images)
-        return [self._widths(c) for c in choices] if self.capture else choices
+        return [self._widths(c) for c in choices] if self.masked else choices
+
+    def record(self, recorder: Recorder) -> None:
+        self.masked = True
+        super().record(recorder)
 
     def _widths(self, choice: Choice) -> Tensor:
         """int64 (1 or N, 14): a choice as the masked form takes it."""
         return widths_of(choice if isinstance(choice, tuple) else (choice,)).to(self.device)
 
-    def _distill(self, work: Work) -> None:
+    def update(self, a: Tensor, b: Tensor, *choices: Choice | Tensor) -> dict[str, Tensor]:
         w, (optimizer_g, optimizer_d) = self.weights, self.optimizers
-        passes = work.choices or [None]
+        passes = choices or [None]
         with self._autocast():
             with torch.no_grad():
                 if self.paired:
-                    target, teacher_taps = work.b, self.teacher.tap(work.a)
+                    target, teacher_taps = b, self.teacher.tap(a)
                 else:
-                    target, teacher_taps = self.teacher(work.a, taps=True)
-            score_real = self._judge(work.a, work.b)
+                    target, teacher_taps = self.teacher(a, taps=True)
+            score_real = self._judge(a, b)
 
         sums: dict[str, Tensor] = {}
         for index, choice in enumerate(passes):
             with self._autocast():
-                fake, adapted = self._student(work.a, choice)
+                fake, adapted = self._student(a, choice)
                 # The discriminator sees a fake once: its own gradient stops at its weights, the
                 # generator's passes through them.
-                score_fake = self._judge(work.a, fake)
+                score_fake = self._judge(a, fake)
             d_fake, d_real = discriminator_loss(w.gan_mode, score_fake, score_real)
             layers = [
-                F.mse_loss(a.float(), t.float()) for a, t in zip(adapted, teacher_taps, strict=True)
+                F.mse_loss(mine.float(), tap.float())
+                for mine, tap in zip(adapted, teacher_taps, strict=True)
             ]
             g_gan = w.gan * generator_loss(w.gan_mode, score_fake)
             g_recon = w.reconstruction * self.reconstruct(fake.float(), target.float())
@@ -312,7 +316,10 @@ class DistillTask(Task):
             losses |= {f"G_distill{i}": value for i, value in enumerate(layers)}
             for name, value in losses.items():
                 sums[name] = sums.get(name, 0) + value.detach() / len(passes)
-        work.losses = sums
+        # Both gradients are there before either network steps.
+        self._step(optimizer_d, optimizer_g)
+        self.scaler.update()
+        return sums
 
     def _judge(self, a: Tensor, b: Tensor) -> Tensor:
         return self.net_d(

@@ -49,13 +49,18 @@ def test_the_fake_device_refuses_what_cuda_refuses(gpu):
 # Training
 
 
-@pytest.mark.parametrize("flags", [(), ("--cuda_graphs",)], ids=["eager", "graphs"])
 def test_a_teacher_is_trained_as_on_the_cpu(
-    gpu, teacher, teacher_flags, tmp_path, flags, losses, measured
+    gpu, teacher, teacher_flags, tmp_path, losses, measured
 ):
-    gpu("train.py", *teacher_flags, *GPU, *flags, "--log_dir", tmp_path)
+    gpu("train.py", *teacher_flags, *GPU, "--log_dir", tmp_path)
     assert losses(tmp_path) == losses(teacher)
     assert measured(tmp_path) == measured(teacher)
+
+
+def test_a_teacher_is_trained_from_a_recording(gpu, teacher, teacher_flags, tmp_path, losses):
+    gpu("train.py", *teacher_flags, *GPU, "--cuda_graphs", "--log_dir", tmp_path)
+    # A recording reads the learning rate in float32.
+    assert close(losses(tmp_path), losses(teacher), 1e-3)
 
 
 def test_a_run_moves_from_the_cpu_to_the_gpu_and_back(
@@ -70,8 +75,8 @@ def test_a_run_moves_from_the_cpu_to_the_gpu_and_back(
     assert losses(tmp_path) == losses(teacher)
 
 
-def test_fp16_with_graphs(gpu, teacher_flags, tmp_path, losses):
-    flags = ("--amp", "fp16", "--cuda_graphs", "--no_fid")
+def test_fp16(gpu, teacher_flags, tmp_path, losses):
+    flags = ("--amp", "fp16", "--no_fid")
     gpu("train.py", *teacher_flags, *GPU, *flags, "--log_dir", tmp_path)
     assert len(losses(tmp_path)) == 6
 
@@ -87,8 +92,9 @@ def test_a_distilled_student(gpu, distilled, student_flags, teacher, tmp_path, l
 def test_a_supernet_with_everything(gpu, quality_supernet, quality_flags, tmp_path, losses):
     """A configuration per image, the sandwich and an average of the weights."""
     gpu("train_supernet.py", *quality_flags, *GPU, "--log_dir", tmp_path)
-    # Its channels are masked here and cut on the CPU.
-    assert close(losses(tmp_path), losses(quality_supernet), 1e-3)
+    # Its channels are masked here and cut on the CPU. Adam's first steps make much of little.
+    assert close(losses(tmp_path)[:1], losses(quality_supernet)[:1], 1e-6)
+    assert close(losses(tmp_path), losses(quality_supernet), 1e-2)
 
 
 def test_a_supernet_in_bf16_with_graphs_and_restored_moments(

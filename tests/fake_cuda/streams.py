@@ -7,8 +7,7 @@ import gc
 import time
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from recorded_operations import RecordedOperations
 
 from fake_cuda.build import load
 
@@ -118,47 +117,19 @@ class OnDevice:
 # Graphs
 
 
-class _Operations(TorchDispatchMode):
-    """Notes every operation with what it read and wrote."""
-
-    def __init__(self):
-        super().__init__()
-        self.calls = []
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        kwargs = kwargs or {}
-        result = func(*args, **kwargs)
-        self.calls.append((func, args, kwargs, result))
-        return result
-
-
 class Graph:
     """``torch.cuda.CUDAGraph``: replays the operations of a capture on its own memory."""
 
     def __init__(self, keep_graph=False):
-        self.calls, self.memory_pool = [], None
+        self.operations, self.memory_pool = None, None
 
     def pool(self):
         return self.memory_pool
 
     def replay(self):
-        if not self.calls:
+        if self.operations is None:
             raise RuntimeError("Called CUDAGraph::replay without a preceding successful capture.")
-        with torch.no_grad():
-            for func, args, kwargs, result in self.calls:
-                again = func(*args, **kwargs)
-                for old, new in zip(tree_leaves(result), tree_leaves(again), strict=True):
-                    if torch.is_tensor(old) and old.data_ptr() != new.data_ptr():
-                        old.data.copy_(new)
-
-    @torch.no_grad()
-    def spoil(self):
-        """Fill what the capture computed with NaN: on a GPU it would not have run."""
-        for func, _, _, result in self.calls:
-            for t in tree_leaves(result):
-                computed = torch.is_tensor(t) and t.is_cuda and t.is_floating_point()
-                if computed and not func.is_view and not func._schema.is_mutable:
-                    t.data.fill_(float("nan"))
+        self.operations.replay()
 
 
 class Capture:
@@ -179,7 +150,7 @@ class Capture:
         self.graph.memory_pool = self.pool or (0, Capture.pools)
         # Capturing draws no random numbers.
         self.random = torch.get_rng_state()
-        self.operations = _Operations()
+        self.operations = RecordedOperations()
         self.operations.__enter__()
         Capture.running = True
         extension.set_capturing(self.stream.stream_id)
@@ -190,6 +161,7 @@ class Capture:
         self.operations.__exit__(*error)
         self.inner.__exit__(*error)
         torch.set_rng_state(self.random)
-        self.graph.calls = self.operations.calls
+        # Capturing runs nothing on a GPU.
+        self.operations.undo()
         if error[0] is None:
-            self.graph.spoil()
+            self.graph.operations = self.operations

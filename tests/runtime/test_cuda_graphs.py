@@ -8,71 +8,49 @@ import random
 import pytest
 import torch
 from golden_updates import CASES, batch_at, expected_losses, filled_task
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from recorded_operations import RecordedOperations
 
 from data.loader import Batch
 from models.config import ChannelConfig
 from models.discriminators import build_discriminator
 from models.generators import GeneratorSpec
-from runtime.cuda_graphs import CudaGraphs, StepCapture, Work
+from runtime.cuda_graphs import CapturedStep, CudaGraphs
 from training.tasks import DistillTask, LossWeights, Subnets, TeacherTask, make_adaptors
 
 TINY = GeneratorSpec("resnet_9blocks", ngf=4)
 CPU = torch.device("cpu")
+# A recording reads rates in float32, which holds this one exactly.
+RATE = 2**-10
 
 
-class _Operations(TorchDispatchMode):
-    """Every operation with the tensors it read and wrote. A copy to the host would not be recorded:
-    it is refused, as CUDA does."""
-
-    def __init__(self):
-        super().__init__()
-        self.calls = []
+class _Operations(RecordedOperations):
+    """A copy to the host would not be recorded: it is refused, as CUDA does."""
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         assert func is not torch.ops.aten._local_scalar_dense.default, "waits for the device"
-        result = func(*args, **(kwargs or {}))
-        self.calls.append((func, args, kwargs or {}, result))
-        return result
+        return super().__torch_dispatch__(func, types, args, kwargs)
 
 
 class OperationRecorder:
-    """`runtime.cuda_graphs.Recorder` on the CPU: replays operations on the memory of the recording,
-    forward and backward.
-
-    Unlike a CUDA graph it runs while it records; what that run computed is then spoilt, so that
-    nothing can be right by it.
-    """
+    """`runtime.cuda_graphs.Recorder` on the CPU."""
 
     def __init__(self):
         self.recorded = self.replayed = self.asides = 0
 
     def aside(self, function, *args):
         self.asides += 1
-        function(*args)
+        return function(*args)
 
     def record(self, function):
         self.recorded += 1
         with torch.random.fork_rng(devices=[]), _Operations() as operations:
             function()
-        calls = operations.calls
+        operations.undo()
 
-        @torch.no_grad()
         def replay():
             self.replayed += 1
-            for func, args, kwargs, result in calls:
-                again = func(*args, **kwargs)
-                for old, new in zip(tree_leaves(result), tree_leaves(again), strict=True):
-                    if torch.is_tensor(old) and old.data_ptr() != new.data_ptr():
-                        old.data.copy_(new)
+            operations.replay()
 
-        with torch.no_grad():
-            for func, _, _, result in calls:
-                for t in tree_leaves(result):
-                    fresh = torch.is_tensor(t) and t.is_floating_point() and not func.is_view
-                    if fresh and not func._schema.is_mutable:
-                        t.data.fill_(float("nan"))  # without a word to autograd
         return replay
 
 
@@ -84,7 +62,7 @@ def distillation(
     spec = GeneratorSpec(name, 8, dropout_rate=dropout)
     return DistillTask(
         *(spec.build(), TINY.build(), build_discriminator("n_layers", 6 if paired else 3, 4, 1)),
-        *(make_adaptors(spec, TINY, "normal", 0.2), spec, LossWeights(), 1e-3, 0.5, CPU),
+        *(make_adaptors(spec, TINY, "normal", 0.2), spec, LossWeights(), RATE, 0.5, CPU),
         subnets=Subnets(draw, {}) if elastic else None,
         paired=paired,
         ema=ema,
@@ -111,7 +89,7 @@ def per_image(step, images):
 def teacher(mode: str) -> TeacherTask:
     torch.manual_seed(0)
     net_d = build_discriminator("n_layers", 6, 4, 1)
-    return TeacherTask(TINY.build(), net_d, TINY, LossWeights(mode), 1e-3, 0.5, CPU)
+    return TeacherTask(TINY.build(), net_d, TINY, LossWeights(mode), RATE, 0.5, CPU)
 
 
 def batch_of(n: int, seed: int) -> Batch:
@@ -130,10 +108,10 @@ def trained(task, batches, seeded=False):
     return losses, [p.detach() for net in task.networks.values() for p in net.parameters()]
 
 
-def never_recorded() -> StepCapture:
-    capture = StepCapture(OperationRecorder())
-    capture.WARMUP = 1000
-    return capture
+def recorded(task, warmup=CapturedStep.WARMUP) -> OperationRecorder:
+    task.record(recorder := OperationRecorder())
+    task.update.WARMUP = warmup
+    return recorder
 
 
 KINDS = {
@@ -150,19 +128,13 @@ KINDS = {
 @pytest.mark.parametrize("kind", KINDS)
 def test_replayed_steps_are_the_steps(kind):
     plain, task = KINDS[kind](), KINDS[kind]()
-    plain.capture = (
-        never_recorded()
-    )  # masked too: that this equals slicing is shown in tests/models/test_supernet.py
-    task.capture = StepCapture(recorder := OperationRecorder())
+    # Masked too: that this equals slicing is shown in tests/models/test_supernet.py.
+    recorded(plain, warmup=1000)
+    recorder = recorded(task)
     batches = [batch_of(2, i) for i in range(7)]
     expected_steps, expected_weights = trained(plain, batches)
     steps, weights = trained(task, batches)
-    phases = len(task.phases)
-    assert (recorder.asides, recorder.recorded, recorder.replayed) == (
-        3 * phases,
-        phases,
-        4 * phases,
-    )
+    assert (recorder.asides, recorder.recorded, recorder.replayed) == (3, 1, 4)
     for found, expected in zip(steps, expected_steps, strict=True):
         assert found == expected
     assert all(torch.equal(a, b) for a, b in zip(weights, expected_weights, strict=True))
@@ -171,7 +143,7 @@ def test_replayed_steps_are_the_steps(kind):
 def test_replayed_dropout_follows_the_seed():
     batches = [batch_of(2, i) for i in range(6)]
     plain, task = distillation(False, dropout=0.5), distillation(False, dropout=0.5)
-    task.capture = StepCapture(OperationRecorder())
+    recorded(task)
     _, expected = trained(plain, batches, seeded=True)
     _, weights = trained(task, batches, seeded=True)
     assert all(torch.equal(a, b) for a, b in zip(weights, expected, strict=True))
@@ -179,7 +151,7 @@ def test_replayed_dropout_follows_the_seed():
 
 def test_shapes_have_recordings_of_their_own_and_may_alternate():
     task, plain = distillation(False), distillation(False)
-    task.capture = StepCapture(recorder := OperationRecorder())
+    recorder = recorded(task)
     batches = [batch_of((3, 3, 2)[i % 3], i) for i in range(18)]
     _, expected = trained(plain, batches)
     _, weights = trained(task, batches)
@@ -189,15 +161,30 @@ def test_shapes_have_recordings_of_their_own_and_may_alternate():
 
 def test_no_more_than_a_few_shapes_are_recorded():
     task = distillation(False)
-    task.capture = StepCapture(recorder := OperationRecorder())
-    for _ in range(StepCapture.WARMUP + 1):
+    recorder = recorded(task)
+    for _ in range(CapturedStep.WARMUP + 1):
         trained(task, [batch_of(n, n) for n in range(1, 7)])
-    assert recorder.recorded == len(task.capture.recordings) == StepCapture.SHAPES == 4
+    assert recorder.recorded == len(task.update.recordings) == CapturedStep.SHAPES == 4
+
+
+def test_a_replayed_step_follows_the_learning_rate():
+    plain, task = distillation(False), distillation(False)
+    recorded(task)
+    for step in range(7):
+        for each in (plain, task):
+            for optimizer in each.optimizers:
+                for group in optimizer.param_groups:
+                    group["lr"] = RATE / 2**step
+            each.step(batch_of(2, step), step)
+    for found, expected in zip(task.optimizers, plain.optimizers, strict=True):
+        assert found.state_dict()["param_groups"] == expected.state_dict()["param_groups"]
+    pairs = zip(task.student.parameters(), plain.student.parameters(), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs)
 
 
 def test_losses_that_were_kept_do_not_change():
     task = distillation(False)
-    task.capture = StepCapture(OperationRecorder())
+    recorded(task)
     kept, _ = trained(task, [batch_of(2, i) for i in range(5)])
     before = copy.deepcopy(kept[-1])
     task.step(batch_of(2, 99), 5)
@@ -207,8 +194,7 @@ def test_losses_that_were_kept_do_not_change():
 @pytest.mark.parametrize("name", CASES)
 def test_a_replayed_reference_update_has_its_losses(name):
     task, _ = filled_task(name)
-    task.capture = StepCapture(OperationRecorder())
-    task.capture.WARMUP = 0
+    recorded(task, warmup=0)
     found = {k: float(v) for k, v in task.step(batch_at(0), 0).items()}
     assert found == pytest.approx(expected_losses(name, 0), rel=1e-4)
 
@@ -219,9 +205,9 @@ def test_a_replayed_reference_update_has_its_losses(name):
 
 
 @pytest.mark.parametrize("kind", ["sandwich", "config per image", "unpaired", "teacher", "wgangp"])
-def test_phases_of_a_captured_step_stay_on_the_device(kind, monkeypatch):
+def test_a_captured_step_stays_on_the_device(kind, monkeypatch):
     monkeypatch.setattr(
-        "training.tasks.make_adam", lambda parameters, lr, beta1: torch.optim.Adam(parameters)
+        "training.tasks.make_adam", lambda parameters, lr, beta1: torch.optim.SGD(parameters, lr)
     )
     monkeypatch.setattr("training.tasks.Task._autocast", lambda self: contextlib.nullcontext())
     device = torch.device("meta")
@@ -229,7 +215,7 @@ def test_phases_of_a_captured_step_stay_on_the_device(kind, monkeypatch):
         with device:
             net, net_d = TINY.build(), build_discriminator("n_layers", 6, 4, 1)
         weights = LossWeights("wgangp" if kind == "wgangp" else "hinge")
-        task = TeacherTask(net, net_d, TINY, weights, 1e-3, 0.5, device)
+        task = TeacherTask(net, net_d, TINY, weights, RATE, 0.5, device)
     else:
         spec, paired = GeneratorSpec("super_mobile_resnet_9blocks", 8), kind != "unpaired"
         draw = {"sandwich": sandwich, "config per image": per_image, "unpaired": one}[kind]
@@ -241,17 +227,11 @@ def test_phases_of_a_captured_step_stay_on_the_device(kind, monkeypatch):
             )
             adaptors = make_adaptors(spec, TINY, "normal", 0.2)
         subnets = Subnets(draw, {})
-        task = DistillTask(*nets, adaptors, spec, LossWeights(), 1e-3, 0.5, device, subnets, paired)
-    task.capture = StepCapture(OperationRecorder())
+        task = DistillTask(*nets, adaptors, spec, LossWeights(), RATE, 0.5, device, subnets, paired)
+    recorded(task)
     x = torch.rand(2, 3, 32, 32, device=device)
-    work = Work(x, x.flip(3), task._choices(0, 2))
-    for compute, _ in task.phases:
-        compute(work)
-    gradients = [
-        p.grad for net in task.networks.values() for p in net.parameters() if p.grad is not None
-    ]
-    assert gradients
-    assert all(t.device == device for t in [*work.tensors, *work.losses.values(), *gradients])
+    losses = task.update(x, x.flip(3), *task._choices(0, 2))
+    assert losses and all(t.device == device for t in losses.values())
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
@@ -265,11 +245,11 @@ def test_cuda_graphs_replay_the_steps(kind):
         return task
 
     plain, task = on_gpu(KINDS[kind]()), on_gpu(KINDS[kind]())
-    task.capture = StepCapture(CudaGraphs(torch.device("cuda")))
+    task.record(CudaGraphs(torch.device("cuda")))
     batches = [Batch(b.A.cuda(), b.B.cuda(), b.names) for b in (batch_of(2, i) for i in range(7))]
     expected, _ = trained(plain, batches)
     found, _ = trained(task, batches)
-    assert len(task.capture.recordings) == 1
+    assert len(task.update.recordings) == 1
     for a, b in zip(found, expected, strict=True):
         assert {k: float(v) for k, v in a.items()} == pytest.approx(
             {k: float(v) for k, v in b.items()}, rel=1e-2

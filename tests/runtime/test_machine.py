@@ -90,6 +90,15 @@ def test_what_a_device_lacks_is_refused(no_gpu, monkeypatch, device):
         choose(device, cuda_graphs=True)
 
 
+def test_what_a_recording_lacks_is_refused(four_gpus, monkeypatch):
+    assert choose(amp="bf16", cuda_graphs=True) == "cuda:0"
+    with pytest.raises(InputError, match=r"`cuda_graphs` cannot scale gradients.*use bf16"):
+        choose(amp="fp16", cuda_graphs=True)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(InputError, match="`cuda_graphs` takes one process and torchrun started 2"):
+        choose(cuda_graphs=True)
+
+
 def test_several_processes_on_an_apple_gpu_are_refused(monkeypatch):
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     monkeypatch.setenv("WORLD_SIZE", "2")
