@@ -42,6 +42,9 @@ class Timed:
         self.total += time.perf_counter() - start
         return result
 
+    def __getattr__(self, name: str):
+        return getattr(self.function, name)
+
 
 def plain(root: Path, supernet, config: ChannelConfig, net, real, size: int, device: str) -> float:
     """A candidate as it is commonly measured: cut out, images read again, PNG-like float round

@@ -160,6 +160,7 @@ def main() -> None:
         sides = {"plain": plain, "ours, float32": ours("none"), "ours, bf16": ours("bf16")}
         if device.type == "cuda":
             sides |= {
+                "ours, fp16": ours("fp16"),
                 "ours, float32, CUDA graphs": ours("none", captured=True),
                 "ours, bf16, CUDA graphs": ours("bf16", captured=True),
             }

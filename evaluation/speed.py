@@ -84,7 +84,7 @@ def peak_memory(form: Form, x: Tensor) -> int | None:
         before = torch.cuda.memory_allocated(x.device)
         form.run(x)
         torch.cuda.synchronize(x.device)
-        return torch.cuda.max_memory_allocated(x.device) - before
+        return torch.cuda.max_memory_allocated(x.device) - before + form.held
     if form.release:
         form.release(x)
     try:
