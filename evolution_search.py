@@ -10,7 +10,7 @@ from evaluation.evaluator import Evaluator
 from evaluation.pictures import montage_of
 from models.build import load_supernet
 from models.config import ChannelConfig
-from options import EvolutionOptions, run, settings
+from options import EvolutionOptions, run, search_settings, settings
 from report.search import summarise_search, write_search_page
 from runtime import distributed
 from runtime.files import write_json
@@ -32,7 +32,7 @@ def open_search(
         one printed line.
     """
     device = settings.start_machine(opt)
-    data, wanted = settings.data(opt), settings.search(opt)
+    data, wanted = settings.data(opt), search_settings.search(opt)
     net, spec = load_supernet(settings.generator(opt))
     net.to(device).eval()
     space = search_space(wanted, spec, data.network_size)
@@ -94,7 +94,7 @@ def main() -> None:
     start = [ChannelConfig.parse(record.config_str) for record in restored[:parents]]
     share = opt.predictor_share if opt.predictor else None
     search = genetic_search(
-        measurer, settings.genetic(opt), opt.budget, folder, opt.objective, share
+        measurer, search_settings.genetic(opt), opt.budget, folder, opt.objective, share
     )
     evolve(search, measurer, opt.evolution_iters, opt.generation_base, start, opt.patience)
     finish()

@@ -8,7 +8,7 @@ from errors import InputError
 from evaluation.speed import measure_side_by_side, peak_memory
 from evaluation.tested import Loaded, load_tested
 from models.layers import pad_to_fit
-from options import LatencyOptions, run, settings
+from options import LatencyOptions, run, settings, test_settings
 from report.latency import Timed, write_comparison
 from runtime.folders import make_folder, take_folder
 from runtime.progress import Bar
@@ -50,7 +50,7 @@ def main() -> None:
     take_folder(folder, "latency.py", "`results_dir`")
     device = settings.start_machine(opt)
 
-    teacher, models = load_tested(settings.tested(opt), device)
+    teacher, models = load_tested(test_settings.tested(opt), device)
     x = pad_to_fit(next(iter(inference_loader(settings.data(opt), device).epoch())).A)
     timed = prepare([teacher, *models] if teacher else models, opt.backends, x)
     memory = [

@@ -3,7 +3,7 @@
 from data.build import inference_loader
 from evaluation.build import criteria
 from evaluation.tested import load_tested
-from options import TestOptions, run, settings
+from options import TestOptions, run, settings, test_settings
 from report.results import test_generators
 from runtime.folders import make_folder, take_folder
 
@@ -15,11 +15,11 @@ def main() -> None:
     device = settings.start_machine(opt)
     data = settings.data(opt)
 
-    teacher, models = load_tested(settings.tested(opt), device)
+    teacher, models = load_tested(test_settings.tested(opt), device)
     loader = inference_loader(data, device)
     judges = criteria(settings.measures(opt), data, device)
     several = teacher is not None or len(models) > 1
-    times = settings.timed_runs(opt, len(loader.dataset), several)
+    times = test_settings.timed_runs(opt, len(loader.dataset), several)
     flags = settings.written(opt)
     results = test_generators(folder, models, loader, judges, times, teacher, flags)
 

@@ -20,13 +20,10 @@ from data.build import DataSettings
 from data.datasets import path_of_side
 from errors import InputError
 from evaluation.build import MeasureSettings
-from evaluation.tested import TestSettings
 from models.build import Checkpoint, DiscriminatorSettings, Initialisation, StudentSettings
 from models.generators import GeneratorSpec
 from models.kinds import KINDS
 from runtime import machine
-from subnets.build import SearchSettings
-from subnets.genetic import GeneticSettings
 from training.build import RunSettings, SubnetSettings, UpdateSettings
 from training.schedules import Schedule
 from training.tasks import LossWeights
@@ -162,32 +159,6 @@ def features(opt: Namespace) -> MeasureSettings:
     )
 
 
-def tested(opt: Namespace) -> TestSettings:
-    """What test.py and latency.py look at.
-
-    Flags on the architecture speak of ``--restore_G_path``, ``--norm`` of the teacher too; those of
-    ``--compare`` say what they are.
-    """
-    others = (Checkpoint(path, "`compare`") for path in opt.compare)
-    images = data(opt)
-    return TestSettings(
-        models=[generator(opt), *others],
-        teacher=teacher(opt) if opt.restore_teacher_G_path else None,
-        channels=images.channels,
-        config_str=opt.config_str,
-        macs_convention=opt.macs_convention,
-        size=images.network_size,
-    )
-
-
-def timed_runs(opt: Namespace, images: int, several: bool) -> int | None:
-    """How often a test times each network: ``--times`` if it was typed, else not at all; of several
-    models a few times, so that it takes no longer than generating the images."""
-    if "times" in opt.explicit:
-        return opt.times
-    return min(10, images) if several else None
-
-
 # --------------------------------------------------------------------------------------------------
 # Training
 
@@ -247,34 +218,6 @@ def run(opt: Namespace) -> RunSettings:
     )
     return RunSettings(
         schedule, plan, opt.log_dir, opt.tensorboard_dir, decisive(opt), written(opt)
-    )
-
-
-# --------------------------------------------------------------------------------------------------
-# Search
-
-
-def search(opt: Namespace) -> SearchSettings:
-    return SearchSettings(
-        opt.config_set,
-        opt.budget,
-        opt.macs_convention,
-        opt.criterion,
-        getattr(opt, "max_cache_size", 10_000_000),
-        opt.save_freq,
-        opt.amp,
-    )
-
-
-def genetic(opt: Namespace) -> GeneticSettings:
-    return GeneticSettings(
-        population_size=opt.population_size,
-        parent_ratio=opt.parent_ratio,
-        mutation_ratio=opt.mutation_ratio,
-        mutate_prob=opt.mutate_prob,
-        weighted_sample=opt.weighted_sample,
-        weight_strategy=opt.weight_strategy,
-        seed=opt.seed,
     )
 
 

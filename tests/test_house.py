@@ -93,5 +93,6 @@ def test_only_settings_and_checks_read_what_was_typed():
     assert {str(f) for f in readers} <= {
         "options/__init__.py",
         "options/settings.py",
+        "options/test_settings.py",
         "options/no_effect.py",
     }
