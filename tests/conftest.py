@@ -1,6 +1,11 @@
 """Settings of all tests. Being here also makes ``golden_values`` importable from the folders
 below."""
 
+import os
+
+# Before NumPy starts its threads. Tests run side by side, one on each core.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import torch
 from hypothesis import settings
 

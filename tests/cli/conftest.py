@@ -22,6 +22,7 @@ from pathlib import Path
 import pytest
 import torch
 from fake_cuda.build import Unbuildable, extension_path
+from filelock import FileLock
 
 from models.config import ChannelConfig
 from models.generators import GeneratorSpec
@@ -241,11 +242,30 @@ def read_lines() -> Callable[[Path], list[dict]]:
 
 
 @pytest.fixture(scope="session")
-def dataset(tmp_path_factory) -> Path:
+def shared(tmp_path_factory) -> Callable[[str, Callable[[Path], object]], Path]:
+    """``shared(name, make)``: the path that ``make(path)`` fills, once for all test processes."""
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+    root = root / "shared"
+    root.mkdir(exist_ok=True)
+
+    def get(name: str, make: Callable[[Path], object]) -> Path:
+        path, done = root / name, root / f"{name}.done"
+        with FileLock(root / f"{name}.lock"):
+            if not done.exists():
+                make(path)
+                done.touch()
+        return path
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def dataset(shared) -> Path:
     """8 pairs to train on, 6 to validate."""
-    root = tmp_path_factory.mktemp("dataset")
-    write_builtin_dataset(root, train=8, val=6, size=SIZE, workers=0, progress=False)
-    return root
+    sizes = dict(train=8, val=6, size=SIZE, workers=0, progress=False)
+    return shared("dataset", lambda path: write_builtin_dataset(path, **sizes))
 
 
 @pytest.fixture(scope="session")
@@ -269,9 +289,13 @@ def inference_flags(data_flags) -> tuple[object, ...]:
 
 
 @pytest.fixture(scope="session")
-def runs(tmp_path_factory) -> Path:
-    """Where the pipeline's runs lie."""
-    return tmp_path_factory.mktemp("runs")
+def trained(cli, shared) -> Callable[..., Path]:
+    """``trained(name, script, *flags)``: the folder of a run that all tests share."""
+
+    def run(name: str, script: str, *flags: object, folder: str = "--log_dir") -> Path:
+        return shared(name, lambda path: cli(script, *flags, folder, path).succeeded())
+
+    return run
 
 
 @pytest.fixture(scope="session")
@@ -280,10 +304,9 @@ def teacher_flags(training_flags) -> tuple[object, ...]:
 
 
 @pytest.fixture(scope="session")
-def teacher(cli, runs, teacher_flags) -> Path:
+def teacher(trained, teacher_flags) -> Path:
     """The folder of a trained mobile teacher."""
-    cli("train.py", *teacher_flags, "--log_dir", runs / "teacher").succeeded()
-    return runs / "teacher"
+    return trained("teacher", "train.py", *teacher_flags)
 
 
 @pytest.fixture(scope="session")
@@ -297,12 +320,11 @@ def student_flags(training_flags, teacher) -> tuple[object, ...]:
 
 
 @pytest.fixture(scope="session")
-def distilled(cli, runs, student_flags, teacher) -> Path:
+def distilled(trained, student_flags, teacher) -> Path:
     """The folder of a student pruned from the teacher and distilled."""
     pruned = ("--restore_pretrained_G_path", teacher / "checkpoints" / "latest_net_G.pth")
     flags = (*student_flags, *pruned, "--student_ngf", 32)
-    cli("distill.py", *flags, "--log_dir", runs / "distilled").succeeded()
-    return runs / "distilled"
+    return trained("distilled", "distill.py", *flags)
 
 
 @pytest.fixture(scope="session")
@@ -312,10 +334,9 @@ def supernet_flags(student_flags, distilled) -> tuple[object, ...]:
 
 
 @pytest.fixture(scope="session")
-def supernet(cli, runs, supernet_flags) -> Path:
+def supernet(trained, supernet_flags) -> Path:
     """The folder of a supernet that starts from the distilled student."""
-    cli("train_supernet.py", *supernet_flags, "--log_dir", runs / "supernet").succeeded()
-    return runs / "supernet"
+    return trained("supernet", "train_supernet.py", *supernet_flags)
 
 
 QUALITY = ("--sandwich", 1, "--config_per_image", "--ema", 0.9)
@@ -328,9 +349,8 @@ def quality_flags(supernet_flags) -> tuple[object, ...]:
 
 
 @pytest.fixture(scope="session")
-def quality_supernet(cli, runs, quality_flags) -> Path:
-    cli("train_supernet.py", *quality_flags, "--log_dir", runs / "quality").succeeded()
-    return runs / "quality"
+def quality_supernet(trained, quality_flags) -> Path:
+    return trained("quality", "train_supernet.py", *quality_flags)
 
 
 @pytest.fixture(scope="session")
@@ -339,14 +359,20 @@ def supernet_pth(supernet) -> Path:
 
 
 @pytest.fixture(scope="session")
-def narrow_pth(runs, supernet_pth) -> Path:
+def narrow_pth(shared, supernet_pth) -> Path:
     """The narrowest subnet as a network of its own."""
-    supernet, spec = load_generator(supernet_pth, "")
-    config = ChannelConfig.uniform(16)
-    path = runs / "narrow" / "net_G.pth"
-    subnet_spec = GeneratorSpec("sub_mobile_resnet_9blocks", config_str=str(config), norm=spec.norm)
-    save_network(extract(supernet, config), path, subnet_spec)
-    return path
+
+    def make(path: Path) -> None:
+        supernet, spec = load_generator(supernet_pth, "")
+        config = ChannelConfig.uniform(16)
+        name = "sub_mobile_resnet_9blocks"
+        save_network(
+            extract(supernet, config),
+            path / "net_G.pth",
+            GeneratorSpec(name, config_str=str(config), norm=spec.norm),
+        )
+
+    return shared("narrow", make) / "net_G.pth"
 
 
 @pytest.fixture(scope="session")
@@ -363,10 +389,9 @@ def evolution_flags(search_flags) -> tuple[object, ...]:
 
 
 @pytest.fixture(scope="session")
-def evolution(cli, runs, evolution_flags) -> Path:
+def evolution(trained, evolution_flags) -> Path:
     """The folder of a genetic search."""
-    cli("evolution_search.py", *evolution_flags, "--output_dir", runs / "evolution").succeeded()
-    return runs / "evolution"
+    return trained("evolution", "evolution_search.py", *evolution_flags, folder="--output_dir")
 
 
 @pytest.fixture(scope="session")
@@ -375,19 +400,19 @@ def best_config(evolution) -> str:
 
 
 @pytest.fixture(scope="session")
-def finetuned(cli, runs, student_flags, supernet_pth, best_config) -> Path:
+def finetuned(trained, student_flags, supernet_pth, best_config) -> Path:
     """The folder of the best subnet, fine-tuned."""
     flags = (*student_flags, "--restore_student_G_path", supernet_pth, "--config_str", best_config)
-    cli("train_supernet.py", *flags, "--log_dir", runs / "finetuned").succeeded()
-    return runs / "finetuned"
+    return trained("finetuned", "train_supernet.py", *flags)
 
 
 @pytest.fixture(scope="session")
-def exported(cli, runs, finetuned, best_config) -> Path:
+def exported(cli, shared, finetuned, best_config) -> Path:
     """A stand-alone network cut out of the fine-tuned supernet."""
-    path = runs / "exported" / "net_G.pth"
     source = finetuned / "checkpoints" / "latest_net_G.pth"
-    cli(
-        "export.py", "--input_path", source, "--output_path", path, "--config_str", best_config
-    ).succeeded()
-    return path
+    flags = ("--input_path", source, "--config_str", best_config)
+
+    def make(path: Path) -> None:
+        cli("export.py", *flags, "--output_path", path / "net_G.pth").succeeded()
+
+    return shared("exported", make) / "net_G.pth"

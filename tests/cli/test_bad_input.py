@@ -89,7 +89,6 @@ def world(
     snapshot,
     tmp_path,
     dataset,
-    runs,
     inference_flags,
     data_flags,
     teacher_flags,
@@ -121,7 +120,7 @@ def world(
         checkpoint,
         supernet_pth,
         narrow_pth,
-        (dataset, runs),
+        (dataset, teacher, supernet_pth.parent, narrow_pth.parent),
     )
 
 
@@ -598,10 +597,9 @@ def test_required_flags_are_named(world):
     assert not world.out.exists()
 
 
-def test_a_folder_that_holds_a_run_with_other_settings(world, runs, evolution):
+def test_a_folder_that_holds_a_run_with_other_settings(world, teacher, evolution):
     """The flags that differ are named, with both values; options.json stays that of the run."""
-    teacher = world.tmp / "teacher"
-    shutil.copytree(runs / "teacher", teacher)
+    teacher = shutil.copytree(teacher, world.tmp / "teacher")
     words = ("--log_dir", str(teacher), "--lr 0.01 (was 0.0002)")
     world.refuse("train.py", "--log_dir", teacher, "--lr", 0.01, words=words)
     words = ("--log_dir", str(teacher), "a run of train.py")
@@ -625,7 +623,7 @@ def test_a_folder_that_holds_a_run_with_other_settings(world, runs, evolution):
 
 
 @pytest.mark.parametrize("case", ["dataroot", "budget", "truncated", "output", "flag"])
-def test_real_processes(cli, snapshot, runs, dataset, world, case):
+def test_real_processes(cli, snapshot, teacher, dataset, world, case):
     root = world.tmp / "data"
     if case == "truncated":
         shutil.copytree(dataset, root)
@@ -652,11 +650,11 @@ def test_real_processes(cli, snapshot, runs, dataset, world, case):
         ),
         "flag": ("train.py", ("--log_dirr", world.out), ("did you mean --log_dir?",)),
     }[case]
-    before = snapshot(runs, dataset, world.tmp)
+    before = snapshot(teacher, dataset, world.tmp)
     outcome = cli(script, *world.flags[script], *args)
     line = the_one_line(outcome)
     assert all(word in line for word in words)
-    after = snapshot(runs, dataset, world.tmp)
+    after = snapshot(teacher, dataset, world.tmp)
     assert {k: after.get(k) for k in before} == before
     assert outcome.seconds < 20, "an answer within seconds"
 

@@ -185,7 +185,7 @@ def test_the_same_seed_trains_the_same_network(
 
 
 def test_the_same_command_again_trains_nothing(
-    call, snapshot, runs, teacher, teacher_flags, supernet, supernet_flags
+    call, snapshot, teacher, teacher_flags, supernet, supernet_flags
 ):
     commands = {
         "train.py": (teacher, teacher_flags),
@@ -244,7 +244,7 @@ def test_genetic_search(evolution, read_lines):
     assert {record["origin"] for record in evaluations} == {"random", "mutation", "crossover"}
 
 
-def test_exhaustive_search(cli, call, runs, tmp_path, search_flags, read_lines):
+def test_exhaustive_search(cli, call, tmp_path, search_flags, read_lines):
     """All configurations within the budget; a name that scripts of old give ends in .jsonl; shares
     add up to the whole."""
     flags = (*search_flags, "--budget", SMALL_BUDGET)
@@ -333,14 +333,13 @@ def test_the_exported_network_is_the_subnet(exported, finetuned, best_config):
 
 
 @pytest.fixture(scope="module")
-def tested(cli, runs, exported, inference_flags) -> Path:
+def tested(cli, tmp_path_factory, exported, inference_flags) -> Path:
     """The exported network, tested without a word on its architecture."""
     flags = (*inference_flags, "--restore_G_path", exported, "--need_profile")
-    outcome = cli("test.py", *flags, "--results_dir", runs / "tested").succeeded()
-    assert (
-        f"{read_json(runs / 'tested' / 'results.json')['macs']:,} MACs (published" in outcome.stdout
-    )
-    return runs / "tested"
+    folder = tmp_path_factory.mktemp("tested")
+    outcome = cli("test.py", *flags, "--results_dir", folder).succeeded()
+    assert f"{read_json(folder / 'results.json')['macs']:,} MACs (published" in outcome.stdout
+    return folder
 
 
 def test_test(tested, exported, best_config, dataset):
