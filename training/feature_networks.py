@@ -1,0 +1,171 @@
+"""Networks whose activations are compared in the place of pixels: VGG-16, a discriminator.
+
+Both are called alike, `FeatureNetwork`. Neither is trained by what is computed from its
+activations: gradients flow to the image alone.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from errors import InputError
+from models.discriminators import NLayerDiscriminator, PixelDiscriminator
+from runtime.files import load_tensors
+from runtime.published import published_weights
+
+
+class FeatureNetwork(Protocol):
+    """Called with (a, image, count) -> feature maps, shallow ones first.
+
+    Args:
+        a:     float N C H W, what the generator was given
+        image: float N C' H W in [-1, 1], what it made of it
+        count: how many maps are wanted, None for all; deeper layers are not computed
+
+    Returns the maps, each N C_k H_k W_k. Their type is float32, or autocast's where that is on.
+
+    Attributes:
+        compared: indices of the maps that the feature loss compares (the style loss takes all)
+    """
+
+    compared: tuple[int, ...]
+
+    def __call__(self, a: Tensor, image: Tensor, count: int | None = None) -> list[Tensor]: ...
+
+
+# --------------------------------------------------------------------------------------------------
+# VGG-16
+
+
+class VGG16Features(nn.Module):
+    """VGG-16 (Simonyan and Zisserman 2015) of ImageNet after relu1_2, relu2_2, relu3_3, relu4_3.
+
+    These are the layers of Johnson et al. 2016 and of OMGD (ICCV 2021). Maps have 64, 128, 256 and
+    512 channels, at 1, 1/2, 1/4 and 1/8 of the image's size, which is 8 pixels or more. Images are
+    normalised as ImageNet's were for these weights; OMGD leaves that out. The feature loss compares
+    relu2_2, as there. See `FeatureNetwork` for the call; ``a`` is not looked at.
+
+    Args:
+        setting: what asks for the weights, as error messages begin: a name in backquotes, a value
+        path:    state dict of torchvision's ``vgg16``, its ``features.*`` at least; None: the file
+                 of torchvision in torch.hub's cache, downloaded where it is not there
+
+    Raises:
+        InputError: the weights cannot be downloaded or read, or the file is not VGG-16; in a call,
+            an image has neither 3 channels nor 1 (which is taken as grey).
+    """
+
+    compared = (1,)
+    # Indices of these activations in torchvision's `vgg16().features`.
+    LAYERS = (3, 8, 15, 22)
+
+    def __init__(self, setting: str, path: Path | None = None):
+        super().__init__()
+        layers = _vgg16_layers(setting, path)
+        starts = (0, *(last + 1 for last in self.LAYERS))
+        # Their ReLUs work in place, which spoils no map: what follows a map is a pooling.
+        self.blocks = nn.ModuleList(
+            layers[start : last + 1] for start, last in zip(starts, self.LAYERS, strict=False)
+        )
+        self.eval().requires_grad_(False)
+        # ((x + 1) / 2 - mean) / std as one product and sum.
+        mean, std = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]]).view(2, 3, 1, 1)
+        self.register_buffer("scale", 0.5 / std)
+        self.register_buffer("shift", (0.5 - mean) / std)
+
+    def forward(self, a: Tensor, image: Tensor, count: int | None = None) -> list[Tensor]:
+        if image.shape[1] not in (1, 3):
+            raise InputError(f"`output_nc` {image.shape[1]}: VGG-16 sees images of 3 channels or 1")
+        x = torch.addcmul(self.shift, image.float(), self.scale)
+        maps = []
+        for block in self.blocks[:count]:
+            x = block(x)
+            maps.append(x)
+        return maps
+
+
+def _vgg16_layers(setting: str, path: Path | None) -> nn.Sequential:
+    """torchvision's ``vgg16().features`` up to relu4_3, read as tensors alone.
+
+    torchvision's own loader would unpickle whatever lies in the cache, which can run code.
+    """
+    from torchvision.models import VGG16_Weights, vgg16
+
+    remedy = "give the state dict of torchvision's vgg16"
+    if path is None:
+        url = VGG16_Weights.IMAGENET1K_V1.url
+        name = url.rsplit("/", 1)[1]  # vgg16-<digest>.pth
+        digest = name.removesuffix(".pth").split("-")[1]
+        path = published_weights(url, name, digest, f"{setting}: the VGG-16 weights", "")
+        remedy = "remove it, and they are downloaded again"
+    state = load_tensors(path, f"{setting}:")
+    with torch.device("meta"):  # shapes only: the weights come from the file
+        layers = vgg16(init_weights=False).features[: VGG16Features.LAYERS[-1] + 1]
+    try:
+        if not isinstance(state, dict):
+            raise TypeError("not a state dict")
+        # The classifier, nine tenths of the file, is left behind.
+        layers.load_state_dict(
+            {key: state[f"features.{key}"].float() for key in layers.state_dict()}, assign=True
+        )
+    except (RuntimeError, TypeError, AttributeError, KeyError):
+        raise InputError(
+            f"{setting}: {path} does not hold the weights of VGG-16; {remedy}"
+        ) from None
+    return layers
+
+
+# --------------------------------------------------------------------------------------------------
+# The teacher's discriminator
+
+
+class DiscriminatorFeatures:
+    """Activations of a discriminator's blocks, after each LeakyReLU (after DCD, CVPR 2023).
+
+    A discriminator is trained on the data set and needs no weights from elsewhere. ``n_layers=3``
+    gives four maps of ndf, 2 ndf, 4 ndf, 8 ndf channels; its scores are none of them. The feature
+    loss compares all. See `FeatureNetwork` for the call.
+
+    The discriminator may be one that trains: each call uses its weights of that moment, gives them
+    no gradients, and changes no state of it. Its batch norms use their running statistics, so that
+    both images are seen by one and the same function.
+
+    Args:
+        net_d:  ``NLayerDiscriminator`` or ``PixelDiscriminator``
+        paired: True: it sees cat(a, image); False (unpaired data): the image alone
+    """
+
+    def __init__(self, net_d: NLayerDiscriminator | PixelDiscriminator, paired: bool = True):
+        self.paired = paired
+        layers = net_d.model if isinstance(net_d, NLayerDiscriminator) else net_d.net
+        self.blocks: list[list[nn.Module]] = [[]]
+        for layer in layers:
+            self.blocks[-1].append(layer)
+            if isinstance(layer, nn.LeakyReLU):
+                self.blocks.append([])
+        self.blocks.pop()  # the convolution that makes the scores
+        self.compared = tuple(range(len(self.blocks)))
+
+    def __call__(self, a: Tensor, image: Tensor, count: int | None = None) -> list[Tensor]:
+        x = torch.cat((a.float(), image.float()), 1) if self.paired else image.float()
+        maps = []
+        for block in self.blocks[:count]:
+            for layer in block:
+                x = _apply_frozen(layer, x)
+            maps.append(x)
+        return maps
+
+
+def _apply_frozen(layer: nn.Module, x: Tensor) -> Tensor:
+    """``layer(x)`` without gradients for its parameters or changes to its running statistics."""
+    if isinstance(layer, nn.BatchNorm2d):
+        weight, bias = layer.weight.detach(), layer.bias.detach()
+        return F.batch_norm(x, layer.running_mean, layer.running_var, weight, bias, eps=layer.eps)
+    frozen = {name: value.detach() for name, value in layer.named_parameters()}
+    return functional_call(layer, frozen, (x,)) if frozen else layer(x)
