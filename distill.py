@@ -6,10 +6,17 @@
 from argparse import Namespace
 
 from data.build import training_loader
-from models.build import load_teacher, new_discriminator, new_student
+from models.build import load_teacher, new_discriminator, new_generator, new_student
 from options import DistillOptions, run, settings
 from report.run import write_run_page
-from training.build import distillation_task, new_adaptors, subnets, train, validation
+from training.build import (
+    distillation_task,
+    new_adaptors,
+    online_task,
+    subnets,
+    train,
+    validation,
+)
 
 
 def distill(opt: Namespace) -> None:
@@ -18,26 +25,49 @@ def distill(opt: Namespace) -> None:
     data, init = settings.data(opt), settings.initialisation(opt)
     loader = training_loader(data, device)
 
-    teacher, teacher_spec = load_teacher(settings.teacher(opt), data.channels)
+    if opt.restore_teacher_G_path:
+        teacher, teacher_spec = load_teacher(settings.teacher(opt), data.channels)
+    else:
+        teacher_spec = settings.spec(opt, "teacher_")
+        teacher = new_generator(teacher_spec, init)
     student, spec = new_student(settings.student(opt), init)
     chosen = subnets(settings.subnets(opt), spec, data.batch_size)
     updates = settings.updates(opt)
-    adaptors = new_adaptors(spec, teacher_spec, updates, init)
+    online = opt.distiller == "online"
+    taps = opt.tap_loss if online else "mse"
+    adaptors = new_adaptors(spec, teacher_spec, updates, init, taps)
     # Without pairs no input belongs to a real image: the discriminator sees images alone (SPEC 3).
     seen = data.output_nc + (data.input_nc if data.paired else 0)
     discriminator = new_discriminator(settings.discriminator(opt), seen, init)
-    task = distillation_task(
-        student,
-        spec,
-        teacher,
-        adaptors,
-        discriminator,
-        settings.losses(opt),
-        updates,
-        device,
-        chosen,
-        data.paired,
-    )
+    losses = settings.losses(opt)
+    if online:
+        task = online_task(
+            student,
+            spec,
+            teacher,
+            teacher_spec,
+            adaptors,
+            discriminator,
+            settings.online(opt),
+            losses,
+            updates,
+            device,
+            chosen,
+            data.paired,
+        )
+    else:
+        task = distillation_task(
+            student,
+            spec,
+            teacher,
+            adaptors,
+            discriminator,
+            losses,
+            updates,
+            device,
+            chosen,
+            data.paired,
+        )
 
     evaluation = validation(
         data,

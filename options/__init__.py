@@ -44,7 +44,10 @@ _TRAIN += (*_MEASURE, "eval_batch_size", "amp", "cuda_graphs")
 _STUDENT = ("teacher_netG", "student_netG", "teacher_ngf", "student_ngf")
 _STUDENT += ("teacher_dropout_rate", "student_dropout_rate")
 _STUDENT += ("restore_teacher_G_path", "restore_student_G_path", "restore_A_path")
-_STUDENT += ("restore_D_path", "restore_O_path", "lambda_distill", "ema")
+_STUDENT += ("restore_D_path", "restore_O_path", "lambda_distill", "ema", "distiller")
+_ONLINE = ("teacher_freq", "lambda_l1", "lambda_ssim", "lambda_style", "lambda_feature")
+_ONLINE += ("lambda_tv", "lambda_wavelet", "tap_loss", "feature_net", "vgg_path")
+_STUDENT += _ONLINE
 _INFERENCE = (*_INPUT, *_MACHINE, *_INIT, *_CONFIG, *_MEASURE, "model", "netG", "ngf")
 _INFERENCE += ("dropout_rate", "restore_G_path", "num_test", "display_winsize", "macs_convention")
 _SEARCH = (*_INFERENCE, "budget", "restore_pkl_path", "save_freq", "criterion", "amp")
@@ -244,7 +247,26 @@ class TrainOptions(_TrainingOptions):
             )
 
 
-class DistillOptions(_TrainingOptions):
+class _StudentOptions(_TrainingOptions):
+    @classmethod
+    def check(cls, opt, parser):
+        super().check(opt, parser)
+        trains = opt.distiller == "online" and opt.teacher_freq > 0
+        if not trains and opt.restore_teacher_G_path is None:
+            parser.error(
+                "the following arguments are required: --restore_teacher_G_path"
+                + (" (--teacher_freq 0 trains no teacher)" if opt.distiller == "online" else "")
+            )
+        if opt.distiller != "online" or opt.teacher_freq or opt.feature_net != "discriminator":
+            return
+        if (opt.lambda_style or opt.lambda_feature) and opt.restore_D_path is None:
+            parser.error(
+                "--feature_net discriminator needs a trained one: give --restore_D_path, the "
+                "teacher's, or --lambda_style 0 --lambda_feature 0"
+            )
+
+
+class DistillOptions(_StudentOptions):
     prog = "distill.py"
     description = (
         "Distil a teacher into a narrower student, optionally pruned from a pretrained network."
@@ -252,23 +274,22 @@ class DistillOptions(_TrainingOptions):
     flags = (
         *_TRAIN,
         *_STUDENT,
-        "distiller",
         "pretrained_netG",
         "pretrained_ngf",
         "restore_pretrained_G_path",
     )
-    required = ("dataroot", "restore_teacher_G_path")
+    required = ("dataroot",)
     defaults = dict(log_dir="logs/supernet", student_netG="mobile_resnet_9blocks")
     choices = dict(gan_mode=_STUDENT_GAN, recon_loss_type=_STUDENT_RECON)
 
 
-class SupernetOptions(_TrainingOptions):
+class SupernetOptions(_StudentOptions):
     prog = "train_supernet.py"
     description = (
         "Train the once-for-all student (--config_set), or fine-tune one subnet (--config_str)."
     )
     flags = (*_TRAIN, *_STUDENT, "supernet", "sandwich", "config_per_image")
-    required = ("dataroot", "restore_teacher_G_path")
+    required = ("dataroot",)
     defaults = dict(
         log_dir="logs/supernet",
         student_netG="super_mobile_resnet_9blocks",

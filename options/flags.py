@@ -206,7 +206,13 @@ FLAGS: dict[str, Flag] = {
     "seed": Flag(_RUN, "of everything random", _number(int, 0, 2**32 - 1), 233, metavar="N"),
     # ---- networks
     "model": Flag(_NET, "what the script works on"),
-    "distiller": Flag(_NET, "kind of distillation", default="resnet", choices=("resnet",)),
+    "distiller": Flag(
+        _NET,
+        "resnet: a trained teacher's activations, and a discriminator | online: the images of a "
+        "teacher that trains along, and no discriminator",
+        default="resnet",
+        choices=("resnet", "online"),
+    ),
     "supernet": Flag(_NET, "kind of supernet", default="resnet", choices=("resnet",)),
     "netG": Flag(_NET, "generator", choices=GENERATORS),
     "netD": Flag(_NET, "discriminator", default="n_layers", choices=("n_layers", "pixel")),
@@ -289,6 +295,48 @@ FLAGS: dict[str, Flag] = {
     ),
     "lambda_distill": Flag(
         _LOSS, "weight of the distillation loss", non_negative, 1.0, metavar="X"
+    ),
+    "teacher_freq": Flag(
+        _LOSS,
+        "the online teacher is updated in every N-th step; 0 = it is trained already",
+        natural,
+        1,
+        metavar="N",
+    ),
+    "lambda_l1": Flag(
+        _LOSS, "online: weight of L1 to the teacher's image", non_negative, 0.0, metavar="X"
+    ),
+    "lambda_ssim": Flag(
+        _LOSS, "online: weight of 1 - SSIM to the teacher's image", non_negative, 10.0, metavar="X"
+    ),
+    "lambda_style": Flag(
+        _LOSS, "online: weight of the Gram matrices of features", non_negative, 1e4, metavar="X"
+    ),
+    "lambda_feature": Flag(
+        _LOSS, "online: weight of L1 between features", non_negative, 10.0, metavar="X"
+    ),
+    "lambda_tv": Flag(
+        _LOSS, "online: weight of the total variation", non_negative, 1e-5, metavar="X"
+    ),
+    "lambda_wavelet": Flag(
+        _LOSS, "online: weight of the high frequencies (Haar)", non_negative, 0.0, metavar="X"
+    ),
+    "tap_loss": Flag(
+        _LOSS,
+        "online: how activations are compared, with weight --lambda_distill",
+        default="mse",
+        choices=("mse", "channel", "alignment"),
+    ),
+    "feature_net": Flag(
+        _LOSS,
+        "online: whose features are compared: the teacher's discriminator's, or VGG-16's",
+        default="discriminator",
+        choices=("discriminator", "vgg16"),
+    ),
+    "vgg_path": Flag(
+        _LOSS,
+        "weights of VGG-16 (torchvision's); without it torch's cache or a download",
+        metavar="PTH",
     ),
     "pool_size": Flag(
         _LOSS,

@@ -38,6 +38,14 @@ _IMAGES = ("dataroot", "dataset_mode", "direction", "phase", "meta_path", "max_d
 _IMAGES += ("preprocess", "load_size", "crop_size", "aspect_ratio")
 _IMAGES += ("num_threads", "load_in_memory", "cache_gb")
 
+_ONLINE = ("teacher_freq", "lambda_l1", "lambda_ssim", "lambda_style", "lambda_feature")
+_ONLINE += ("lambda_tv", "lambda_wavelet", "tap_loss", "feature_net", "vgg_path")
+
+
+def _new_teacher(opt: argparse.Namespace) -> bool:
+    return opt.distiller == "online" and opt.restore_teacher_G_path is None
+
+
 RULES = (
     Rule(
         ("train.py",),
@@ -45,7 +53,30 @@ RULES = (
         "the discriminator of pix2pix must see each output with its own input",
     ),
     Rule(("train.py",), ("config_set", "config_str"), "a teacher has one configuration"),
-    Rule(STUDENTS, ("teacher_dropout_rate",), "the teacher does not train"),
+    Rule(
+        STUDENTS,
+        ("teacher_dropout_rate",),
+        "the teacher does not train",
+        lambda opt: not _new_teacher(opt),
+    ),
+    Rule(
+        STUDENTS,
+        _ONLINE,
+        "--distiller is not online",
+        lambda opt: opt.distiller != "online",
+    ),
+    Rule(
+        STUDENTS,
+        ("gan_mode", "lambda_gan", "lambda_recon", "recon_loss_type"),
+        "--teacher_freq 0 trains no teacher, and the student learns from its images alone",
+        lambda opt: opt.distiller == "online" and not opt.teacher_freq,
+    ),
+    Rule(
+        STUDENTS,
+        ("vgg_path",),
+        "--feature_net is not vgg16",
+        lambda opt: opt.distiller == "online" and opt.feature_net != "vgg16",
+    ),
     Rule(
         ("distill.py",),
         ("config_set",),

@@ -24,7 +24,8 @@ from models.build import Checkpoint, DiscriminatorSettings, Initialisation, Stud
 from models.generators import GeneratorSpec
 from models.kinds import KINDS
 from runtime import machine
-from training.build import RunSettings, SubnetSettings, UpdateSettings
+from training.build import OnlineSettings, RunSettings, SubnetSettings, UpdateSettings
+from training.image_losses import ImageLossWeights
 from training.schedules import Schedule
 from training.tasks import LossWeights
 from training.trainer import Plan
@@ -185,6 +186,23 @@ def updates(opt: Namespace) -> UpdateSettings:
     )
 
 
+def online(opt: Namespace) -> OnlineSettings:
+    return OnlineSettings(
+        every=opt.teacher_freq,
+        losses=ImageLossWeights(
+            l1=opt.lambda_l1,
+            ssim=opt.lambda_ssim,
+            style=opt.lambda_style,
+            feature=opt.lambda_feature,
+            tv=opt.lambda_tv,
+            wavelet=opt.lambda_wavelet,
+        ),
+        features=opt.feature_net,
+        vgg_path=opt.vgg_path,
+        tap_loss=opt.tap_loss,
+    )
+
+
 def subnets(opt: Namespace) -> SubnetSettings:
     return SubnetSettings(
         config_set=opt.config_set,
@@ -233,7 +251,7 @@ HARMLESS |= {"max_cache_size", "evolution_iters", "patience", "threads"}
 # Files that decide a result by what they hold, not by where they are.
 INPUT_FILES = {"restore_G_path", "restore_D_path", "restore_teacher_G_path"}
 INPUT_FILES |= {"restore_student_G_path", "restore_pretrained_G_path", "real_stat_path"}
-INPUT_FILES |= {"meta_path", "fid_weights", "drn_path", "table_path"}
+INPUT_FILES |= {"meta_path", "fid_weights", "drn_path", "table_path", "vgg_path"}
 
 
 def _content(path: str) -> str:

@@ -20,12 +20,16 @@ from metrics.criteria import LOWER_IS_BETTER
 from models.build import Initialisation
 from models.config import ChannelConfig
 from models.generators import GeneratorSpec
+from models.layout import TAPS
 from models.weights import load_network
 from runtime import distributed
 from runtime.cuda_graphs import CudaGraphs
 from runtime.folders import make_folder
 from subnets.sampling import Sampling
 from subnets.space import SearchSpace
+from training.feature_networks import DiscriminatorFeatures, VGG16Features
+from training.image_losses import ImageLosses, ImageLossWeights, make_connector
+from training.online import OnlineTask
 from training.schedules import Schedule
 from training.state import load_optimizers
 from training.tasks import DistillTask, LossWeights, Subnets, Task, TeacherTask, make_adaptors
@@ -56,6 +60,26 @@ class UpdateSettings:
     cuda_graphs: bool = False
     restore_path: str | None = None
     adaptors_path: str | None = None
+
+
+@dataclass(frozen=True)
+class OnlineSettings:
+    """How a student learns from its teacher's images (`training.online`).
+
+    Args:
+        every:    steps per update of the teacher; 0 = it does not train
+        losses:   weights of the losses between images
+        features: what looks at images for the style and feature losses: ``discriminator``, the
+                  teacher's, or ``vgg16``
+        vgg_path: weights of VGG-16; None takes torch's cache or a download
+        tap_loss: one of `training.online.TAP_LOSSES`
+    """
+
+    every: int = 1
+    losses: ImageLossWeights = field(default_factory=ImageLossWeights)
+    features: str = "discriminator"
+    vgg_path: str | None = None
+    tap_loss: str = "mse"
 
 
 @dataclass(frozen=True)
@@ -153,9 +177,17 @@ def new_adaptors(
     teacher: GeneratorSpec,
     updates: UpdateSettings,
     how: Initialisation,
+    tap_loss: str = "mse",
 ) -> list[nn.Module]:
-    """The 1x1 convolutions from the student's taps to the teacher's; restored if wanted."""
-    adaptors = make_adaptors(student, teacher, how.type, how.gain)
+    """From the student's taps to what a loss of `training.online.TAP_LOSSES` compares; restored if
+    wanted."""
+    if tap_loss == "alignment":
+        return []
+    widths = student.config.widths.trunk, teacher.config.widths.trunk
+    if tap_loss == "channel":
+        adaptors = [make_connector(*widths, how.type, how.gain) for _ in TAPS]
+    else:
+        adaptors = make_adaptors(student, teacher, how.type, how.gain)
     if updates.adaptors_path:
         for index, adaptor in enumerate(adaptors):
             load_network(adaptor, f"{updates.adaptors_path}-{index}.pth", "`restore_A_path`")
@@ -189,6 +221,69 @@ def distillation_task(
         paired,
         amp=updates.amp,
         ema=updates.ema,
+    )
+    return _ready(task, updates)
+
+
+def online_task(
+    student: nn.Module,
+    spec: GeneratorSpec,
+    teacher: nn.Module,
+    teacher_spec: GeneratorSpec,
+    adaptors: list[nn.Module],
+    discriminator: nn.Module,
+    settings: OnlineSettings,
+    weights: LossWeights,
+    updates: UpdateSettings,
+    device: torch.device,
+    subnets: Subnets | None,
+    paired: bool = True,
+) -> OnlineTask:
+    """A student learns from the images of a teacher, which may train along.
+
+    ``discriminator`` is the teacher's.
+
+    Raises:
+        InputError: a teacher cannot train on unpaired data, or the weights of VGG-16 are missing.
+    """
+    s = settings
+    if s.every and not paired:
+        raise InputError(
+            "`dataset_mode` unaligned: an online teacher learns from pairs; give a trained one "
+            "as `restore_teacher_G_path` and `teacher_freq` 0"
+        )
+    net_d = discriminator.to(device)
+    teaching = TeacherTask(
+        teacher.to(device),
+        net_d,
+        teacher_spec,
+        weights,
+        updates.lr,
+        updates.beta1,
+        device,
+        updates.amp,
+    )
+    features = None
+    if s.losses.need_features:
+        path = Path(s.vgg_path) if s.vgg_path else None
+        if s.features == "vgg16":
+            features = VGG16Features("`feature_net` vgg16", path)
+        else:
+            features = DiscriminatorFeatures(net_d, paired)
+    task = OnlineTask(
+        student.to(device),
+        teaching,
+        [adaptor.to(device) for adaptor in adaptors],
+        spec,
+        ImageLosses(s.losses, features),
+        s.tap_loss,
+        updates.lr,
+        updates.beta1,
+        device,
+        subnets,
+        s.every,
+        updates.amp,
+        updates.ema,
     )
     return _ready(task, updates)
 

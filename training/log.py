@@ -29,6 +29,8 @@ class TrainingLog:
     def __init__(self, path: Path, device: torch.device, tensorboard_dir: str | None = None):
         self.path, self.device = path, device
         self.sums: dict[str, Tensor] = {}
+        # Steps that had each loss: not every kind of step has all.
+        self.counts: dict[str, int] = {}
         self.steps = 0
         self._position = 0
         self._file: JsonLines | None = None
@@ -56,6 +58,7 @@ class TrainingLog:
         """Add the losses of one step, scalars on the device; this does not wait for it."""
         for name, value in losses.items():
             self.sums[name] = self.sums.get(name, 0) + value
+            self.counts[name] = self.counts.get(name, 0) + 1
         self.steps += 1
 
     def first_not_finite(self) -> str | None:
@@ -65,11 +68,11 @@ class TrainingLog:
     def write_means(self, epoch: int, step: int, lr: float) -> dict[str, float]:
         """Write the means since the last line and begin anew; returns them."""
         means = {
-            name: float(distributed.average(total)) / self.steps
+            name: float(distributed.average(total)) / self.counts[name]
             for name, total in self.sums.items()
         }
         self.write({"event": "train", "epoch": epoch, "step": step, "lr": lr, "losses": means})
-        self.sums, self.steps = {}, 0
+        self.sums, self.counts, self.steps = {}, {}, 0
         return means
 
     def write(self, record: dict) -> None:
@@ -86,11 +89,14 @@ class TrainingLog:
 
     def state_dict(self) -> dict:
         position = self._file.position if self._file else self._position
-        return {"sums": self.sums, "steps": self.steps, "position": position}
+        parts = {"sums": self.sums, "counts": self.counts, "steps": self.steps}
+        return parts | {"position": position}
 
     def load_state_dict(self, state: dict) -> None:
         self.sums = {name: total.to(self.device) for name, total in state["sums"].items()}
         self.steps, self._position = state["steps"], state["position"]
+        # Earlier states have no counts: every step had every loss.
+        self.counts = dict(state.get("counts", dict.fromkeys(self.sums, self.steps)))
 
 
 def _event_writer(folder: str):

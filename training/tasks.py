@@ -74,7 +74,8 @@ class Task:
 
     def step(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """One update of every network; its losses as detached scalars, not waited for."""
-        losses = self.update(batch.A, batch.B, *self._choices(step, len(batch)))
+        update = self._update_at(step)
+        losses = update(batch.A, batch.B, *self._choices(step, len(batch)))
         distributed.average_buffers(self.networks.values())
         return losses
 
@@ -93,6 +94,10 @@ class Task:
     def generators(self) -> dict[str, Generate]:
         """Label -> function A -> output, of all that an evaluation measures."""
         raise NotImplementedError
+
+    def _update_at(self, step: int) -> Callable[..., dict[str, Tensor]]:
+        """The kind of update that a step makes."""
+        return self.update
 
     def _choices(self, step: int, images: int) -> list:
         """What a supernet runs in a step, one pass each."""
@@ -149,9 +154,16 @@ class TeacherTask(Task):
         self.optimizers = [make_adam([*n.parameters()], lr, beta1) for n in (net_g, net_d)]
 
     def update(self, a: Tensor, b: Tensor) -> dict[str, Tensor]:
+        return self.learn(a, b)[0]
+
+    def learn(self, a: Tensor, b: Tensor, taps: bool = False) -> tuple[dict[str, Tensor], ...]:
+        """An update; its losses, the images it was for, and the taps if they are wanted.
+
+        Images and taps are of the generator before the update, detached.
+        """
         w, (optimizer_g, optimizer_d) = self.weights, self.optimizers
         with self._autocast():
-            fake = self.net_g(a)
+            fake, kept = self.net_g(a, taps=True) if taps else (self.net_g(a), [])
             fake_pair, real_pair = torch.cat((a, fake), 1), torch.cat((a, b), 1)
             scores = self.net_d(fake_pair.detach()), self.net_d(real_pair)
         d_fake, d_real = discriminator_loss(w.gan_mode, *scores)
@@ -170,7 +182,7 @@ class TeacherTask(Task):
         self._add_gradients(losses["G_gan"] + losses["G_recon"], optimizer_g)
         self._step(optimizer_g)
         self.scaler.update()
-        return _detached(losses)
+        return _detached(losses), fake.detach(), [tap.detach() for tap in kept]
 
     def generators(self) -> dict[str, Generate]:
         return {"G": self.net_g}
@@ -209,18 +221,110 @@ class Subnets:
     measured: dict[str, ChannelConfig]
 
 
-class DistillTask(Task):
+class StudentTask(Task):
+    """A student that learns from a teacher; perhaps a supernet, perhaps averaged.
+
+    Args:
+        adaptors: of the taps, see `make_adaptors`; they learn with the student. Without any, taps
+                  are taken as they are
+        subnets:  None for a student of fixed width, else the student is a supernet
+        ema:      decay per step of a moving average of the student's weights; 0 = none. With one,
+                  the network ``G`` that is measured and saved is the average, and ``G_raw`` the
+                  student as the optimizer left it.
+    """
+
+    def __init__(
+        self,
+        student: nn.Module,
+        spec: GeneratorSpec,
+        adaptors: list[nn.Module],
+        weights: LossWeights,
+        device: torch.device,
+        subnets: Subnets | None,
+        amp: str,
+        ema: float,
+    ):
+        super().__init__(weights, device, amp)
+        self.student, self.adaptors, self.subnets, self.ema = student, adaptors, subnets, ema
+        self.average = copy.deepcopy(student).requires_grad_(False) if ema else student
+        self.networks = {"G": self.average} | {f"A-{i}": a for i, a in enumerate(adaptors)}
+        self.specs = {"G": spec}
+        if ema:
+            self.networks["G_raw"] = student
+            self.specs["G_raw"] = spec
+        # Widths as tensors instead of configurations: all steps then have the same shapes.
+        self.masked = False
+
+    def step(self, batch: Batch, step: int) -> dict[str, Tensor]:
+        losses = super().step(batch, step)
+        if self.ema:
+            self._follow(step)
+        return losses
+
+    def record(self, recorder: Recorder) -> None:
+        self.masked = True
+        super().record(recorder)
+
+    def generators(self) -> dict[str, Generate]:
+        if self.subnets is None:
+            return {"student": self.average}
+        return {
+            label: lambda x, config=config: self.average(x, config)
+            for label, config in self.subnets.measured.items()
+        }
+
+    def _trained(self) -> list[nn.Parameter]:
+        """What the student's optimizer updates."""
+        return [p for net in (self.student, *self.adaptors) for p in net.parameters()]
+
+    def _choices(self, step: int, images: int) -> list:
+        choices = [] if self.subnets is None else self.subnets.draw(step, images)
+        return [self._widths(c) for c in choices] if self.masked else choices
+
+    def _widths(self, choice: Choice) -> Tensor:
+        """int64 (1 or N, 14): a choice as the masked form takes it."""
+        return widths_of(choice if isinstance(choice, tuple) else (choice,)).to(self.device)
+
+    def _student(self, x: Tensor, choice: Choice | Tensor | None) -> tuple[Tensor, list[Tensor]]:
+        """(output, adapted taps) of the student, at a configuration if it is a supernet."""
+        if isinstance(choice, tuple) and x.device.type == "cpu":
+            # On a CPU the arithmetic counts: each image runs alone, at the width it needs
+            # (benchmarks/train_step.py).
+            parts = [
+                self._student(image, config)
+                for image, config in zip(x.split(1), choice, strict=True)
+            ]
+            fakes, taps = zip(*parts, strict=True)
+            return torch.cat(fakes), [torch.cat(t) for t in zip(*taps, strict=True)]
+        if isinstance(choice, tuple):
+            choice = self._widths(choice)
+        chosen = () if choice is None else (choice,)
+        fake, taps = self.student(x, *chosen, taps=True)
+        if not self.adaptors:
+            return fake, taps
+        return fake, [adaptor(tap) for adaptor, tap in zip(self.adaptors, taps, strict=True)]
+
+    @torch.no_grad()
+    def _follow(self, step: int) -> None:
+        """Move the average towards the student.
+
+        Early steps move it faster; otherwise it would long remember the initial weights.
+        """
+        decay = min(self.ema, (1 + step) / (10 + step))
+        torch._foreach_lerp_([*self.average.parameters()], [*self.student.parameters()], 1 - decay)
+        for average, value in zip(self.average.buffers(), self.student.buffers(), strict=True):
+            average.copy_(value)
+
+
+class DistillTask(StudentTask):
     """Layerwise distillation from a frozen teacher.
 
     The gradients of D and G are both computed before either steps.
 
     Args:
-        subnets: None for a student of fixed width, else the student is a supernet
+        subnets, ema: see `StudentTask`
         paired:  True: reconstruct the real image, conditional discriminator; False (unpaired data):
                  reconstruct the teacher's output, the discriminator sees the output alone
-        ema:     decay per step of a moving average of the student's weights; 0 = none. With one,
-                 the network ``G`` that is measured and saved is the average, and ``G_raw`` the
-                 student as the optimizer left it.
     """
 
     def __init__(
@@ -239,47 +343,18 @@ class DistillTask(Task):
         amp: str = "none",
         ema: float = 0.0,
     ):
-        super().__init__(weights, device, amp)
-        self.student, self.net_d, self.adaptors = student, net_d, adaptors
-        self.subnets, self.paired, self.ema = subnets, paired, ema
+        super().__init__(student, spec, adaptors, weights, device, subnets, amp, ema)
+        self.net_d, self.paired = net_d, paired
+        self.networks["D"] = net_d
         teacher.eval().requires_grad_(False)
         self.teacher = with_winograd(teacher) if device.type == "cpu" and amp == "none" else teacher
         # Low-precision kernels want channels last; in float32 that made a discriminator slower.
         self.layout = torch.contiguous_format if amp == "none" else torch.channels_last
         net_d.to(memory_format=self.layout)
-        self.average = copy.deepcopy(student).requires_grad_(False) if ema else student
-        self.networks = {"G": self.average, "D": net_d} | {
-            f"A-{i}": a for i, a in enumerate(adaptors)
-        }
-        self.specs = {"G": spec}
-        if ema:
-            self.networks["G_raw"] = student
-            self.specs["G_raw"] = spec
-        trained = [*student.parameters(), *(p for a in adaptors for p in a.parameters())]
         self.optimizers = [
-            make_adam(trained, lr, beta1),
+            make_adam(self._trained(), lr, beta1),
             make_adam([*net_d.parameters()], lr, beta1),
         ]
-        # Widths as tensors instead of configurations: all steps then have the same shapes.
-        self.masked = False
-
-    def step(self, batch: Batch, step: int) -> dict[str, Tensor]:
-        losses = super().step(batch, step)
-        if self.ema:
-            self._follow(step)
-        return losses
-
-    def _choices(self, step: int, images: int) -> list:
-        choices = [] if self.subnets is None else self.subnets.draw(step, images)
-        return [self._widths(c) for c in choices] if self.masked else choices
-
-    def record(self, recorder: Recorder) -> None:
-        self.masked = True
-        super().record(recorder)
-
-    def _widths(self, choice: Choice) -> Tensor:
-        """int64 (1 or N, 14): a choice as the masked form takes it."""
-        return widths_of(choice if isinstance(choice, tuple) else (choice,)).to(self.device)
 
     def update(self, a: Tensor, b: Tensor, *choices: Choice | Tensor) -> dict[str, Tensor]:
         w, (optimizer_g, optimizer_d) = self.weights, self.optimizers
@@ -325,39 +400,3 @@ class DistillTask(Task):
         return self.net_d(
             (torch.cat((a, b), 1) if self.paired else b).contiguous(memory_format=self.layout)
         )
-
-    def _student(self, x: Tensor, choice: Choice | Tensor | None) -> tuple[Tensor, list[Tensor]]:
-        """(output, adapted taps) of the student, at a configuration if it is a supernet."""
-        if isinstance(choice, tuple) and x.device.type == "cpu":
-            # On a CPU the arithmetic counts: each image runs alone, at the width it needs
-            # (benchmarks/train_step.py).
-            parts = [
-                self._student(image, config)
-                for image, config in zip(x.split(1), choice, strict=True)
-            ]
-            fakes, taps = zip(*parts, strict=True)
-            return torch.cat(fakes), [torch.cat(t) for t in zip(*taps, strict=True)]
-        if isinstance(choice, tuple):
-            choice = self._widths(choice)
-        chosen = () if choice is None else (choice,)
-        fake, taps = self.student(x, *chosen, taps=True)
-        return fake, [adaptor(tap) for adaptor, tap in zip(self.adaptors, taps, strict=True)]
-
-    @torch.no_grad()
-    def _follow(self, step: int) -> None:
-        """Move the average towards the student.
-
-        Early steps move it faster; otherwise it would long remember the initial weights.
-        """
-        decay = min(self.ema, (1 + step) / (10 + step))
-        torch._foreach_lerp_([*self.average.parameters()], [*self.student.parameters()], 1 - decay)
-        for average, value in zip(self.average.buffers(), self.student.buffers(), strict=True):
-            average.copy_(value)
-
-    def generators(self) -> dict[str, Generate]:
-        if self.subnets is None:
-            return {"student": self.average}
-        return {
-            label: lambda x, config=config: self.average(x, config)
-            for label, config in self.subnets.measured.items()
-        }
