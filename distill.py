@@ -26,7 +26,9 @@ def distill(opt: Namespace) -> None:
     loader = training_loader(data, device)
 
     if opt.restore_teacher_G_path:
-        teacher, teacher_spec = load_teacher(settings.teacher(opt), data.channels)
+        checkpoint = settings.teacher(opt)
+        teacher, teacher_spec = load_teacher(checkpoint, data.channels)
+        checkpoint.warn_of_other_images(teacher_spec, data.direction, data.network_size)
     else:
         teacher_spec = settings.spec(opt, "teacher_")
         teacher = new_generator(teacher_spec, init)

@@ -33,7 +33,9 @@ def open_search(
     """
     device = settings.start_machine(opt)
     data, wanted = settings.data(opt), search_settings.search(opt)
-    net, spec = load_supernet(settings.generator(opt))
+    checkpoint = settings.generator(opt)
+    net, spec = load_supernet(checkpoint)
+    checkpoint.warn_of_other_images(spec, data.direction, data.network_size)
     net.to(device).eval()
     space = search_space(wanted, spec, data.network_size)
     print(space.describe(wanted.budget))

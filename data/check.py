@@ -1,7 +1,10 @@
-"""``python -m data.check DATAROOT``: is a dataset ready to train? See `prepare.check`."""
+"""``python -m data.check DATAROOT``: is a dataset ready to train? See `prepare.check`.
+
+``--help`` lists the flags.
+"""
 
 if __name__ == "__main__":
     from options import run
-    from scripts.check_dataset import main
+    from options.check import main
 
     run(main)

@@ -82,6 +82,7 @@ class TestSettings:
         config_str: the subnet that is cut out of supernets that were not fine-tuned at one; None =
                     their whole width
         size:       (height, width) in pixels
+        direction:  of the images
     """
 
     __test__ = False  # not a pytest class
@@ -92,6 +93,7 @@ class TestSettings:
     config_str: str | None
     macs_convention: str
     size: tuple[int, int]
+    direction: str = "AtoB"
 
 
 def load_tested(settings: TestSettings, device: torch.device) -> tuple[Loaded | None, list[Loaded]]:
@@ -138,6 +140,7 @@ def _loaded(
     Of a supernet: the subnet that it was fine-tuned at, else that of the settings, else the whole
     width.
     """
+    checkpoint.warn_of_other_images(spec, settings.direction, settings.size)
     config = spec.config
     if spec.is_supernet:
         if spec.tuned_config:

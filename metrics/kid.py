@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from errors import InputError
+from runtime.machine import device_for_float64
 
 # Images per subset, at most.
 SUBSET = 1000
@@ -38,9 +39,8 @@ def kernel_distance(fake: Tensor, real: Tensor) -> float:
     """
     if min(len(fake), len(real)) < 2:
         raise InputError(f"KID needs at least 2 images a side and got {len(fake)} and {len(real)}")
-    if fake.device.type == "mps":  # which has no float64
-        fake, real = fake.cpu(), real.cpu()
-    fake, real = fake.double(), real.double()
+    device = device_for_float64(fake.device)
+    fake, real = fake.to(device).double(), real.to(device).double()
     if max(len(fake), len(real)) <= SUBSET:
         return _mmd2(fake, real).item()
     generator = torch.Generator().manual_seed(0)

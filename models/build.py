@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -57,6 +58,27 @@ class Checkpoint:
         self.check_channels(spec, channels)
         return net, spec
 
+    def warn_of_other_images(
+        self, spec: GeneratorSpec, direction: str, size: tuple[int, int]
+    ) -> None:
+        """Say so where the network learned from images of another direction or size.
+
+        Its outputs are nonsense when it gets what it should make.
+        """
+        made_for = spec.trained_on
+        if made_for and made_for["direction"] != direction:
+            warnings.warn(
+                f"{self.setting} {self.path} was trained {made_for['direction']} and gets images "
+                f"{direction}: give `direction` {made_for['direction']} if that is a mistake",
+                stacklevel=2,
+            )
+        elif made_for and tuple(made_for["size"]) != size:
+            warnings.warn(
+                f"{self.setting} {self.path} was trained at {_pixels(made_for['size'])} and gets "
+                f"images of {_pixels(size)}",
+                stacklevel=2,
+            )
+
     def check_channels(self, spec: GeneratorSpec, channels: tuple[int, int]) -> None:
         made_for = (spec.input_nc, spec.output_nc)
         if made_for != channels:
@@ -65,6 +87,10 @@ class Checkpoint:
                 f"the images have {channels[0]} and {channels[1]}; "
                 f"give `input_nc` {made_for[0]} `output_nc` {made_for[1]}"
             )
+
+
+def _pixels(size: Sequence[int]) -> str:
+    return f"{size[1]}x{size[0]}"
 
 
 @dataclass(frozen=True)
@@ -132,7 +158,9 @@ def new_student(settings: StudentSettings, how: Initialisation) -> tuple[nn.Modu
     if settings.restored:
         net, found = settings.restored.load(weights_only=True)
         set_dropout(net, settings.dropout_rate)
-        found = replace(found, dropout_rate=settings.dropout_rate)
+        found = replace(
+            found, dropout_rate=settings.dropout_rate, trained_on=settings.spec.trained_on
+        )
         # A supernet's file says at which one configuration it is trained, if at one.
         if found.is_supernet:
             found = replace(found, config_str=settings.spec.config_str)

@@ -33,6 +33,9 @@ class GeneratorSpec:
     dropout_rate: inside the blocks, 0 = none
     inferred:     whether only shapes say so, which cannot tell a supernet from a mobile network;
                   not stored
+    trained_on:   ``direction`` (AtoB | BtoA) and ``size`` ([height, width] in pixels) of the images
+                  that it learned from; empty where its file does not say. No part of what the
+                  network is: stored beside it
     """
 
     netG: str
@@ -43,6 +46,7 @@ class GeneratorSpec:
     norm: str = "instance"
     dropout_rate: float = 0.0
     inferred: bool = field(default=False, compare=False)
+    trained_on: Mapping = field(default_factory=dict, compare=False)
 
     @property
     def kind(self) -> Kind:
@@ -81,7 +85,8 @@ class GeneratorSpec:
         return replace(self, netG=self.kind.subnet, ngf=None, config_str=str(config))
 
     def to_dict(self) -> dict:
-        return {name: value for name, value in asdict(self).items() if name != "inferred"}
+        beside = ("inferred", "trained_on")
+        return {name: value for name, value in asdict(self).items() if name not in beside}
 
     @classmethod
     def from_dict(cls, values: Mapping) -> GeneratorSpec:
@@ -90,7 +95,7 @@ class GeneratorSpec:
         Raises:
             InputError: a field of a newer version, or a value that describes no network.
         """
-        known = {f.name for f in fields(cls)} - {"inferred"}
+        known = {f.name for f in fields(cls)} - {"inferred", "trained_on"}
         unknown = [str(name) for name in values if name not in known]
         if unknown:
             raise InputError(

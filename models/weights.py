@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -21,6 +22,8 @@ from runtime.files import load_tensors, save_tensors
 
 # Where the metadata of a state dict, which `load_state_dict` ignores, holds its `GeneratorSpec`.
 SPEC_KEY = "generator"
+# And what it learned from, where earlier versions do not look.
+TRAINED_ON_KEY = "trained_on"
 
 
 # --------------------------------------------------------------------------------------------------
@@ -37,6 +40,8 @@ def save_network(net: nn.Module, path: Path, spec: GeneratorSpec | None = None) 
         state[key] = state[key].cpu()
     if spec is not None:
         state._metadata[SPEC_KEY] = spec.to_dict()
+        if spec.trained_on:
+            state._metadata[TRAINED_ON_KEY] = dict(spec.trained_on)
     save_tensors(state, path)
 
 
@@ -81,9 +86,26 @@ def read_spec(state: Mapping[str, torch.Tensor], path: Path, flag: str) -> Gener
     metadata = getattr(state, "_metadata", None)
     stored = metadata.get(SPEC_KEY) if isinstance(metadata, Mapping) else None
     try:
-        return GeneratorSpec.from_dict(stored) if isinstance(stored, Mapping) else infer_spec(state)
+        if not isinstance(stored, Mapping):
+            return infer_spec(state)
+        spec = GeneratorSpec.from_dict(stored)
     except InputError as error:
         raise InputError(f"{flag} {path}: {error}") from None
+    trained_on = metadata.get(TRAINED_ON_KEY)
+    return replace(spec, trained_on=trained_on if _says_images(trained_on) else {})
+
+
+def _says_images(trained_on: object) -> bool:
+    """Whether it is what `GeneratorSpec` calls ``trained_on``."""
+    if not isinstance(trained_on, Mapping):
+        return False
+    size = trained_on.get("size")
+    return (
+        trained_on.get("direction") in ("AtoB", "BtoA")
+        and isinstance(size, list)
+        and len(size) == 2
+        and all(type(side) is int for side in size)
+    )
 
 
 # --------------------------------------------------------------------------------------------------

@@ -96,7 +96,7 @@ def plot_search(
         )
     axes.set_xlabel("GMACs")
     axes.set_ylabel(label)
-    axes.set_title(f"{len(points)} subnets evaluated", fontsize=10)
+    axes.set_title(f"{len(points)} subnet{'s' * (len(points) != 1)} evaluated", fontsize=10)
     if axes.get_legend_handles_labels()[0]:
         axes.legend(frameon=False)
     save_figure(figure, path)

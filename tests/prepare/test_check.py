@@ -16,8 +16,8 @@ from PIL import Image
 from data.datasets import AlignedDataset, Source
 from data.transforms import Resize
 from errors import InputError
+from options.check import main
 from prepare.check import Usage, check_dataset, format_report, look
-from scripts.check_dataset import main
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 RNG = np.random.default_rng(0)
