@@ -257,7 +257,12 @@ class _StudentOptions(_TrainingOptions):
                 "the following arguments are required: --restore_teacher_G_path"
                 + (" (--teacher_freq 0 trains no teacher)" if opt.distiller == "online" else "")
             )
-        if opt.distiller != "online" or opt.teacher_freq or opt.feature_net != "discriminator":
+        online = opt.distiller == "online"
+        if online and opt.tap_loss == "alignment" and opt.batch_size == 1 and opt.lambda_distill:
+            parser.error(
+                "--tap_loss alignment compares the images of a batch: give --batch_size 2 or more"
+            )
+        if not online or opt.teacher_freq or opt.feature_net != "discriminator":
             return
         if (opt.lambda_style or opt.lambda_feature) and opt.restore_D_path is None:
             parser.error(

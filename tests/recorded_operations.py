@@ -66,3 +66,34 @@ def _places(tree) -> set[int]:
 
 def _tensors(tree) -> list[torch.Tensor]:
     return [t for t in tree_leaves(tree) if torch.is_tensor(t)]
+
+
+class _OnDevice(RecordedOperations):
+    """A copy to the host would not be recorded: it is refused, as CUDA does."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        assert func is not torch.ops.aten._local_scalar_dense.default, "waits for the device"
+        return super().__torch_dispatch__(func, types, args, kwargs)
+
+
+class OperationRecorder:
+    """`runtime.cuda_graphs.Recorder` on the CPU."""
+
+    def __init__(self):
+        self.recorded = self.replayed = self.asides = 0
+
+    def aside(self, function, *args):
+        self.asides += 1
+        return function(*args)
+
+    def record(self, function):
+        self.recorded += 1
+        with torch.random.fork_rng(devices=[]), _OnDevice() as operations:
+            function()
+        operations.undo()
+
+        def replay():
+            self.replayed += 1
+            operations.replay()
+
+        return replay

@@ -75,6 +75,8 @@ class OnlineTask(StudentTask):
         super().__init__(student, spec, adaptors, teaching.weights, device, subnets, amp, ema)
         self.teaching, self.losses, self.every = teaching, losses.to(device), every
         self.compare_taps = TAP_LOSSES[tap_loss]
+        # One image alone, as an epoch's last batch may be, has nothing to be compared with.
+        self.least_images = 2 if tap_loss == "alignment" else 1
         self.optimizers = [make_adam(self._trained(), lr, beta1)]
         self.teacher = teaching.net_g
         if every:
@@ -117,7 +119,7 @@ class OnlineTask(StudentTask):
             with self._autocast():
                 fake, adapted = self._student(a, choice)
                 losses = self.losses(a, fake, target)
-            if self.weights.distill:
+            if self.weights.distill and len(a) >= self.least_images:
                 losses["G_distill"] = self.weights.distill * self.compare_taps(adapted, taps)
             self._add_gradients(sum(losses.values()) / len(passes), optimizer)
             for name, value in losses.items():

@@ -479,6 +479,24 @@ def test_macs(cli):
 # --------------------------------------------------------------------------------------------------
 # Checkpoints and the flags beside them
 
+
+def test_images_of_another_direction_or_size_are_pointed_out(
+    call, tmp_path, exported, supernet_pth, inference_flags, search_flags
+):
+    """Exported networks and supernets know what they learned from."""
+    flags = (*inference_flags, "--restore_G_path", exported, "--num_test", 2, "--no_fid")
+    turned = call("test.py", *flags, "--direction", "AtoB", "--results_dir", tmp_path / "1")
+    assert "was trained BtoA and gets images AtoB" in turned.succeeded().stderr
+    larger = ("--load_size", 2 * SIZE, "--crop_size", 2 * SIZE)
+    larger = call("test.py", *flags, *larger, "--results_dir", tmp_path / "2")
+    assert "was trained at 32x32 and gets images of 64x64" in larger.succeeded().stderr
+    usual = call("test.py", *flags, "--results_dir", tmp_path / "3")
+    assert "was trained" not in usual.succeeded().stderr
+    flags = (*search_flags, "--direction", "AtoB", "--population_size", 1, "--evolution_iters", 1)
+    search = call("evolution_search.py", *flags, "--output_dir", tmp_path / "4")
+    assert "--restore_G_path" in search.stderr and "was trained BtoA" in search.stderr
+
+
 RELEASED = {
     # network -> flags that its checkpoint needs
     GeneratorSpec("resnet_9blocks", 8): (),

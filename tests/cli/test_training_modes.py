@@ -52,3 +52,59 @@ def test_tensorboard_is_optional(call, tmp_path, teacher_flags):
         assert outcome.returncode == 2 and "pip install tensorboard" in outcome.stderr
     else:
         assert outcome.returncode == 0 and list((tmp_path / "events").glob("events.*"))
+
+
+# --------------------------------------------------------------------------------------------------
+# Online distillation
+
+
+def test_an_online_student_from_nothing_to_a_trained_teacher(
+    call, tmp_path, training_flags, read_lines
+):
+    """A supernet and its teacher learn together; then another student from that teacher alone."""
+    online = (*training_flags, "--distiller", "online", "--teacher_netG", "resnet_9blocks")
+    flags = ("--teacher_ngf", 8, "--teacher_freq", 2, "--config_set", "channels-32")
+    folder = tmp_path / "both"
+    call("train_supernet.py", *online, *flags, "--student_ngf", 32, "--log_dir", folder).succeeded()
+    train = [r["losses"] for r in read_lines(folder / "log.jsonl") if r["event"] == "train"]
+    assert ["T_recon" in losses for losses in train] == [True, False] * 3
+    assert all({"G_ssim", "G_style", "G_feature", "G_tv"} <= set(losses) for losses in train)
+
+    teacher, net_d = (folder / "checkpoints" / f"best_net_{name}.pth" for name in "TD")
+    given = ("--teacher_freq", 0, "--restore_teacher_G_path", teacher, "--restore_D_path", net_d)
+    student = ("--student_ngf", 8, "--tap_loss", "alignment", "--log_dir", tmp_path / "one")
+    call("distill.py", *training_flags, "--distiller", "online", *given, *student).succeeded()
+    names = {p.name for p in (tmp_path / "one" / "checkpoints").glob("best_*")}
+    assert names == {"best_net_G.pth"}
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ((), ("required: --restore_teacher_G_path",)),
+        (("--distiller", "online", "--teacher_freq", 0), ("--teacher_freq 0 trains no teacher",)),
+        (
+            ("--distiller", "online", "--teacher_freq", 0, "--restore_teacher_G_path", "x.pth"),
+            ("--restore_D_path", "--lambda_style 0"),
+        ),
+        (
+            ("--distiller", "online", "--tap_loss", "alignment", "--batch_size", 1),
+            ("--batch_size 2",),
+        ),
+        (
+            ("--distiller", "online", "--feature_net", "vgg16", "--vgg_path", "gone.pth"),
+            ("--feature_net vgg16", "gone.pth"),
+        ),
+    ],
+)
+def test_online_flags_that_cannot_be(call, tmp_path, training_flags, flags, words):
+    outcome = call("distill.py", *training_flags, *flags, "--log_dir", tmp_path / "run")
+    assert outcome.returncode == 2 and not (tmp_path / "run").exists()
+    assert all(word in outcome.stderr for word in words), outcome.stderr
+
+
+def test_flags_of_the_other_distiller_are_named(call, tmp_path, training_flags, teacher):
+    flags = (*training_flags, "--niters", 1, "--no_fid", "--student_ngf", 8)
+    flags += ("--restore_teacher_G_path", teacher / "checkpoints" / "latest_net_G.pth")
+    outcome = call("distill.py", *flags, "--lambda_ssim", 1, "--log_dir", tmp_path / "run")
+    assert "--lambda_ssim: no effect, --distiller is not online" in outcome.succeeded().stdout

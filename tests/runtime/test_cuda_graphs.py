@@ -8,7 +8,7 @@ import random
 import pytest
 import torch
 from golden_updates import CASES, batch_at, expected_losses, filled_task
-from recorded_operations import RecordedOperations
+from recorded_operations import OperationRecorder
 
 from data.loader import Batch
 from models.config import ChannelConfig
@@ -21,37 +21,6 @@ TINY = GeneratorSpec("resnet_9blocks", ngf=4)
 CPU = torch.device("cpu")
 # A recording reads rates in float32, which holds this one exactly.
 RATE = 2**-10
-
-
-class _Operations(RecordedOperations):
-    """A copy to the host would not be recorded: it is refused, as CUDA does."""
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        assert func is not torch.ops.aten._local_scalar_dense.default, "waits for the device"
-        return super().__torch_dispatch__(func, types, args, kwargs)
-
-
-class OperationRecorder:
-    """`runtime.cuda_graphs.Recorder` on the CPU."""
-
-    def __init__(self):
-        self.recorded = self.replayed = self.asides = 0
-
-    def aside(self, function, *args):
-        self.asides += 1
-        return function(*args)
-
-    def record(self, function):
-        self.recorded += 1
-        with torch.random.fork_rng(devices=[]), _Operations() as operations:
-            function()
-        operations.undo()
-
-        def replay():
-            self.replayed += 1
-            operations.replay()
-
-        return replay
 
 
 def distillation(

@@ -86,6 +86,29 @@ def test_bare_state_dicts_are_recognised(tmp_path, netG):
     assert spec.netG == netG and same(found, net)
 
 
+def test_a_file_says_what_its_network_learned_from(tmp_path):
+    images = {"direction": "BtoA", "size": [64, 128]}
+    spec = spec_of("super_mobile_resnet_9blocks", trained_on=images)
+    save_network(spec.build(), tmp_path / "net_G.pth", spec)
+    _, found = load_generator(tmp_path / "net_G.pth", FLAG)
+    assert found.trained_on == images
+    assert found.subnet(found.config).trained_on == images
+    # Earlier versions look at the description of the network alone, and refuse what is new in it.
+    state = load_tensors(tmp_path / "net_G.pth", FLAG)
+    assert state._metadata[SPEC_KEY] == spec.to_dict() == spec_of(spec.netG).to_dict()
+
+
+@pytest.mark.parametrize(
+    "damaged", [None, 3, {}, {"direction": "up", "size": [1, 1]}, {"direction": "AtoB", "size": 3}]
+)
+def test_what_it_learned_from_is_no_condition(tmp_path, damaged):
+    spec = spec_of("mobile_resnet_9blocks")
+    state = spec.build().state_dict()
+    state._metadata |= {SPEC_KEY: spec.to_dict(), "trained_on": damaged}
+    save_tensors(state, tmp_path / "net_G.pth")
+    assert load_generator(tmp_path / "net_G.pth", FLAG)[1].trained_on == {}
+
+
 def test_prefixes_of_parallel_training_are_removed(tmp_path):
     net = spec_of("mobile_resnet_9blocks").build()
     torch.save(torch.nn.DataParallel(net).state_dict(), tmp_path / "net_G.pth")

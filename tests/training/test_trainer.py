@@ -27,6 +27,9 @@ from models.layers import init_weights
 from models.weights import load_generator
 from report.run import write_run_page
 from runtime.files import load_tensors, read_json_lines, save_tensors
+from training.feature_networks import DiscriminatorFeatures
+from training.image_losses import ImageLosses, ImageLossWeights
+from training.online import OnlineTask
 from training.schedules import Schedule
 from training.tasks import DistillTask, LossWeights, Subnets, TeacherTask, make_adaptors
 from training.trainer import Evaluation, Plan, Stopped, Trainer
@@ -74,6 +77,16 @@ def make_task(kind: str = "supernet"):
         return TeacherTask(teacher, net_d, TEACHER, LossWeights("wgangp"), 1e-3, 0.5, CPU)
     student = init_weights(STUDENT.build(), gain=0.2)
     adaptors = make_adaptors(STUDENT, TEACHER, "normal", 0.2)
+    if kind == "online":
+        teaching = TeacherTask(teacher, net_d, TEACHER, LossWeights(), 1e-3, 0.5, CPU)
+        losses = ImageLosses(ImageLossWeights(), DiscriminatorFeatures(net_d))
+        draw = lambda step, images: [ChannelConfig.uniform(2 + step % 2)]  # noqa: E731
+        return OnlineTask(
+            *(student, teaching, adaptors, STUDENT, losses, "mse", 1e-3, 0.5, CPU),
+            subnets=Subnets(draw, {"smallest": ChannelConfig.uniform(2)}),
+            every=2,
+            ema=0.9,
+        )
     large, small = ChannelConfig.uniform(3), ChannelConfig.uniform(2)
     subnets = Subnets(
         lambda step, images: [(large, small)[step % 2]], {"largest": large, "smallest": small}
@@ -257,19 +270,21 @@ def test_a_run_may_be_stopped_at_every_step(whole, tmp_path):
     assert_same_run(whole[0], tmp_path)
 
 
-@pytest.mark.parametrize("policy", ["plateau", "step"])
-def test_a_teacher_continues_as_well(tmp_path, policy):
+@pytest.mark.parametrize(
+    ("kind", "policy"), [("teacher", "plateau"), ("teacher", "step"), ("online", "linear")]
+)
+def test_other_tasks_continue_as_well(tmp_path, kind, policy):
     schedule = Schedule(policy, "epoch", 1, 2, decay_steps=1)
     for name, stops in (("one", ()), ("two", (3, 5))):
         for stop in stops:
             with pytest.raises(Stopped):
                 make_trainer(
                     tmp_path / name,
-                    after_step(make_task("teacher"), stop, terminate),
+                    after_step(make_task(kind), stop, terminate),
                     schedule=schedule,
                 ).run()
             torch.manual_seed(99)
-        make_trainer(tmp_path / name, make_task("teacher"), schedule=schedule).run()
+        make_trainer(tmp_path / name, make_task(kind), schedule=schedule).run()
     assert_same_run(tmp_path / "one", tmp_path / "two")
 
 
