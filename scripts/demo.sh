@@ -84,5 +84,5 @@ for model in teacher compressed; do
     --restore_G_path "$checkpoint" --results_dir "$OUT/test_$model"
 done
 py scripts/summarise.py --teacher "$OUT/test_teacher" --compressed "$OUT/test_compressed" \
-  --search "$OUT/search" --output "$OUT/index.html" \
+  --search "$OUT/search" --finetune "$OUT/finetune" --output "$OUT/index.html" \
   --title "Map to aerial photo, ${SIZE} px, built-in dataset"

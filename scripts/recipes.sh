@@ -325,6 +325,9 @@ run_all() {
   need_drn
   check_stages
   stages
+  local tuned=()
+  [ "${#FINETUNE_EPOCHS[@]}" -eq 0 ] || tuned=(--finetune "$OUT/finetune_$(config_of "$SEARCH")")
   py scripts/summarise.py --teacher "$OUT/results/full" --compressed "$OUT/results/compressed" \
-    --search "$SEARCH" --output "$OUT/index.html" --title "$DATASET, $PIPELINE pipeline"
+    --search "$SEARCH" "${tuned[@]}" --output "$OUT/index.html" \
+    --title "$DATASET, $PIPELINE pipeline"
 }

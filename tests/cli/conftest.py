@@ -15,7 +15,7 @@ import sys
 import time
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,7 @@ import pytest
 import torch
 from fake_cuda.build import Unbuildable, extension_path
 from filelock import FileLock
+from fork_server import ForkServer, Process
 
 from models.config import ChannelConfig
 from models.generators import GeneratorSpec
@@ -56,18 +57,41 @@ class Outcome:
 
 def command(script: str, *args: object) -> list[str]:
     """``script``: a file of the repository root, or a module such as ``models.cost``."""
-    start = [script] if script.endswith(".py") else ["-m", script]
-    return [sys.executable, *start, *map(str, args)]
+    return [*([script] if script.endswith(".py") else ["-m", script]), *map(str, args)]
 
 
 @pytest.fixture(scope="session")
-def cli() -> Callable[..., Outcome]:
-    """``cli(script, *args)``: run a script as users do and wait for its end."""
+def fork_server(tmp_path_factory) -> Iterator[ForkServer]:
+    server = ForkServer(tmp_path_factory.mktemp("fork"), ENVIRONMENT)
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def cli(fork_server) -> Callable[..., Outcome]:
+    """``cli(script, *args)``: run a script in a process of its own and wait for its end."""
+
+    def run(script: str, *args: object, timeout: float = 120) -> Outcome:
+        start = time.monotonic()
+        process = fork_server.start(command(script, *args), cwd=str(ROOT), env=ENVIRONMENT)
+        try:
+            out, err = process.communicate(timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+        return Outcome(process.returncode, out, err, time.monotonic() - start)
+
+    return run
+
+
+@pytest.fixture
+def fresh_cli() -> Callable[..., Outcome]:
+    """As ``cli``, by a Python that starts as users start it."""
 
     def run(script: str, *args: object, timeout: float = 120) -> Outcome:
         start = time.monotonic()
         done = subprocess.run(
-            command(script, *args),
+            [sys.executable, *command(script, *args)],
             cwd=ROOT,
             env=ENVIRONMENT,
             capture_output=True,
@@ -80,35 +104,22 @@ def cli() -> Callable[..., Outcome]:
 
 
 @pytest.fixture
-def spawn():
+def spawn(fork_server):
     """``spawn(script, *args)``: start a script and return its process; killed after the test.
 
     ``max_file_bytes``: it cannot write files beyond that, as on a full disk.
     """
     started = []
 
-    def start(script: str, *args: object, max_file_bytes: int | None = None) -> subprocess.Popen:
-        def limit():
-            import resource  # not on Windows
-
-            resource.setrlimit(resource.RLIMIT_FSIZE, (max_file_bytes, max_file_bytes))
-
-        process = subprocess.Popen(
-            command(script, *args),
-            cwd=ROOT,
-            env=ENVIRONMENT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            preexec_fn=limit if max_file_bytes else None,
-        )
+    def start(script: str, *args: object, max_file_bytes: int | None = None) -> Process:
+        how = dict(cwd=str(ROOT), env=ENVIRONMENT, max_file_bytes=max_file_bytes)
+        process = fork_server.start(command(script, *args), merged=True, **how)
         started.append(process)
         return process
 
     yield start
     for process in started:
-        if process.poll() is None:
-            process.kill()
+        process.kill()
         process.communicate()
 
 

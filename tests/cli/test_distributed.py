@@ -4,29 +4,29 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
+from fork_server import Process
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def torchrun(script: str, *args: object) -> subprocess.Popen:
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    return subprocess.Popen(
-        [*launcher, script, *map(str, args)],
-        cwd=ROOT,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
+@pytest.fixture
+def torchrun(fork_server):
+    """``torchrun(script, *args)``: start it on two processes."""
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "--no-python")
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+
+    def start(script: str, *args: object) -> Process:
+        words = [*launcher, str(fork_server.python), script, *map(str, args)]
+        return fork_server.start(words, True, cwd=str(ROOT), env=environment, session=True)
+
+    return start
 
 
-def finish(process: subprocess.Popen, timeout: float = 150) -> tuple[int, str]:
+def finish(process: Process, timeout: float = 150) -> tuple[int, str]:
     try:
         output, _ = process.communicate(timeout=timeout)
     except subprocess.TimeoutExpired:
@@ -63,7 +63,7 @@ print("agreed")
 """
 
 
-def test_processes_agree_on_statistics_and_signals(tmp_path):
+def test_processes_agree_on_statistics_and_signals(torchrun, tmp_path):
     """Running statistics of batch norms are everyone's; the largest signal reaches all."""
     script = tmp_path / "agree.py"
     script.write_text(f"import sys\nsys.path.insert(0, {str(ROOT)!r})\n{AGREEING}")
@@ -71,7 +71,7 @@ def test_processes_agree_on_statistics_and_signals(tmp_path):
     assert code == 0 and output.count("agreed") == 2, output
 
 
-def test_a_process_without_images_to_evaluate(teacher_flags, tmp_path, read_lines):
+def test_a_process_without_images_to_evaluate(torchrun, teacher_flags, tmp_path, read_lines):
     """One batch holds all of val: the second process has none, and measures and draws nothing."""
     flags = (*teacher_flags, "--niters", 1, "--batch_size", 2, "--norm", "batch")
     code, output = finish(
@@ -91,7 +91,7 @@ def without_time(records: list[dict]) -> list[dict]:
     ("run", "settings"), [("supernet", "supernet_flags"), ("quality_supernet", "quality_flags")]
 )
 def test_two_processes_train_as_one_on_the_joint_batch(
-    request, run, settings, tmp_path, read_lines
+    request, torchrun, run, settings, tmp_path, read_lines
 ):
     """Batches of 2 on two processes equal batches of 4 on one within float tolerance.
 
@@ -121,7 +121,7 @@ def test_two_processes_train_as_one_on_the_joint_batch(
     assert names == {str(p.relative_to(two)) for p in two.rglob("*") if p.is_file()}
 
 
-def test_two_processes_search_as_one(evolution, tmp_path, evolution_flags, read_lines):
+def test_two_processes_search_as_one(torchrun, evolution, tmp_path, evolution_flags, read_lines):
     code, output = finish(
         torchrun("evolution_search.py", *evolution_flags, "--output_dir", tmp_path / "two")
     )
@@ -151,7 +151,7 @@ def _worker(launcher: int, rank: int) -> int | None:
     not Path("/proc/self/environ").exists(), reason="finds the worker through /proc"
 )
 def test_a_dead_worker_ends_the_search_and_a_restart_continues(
-    evolution, tmp_path, evolution_flags, read_lines
+    torchrun, evolution, tmp_path, evolution_flags, read_lines
 ):
     folder = tmp_path / "two"
     process = torchrun("evolution_search.py", *evolution_flags, "--output_dir", folder)
@@ -176,7 +176,9 @@ def test_a_dead_worker_ends_the_search_and_a_restart_continues(
 @pytest.mark.skipif(
     not Path("/proc/self/environ").exists(), reason="finds the worker through /proc"
 )
-def test_a_signal_to_one_process_stops_all_with_their_state_saved(teacher_flags, tmp_path):
+def test_a_signal_to_one_process_stops_all_with_their_state_saved(
+    torchrun, teacher_flags, tmp_path
+):
     flags = (*teacher_flags, "--nepochs", 1000, "--no_fid", "--log_dir", tmp_path / "two")
     process = torchrun("train.py", *flags, "--batch_size", 2)
     log, deadline = tmp_path / "two" / "log.jsonl", time.monotonic() + 120

@@ -1,6 +1,9 @@
 """The loop: a run that was stopped and continued is the run that was never stopped, and nothing
 good is ever lost."""
 
+import contextlib
+import ctypes
+import gc
 import json
 import math
 import os
@@ -630,6 +633,10 @@ def test_without_evaluation_there_is_no_best(tmp_path):
 
 
 def resident_megabytes() -> float:
+    """What is in use: memory that the allocator only keeps is given back first."""
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
@@ -637,9 +644,9 @@ def resident_megabytes() -> float:
 @pytest.mark.skipif(
     not Path("/proc/self/statm").exists(), reason="reads the memory of the process from /proc"
 )
-def test_memory_stays_flat_over_two_thousand_steps_and_their_evaluations(tmp_path):
-    """A supernet with averaged weights; an evaluation, its page and its checkpoints every 100
-    steps."""
+def test_memory_stays_flat_over_hundreds_of_steps_and_their_evaluations(tmp_path):
+    """A supernet with averaged weights; an evaluation, its page and its checkpoints every 30
+    steps. What 500 steps left behind, 2,000 would too."""
     task = make_task()
     net = load_inception(64, None, "random", CPU)
     loader = make_loader()
@@ -653,13 +660,13 @@ def test_memory_stays_flat_over_two_thousand_steps_and_their_evaluations(tmp_pat
         write_run_page,
     )
     plan = Plan(
-        epochs=1000, max_steps=2000, print_freq=50, save_latest_freq=100, save_epoch_freq=1000
+        epochs=1000, max_steps=600, print_freq=50, save_latest_freq=30, save_epoch_freq=1000
     )
     after = {}
     step = task.step
 
     def watched(batch, index):
-        if index in (300, 1999):
+        if index in (90, 599):
             after[index] = resident_megabytes()
         return step(batch, index)
 
@@ -667,7 +674,7 @@ def test_memory_stays_flat_over_two_thousand_steps_and_their_evaluations(tmp_pat
     make_trainer(tmp_path, task, plan, evaluation=evaluation).run()
     evaluations = [r for r in read_json_lines(tmp_path / "log.jsonl") if r["event"] == "eval"]
     assert len(evaluations) == 20
-    assert after[1999] - after[300] < 50
+    assert after[599] - after[90] < 25
 
 
 class LossOnGpu:
