@@ -1,6 +1,7 @@
 """The order of the rooms, checked in the source: who may import whom, and where flags end."""
 
 import ast
+import re
 import subprocess
 from pathlib import Path
 
@@ -96,3 +97,36 @@ def test_only_settings_and_checks_read_what_was_typed():
         "options/test_settings.py",
         "options/no_effect.py",
     }
+
+
+def test_documents_fit_the_page():
+    """Tables too: who reads them in a terminal or an editor has a hundred columns."""
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
+    wide = [
+        f"{page.name}:{number}"
+        for page in pages
+        for number, line in enumerate(page.read_text(encoding="utf-8").splitlines(), 1)
+        if len(line) > 100
+    ]
+    assert not wide
+
+
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+
+
+def test_links_between_documents_lead_somewhere():
+    broken = []
+    for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]:
+        for target in LINK.findall(page.read_text(encoding="utf-8")):
+            if target.startswith("http"):
+                continue
+            path, _, heading = target.partition("#")
+            file = (page.parent / path).resolve() if path else page
+            headings = []
+            if file.suffix == ".md" and file.exists():
+                lines = file.read_text(encoding="utf-8").splitlines()
+                titles = [line.lstrip("# ") for line in lines if line.startswith("#")]
+                headings = [re.sub(r"[^\w -]", "", t).lower().replace(" ", "-") for t in titles]
+            if not file.exists() or (heading and heading not in headings):
+                broken.append(f"{page.name}: {target}")
+    assert not broken
