@@ -5,6 +5,7 @@ Files of 8 bits stay uint8. Files of more bits become float32 from 0 to 1, so th
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 from pathlib import Path
@@ -199,26 +200,40 @@ def to_channels(pixels: np.ndarray, channels: int, path: Path) -> np.ndarray:
 # Writing
 
 
-def viewable(pixels: np.ndarray) -> np.ndarray:
-    """(..., C) -> (..., 3) or (..., 1), what can be shown: the first three channels, of two only
-    the first.
+def channel_tiles(image: np.ndarray) -> np.ndarray:
+    """One uint8 (H, W, C) image of any number of channels as (H, W, 3).
+
+    Grey and colour are shown as such. Other channels have no colours of their own: each becomes a
+    reduced grey tile, and the tiles fill a square from left to right and down.
     """
-    channels = pixels.shape[-1]
-    return pixels if channels in (1, 3) else pixels[..., : 3 if channels > 3 else 1]
+    height, width, channels = image.shape
+    if channels == 3:
+        return image
+    if channels == 1:
+        return np.repeat(image, 3, axis=2)
+    side = math.ceil(math.sqrt(channels))
+    cells = Image.new("RGB", (width, height), "white")
+    for channel in range(channels):
+        row, column = divmod(channel, side)
+        left, top = column * width // side, row * height // side
+        right, bottom = (column + 1) * width // side, (row + 1) * height // side
+        tile = Image.fromarray(np.ascontiguousarray(image[:, :, channel]))
+        tile = tile.resize((max(1, right - left), max(1, bottom - top)), Image.Resampling.BOX)
+        cells.paste(tile.convert("RGB"), (left, top))
+    return np.asarray(cells)
 
 
 def save_png(path: Path, pixels: np.ndarray) -> None:
     """Write uint8 pixels, H W C or H W, as a PNG; whole or not at all.
 
-    Of other channel counts than 1 and 3 see `viewable`. Level 1 is three times as fast as the
+    Of other channel counts than 1 and 3 see `channel_tiles`. Level 1 is three times as fast as the
     default and makes files a tenth larger.
 
     Raises:
         InputError: the file cannot be written.
     """
     if pixels.ndim == 3:
-        pixels = viewable(pixels)
-        pixels = pixels[:, :, 0] if pixels.shape[2] == 1 else pixels
+        pixels = pixels[:, :, 0] if pixels.shape[2] == 1 else channel_tiles(pixels)
     with written_whole(path, flush=False) as temporary:
         image = Image.fromarray(np.ascontiguousarray(pixels))
         image.save(temporary, format="png", compress_level=1)

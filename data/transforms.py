@@ -16,7 +16,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from data.images import viewable
 from errors import InputError
 
 PREPROCESS = ("resize_and_crop", "crop", "scale_width", "scale_width_and_crop", "none")
@@ -191,5 +190,5 @@ def to_uint8(x: Tensor) -> Tensor:
 
 
 def to_numpy(images: Tensor) -> np.ndarray:
-    """uint8 N C H W -> N H W 3, or N H W 1: what can be shown, see `data.images.viewable`."""
-    return viewable(images.permute(0, 2, 3, 1).cpu().numpy())
+    """uint8 N C H W -> N H W C."""
+    return images.permute(0, 2, 3, 1).cpu().numpy()

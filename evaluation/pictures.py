@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import numpy as np
@@ -10,34 +9,12 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from data.images import channel_tiles
 from data.loader import Loader
 from data.transforms import to_numpy, to_uint8
 from models.layers import any_size
 
 HEADER = 18  # pixels above the images for the labels
-
-
-def channel_tiles(image: np.ndarray) -> np.ndarray:
-    """One uint8 (H, W, C) image of any number of channels as (H, W, 3).
-
-    Grey and colour are shown as such. Other channels have no colours of their own: each becomes a
-    reduced grey tile, and the tiles fill a square from left to right and down.
-    """
-    height, width, channels = image.shape
-    if channels == 3:
-        return image
-    if channels == 1:
-        return np.repeat(image, 3, axis=2)
-    side = math.ceil(math.sqrt(channels))
-    cells = Image.new("RGB", (width, height), "white")
-    for channel in range(channels):
-        row, column = divmod(channel, side)
-        left, top = column * width // side, row * height // side
-        right, bottom = (column + 1) * width // side, (row + 1) * height // side
-        tile = Image.fromarray(np.ascontiguousarray(image[:, :, channel]))
-        tile = tile.resize((max(1, right - left), max(1, bottom - top)), Image.Resampling.BOX)
-        cells.paste(tile.convert("RGB"), (left, top))
-    return np.asarray(cells)
 
 
 def montage(columns: dict[str, np.ndarray], size: int | None = None) -> np.ndarray:

@@ -15,7 +15,10 @@ SHOWN = 3  # evaluations whose pictures are on the page
 
 
 def write_run_page(folder: Path) -> None:
-    """Write ``index.html``, ``losses.png``, ``measures.png`` into a run's folder, from its log."""
+    """Write ``index.html``, ``losses.png``, ``measures.png`` into a run's folder, from its log.
+
+    Plots and pictures are on the page from the first that there are.
+    """
     # A damaged line must not end the training that draws this page.
     records = read_json_lines(folder / "log.jsonl", strict=False)
     train = [r for r in records if r["event"] == "train"]
@@ -29,11 +32,14 @@ def write_run_page(folder: Path) -> None:
         _plot_measures(folder / "measures.png", scored)
         plots[scored[-1]["measure"]] = folder / "measures.png"
     pictures = sorted((folder / "eval").glob("*.png"), reverse=True)[:SHOWN]
-    last = evaluations[-1]
+    subtitle = "no evaluation yet"
+    if records:
+        last = evaluations[-1] if evaluations else records[-1]
+        subtitle = f"epoch {last['epoch']}, step {last['step']}"
     write_report(
         folder / "index.html",
         f"Run {folder.resolve().name}",
-        f"epoch {last['epoch']}, step {last['step']}",
+        subtitle,
         plots,
         {p.stem: p for p in pictures},
         links=origins(folder),

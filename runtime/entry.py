@@ -34,6 +34,7 @@ def run(main: Callable[[], None], flags: Collection[str] = ()) -> None:
     Args:
         flags: names of settings that the user knows as ``--name``, see `with_flags`
     """
+    _open_closed_streams()
     warnings.showwarning = lambda message, *_, **__: Bar.write(
         f"warning: {with_flags(str(message), flags)}", file=sys.stderr
     )
@@ -68,3 +69,20 @@ def run(main: Callable[[], None], flags: Collection[str] = ()) -> None:
         what = error.filename or "a file or standard output"
         print(f"error: {not_written(what, error)}", file=sys.stderr)
         sys.exit(2)
+
+
+def _open_closed_streams() -> None:
+    """Where the caller closed a standard stream (``2>&-``), open another in its place.
+
+    Else the next file that is opened takes its number, and gets what libraries print. Errors go to
+    standard output then.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
+    if sys.stderr is None:
+        sys.stderr = sys.stdout

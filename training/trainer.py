@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import signal
 import time
+import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -134,6 +135,7 @@ class Trainer:
             with distributed.main_first():
                 take_folder(self.folder, self.settings.get("script", ""), "`log_dir`")
                 resumed = self._restore()
+                self._warn_of_missing_checkpoints()
             if self.progress.finished:
                 self._say("already finished, " + self.judge.describe_best(self.checkpoints))
                 # The run may have been killed after its last state was saved.
@@ -152,6 +154,7 @@ class Trainer:
         self._last_save, self._save_cost = time.monotonic(), 0.0
         try:
             self.log.open()
+            self._write_page()
             with StopSignals(self._on_signal) as self._signals:
                 if self.plan.evaluate_first and not resumed:
                     self._evaluate(self.progress.epoch)
@@ -236,7 +239,10 @@ class Trainer:
         if self.judge.improved:
             self._save_networks("best")
         self.log.write(record)
-        if self.is_main:
+        self._write_page()
+
+    def _write_page(self) -> None:
+        if self.is_main and self.judge.evaluation is not None:
             self.judge.evaluation.page(self.folder)
 
     def _log_losses(self) -> None:
@@ -342,6 +348,20 @@ class Trainer:
             if self.is_main:
                 (self.folder / "results.json").unlink(missing_ok=True)
         return True
+
+    def _warn_of_missing_checkpoints(self) -> None:
+        """Numbered ones of epochs that are over are not made again."""
+        plan = self.plan
+        done = range(plan.epoch_base, self.progress.epoch)
+        numbered = [e for e in done if e % plan.save_epoch_freq == 0 or e == plan.epochs]
+        gone = [e for e in numbered if not (self.checkpoints / f"{e}_net_G.pth").exists()]
+        if gone and self.is_main:
+            listed = ", ".join(map(str, gone[:5])) + (" ..." if len(gone) > 5 else "")
+            warnings.warn(
+                f"{self.checkpoints} has lost its numbered checkpoints of epoch {listed}, which "
+                "are not made again",
+                stacklevel=2,
+            )
 
     def _longer_settings(self, before: dict, progress: Progress) -> dict:
         """The settings of `LENGTH` when they make the run longer, none when they are as before.

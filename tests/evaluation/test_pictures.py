@@ -3,9 +3,10 @@
 import numpy as np
 import torch
 
+from data.images import channel_tiles
 from data.loader import Loader
 from data.transforms import Crops, to_numpy
-from evaluation.pictures import HEADER, channel_tiles, montage, montage_of
+from evaluation.pictures import HEADER, montage, montage_of
 
 
 def images(

@@ -28,3 +28,36 @@ def test_a_full_standard_output_is_one_line(text):
         done = start(text, full)
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
     assert b"standard output could not be written (No space left" in done.stderr
+
+
+CLOSED = """
+import sys
+from errors import InputError
+from runtime.entry import run
+from runtime.progress import Bar
+
+def main():
+    for _ in Bar(range(3)):
+        pass
+    print("done")
+    with open(sys.argv[1], "w") as file:
+        file.write("data")
+        if len(sys.argv) > 2:
+            raise InputError("wrong")
+
+run(main)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a shell that closes streams")
+@pytest.mark.parametrize("closed", ["2>&-", "1>&-", "1>&- 2>&-", "0<&- 1>&- 2>&-"])
+def test_closed_streams_end_as_open_ones(tmp_path, closed):
+    script = tmp_path / "script.py"
+    script.write_text(f"import sys\nsys.path.insert(0, {str(ROOT)!r})\n{CLOSED}")
+    for more, code in (("", 0), ("wrong", 2)):
+        line = f'"{sys.executable}" "{script}" "{tmp_path}/data" {more} {closed}'
+        done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, timeout=120)
+        assert done.returncode == code, done
+        assert (tmp_path / "data").read_text() == "data"
+        if closed == "2>&-":
+            assert "done" in done.stdout and ("error: wrong" in done.stdout) == bool(more)

@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -367,6 +368,27 @@ def test_a_finished_run_that_lost_its_results_writes_them_again(tmp_path):
     (tmp_path / "results.json").unlink()
     assert make_trainer(tmp_path).run() == results
     assert json.loads((tmp_path / "results.json").read_text()) == results
+
+
+def test_numbered_checkpoints_that_are_gone_are_missed(tmp_path):
+    with pytest.raises(Stopped):
+        make_trainer(tmp_path, after_step(make_task(), 12, terminate)).run()
+    (tmp_path / "checkpoints" / "2_net_G.pth").unlink()
+    with pytest.warns(UserWarning, match=r"lost its numbered checkpoints of epoch 2, which"):
+        make_trainer(tmp_path).run()
+
+
+def test_a_run_has_its_page_from_the_start(tmp_path):
+    pages = []
+    evaluation = replace(make_evaluation(), page=write_run_page)
+
+    def look(losses):
+        pages.append((tmp_path / "index.html").read_text())
+        return losses
+
+    make_trainer(tmp_path, after_step(make_task(), 1, look), evaluation=evaluation).run()
+    assert "no evaluation yet" in pages[0]
+    assert "no evaluation yet" not in (tmp_path / "index.html").read_text()
 
 
 @pytest.mark.parametrize("lost", [1.0, 0.5, 0.01])
