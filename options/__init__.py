@@ -132,8 +132,9 @@ class Options:
     def parse(cls, argv: list[str] | None = None) -> argparse.Namespace:
         """Read ``argv`` (default: the command line). Exits with 2 and one line on a wrong flag."""
         parser = cls.parser()
-        opt = parser.parse_args(argv)
-        typed = sys.argv[1:] if argv is None else argv
+        typed = sys.argv[1:] if argv is None else list(argv)
+        cls.prepare(parser, typed)
+        opt = parser.parse_args(typed)
         opt.explicit = {arg[2:].split("=")[0] for arg in typed if arg.startswith("--")}
         for name in cls.flags:
             if FLAGS[name].many:
@@ -146,6 +147,10 @@ class Options:
         for line in notes(cls.prog, opt):
             print(line)
         return opt
+
+    @classmethod
+    def prepare(cls, parser: argparse.ArgumentParser, typed: list[str]) -> None:
+        """Adapt the parser to what was typed."""
 
     @classmethod
     def check(cls, opt: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
@@ -248,16 +253,23 @@ class TrainOptions(_TrainingOptions):
 
 
 class _StudentOptions(_TrainingOptions):
+    required = ("dataroot", "restore_teacher_G_path")
+
+    @classmethod
+    def prepare(cls, parser, typed):
+        # An online teacher may be new.
+        if "--distiller=online" in typed or "--distiller online" in " ".join(typed):
+            (action,) = (a for a in parser._actions if a.dest == "restore_teacher_G_path")
+            action.required = False
+
     @classmethod
     def check(cls, opt, parser):
         super().check(opt, parser)
-        trains = opt.distiller == "online" and opt.teacher_freq > 0
-        if not trains and opt.restore_teacher_G_path is None:
-            parser.error(
-                "the following arguments are required: --restore_teacher_G_path"
-                + (" (--teacher_freq 0 trains no teacher)" if opt.distiller == "online" else "")
-            )
         online = opt.distiller == "online"
+        if online and opt.teacher_freq == 0 and opt.restore_teacher_G_path is None:
+            parser.error(
+                "--teacher_freq 0 trains no teacher: give --restore_teacher_G_path, a trained one"
+            )
         if online and opt.tap_loss == "alignment" and opt.batch_size == 1 and opt.lambda_distill:
             parser.error(
                 "--tap_loss alignment compares the images of a batch: give --batch_size 2 or more"
@@ -283,7 +295,6 @@ class DistillOptions(_StudentOptions):
         "pretrained_ngf",
         "restore_pretrained_G_path",
     )
-    required = ("dataroot",)
     defaults = dict(log_dir="logs/supernet", student_netG="mobile_resnet_9blocks")
     choices = dict(gan_mode=_STUDENT_GAN, recon_loss_type=_STUDENT_RECON)
 
@@ -294,7 +305,6 @@ class SupernetOptions(_StudentOptions):
         "Train the once-for-all student (--config_set), or fine-tune one subnet (--config_str)."
     )
     flags = (*_TRAIN, *_STUDENT, "supernet", "sandwich", "config_per_image")
-    required = ("dataroot",)
     defaults = dict(
         log_dir="logs/supernet",
         student_netG="super_mobile_resnet_9blocks",

@@ -8,29 +8,22 @@ run that was never stopped.
 from __future__ import annotations
 
 import signal
-import time
-import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from data.loader import Batch, Loader
-from errors import InputError
-from models.weights import save_network
 from runtime import distributed
-from runtime.files import write_json
-from runtime.folders import check_settings, make_folder, release_folders, take_folder
+from runtime.folders import make_folder, release_folders, take_folder
 from runtime.progress import Bar
 from runtime.signals import StopSignals
+from training.archive import Archive, Rates
 from training.judge import Evaluation, Judge
 from training.log import TrainingLog
 from training.schedules import LearningRate, Schedule
-from training.state import Progress, StateFile, restore, state_of, upgrade
+from training.state import Progress
 from training.tasks import Task
-
-# Settings that may grow when a run is continued.
-LENGTH = ("nepochs", "nepochs_decay", "niters")
 
 
 @dataclass(frozen=True)
@@ -59,6 +52,10 @@ class Plan:
     epoch_base: int = 1
     iter_base: int = 0
     evaluate_first: bool = False
+
+    def numbers(self, epoch: int) -> bool:
+        """Whether networks are kept under the number of an epoch."""
+        return epoch % self.save_epoch_freq == 0 or epoch == self.epochs
 
 
 class Stopped(Exception):
@@ -102,14 +99,13 @@ class Trainer:
         self.is_main = distributed.is_main()
         self.folder = make_folder(folder, "`log_dir`")
         self.checkpoints = make_folder(self.folder / "checkpoints", "`log_dir`")
-        self.state_file = StateFile(self.checkpoints)
         self.progress = Progress(plan.epoch_base, 0, plan.iter_base)
         self.judge = Judge(evaluation, self.folder)
         self.log = TrainingLog(self.folder / "log.jsonl", loader.device, tensorboard_dir)
         lower = evaluation.lower_is_better if evaluation else True
         self.lr = LearningRate(schedule, task.optimizers, len(loader), lower)
         # All that a run needs to continue.
-        self.parts = {
+        parts = {
             "progress": self.progress,
             "networks": task.networks,
             "optimizers": task.optimizers,
@@ -118,6 +114,7 @@ class Trainer:
             "judge": self.judge,
             "log": self.log,
         }
+        self.archive = Archive(self.folder, settings, task, self.log, self.progress, parts)
 
     # ---- the run
 
@@ -134,13 +131,14 @@ class Trainer:
         try:
             with distributed.main_first():
                 take_folder(self.folder, self.settings.get("script", ""), "`log_dir`")
-                resumed = self._restore()
-                self._warn_of_missing_checkpoints()
+                resumed = self.archive.restore(Rates(self.schedule, len(self.loader)))
+                done = range(self.plan.epoch_base, self.progress.epoch)
+                self.archive.warn_of_missing([e for e in done if self.plan.numbers(e)])
             if self.progress.finished:
                 self._say("already finished, " + self.judge.describe_best(self.checkpoints))
                 # The run may have been killed after its last state was saved.
                 if not (self.folder / "results.json").exists():
-                    self._write_results()
+                    self.archive.write("results.json", self._results())
             else:
                 self._train(resumed)
                 self._say("finished, " + self.judge.describe_best(self.checkpoints))
@@ -149,9 +147,8 @@ class Trainer:
             release_folders()
 
     def _train(self, resumed: bool) -> None:
-        if self.is_main and self.options is not None:
-            write_json(self.folder / "options.json", self.options)
-        self._last_save, self._save_cost = time.monotonic(), 0.0
+        if self.options is not None:
+            self.archive.write("options.json", self.options)
         try:
             self.log.open()
             self._write_page()
@@ -193,29 +190,29 @@ class Trainer:
         self.bar.update(len(batch) * distributed.world_size())
         # Reading a loss waits for the device. On the CPU that is free, so every step is checked.
         if self.loader.device.type == "cpu" or self.log.steps >= plan.print_freq:
-            self._check_losses()
+            self.archive.check_losses()
         if at.step % plan.print_freq == 0:
             self._log_losses()
         # At the end of an epoch `_end_epoch` saves.
         if at.step_in_epoch < len(self.loader):
             if at.step % plan.save_latest_freq == 0:
-                self._save_networks("latest")
+                self.archive.save_networks("latest")
                 self._evaluate(at.epoch)
-                self._save_state()
-            self._save_if_due()
+                self.archive.save_state()
+            self._stop_or_save()
 
     def _end_epoch(self) -> None:
         at, plan = self.progress, self.plan
         epoch = at.epoch
         at.epoch, at.step_in_epoch = epoch + 1, 0
-        numbered = epoch % plan.save_epoch_freq == 0 or epoch == plan.epochs
+        numbered = plan.numbers(epoch)
         if numbered or at.step % plan.save_latest_freq == 0:
-            self._save_networks("latest")
+            self.archive.save_networks("latest")
             if numbered:
-                self._save_networks(str(epoch))
+                self.archive.save_networks(str(epoch))
             self._evaluate(epoch)
-            self._save_state()
-        self._save_if_due()
+            self.archive.save_state()
+        self._stop_or_save()
 
     def _end(self) -> None:
         at, latest = self.progress, self.judge.latest
@@ -223,9 +220,10 @@ class Trainer:
         self._log_losses()
         if latest is None or latest["step"] != at.step:
             self._evaluate(at.epoch)
-        self._save_networks("latest")
-        self._save_state()
-        self._write_results()
+        self.archive.save_networks("latest")
+        self.archive.save_state()
+        # The last file of a run: what it says finished is.
+        self.archive.write("results.json", self._results())
 
     # ---- evaluations and logs
 
@@ -237,7 +235,7 @@ class Trainer:
         if "score" in record:
             self.lr.observe(record["score"])
         if self.judge.improved:
-            self._save_networks("best")
+            self.archive.save_networks("best")
         self.log.write(record)
         self._write_page()
 
@@ -248,28 +246,10 @@ class Trainer:
     def _log_losses(self) -> None:
         if not self.log.steps:
             return
-        self._check_losses()
+        self.archive.check_losses()
         means = self.log.write_means(self.progress.epoch, self.progress.step, self.lr.current)
         shown = {name: f"{value:.3g}" for name, value in means.items() if not name[-1].isdigit()}
         self.bar.set_postfix(shown, refresh=False)
-
-    def _check_losses(self) -> None:
-        name = self.log.first_not_finite()
-        if name is not None:
-            raise self._diverged(f"loss {name} is")
-
-    def _diverged(self, what: str) -> InputError:
-        if self.state_file.exists():
-            advice = (
-                f"the last good state is kept in {self.checkpoints}: "
-                "continue from its networks with a lower `lr`, or look at the data"
-            )
-        else:
-            advice = (
-                f"no state was saved in {self.checkpoints} before: "
-                "start again with a lower `lr`, or look at the data and the networks given"
-            )
-        return InputError(f"{what} not finite at step {self.progress.step}; {advice}")
 
     def _bar(self) -> Bar:
         """A progress bar in images, from the first step of the run to the last."""
@@ -285,109 +265,17 @@ class Trainer:
     def _say(self, text: str) -> None:
         print(f"{self.folder}: {text}")
 
-    # ---- saving
+    # ---- stopping
 
-    def _save_networks(self, tag: str) -> None:
-        if not self.is_main:
-            return
-        self._check_losses()
-        for name, net in self.task.networks.items():
-            save_network(net, self.checkpoints / f"{tag}_net_{name}.pth", self.task.specs.get(name))
-
-    def _save_if_due(self) -> None:
-        """Save on a signal, or after a minute if saving costs less than 5% of the time."""
+    def _stop_or_save(self) -> None:
+        """Save on a signal and stop; else when it is time again."""
         # A signal to one process stops all of them at this step: no one waits in a collective.
         signum = distributed.largest(self._signals.received or 0)
         if signum:
-            self._save_state()
+            self.archive.save_state()
             distributed.shutdown()
             raise Stopped(signum)
-        # The times are the main process's own.
-        if self.is_main and time.monotonic() - self._last_save > max(60.0, 20 * self._save_cost):
-            self._save_state()
-
-    def _save_state(self) -> None:
-        if not self.is_main:
-            return
-        self._check_losses()
-        start = time.monotonic()
-        for name, net in self.task.networks.items():
-            if not all(bool(torch.isfinite(p).all()) for p in net.parameters()):
-                raise self._diverged(f"the weights of {name} are")
-        self.state_file.save({"settings": self.settings} | state_of(self.parts))
-        self._last_save = time.monotonic()
-        self._save_cost = self._last_save - start
-
-    def _restore(self) -> bool:
-        """Restore the state of an earlier run in the folder; False when there is none."""
-        state = self.state_file.load()
-        if state is None:
-            has_networks = any(self.checkpoints.glob("*_net_G.pth"))
-            if has_networks and not (self.folder / "log.jsonl").exists():
-                raise InputError(
-                    f"`log_dir` {self.folder} holds checkpoints of another tool; "
-                    "choose another folder"
-                )
-            return False
-        try:
-            state = upgrade(state)
-            before, progress = dict(state["settings"]), Progress(**state["progress"])
-            longer = self._longer_settings(before, progress)
-            check_settings(before | longer, self.settings, self.folder, "`log_dir`")
-            restore(self.parts, state)
-        except InputError:
-            raise
-        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
-            raise InputError(
-                f"`log_dir` {self.state_file.path}: not a state of this run "
-                f"({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}); "
-                "choose another folder"
-            ) from None
-        if longer and self.progress.finished:
-            self.progress.finished = False
-            if self.is_main:
-                (self.folder / "results.json").unlink(missing_ok=True)
-        return True
-
-    def _warn_of_missing_checkpoints(self) -> None:
-        """Numbered ones of epochs that are over are not made again."""
-        plan = self.plan
-        done = range(plan.epoch_base, self.progress.epoch)
-        numbered = [e for e in done if e % plan.save_epoch_freq == 0 or e == plan.epochs]
-        gone = [e for e in numbered if not (self.checkpoints / f"{e}_net_G.pth").exists()]
-        if gone and self.is_main:
-            listed = ", ".join(map(str, gone[:5])) + (" ..." if len(gone) > 5 else "")
-            warnings.warn(
-                f"{self.checkpoints} has lost its numbered checkpoints of epoch {listed}, which "
-                "are not made again",
-                stacklevel=2,
-            )
-
-    def _longer_settings(self, before: dict, progress: Progress) -> dict:
-        """The settings of `LENGTH` when they make the run longer, none when they are as before.
-
-        Raises:
-            InputError: with them the steps already done would have had other learning rates.
-        """
-        now = {name: self.settings[name] for name in LENGTH if name in self.settings}
-        then = {name: before.get(name) for name in now}
-        if now == then or len(now) < len(LENGTH) or None in then.values():
-            return {}
-        epochs = [each["nepochs"] + each["nepochs_decay"] for each in (then, now)]
-        if epochs[1] < epochs[0] or now["niters"] < then["niters"]:
-            return {}
-        schedule = replace(
-            self.schedule, nepochs=then["nepochs"], nepochs_decay=then["nepochs_decay"]
-        )
-        last_epoch = progress.epoch - (progress.step_in_epoch == 0)
-        if not self.schedule.agrees(schedule, last_epoch, progress.step, len(self.loader)):
-            listed = ", ".join(f"`{k}` {now[k]} (was {then[k]})" for k in now if now[k] != then[k])
-            raise InputError(
-                f"`log_dir` {self.folder} cannot be extended: with {listed} its {progress.step} "
-                "steps would have had other learning rates. Train on in another folder from its "
-                "checkpoints. Runs of constant rate (`nepochs_decay` 0) can be extended"
-            )
-        return now
+        self.archive.save_state_if_due()
 
     def _on_signal(self, name: str) -> None:
         if self.is_main:
@@ -402,8 +290,3 @@ class Trainer:
             "step": self.progress.step,
             "measure": self.judge.label,
         } | self.judge.state_dict()
-
-    def _write_results(self) -> None:
-        """The last file of a run: what it says finished is."""
-        if self.is_main:
-            write_json(self.folder / "results.json", self._results())

@@ -728,7 +728,7 @@ class LoaderOfGpu:
 def test_other_processes_read_losses_only_for_the_log(tmp_path, monkeypatch):
     """Hours into a run too, when the main process saves now and then."""
     clock = iter(range(0, 10**9, 1000))
-    monkeypatch.setattr("training.trainer.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("training.archive.time.monotonic", lambda: next(clock))
     monkeypatch.setattr("runtime.distributed.is_main", lambda: False)
     task = make_task("teacher")
     task.step = lambda batch, step: {"G": LossOnGpu()}
