@@ -370,5 +370,4 @@ def train(
     try:
         trainer.run()
     except Stopped as stop:
-        print(f"stopped by {stop}: the state is saved, the same command continues")
         sys.exit(128 + stop.signum)

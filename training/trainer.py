@@ -273,8 +273,12 @@ class Trainer:
         signum = distributed.largest(self._signals.received or 0)
         if signum:
             self.archive.save_state()
+            stop = Stopped(signum)
+            print(f"stopped by {stop}: the state is saved, the same command continues")
+            # torchrun ends the others as soon as one is gone: none goes before all is saved.
+            distributed.largest(0)
             distributed.shutdown()
-            raise Stopped(signum)
+            raise stop
         self.archive.save_state_if_due()
 
     def _on_signal(self, name: str) -> None:
