@@ -328,6 +328,6 @@ run_all() {
   local tuned=()
   [ "${#FINETUNE_EPOCHS[@]}" -eq 0 ] || tuned=(--finetune "$OUT/finetune_$(config_of "$SEARCH")")
   py scripts/summarise.py --teacher "$OUT/results/full" --compressed "$OUT/results/compressed" \
-    --search "$SEARCH" "${tuned[@]}" --output "$OUT/index.html" \
+    --search "$SEARCH" ${tuned[@]+"${tuned[@]}"} --output "$OUT/index.html" \
     --title "$DATASET, $PIPELINE pipeline"
 }

@@ -6,8 +6,15 @@ import os
 # Before NumPy starts its threads. Tests run side by side, one on each core.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
 import torch
+from fork_server import ForkServer
 from hypothesis import settings
+from processes import ENVIRONMENT, ROOT, Outcome, command
 
 # Small networks gain nothing from threads, and results must not depend on how many cores a machine
 # has.
@@ -16,6 +23,42 @@ torch.set_num_threads(1)
 settings.register_profile("tests", deadline=None, max_examples=20, database=None, derandomize=True)
 settings.register_profile("hunt", deadline=None, max_examples=100, database=None)
 settings.load_profile("tests")
+
+# Files that take longest, slowest first: begun last, one would keep a single core busy at the end.
+SLOWEST = ("test_pipeline", "test_trainer", "test_bad_input", "test_web_demo", "test_distributed")
+SLOWEST += ("test_pretended_gpu", "test_export_formats", "test_unaligned", "test_deploy")
+SLOWEST += ("test_recipes", "test_street_scenes", "test_install", "test_predictor")
+SLOWEST += ("test_channels", "test_cuda_graphs")
+
+
+def pytest_collection_modifyitems(items):
+    """Slow files first. With ``--no-loadscope-reorder`` test processes take files in this order."""
+    rank = {name: number for number, name in enumerate(SLOWEST)}
+    items.sort(key=lambda item: rank.get(item.path.stem, len(rank)))
+
+
+@pytest.fixture(scope="session")
+def fork_server(tmp_path_factory) -> Iterator[ForkServer]:
+    server = ForkServer(tmp_path_factory.mktemp("fork"), ENVIRONMENT)
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def cli(fork_server) -> Callable[..., Outcome]:
+    """``cli(script, *args)``: run a script in a process of its own and wait for its end."""
+
+    def run(script: str, *args: object, timeout: float = 120) -> Outcome:
+        start = time.monotonic()
+        process = fork_server.start(command(script, *args), cwd=str(ROOT), env=ENVIRONMENT)
+        try:
+            out, err = process.communicate(timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+        return Outcome(process.returncode, out, err, time.monotonic() - start)
+
+    return run
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -123,6 +123,7 @@ def _become(request: dict) -> None:
     if script == "-m":
         sys.argv = arguments
         sys.path[0] = request["cwd"]
+        sys.modules.pop(arguments[0], None)  # a Python that starts has not imported it either
         runpy.run_module(arguments[0], run_name="__main__", alter_sys=True)
     else:
         sys.argv = [script, *arguments]
@@ -264,6 +265,8 @@ class ForkServer:
 
 def _run_in_its_place(address: str, arguments: list[str]) -> None:
     """Be the process that is asked for, as far as those see it who started this one."""
+    if arguments[:1] == ["-c"]:  # a line of a shell script, which imports nothing slow
+        os.execv(sys.executable, [sys.executable, *arguments])
     connection = socket.socket(socket.AF_UNIX)
     connection.connect(address)
     pid = _send(connection, _request(arguments), [0, 1, 2])

@@ -15,15 +15,15 @@ import sys
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from fake_cuda.build import Unbuildable, extension_path
 from filelock import FileLock
-from fork_server import ForkServer, Process
+from fork_server import Process
+from processes import ENVIRONMENT, ROOT, Outcome, command
 
 from models.config import ChannelConfig
 from models.generators import GeneratorSpec
@@ -31,57 +31,12 @@ from models.supernet import extract
 from models.weights import load_generator, save_network
 from prepare.builtin import write_builtin_dataset
 
-ROOT = Path(__file__).resolve().parents[2]
 SIZE = 32  # pixels of an image's side
 BUDGET = 4e7  # MACs at 32x32: a third of the configurations of channels-32
 SPACE = ("--config_set", "channels-32")
-ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
 
 # --------------------------------------------------------------------------------------------------
 # Running scripts
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a script left on the terminal, and how it ended."""
-
-    returncode: int
-    stdout: str
-    stderr: str
-    seconds: float = 0.0
-
-    def succeeded(self) -> Outcome:
-        assert self.returncode == 0, f"exit code {self.returncode}\n{self.stdout}\n{self.stderr}"
-        return self
-
-
-def command(script: str, *args: object) -> list[str]:
-    """``script``: a file of the repository root, or a module such as ``models.cost``."""
-    return [*([script] if script.endswith(".py") else ["-m", script]), *map(str, args)]
-
-
-@pytest.fixture(scope="session")
-def fork_server(tmp_path_factory) -> Iterator[ForkServer]:
-    server = ForkServer(tmp_path_factory.mktemp("fork"), ENVIRONMENT)
-    yield server
-    server.close()
-
-
-@pytest.fixture(scope="session")
-def cli(fork_server) -> Callable[..., Outcome]:
-    """``cli(script, *args)``: run a script in a process of its own and wait for its end."""
-
-    def run(script: str, *args: object, timeout: float = 120) -> Outcome:
-        start = time.monotonic()
-        process = fork_server.start(command(script, *args), cwd=str(ROOT), env=ENVIRONMENT)
-        try:
-            out, err = process.communicate(timeout)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            raise
-        return Outcome(process.returncode, out, err, time.monotonic() - start)
-
-    return run
 
 
 @pytest.fixture

@@ -623,7 +623,8 @@ def test_a_folder_that_holds_a_run_with_other_settings(world, teacher, evolution
 
 
 @pytest.mark.parametrize("case", ["dataroot", "budget", "truncated", "output", "flag"])
-def test_real_processes(fresh_cli, snapshot, teacher, dataset, world, case):
+def test_real_processes(cli, fresh_cli, snapshot, teacher, dataset, world, case):
+    """Two of them by a Python that starts as users start it: before and after reading images."""
     root = world.tmp / "data"
     if case == "truncated":
         shutil.copytree(dataset, root)
@@ -651,7 +652,8 @@ def test_real_processes(fresh_cli, snapshot, teacher, dataset, world, case):
         "flag": ("train.py", ("--log_dirr", world.out), ("did you mean --log_dir?",)),
     }[case]
     before = snapshot(teacher, dataset, world.tmp)
-    outcome = fresh_cli(script, *world.flags[script], *args)
+    run = fresh_cli if case in ("flag", "truncated") else cli
+    outcome = run(script, *world.flags[script], *args)
     line = the_one_line(outcome)
     assert all(word in line for word in words)
     after = snapshot(teacher, dataset, world.tmp)

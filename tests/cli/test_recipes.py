@@ -34,6 +34,12 @@ RECIPES = {
 }
 
 
+@pytest.fixture(autouse=True)
+def quick_python(fork_server, monkeypatch):
+    """The shell scripts start Python by the name that the environment gives."""
+    monkeypatch.setenv("PYTHON", str(fork_server.python))
+
+
 def shown(folder: Path, stage: str, *args: str, **environment: str) -> dict[str, object]:
     """Script -> parsed flags, of the commands that a stage shows."""
     call = ["bash", str(folder / f"{stage}.sh"), *([CONFIG] if stage in NEED_CONFIG else []), *args]
@@ -192,7 +198,7 @@ def test_a_stage_that_needs_a_config_says_so():
 def bash(script: Path, *args: str, **environment: str) -> subprocess.CompletedProcess:
     return subprocess.run(
         ["bash", str(script), *args],
-        env=os.environ | {"PYTHON": sys.executable} | environment,
+        env=os.environ | environment,
         capture_output=True,
         text=True,
         cwd="/",
@@ -308,14 +314,14 @@ def test_an_environment_without_pip_is_repaired_or_named(tmp_path):
     python.parent.mkdir(parents=True)
     python.write_text("#!/bin/sh\nexit 1\n")
     python.chmod(0o755)
-    done = bash(tmp_path / "scripts" / "setup.sh")
+    done = bash(tmp_path / "scripts" / "setup.sh", PYTHON=sys.executable)
     assert done.returncode == 2 and done.stderr.count("\n") == 1
     assert ".venv has no pip" in done.stderr and "remove" in done.stderr
     # ensurepip brings it: the next call of pip works.
     python.write_text(
         '#!/bin/sh\ncase "$*" in *ensurepip*) touch pip;; *--version*) test -e pip;; esac\n'
     )
-    done = bash(tmp_path / "scripts" / "setup.sh")
+    done = bash(tmp_path / "scripts" / "setup.sh", PYTHON=sys.executable)
     assert done.returncode == 0, done.stderr
 
 
@@ -345,7 +351,7 @@ def test_the_recipes_use_the_published_splits(folder, images, rest, tmp_path):
     for name in images:
         (tmp_path / "data" / "train" / name).touch()
     out = tmp_path / "out"
-    environment = {"OUT": str(out), "DATAROOT": str(tmp_path / "data"), "PYTHON": sys.executable}
+    environment = {"OUT": str(out), "DATAROOT": str(tmp_path / "data")}
     recipe = shlex.quote(str(ROOT / "scripts" / "pix2pix" / folder / "recipe.sh"))
     subprocess.run(
         ["bash", "-c", f"source {recipe}; split"],
@@ -391,7 +397,6 @@ def test_a_whole_pipeline_and_again(tmp_path, dataset):
     }
     environment["MORE_LATENCY_FULL"] += " --times 3"
     environment["MORE_LATENCY_COMPRESSED"] += " --times 3"
-    environment["PYTHON"] = sys.executable
     script = ROOT / "scripts" / "pix2pix" / "map2sat_fast" / "run.sh"
     done = subprocess.run(["bash", str(script)], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]

@@ -1,8 +1,5 @@
 """FID and KID of two folders or files, as library and as command."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +12,6 @@ from metrics.fid import compare, describe, measure_images, statistics_of
 from metrics.frechet import Statistics, frechet_distance, save_statistics
 from metrics.kid import kernel_distance
 
-ROOT = Path(__file__).resolve().parents[2]
 CPU = torch.device("cpu")
 
 
@@ -105,22 +101,14 @@ def test_what_cannot_be_compared_is_named(tmp_path):
         compare(a, a, net, CPU)
 
 
-def test_the_command(tmp_path):
+def test_the_command(cli, tmp_path):
     a, b = folder(tmp_path / "a", 0, 5), folder(tmp_path / "b", 1, 6)
     flags = ("--fid_features", "random", "--fid_dims", 64, "--gpu_ids", -1)
-    command = [sys.executable, "-m", "metrics.fid"]
-    run = lambda *more: subprocess.run(  # noqa: E731
-        [*command, *map(str, (*flags, *more))],
-        cwd=ROOT,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-    )
-    outcome = run(a, b)
-    assert outcome.returncode == 0, outcome.stderr
+    outcome = cli("metrics.fid", *flags, a, b).succeeded()
     lines = dict(line.split(maxsplit=1) for line in outcome.stdout.splitlines())
     assert float(lines["FID"]) > 0 and lines["n"] == "5 and 6 images"
     assert lines["features"] == "random features, 64" and lines["size"] == "16x16 and 16x16"
-    assert float(run(a, a).stdout.split()[1]) == pytest.approx(0, abs=1e-3)
-    outcome = run(a, tmp_path / "none")
+    outcome = cli("metrics.fid", *flags, a, a)
+    assert float(outcome.stdout.split()[1]) == pytest.approx(0, abs=1e-3)
+    outcome = cli("metrics.fid", *flags, a, tmp_path / "none")
     assert outcome.returncode == 2 and outcome.stderr.startswith("error: ")

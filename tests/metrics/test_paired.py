@@ -1,7 +1,5 @@
 """L1, PSNR and SSIM against slow NumPy that follows the formulas, and folders side by side."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +11,6 @@ from PIL import Image
 
 from errors import InputError
 from metrics.paired import PairedCriterion, compare_folders, l1, psnr, ssim
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def plain_ssim(a: np.ndarray, b: np.ndarray) -> float:
@@ -175,21 +171,12 @@ def test_folders_that_do_not_belong_together_are_refused(folders, tmp_path):
         compare_folders(a, b)
 
 
-def command(*arguments) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "-m", "metrics.paired", *map(str, arguments)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
-
-
-def test_the_command_prints_the_measures(folders, tmp_path):
+def test_the_command_prints_the_measures(cli, folders, tmp_path):
     a, b, expected = folders
-    outcome = command(a, b)
+    outcome = cli("metrics.paired", a, b)
     assert outcome.returncode == 0, outcome.stderr
     words = [line.split()[:2] for line in outcome.stdout.splitlines()]
     assert [name for name, _ in words] == ["L1", "PSNR", "SSIM", "n"] and words[3][1] == "3"
     assert [float(v) for _, v in words[:3]] == pytest.approx(expected, abs=1e-4)
-    outcome = command(a, tmp_path / "none")
+    outcome = cli("metrics.paired", a, tmp_path / "none")
     assert outcome.returncode == 2 and outcome.stderr.startswith("error: ")

@@ -4,8 +4,6 @@ own."""
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -230,7 +228,7 @@ def test_no_images_at_all(tmp_path):
         check(tmp_path / "nowhere")
 
 
-def test_folders_of_another_plan_get_a_command(root):
+def test_folders_of_another_plan_get_a_command(cli, root):
     """Images without phases, sides above phases, val alone: what to do is said in full."""
     (root / "train").rename(root / "kept")
     assert "into train; to measure only, give `phase` val" in only_problem(root)
@@ -248,10 +246,7 @@ def test_folders_of_another_plan_get_a_command(root):
     assert "with train, val in each" in text
     assert "rename A/train to trainA, A/val to valA, B likewise" in only_problem(sides, UNALIGNED)
     command = text[text.index("-> ") :].splitlines()[0].split("python ")[1].split()
-    done = subprocess.run(
-        [sys.executable, *command], cwd=REPOSITORY, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
+    cli(*command).succeeded()
     assert check(root / "sides-pairs").ready
     plain = root / "plain"
     for side in "AB":
@@ -473,14 +468,9 @@ def test_the_command_takes_the_flag_of_the_other_scripts(root, capsys):
         assert stop.value.code == 2 and "once" in capsys.readouterr().err
 
 
-def test_the_command_ends_with_two_on_a_problem(root):
+def test_the_command_ends_with_two_on_a_problem(cli, root):
     (root / "train" / "x.png").write_bytes(b"")
-    done = subprocess.run(
-        [sys.executable, "-m", "data.check", str(root)],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-    )
+    done = cli("data.check", root)
     assert done.returncode == 2 and done.stdout.endswith("\n1 problem\n")
     assert done.stderr.splitlines()[-1].startswith(f"error: {root} is not ready to train")
     assert "Traceback" not in done.stderr
