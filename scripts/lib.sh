@@ -1,5 +1,9 @@
 # Shared by all scripts: where things are, and one way to run a stage. Sourced, not run.
 set -euo pipefail
+# Where standard error or output is closed (2>&-), what is said goes nowhere; it ends no script.
+# Bash opens the script that it runs under the first number that is free.
+[ ! /dev/fd/2 -ef "$0" ] && [ -e /dev/fd/2 ] || exec 2>/dev/null
+[ ! /dev/fd/1 -ef "$0" ] && [ -e /dev/fd/1 ] || exec >/dev/null
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 cd "$ROOT"
 

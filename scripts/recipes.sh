@@ -325,8 +325,12 @@ run_all() {
   need_drn
   check_stages
   stages
-  local tuned=()
-  [ "${#FINETUNE_EPOCHS[@]}" -eq 0 ] || tuned=(--finetune "$OUT/finetune_$(config_of "$SEARCH")")
+  # The summary shows the quality before and after fine-tuning, where there was one.
+  local tuned=() folder
+  folder="$OUT/finetune_$(config_of "$SEARCH")"
+  if [ "${#FINETUNE_EPOCHS[@]}" -ne 0 ] && [ -n "${DRY_RUN:-}" ] || [ -e "$folder/log.jsonl" ]; then
+    tuned=(--finetune "$folder")
+  fi
   py scripts/summarise.py --teacher "$OUT/results/full" --compressed "$OUT/results/compressed" \
     --search "$SEARCH" ${tuned[@]+"${tuned[@]}"} --output "$OUT/index.html" \
     --title "$DATASET, $PIPELINE pipeline"

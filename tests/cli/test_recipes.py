@@ -230,6 +230,21 @@ def test_all_stages_are_shown(folder):
     assert "evolution_search.py" in scripts or "search.py" in scripts
     assert scripts[-5:-1] == ["test.py", "test.py", "latency.py", "latency.py"]
     assert scripts[-1] == "scripts/summarise.py" and not out.parent.exists()
+    # Cityscapes is not fine-tuned (SPEC 6); the others' summaries show what fine-tuning brought.
+    assert ("--finetune" in done.stderr.splitlines()[-1]) == ("finetune" in done.stdout)
+    assert ("finetune" in done.stdout) == (folder.name != "cityscapes")
+
+
+@pytest.mark.parametrize("closed", ["2>&-", ">&-"])
+def test_a_recipe_goes_on_where_nobody_listens(closed):
+    script = shlex.quote(str(PIX2PIX[0] / "run.sh"))
+    environment = os.environ | {"DRY_RUN": "1", "OUT": "/nowhere/my out"}
+    done = subprocess.run(
+        ["bash", "-c", f"bash {script} {closed}"], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0
+    assert ("scripts/summarise.py" in done.stderr) == (closed == ">&-")
+    assert ("== latency_compressed" in done.stdout) == (closed == "2>&-")
 
 
 def test_a_flag_that_a_late_stage_refuses_stops_the_first(tmp_path):
