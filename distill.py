@@ -3,11 +3,9 @@
 ``--help`` lists the flags.
 """
 
-from argparse import Namespace
-
 from data.build import training_loader
 from models.build import load_teacher, new_discriminator, new_generator, new_student
-from options import DistillOptions, run, settings
+from options import DistillOptions, Namespace, run, settings
 from report.run import write_run_page
 from training.build import (
     distillation_task,

@@ -1,6 +1,5 @@
 """Genetic search of the best subnet within a MACs budget. ``--help`` lists the flags."""
 
-from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from evaluation.evaluator import Evaluator
 from evaluation.pictures import montage_of
 from models.build import load_supernet
 from models.config import ChannelConfig
-from options import EvolutionOptions, run, search_settings, settings
+from options import EvolutionOptions, Namespace, run, search_settings, settings
 from report.search import summarise_search, write_search_page
 from runtime import distributed
 from runtime.files import write_json

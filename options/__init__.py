@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import sys
+from argparse import Namespace as Namespace  # what `parse` returns, for annotations
 from functools import partial
 from pathlib import Path
 
