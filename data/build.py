@@ -20,7 +20,7 @@ class DataSettings:
 
     Args:
         dataroot:         folder of the dataset, see `data.datasets`
-        dataset_mode:     aligned: pairs | unaligned: two folders that are no pairs | single
+        dataset_mode:     aligned: pairs | unaligned: two folders of unrelated images | single
         direction:        AtoB | BtoA: which side is the input
         phase:            folder of the dataset: train, val, test ...
         meta_path:        file with the names to use; None = all
@@ -75,7 +75,7 @@ class DataSettings:
         return self.input_nc, self.output_nc
 
     def at_most(self, count: float) -> DataSettings:
-        """The same, of no more than ``count`` images (``inf`` = no limit)."""
+        """The same settings, limited to ``count`` images (``inf`` = no limit)."""
         if count == float("inf"):
             return self
         limit = self.max_dataset_size
@@ -84,7 +84,7 @@ class DataSettings:
     def for_validation(self) -> DataSettings:
         """Phase ``val``, uncropped: what a training run is judged on.
 
-        A run of a few images is judged on as few, but two at least, which FID needs.
+        A run on few images is judged on equally few, but on at least two, which FID needs.
         """
         limit = max(2, self.max_dataset_size) if self.max_dataset_size > 0 else -1
         return replace(
@@ -106,7 +106,7 @@ class DataSettings:
 
 
 def datasets(settings: DataSettings) -> tuple:
-    """(inputs, real images that outputs are compared with); one dataset but for unaligned data."""
+    """(inputs, real images to compare outputs with): the same dataset unless data are unaligned."""
     s = settings
     source = Source(s.dataroot, s.phase, s.meta_path, s.max_dataset_size)
     if s.dataset_mode == "unaligned":

@@ -97,7 +97,7 @@ def read_names(path: Path, setting: str = "`meta_path`") -> list[str]:
 
 
 def list_images(folder: Path) -> list[Path]:
-    """Image files below ``folder``, sorted by path as strings; hidden files are not seen."""
+    """Image files below ``folder``, sorted by path as strings; hidden files are skipped."""
     files = (
         p
         for p in folder.rglob("*")

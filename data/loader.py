@@ -1,4 +1,4 @@
-"""Datasets -> batches on a device: decoded once, kept as uint8 in bounds, read ahead by threads.
+"""Datasets -> batches on a device: decoded once, kept in bounded memory, read ahead by threads.
 
 Threads rather than worker processes: decoding releases Python's lock, nothing is copied between
 processes, and memory stays flat.
@@ -204,10 +204,10 @@ class Loader:
                     f"images of different sizes ({', '.join(sizes)}) cannot share a batch: "
                     "use `batch_size` 1 or `preprocess` resize_and_crop"
                 )
-            # uint8 where it can be: a quarter of the bytes of float travel to the device.
+            # uint8 where possible: a quarter of the bytes of float32 to copy to the device.
             pixels = stacked(cut)
             if self.device.type == "cuda":
-                # Only pinned memory is copied while the host goes on.
+                # Only copies from pinned memory run while the host continues.
                 pixels = pixels.pin_memory().to(self.device, non_blocking=True)
             sides[side] = to_float(pixels.to(self.device))
         names = [self.dataset.names[v % len(self.dataset)] for v in chunk]

@@ -205,7 +205,7 @@ def make_form(name: str, net: nn.Module, x: Tensor) -> Form:
     Args:
         net: a `ResnetGenerator` in evaluation mode, on the device of ``x``; left as it is
         x:   N C H W float32, of the size it will be run at: ``compile`` compiles for this size, and
-             again for others; ``cuda_graph`` takes no other
+             again for others; ``cuda_graph`` accepts no others
 
     Raises:
         Unavailable: a compiler or a package is missing, or the form does not run on this device.

@@ -76,7 +76,7 @@ def _resident(field: str) -> int:
 def peak_memory(form: Form, x: Tensor) -> int | None:
     """Bytes that one run needs at its peak, beyond weights and input.
 
-    None where the system does not tell (CPUs outside Linux).
+    None where the system does not report it (CPUs outside Linux).
     """
     if x.device.type == "cuda":
         torch.cuda.synchronize(x.device)
@@ -89,9 +89,9 @@ def peak_memory(form: Form, x: Tensor) -> int | None:
         form.release(x)
     try:
         with contextlib.suppress(OSError, AttributeError):
-            # What earlier runs freed goes back to the system, and counts again.
+            # Return memory freed by earlier runs to the system, so that it counts again.
             ctypes.CDLL(None).malloc_trim(0)
-        # The peak starts from here.
+        # Measure the peak from here.
         Path("/proc/self/clear_refs").write_text("5")
         before = _resident("VmRSS")
         form.run(x)

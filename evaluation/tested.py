@@ -50,7 +50,7 @@ TAKEN = ("input", "real", "name", "real_A", "real_B", "fake_B")
 def short_names(paths: Sequence[Path], taken: Sequence[str] = TAKEN) -> list[str]:
     """A short name for each checkpoint that differs from the others and from those ``taken``.
 
-    It is good as a folder's name. ``runs/a/checkpoints/best_net_G.pth`` is ``a``, ``out/small.pth``
+    It is safe as a folder name. ``runs/a/checkpoints/best_net_G.pth`` is ``a``, ``out/small.pth``
     is ``small``; where that is not enough, folders above are added: ``runs-a``, ``b-best_net_G``.
     """
     whole = [
@@ -97,7 +97,7 @@ class TestSettings:
 
 
 def load_tested(settings: TestSettings, device: torch.device) -> tuple[Loaded | None, list[Loaded]]:
-    """(teacher or None, models), each under a name that tells it from the others.
+    """(teacher or None, models), each with a distinct name.
 
     Raises:
         InputError: a checkpoint is given twice, or is not made for the images.

@@ -8,7 +8,7 @@ the corners of a cell. So
 * in the others a class whose best corner is below some other class's worst corner leads nowhere:
   two or three rivals of 19 are left to interpolate.
 
-Cells are worked out some thousand at a time, so that the values stay in the processor's cache.
+Cells are processed about a thousand at a time, so that the values stay in the processor's cache.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def one_thread() -> Iterator[None]:
     """Keep PyTorch from splitting many short operations between threads.
 
     On two idle cores a second thread gains nothing here (36 against 31 ms an image). On busy ones
-    operations wait for a thread that does not get its turn (65 to 216 ms with one other process
+    operations wait for a thread that is not scheduled (65 to 216 ms with one other process
     running).
     """
     threads = torch.get_num_threads()
@@ -140,7 +140,7 @@ def class_map(scores: Tensor, size: tuple[int, int]) -> Tensor:
     classes, count = _rivals(
         [points.index_select(1, at + offset) for offset in (0, 1, w + 2, w + 3)]
     )
-    # Cells with equally many rivals are worked out together.
+    # Cells with the same number of rivals are processed together.
     order = count.argsort(stable=True)
     step = _CELLS_AT_ONCE[device.type]
     for start in range(0, len(order), step):

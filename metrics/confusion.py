@@ -21,7 +21,7 @@ def confusion(predicted: Tensor, label: Tensor) -> Tensor:
     returns:   (19, 19) int64 on the same device, rows the label, columns the prediction
     """
     classes = CITYSCAPES_CLASSES
-    # All that is ignored shares one extra row, which is cut off: cheaper than selecting pixels.
+    # All ignored pixels share one extra row, which is cut off: cheaper than selecting pixels.
     code = label.clamp(max=classes).short() * classes + predicted
     counts = torch.bincount(code.flatten(), minlength=(classes + 1) * classes)
     return counts.view(classes + 1, classes)[:classes]

@@ -1,4 +1,4 @@
-"""What images are judged by: criteria of one kind, fed batch by batch."""
+"""Criteria that judge images: all share one interface and are fed batch by batch."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Criterion(Protocol):
         """Forget all images. What was gathered is replaced, not changed: `fresh` relies on it."""
 
     def update(self, images: Tensor, names: Sequence[str], real: Tensor | None = None) -> None:
-        """Take up generated images.
+        """Add generated images.
 
         Args:
             images: uint8 N C H W on the device
@@ -54,7 +54,7 @@ class Criterion(Protocol):
         """``n``, the number of images so far, and a number for each key."""
 
     def state(self) -> Any:
-        """What was gathered, on the CPU, for processes that share the images."""
+        """Everything gathered, on the CPU, to combine processes that share the images."""
 
     def merge(self, states: list) -> None:
         """Replace what was gathered by the `state` of all processes together."""

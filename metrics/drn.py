@@ -28,7 +28,7 @@ ARCHITECTURES = {
     "drn_d_105": (True, (3, 4, 23, 3)),
 }
 
-# Channels (a bottleneck level puts out four times as many), stride and dilation of the nine levels.
+# Channels (a bottleneck level outputs four times as many), stride and dilation of the nine levels.
 # Three levels stride, hence scores at 1/8 resolution; from level 5 on dilation widens the view.
 CHANNELS = (16, 16, 32, 64, 128, 256, 512, 512, 512)
 STRIDES = (1, 1, 2, 2, 2, 1, 1, 1, 1)
@@ -172,7 +172,7 @@ class DRNSeg(nn.Module):
         returns: (N, C, H, W) float32, exp() of which sums to one over C
         """
         height, width = x.shape[2:]
-        # Where the size is no multiple of 8, the last score reaches over the edge: cropped here.
+        # If the size is not a multiple of 8, the last score extends past the edge: cropped here.
         return F.log_softmax(self.up(self.scores(x))[:, :, :height, :width], dim=1)
 
 
@@ -205,7 +205,7 @@ def _read_state_dict(path: Path) -> dict[str, Tensor]:
 
 
 def _first_difference(net: nn.Module, state: dict[str, Tensor]) -> str | None:
-    """What keeps `state` from fitting `net`, in a few words; None where it fits."""
+    """A short reason why `state` does not fit `net`; None where it fits."""
     expected = {key: tuple(value.shape) for key, value in net.state_dict().items()}
     for key, shape in expected.items():
         if key not in state:

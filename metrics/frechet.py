@@ -163,7 +163,7 @@ def _distance(mu: Tensor, trace: Tensor, real: Statistics, gram: Tensor) -> floa
 
 
 # --------------------------------------------------------------------------------------------------
-# Files: the ``.npz`` format of the existing tools (``mu``, ``sigma``), and what we know beyond it
+# Files: the ``.npz`` format of the existing tools (``mu``, ``sigma``), and what this project adds
 
 
 def save_statistics(path: Path, statistics: Statistics, features: str) -> None:

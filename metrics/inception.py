@@ -128,7 +128,7 @@ class InceptionFeatures(nn.Module):
 
 
 def _weights_path(path: str | None) -> Path:
-    """The file with pytorch-fid's weights; downloaded into torch.hub's cache when it is nowhere."""
+    """The file with pytorch-fid's weights; downloaded into torch.hub's cache if not found."""
     if path:
         return Path(path)
     from pytorch_fid.inception import FID_WEIGHTS_URL
@@ -174,12 +174,12 @@ def load_inception(
     Args:
         dims:     64, 192, 768 or 2048 features
         weights:  path of pytorch-fid's weights; a file with only the blocks that ``dims`` needs
-                  will do. None: cache, else download
+                  is enough. None: cache, else download
         features: ``inception``, or ``random`` for seeded random weights (no download; a scale of
                   its own)
 
     Raises:
-        InputError: the weights are missing, damaged or do not fit; it says where to put them.
+        InputError: the weights are missing, damaged or do not fit; says where to put them.
     """
     # Building draws random numbers: the caller's, on the CPU and on every GPU, stay as they are.
     with torch.random.fork_rng(devices=[]):

@@ -14,7 +14,7 @@ from PIL import Image
 
 from errors import InputError
 
-# How to go on without it, at the end of every message about what mIoU needs.
+# How to continue without it, at the end of every message about what mIoU needs.
 WITHOUT = "To do without mIoU, give `criterion` fid to a search, `no_mIoU` to other scripts"
 
 # --------------------------------------------------------------------------------------------------
@@ -34,7 +34,7 @@ def read_table(table_path: str | Path, cityscapes_path: str | Path) -> dict[str,
 
     table_path:      text, a line per image: `<name> <gtFine trainIds png> <leftImg8bit png>`
     cityscapes_path: the folder that the paths in the table start from
-    returns:         dict keyed by `image_stem(name)`; the files are not looked at yet
+    returns:         dict keyed by `image_stem(name)`; the files are not opened yet
     raises:          InputError naming file, line and flag
     """
     table, root = Path(table_path), Path(cityscapes_path)
@@ -149,7 +149,7 @@ class LabelStore:
                 self._pending[stem] = self._pool.submit(_decode, self._paths[stem])
 
     def __getitem__(self, name: str) -> np.ndarray:
-        """The trainIds of an image: (H, W) uint8. InputError if the file is no such label."""
+        """The trainIds of an image: (H, W) uint8. InputError if the file is not such a label."""
         stem = image_stem(name)
         if stem in self._kept:
             return self._kept[stem]

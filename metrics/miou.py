@@ -1,4 +1,4 @@
-"""mIoU of generated street scenes: how well a segmenter reads the labels they were made of.
+"""mIoU of generated street scenes: how well a segmenter recovers the labels they came from.
 
 Protocol: the generated photo goes through DRN-D-105, its class scores are resized bilinearly to the
 size of the Cityscapes ground truth (2048x1024), and the best class of each pixel is compared with
@@ -33,7 +33,7 @@ class SegmentationScorer:
     """A `metrics.criteria.Criterion`: the confusion matrix of generated photos, batch by batch.
 
     drn:        the segmenter, 19 classes, in eval mode on `device`
-    labels:     ground truth for every name that will come
+    labels:     ground truth for every name that `update` will get
     device:     where the network and the counting run
     batch_size: photos through the network at once
 
@@ -100,7 +100,7 @@ class SegmentationScorer:
         return self.counts.cpu(), self.n
 
     def merge(self, states: list[tuple[Tensor, int]]) -> None:
-        """Take up what several processes have counted."""
+        """Replace the counts by the totals of several processes."""
         self.counts = sum(counts for counts, _ in states).to(self.device)
         self.n = sum(n for _, n in states)
 

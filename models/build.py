@@ -31,7 +31,7 @@ class Initialisation:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A generator's file, and what the user said of it.
+    """A generator's file and what the user stated about it.
 
     Args:
         path:    the file
@@ -63,7 +63,7 @@ class Checkpoint:
     ) -> None:
         """Say so where the network learned from images of another direction or size.
 
-        Its outputs are nonsense when it gets what it should make.
+        Given the images it should produce, its outputs are nonsense.
         """
         made_for = spec.trained_on
         if made_for and made_for["direction"] != direction:
@@ -109,8 +109,8 @@ class StudentSettings:
     """The network that learns from a teacher.
 
     Args:
-        spec:         of a new student
-        dropout_rate: also of a restored one
+        spec:         describes a new student
+        dropout_rate: also applied to a restored student
         restored:     start from this checkpoint
         pretrained:   start from the strongest channels of this wider network
     """
@@ -161,7 +161,7 @@ def new_student(settings: StudentSettings, how: Initialisation) -> tuple[nn.Modu
         found = replace(
             found, dropout_rate=settings.dropout_rate, trained_on=settings.spec.trained_on
         )
-        # A supernet's file says at which one configuration it is trained, if at one.
+        # A supernet's file names its configuration if it is trained at a single one.
         if found.is_supernet:
             found = replace(found, config_str=settings.spec.config_str)
         return net, found
@@ -178,6 +178,6 @@ def load_supernet(checkpoint: Checkpoint) -> tuple[nn.Module, GeneratorSpec]:
 
 
 def stored_spec(checkpoint: Checkpoint) -> GeneratorSpec:
-    """What a checkpoint says that it holds, or what its shapes say."""
+    """The spec stored in a checkpoint, or inferred from its shapes."""
     path = Path(checkpoint.path)
     return read_spec(load_state(path, checkpoint.setting), path, checkpoint.setting)

@@ -24,15 +24,15 @@ MAX_IMAGE_CHANNELS = 1024
 
 @dataclass(frozen=True)
 class GeneratorSpec:
-    """All that is needed to rebuild a generator; stored in its checkpoints.
+    """Everything needed to rebuild a generator; stored in its checkpoints.
 
     netG:         a key of `KINDS`
     ngf:          base width of kinds that are named by it; None for the others
     config_str:   channels of kinds with a config string. Of a supernet: the one configuration that
                   it was fine-tuned at, None when it was trained for a whole search space
     dropout_rate: inside the blocks, 0 = none
-    inferred:     whether only shapes say so, which cannot tell a supernet from a mobile network;
-                  not stored
+    inferred:     whether it was inferred from shapes, which cannot tell a supernet from a mobile
+                  network; not stored
     trained_on:   ``direction`` (AtoB | BtoA) and ``size`` ([height, width] in pixels) of the images
                   that it learned from; empty where its file does not say. No part of what the
                   network is: stored beside it
@@ -211,7 +211,7 @@ def resolve_spec(
         wanted:       setting -> value, only those that were chosen, of netG, ngf, config_str,
                       input_nc, output_nc, norm
         where:        the checkpoint's path, for messages
-        prefix:       of the names of netG and ngf in the script at hand, e.g. ``student_``
+        prefix:       of the names of netG and ngf in the current script, e.g. ``student_``
         weights_only: the network is a start for training: a plain mobile network may become a
                       supernet even where its file says what it is, and the configuration that a
                       supernet was fine-tuned at does not matter

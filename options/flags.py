@@ -186,9 +186,7 @@ FLAGS: dict[str, Flag] = {
         4.0,
         metavar="GB",
     ),
-    "num_test": Flag(
-        _DATA, "use at most so many images, inf = all", count_or_inf, math.inf, metavar="N"
-    ),
+    "num_test": Flag(_DATA, "use at most N images, inf = all", count_or_inf, math.inf, metavar="N"),
     # ---- machine
     "device": Flag(
         _RUN,
@@ -263,8 +261,8 @@ FLAGS: dict[str, Flag] = {
     ),
     "restore_O_path": Flag(
         _START,
-        "optimizers: a state.pth of ours, or the common start of -0.pth (generator) and -1.pth "
-        "(discriminator)",
+        "optimizers: this project's state.pth, or the common start of -0.pth (generator) and "
+        "-1.pth (discriminator)",
         metavar="PATH",
     ),
     "restore_teacher_G_path": Flag(
@@ -340,8 +338,8 @@ FLAGS: dict[str, Flag] = {
     ),
     "pool_size": Flag(
         _LOSS,
-        "former outputs shown to the discriminator again; an unconditional one only, so pix2pix "
-        "ignores it with a word",
+        "earlier outputs kept to show the discriminator again; only for an unconditional one, so "
+        "pix2pix says that it ignores this",
         natural,
         50,
         metavar="N",
@@ -357,8 +355,8 @@ FLAGS: dict[str, Flag] = {
     ),
     "sandwich": Flag(
         _LOSS,
-        "train the largest, the smallest and so many random configurations in every step; 0 = one "
-        "random one alone",
+        "train the largest, the smallest and K random configurations in every step; 0 = a single "
+        "random one",
         natural,
         0,
         metavar="K",
@@ -369,13 +367,13 @@ FLAGS: dict[str, Flag] = {
     # ---- length and learning rate
     "nepochs": Flag(_TIME, "epochs at the initial learning rate", natural, 5, metavar="N"),
     "nepochs_decay": Flag(_TIME, "epochs over which it falls to zero", natural, 15, metavar="N"),
-    "niters": Flag(_TIME, "at most so many steps", positive, 1_000_000_000, metavar="N"),
+    "niters": Flag(_TIME, "train for at most N steps", positive, 1_000_000_000, metavar="N"),
     "lr": Flag(_TIME, "initial learning rate of Adam", non_negative, 0.0002, metavar="X"),
     "beta1": Flag(_TIME, "momentum of Adam", below_one, 0.5, metavar="X"),
     "lr_policy": Flag(_TIME, "how the learning rate develops", default="linear", choices=POLICIES),
     "lr_decay_steps": Flag(
         _TIME,
-        "step policy: times gamma every so many epochs or steps (--scheduler_counter)",
+        "step policy: times gamma every N epochs or steps (--scheduler_counter)",
         positive,
         100000,
         metavar="N",
@@ -396,12 +394,12 @@ FLAGS: dict[str, Flag] = {
     "tensorboard_dir": Flag(
         _LOG, "write TensorBoard event files here (needs the tensorboard package)", metavar="DIR"
     ),
-    "print_freq": Flag(_LOG, "log the mean losses every so many steps", positive, 100, metavar="N"),
+    "print_freq": Flag(_LOG, "log the mean losses every N steps", positive, 100, metavar="N"),
     "save_latest_freq": Flag(
-        _LOG, "evaluate and save the networks every so many steps", positive, 20000, metavar="N"
+        _LOG, "evaluate and save the networks every N steps", positive, 20000, metavar="N"
     ),
     "save_epoch_freq": Flag(
-        _LOG, "evaluate and keep numbered networks every so many epochs", positive, 5, metavar="N"
+        _LOG, "evaluate and keep numbered networks every N epochs", positive, 5, metavar="N"
     ),
     "display_winsize": Flag(
         _LOG, "size of an image in pictures and pages [px]", pixels, 256, metavar="PX"
@@ -579,7 +577,7 @@ FLAGS: dict[str, Flag] = {
     ),
     "save_freq": Flag(
         _SEARCH,
-        "rewrite summary and plot after so many evaluations; each evaluation is on disk at once",
+        "rewrite summary and plot every N evaluations; each evaluation is saved at once",
         positive,
         60,
         metavar="N",
@@ -590,11 +588,9 @@ FLAGS: dict[str, Flag] = {
         default="best",
         choices=("best", "pareto"),
     ),
-    "patience": Flag(
-        _SEARCH, "end after so many generations without a new best", positive, metavar="N"
-    ),
+    "patience": Flag(_SEARCH, "end after N generations without a new best", positive, metavar="N"),
     "predictor": Flag(
-        _SEARCH, "screen candidates with a learned model and measure only the promising", bool
+        _SEARCH, "screen candidates with a learned model and measure only the promising ones", bool
     ),
     "predictor_share": Flag(
         _SEARCH,
@@ -605,7 +601,7 @@ FLAGS: dict[str, Flag] = {
     ),
     "select": Flag(
         _SEARCH,
-        "choose the best subnet within so many MACs from the results of earlier searches",
+        "choose the best subnet within this many MACs from the results of earlier searches",
         non_negative_or_inf,
         metavar="MACS",
     ),
@@ -619,10 +615,8 @@ FLAGS: dict[str, Flag] = {
         "runs at full width then, its unused channels zeroed; CUDA only",
         bool,
     ),
-    "num_splits": Flag(
-        _SEARCH, "share the configurations out over so many runs", positive, 1, metavar="N"
-    ),
-    "split": Flag(_SEARCH, "which share this run takes, from 0", natural, 0, metavar="N"),
+    "num_splits": Flag(_SEARCH, "divide the configurations among N runs", positive, 1, metavar="N"),
+    "split": Flag(_SEARCH, "which part this run takes, counted from 0", natural, 0, metavar="N"),
     # ---- metrics.macs
     "size": Flag(_MEASURE, "image size that MACs are counted at [px]", pixels, 256, metavar="PX"),
 }

@@ -1,4 +1,4 @@
-"""Is a dataset fit to train on? Every file is decoded once; what is wrong comes with its remedy.
+"""Is a dataset fit to train on? Every file is decoded once; each problem comes with its remedy.
 
     python -m data.check DATAROOT [FLAG ...]
 
@@ -40,7 +40,7 @@ from runtime.progress import Bar
 
 @dataclass(frozen=True)
 class Usage:
-    """How the images are going to be used: what the data flags say (`options.flags`)."""
+    """How the images are going to be used: the values of the data flags (`options.flags`)."""
 
     dataset_mode: str = "aligned"
     direction: str = "AtoB"
@@ -137,7 +137,7 @@ class Report:
 
 
 def look(path: Path, channels: int = 3) -> FileFacts:
-    """Decode one file as training does and say what it is; never raises for what the file holds."""
+    """Decode one file as training does and describe it; never raises, whatever the file holds."""
     try:
         pixels = read_pixels(path, channels)
         mode = _mode(path)
@@ -373,7 +373,7 @@ class Item:
 def check_phase(
     root: Path, name: str, layout: str, usage: Usage, threads: int = 4, progress: bool = True
 ) -> PhaseReport:
-    """Look at all files of a phase. Nothing is raised: what is wrong is in the report."""
+    """Look at all files of a phase. Nothing is raised: problems go into the report."""
     folder = root / (f"{name}A" if layout == "folders A, B" else name)
     partners = root / f"{name}B" if layout == "folders A, B" else None
     files = list_images(folder)
@@ -468,7 +468,7 @@ def _same_names(files: list[Path], folder: Path, root: Path) -> list[Finding]:
 
 
 def _halves(facts: list[FileFacts], root: Path) -> tuple[list[Item], list[Finding]]:
-    """A|B files -> items and those that are no pairs."""
+    """A|B files -> items, and the files that are not pairs."""
     odd = [f for f in facts if f.size and f.size[0] > f.size[1] and f.size[0] % 2]
     high = [f for f in facts if f.size and f.size[0] <= f.size[1]]
     bad = {f.path for f in (*odd, *high)}
@@ -584,7 +584,7 @@ def _shapes_problems(items: list[Item], resize: Resize, batch_size: int) -> list
 
 
 def _about_files(seen: list[FileFacts], root: Path) -> list[Finding]:
-    """Ways of storing that work but may not be meant."""
+    """Ways of storing files that work but may be unintended."""
     good = [f for f in seen if f.size]
     grey = [f for f in good if f.mode in ("L", "1")]
     groups = (
@@ -609,7 +609,7 @@ def _about_files(seen: list[FileFacts], root: Path) -> list[Finding]:
 
 
 def _about_sizes(items: list[Item], resize: Resize) -> list[Finding]:
-    """What resizing does that may not be meant."""
+    """Effects of resizing that may be unintended."""
     notes = []
     if resize.preprocess == "none":
         rounded = [i for i in items if any(multiple_of_4(side) != side for side in i.size)]
@@ -646,7 +646,7 @@ def check_dataset(root: Path, usage: Usage, threads: int = 4, progress: bool = T
     """Look at every file of a dataset.
 
     Raises:
-        InputError: ``root`` is no folder.
+        InputError: ``root`` is not a folder.
     """
     if not root.is_dir():
         raise InputError(f"{root}: no such folder{download_hint(root)}")
@@ -693,7 +693,7 @@ def _columns(rows: list[tuple[str, ...]]) -> str:
 
 
 def _tally(counts: Counter, text=str) -> str:
-    """The commonest two of a counter."""
+    """The two most common entries of a counter."""
     some = [
         f"{text(key)}" + (f" ({n})" if len(counts) > 1 else "") for key, n in counts.most_common(2)
     ]

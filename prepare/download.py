@@ -3,7 +3,7 @@
     path = fetch(["http://host/maps.tar.gz"], Path("database/maps.tar.gz"))
 
 Standard library only. pooch and huggingface_hub were looked at: both check what they download, but
-neither goes on with a file that an earlier call began (pooch 1.9 asks for no ranges,
+neither continues a file that an earlier call began (pooch 1.9 asks for no ranges,
 huggingface_hub 2.4 removes its partial file), and the archives are gigabytes on slow servers.
 """
 
@@ -59,7 +59,7 @@ class Entry:
 
 
 def read_entries(path: Path) -> dict[str, Entry]:
-    """``downloads.json`` -> entries by name; InputError names one that is not well formed."""
+    """``downloads.json`` -> entries by name; InputError names a malformed one."""
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -107,11 +107,11 @@ def check_source(urls: tuple[str, ...] | list[str], sha256: str | None, where: s
 
 
 # --------------------------------------------------------------------------------------------------
-# One try: what a server answers, and what of an earlier try can be kept
+# One try: what a server answers, and what can be kept from an earlier try
 
 
 class _Failed(Exception):
-    """A failed try. ``final``: this address will not do better; ``wait``: seconds the server asks
+    """A failed try. ``final``: no use trying this address again; ``wait``: seconds the server asks
     for.
     """
 
@@ -124,7 +124,7 @@ class _Failed(Exception):
 class _Part:
     """The unfinished file beside its target, and a note of where its bytes came from.
 
-    Bytes of another address, or of another version of the file, are never joined: ``validator`` is
+    Bytes from different addresses or versions of the file are never joined: ``validator`` is
     the ETag or the date that the server gave, ``total`` the size it announced.
     """
 
@@ -149,7 +149,7 @@ class _Part:
             self.restart("", "", None)
 
     def restart(self, url: str, validator: str, total: int | None) -> None:
-        """Forget all bytes; what comes now is of ``url``."""
+        """Discard all bytes; the next ones come from ``url``."""
         self.url, self.validator, self.total = url, validator, total
         self.path.write_bytes(b"")
         self.note.write_text(
@@ -217,7 +217,7 @@ def _request(url: str, part: _Part, timeout: float):
 
 
 def _accept(response, url: str, part: _Part) -> None:
-    """Decide by the answer's head whether the part goes on or begins anew."""
+    """Decide from the response headers whether to continue the partial file or start again."""
     headers = response.headers
     if headers.get_content_type() == "text/html":
         raise _Failed("the server sends a web page instead of the file", final=True)

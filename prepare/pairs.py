@@ -75,7 +75,7 @@ def save_lines(lines: Iterable[str], path: Path) -> None:
 
 
 def is_done(path: Path, sources: Iterable[Path]) -> bool:
-    """Whether ``path`` is there and not older than any of the files it is made from."""
+    """Whether ``path`` exists and is not older than any of the files it is made from."""
     try:
         made = path.stat().st_mtime_ns
         return all(source.stat().st_mtime_ns <= made for source in sources)

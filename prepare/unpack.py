@@ -40,7 +40,7 @@ DAMAGE = (
 )
 
 # --------------------------------------------------------------------------------------------------
-# Archives: read member by member, nothing is believed
+# Archives: read member by member, trusting nothing they say
 
 
 @dataclass(frozen=True)
@@ -217,7 +217,7 @@ def unpack(
     """Unpack a tar or zip so that ``folder`` appears whole or not at all; a single folder in it is
     stripped.
 
-    Owners, permissions and dates are not taken over. Refused: paths and links that leave the
+    Owners, permissions and dates are not restored. Refused: paths and links that leave the
     folder, devices, pipes.
 
     Args:
@@ -229,7 +229,7 @@ def unpack(
         rename:    folders in it that get another name, old -> new
 
     Raises:
-        InputError: a damaged or hostile archive, no room, or ``folder`` is there.
+        InputError: a damaged or hostile archive, no disk space, or ``folder`` exists.
     """
     if folder.exists():
         raise InputError(f"{folder} is there already; remove it to unpack again")
@@ -241,7 +241,7 @@ def unpack(
             one_process(folder),
             Bar(desc=f"unpacking {archive.name}", unit="file", disable=not progress) as bar,
         ):
-            # Of a run that was killed
+            # Left by a run that was killed
             shutil.rmtree(root, ignore_errors=True)
             root.mkdir()
             # Names that no link can know: one that leaves the folder by any way is found out there.

@@ -99,7 +99,7 @@ def write_comparison(
     first = entries[0]
     reference = f"{first['model']} in {first['backend']}"
     _plot(folder / "latency.png", entries)
-    # Last: where it is, the comparison is complete.
+    # Written last: if this file exists, the comparison is complete.
     write_json(folder / "latency.json", first | {"ratios_against": reference, "all": entries})
     headings = ["model", "backend", "median ms", "p10", "p90", "MACs", "fewer MACs", "faster"]
     headings += ["peak MB", "differs by"]

@@ -34,7 +34,7 @@ def save_figure(figure: Figure, path: Path) -> None:
 
 
 def draw_line(axes: Axes, x: Sequence[float], y: Sequence[float], **style: object) -> None:
-    """Draw a line, with a marker at each point where there are few: a line of one is not seen."""
+    """Draw a line, with a marker at each point if there are few: a single point draws no line."""
     axes.plot(x, y, marker="o" if len(x) <= FEW else None, markersize=4, **style)
 
 

@@ -1,4 +1,4 @@
-"""What a page says of its origin: the flags of its run, and the pages of the runs before it."""
+"""What a page says about its origin: the flags of its run, and the pages of the runs before it."""
 
 from __future__ import annotations
 

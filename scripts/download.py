@@ -2,7 +2,7 @@
 """Download a dataset, weights or a released checkpoint by its name; without a name, list what there
 is.
 
-An interrupted download goes on where it stopped when the same command is given again.
+An interrupted download continues where it stopped when the same command is given again.
 """
 
 import argparse

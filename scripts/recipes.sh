@@ -91,7 +91,7 @@ measure_flags() {
 }
 
 # start_from G: continue a student with the discriminator and the adaptors of its own run, where
-# they lie beside it. Fresh ones would first have to learn what those know.
+# they are saved beside it. New ones would first have to learn what those know.
 start_from() {
   local d a
   d="$(beside "$1" D).pth" a="$(beside "$1" A)"

@@ -33,7 +33,7 @@ class SearchSettings:
 
     Args:
         config_set:      the search space
-        budget:          most MACs that a subnet may have
+        budget:          maximum MACs of a subnet
         macs_convention: how they are counted, see `models.cost`
         criterion:       fid | mIoU | accu
         capacity:        evaluations kept in memory
@@ -70,7 +70,7 @@ def search_criteria(
     """What subnets are judged by; it measures ``criterion``.
 
     Raises:
-        InputError: ``criterion`` cannot be measured; says what is missing and the way without it.
+        InputError: ``criterion`` cannot be measured; says what is missing and how to do without it.
     """
     try:
         judges = criteria(settings, data, device)

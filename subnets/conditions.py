@@ -39,7 +39,7 @@ def conditions(settings: Mapping[str, object], images: str) -> dict[str, object]
 
 
 def images_digest(*datasets) -> str:
-    """Eight hex digits that change with the names or sizes of the files, wherever they lie.
+    """Eight hex digits that change with the names or sizes of the files, wherever they are stored.
 
     Args:
         datasets: each with ``folder`` and ``files``, as those of `data.datasets`
@@ -68,7 +68,7 @@ def differences(
 
 
 def _same(a: object, b: object) -> bool:
-    """Equal; of two files, equal in content, whatever their names."""
+    """Equal; of two files, equal in content, whatever they are called."""
     digests = [v.rpartition(" [")[2] for v in (a, b) if isinstance(v, str) and v.endswith("]")]
     return a == b or (len(digests) == 2 and digests[0] == digests[1])
 

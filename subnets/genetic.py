@@ -62,7 +62,7 @@ class GeneticSearch:
     ):
         self.space, self.budget, self.settings, self.rank = space, budget, settings, rank
         self.feasible = space.feasible(budget)
-        # How many configurations a generation proposes at most.
+        # Maximum configurations that a generation proposes.
         self.per_generation = settings.population_size
         # Every configuration ever proposed.
         self.known: set[ChannelConfig] = set()
@@ -104,7 +104,7 @@ class GeneticSearch:
 
         Returns those not proposed before, as candidates.
         """
-        # Six genes are short for eight.
+        # Six genes abbreviate eight.
         full = [ChannelConfig(c.full) for c in configs]
         fresh = [c for c in full if c not in self.known and self.space.cost(c)[0] <= self.budget]
         inside = list(dict.fromkeys(c for c in fresh if self.space.holds(c)))

@@ -35,7 +35,7 @@ class GaussianProcess:
 
     The kernel is a linear trend, a squared exponential with one length per input, and noise. The
     hyperparameters maximise the marginal likelihood (Rasmussen & Williams 2006, eq. 5.8) under a
-    weak prior, which keeps them sane for small n.
+    weak prior, which keeps them reasonable for small n.
     """
 
     def __init__(self, x: np.ndarray, y: np.ndarray):

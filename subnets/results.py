@@ -57,7 +57,7 @@ class Results:
     Args:
         path:     the JSON lines file; existing lines are read
         write:    False: another process writes the file, this one only remembers
-        capacity: how many are remembered at most (``max_cache_size``), not counting those of
+        capacity: maximum evaluations remembered (``max_cache_size``), not counting those of
                   `keep`; the oldest is forgotten first
     """
 
@@ -95,7 +95,7 @@ class Results:
         self._forget()
 
     def keep(self, config_strs: Iterable[str]) -> None:
-        """These are needed: they are not forgotten, however small the capacity."""
+        """Never forget these, however small the capacity."""
         self._kept = set(config_strs)
 
     def close(self) -> None:
@@ -137,7 +137,7 @@ def _is_json(line: bytes) -> bool:
 # Reading
 
 
-# How every line that we write starts, so that a line cut off by a crash is told from another file.
+# How every line written here starts: tells a line cut off by a crash from another file's content.
 _START = b'{"config_str": "'
 
 

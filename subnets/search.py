@@ -1,4 +1,4 @@
-"""Running a search: propose, measure, record, until the generations are over or nothing is left.
+"""Running a search: propose, measure, record, until all generations are done or nothing is left.
 
 Under torchrun every process runs the same search and measures its share of each generation. All
 know all results; the main process writes them.
@@ -30,12 +30,12 @@ class Measurer:
     """Measures configurations once each.
 
     Args:
-        space:      for their cost
+        space:      gives their cost
         measure:    configuration -> metrics, with ``n`` images and ``seconds``
         results:    where they are recorded; what is already there is not measured again
         criterion:  key of the metric that decides
         lower_is_better: of the criterion
-        label:      what the criterion is, as it must be named
+        label:      how the criterion must be named in reports
         on_result:  called after every new evaluation with the number of those made by this run
         measured_with: see `subnets.conditions`; recorded with every evaluation
         images:     how many images are measured on; None = unknown

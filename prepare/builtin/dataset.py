@@ -115,7 +115,7 @@ def _claim_folder(root: Path, size: int, seed: int) -> None:
 
 
 def _run_jobs(jobs: list[tuple[Path, int]], size: int, workers: int) -> Iterator[int]:
-    """Write all images and yield after each few how many were written."""
+    """Write all images and yield the number written after every few."""
     if workers < 2 or len(jobs) < MANY:
         for job in jobs:
             yield _write_pairs([job], size)
@@ -129,7 +129,7 @@ def _run_jobs(jobs: list[tuple[Path, int]], size: int, workers: int) -> Iterator
         for part in as_completed(parts):
             yield part.result()
     finally:
-        # On an error the rest is not worth waiting for
+        # After an error, do not wait for the rest
         pool.shutdown(wait=True, cancel_futures=True)
 
 
@@ -150,7 +150,7 @@ def write_builtin_dataset(
     records the parameters.
 
     Args:
-        root: the folder to fill; made if need be.
+        root: the folder to fill; created if missing.
         train: number of training images, at least 1.
         val: number of validation images, at least 1.
         size: height and width of one half in pixels, at least 32 and a multiple of 4.

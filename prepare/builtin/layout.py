@@ -108,7 +108,7 @@ def _add_streets(scene: Scene, rng: np.random.Generator, shores: list[tuple]) ->
         us, vs, width_u, width_v = vs, us, width_v, width_u
     wet = coarse_mask([shore for _, shore in shores])
 
-    # A street is missing between two blocks now and then: those two make one big block.
+    # Now and then the street between two blocks is left out: they become one big block.
     gone = rng.random((12, 12)) < 0.10
     gone[width_u > 10] = False
     for lines, others, widths, axis in ((us, vs, width_u, 0), (vs, us, width_v, 1)):
@@ -191,7 +191,7 @@ def _point(row: tuple, t: float, d: float) -> tuple[float, float]:
 
 
 def _houses(scene: Scene, rng: np.random.Generator, block: tuple, terraced: bool) -> None:
-    """Two rows of houses back to back, detached or wall to wall, each with a garden behind."""
+    """Two rows of houses back to back, detached or wall to wall, each with a back garden."""
     u0, u1, v0, v1 = block
     along_u = (u1 - u0) > (v1 - v0)
     length, depth = (u1 - u0, v1 - v0) if along_u else (v1 - v0, u1 - u0)

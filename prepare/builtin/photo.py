@@ -69,7 +69,7 @@ class _Noise:
 
 
 def _tone(colour, factor: float = 1.0) -> tuple[int, int, int]:
-    """A colour made lighter or darker, as PIL wants it."""
+    """A colour made lighter or darker, in the form that PIL needs."""
     return tuple(int(min(255, max(0, c * factor))) for c in colour)
 
 

@@ -60,7 +60,7 @@ class Frame:
 
 @dataclass
 class Scene:
-    """All that is drawn: polygons and lines as (n, 2) arrays; buildings, cars and trees as one
+    """All that gets drawn: polygons and lines as (n, 2) arrays; buildings, cars and trees as one
     array each.
     """
 
