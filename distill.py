@@ -26,7 +26,7 @@ def distill(opt: Namespace) -> None:
     if opt.restore_teacher_G_path:
         checkpoint = settings.teacher(opt)
         teacher, teacher_spec = load_teacher(checkpoint, data.channels)
-        checkpoint.warn_of_other_images(teacher_spec, data.direction, data.network_size)
+        checkpoint.warn_of_other_images(teacher_spec, data.described)
     else:
         teacher_spec = settings.spec(opt, "teacher_")
         teacher = new_generator(teacher_spec, init)
@@ -39,35 +39,22 @@ def distill(opt: Namespace) -> None:
     # Without pairs no input belongs to a real image: the discriminator sees images alone (SPEC 3).
     seen = data.output_nc + (data.input_nc if data.paired else 0)
     discriminator = new_discriminator(settings.discriminator(opt), seen, init)
-    losses = settings.losses(opt)
+    parts = dict(
+        student=student,
+        spec=spec,
+        teacher=teacher,
+        adaptors=adaptors,
+        discriminator=discriminator,
+        weights=settings.losses(opt),
+        updates=updates,
+        device=device,
+        subnets=chosen,
+        paired=data.paired,
+    )
     if online:
-        task = online_task(
-            student,
-            spec,
-            teacher,
-            teacher_spec,
-            adaptors,
-            discriminator,
-            settings.online(opt),
-            losses,
-            updates,
-            device,
-            chosen,
-            data.paired,
-        )
+        task = online_task(**parts, teacher_spec=teacher_spec, settings=settings.online(opt))
     else:
-        task = distillation_task(
-            student,
-            spec,
-            teacher,
-            adaptors,
-            discriminator,
-            losses,
-            updates,
-            device,
-            chosen,
-            data.paired,
-        )
+        task = distillation_task(**parts)
 
     evaluation = validation(
         data,

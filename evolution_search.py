@@ -34,7 +34,7 @@ def open_search(
     data, wanted = settings.data(opt), search_settings.search(opt)
     checkpoint = settings.generator(opt)
     net, spec = load_supernet(checkpoint)
-    checkpoint.warn_of_other_images(spec, data.direction, data.network_size)
+    checkpoint.warn_of_other_images(spec, data.described)
     net.to(device).eval()
     space = search_space(wanted, spec, data.network_size)
     print(space.describe(wanted.budget))

@@ -12,7 +12,7 @@ from deploy.int8 import export_int8
 from deploy.onnx import export_onnx, require_onnx
 from deploy.pt2 import export_pt2
 from errors import InputError
-from models.build import Checkpoint, load_supernet, stored_spec
+from models.build import Checkpoint
 from models.config import ChannelConfig
 from models.generators import GeneratorSpec, as_supernet, count_parameters
 from models.supernet import extract
@@ -28,9 +28,10 @@ def load(checkpoint: Checkpoint, config_str: str | None) -> tuple[nn.Module, Gen
 
     The subnet is that of ``config_str``, else the one that the supernet was fine-tuned at.
     """
-    supernet = as_supernet(stored_spec(checkpoint))
+    stored = checkpoint.open()
+    supernet = as_supernet(stored.spec)
     if supernet is None:
-        return checkpoint.load()
+        return stored.generator(checkpoint.wanted, checkpoint.prefix)
     config = ChannelConfig.parse(config_str) if config_str else supernet.tuned_config
     if config is None:
         reason = "does not say whether it is a supernet" if supernet.inferred else "is a supernet"
@@ -38,7 +39,7 @@ def load(checkpoint: Checkpoint, config_str: str | None) -> tuple[nn.Module, Gen
             f"{checkpoint.setting} {checkpoint.path} {reason}: give `config_str`, the subnet to "
             f"cut out ({supernet.config} is the whole network)"
         )
-    net, spec = load_supernet(checkpoint)
+    net, spec = stored.supernet(checkpoint.wanted)
     return extract(net, config), spec.subnet(config)
 
 

@@ -70,6 +70,16 @@ class DataSettings:
         return self.resize.crop or (256, 256)
 
     @property
+    def described(self) -> dict:
+        """What a network that learns from the images should remember of them, for JSON.
+
+        ``direction``, not of single images, and ``size`` [height, width] where all get one.
+        """
+        found: dict = {} if self.dataset_mode == "single" else {"direction": self.direction}
+        crop = self.resize.crop
+        return found | ({"size": list(crop)} if crop else {})
+
+    @property
     def channels(self) -> tuple[int, int]:
         """(channels of the inputs, channels of the targets)."""
         return self.input_nc, self.output_nc

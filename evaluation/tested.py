@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -82,7 +82,7 @@ class TestSettings:
         config_str: the subnet that is cut out of supernets that were not fine-tuned at one; None =
                     their whole width
         size:       (height, width) in pixels
-        direction:  of the images
+        images:     what is known of them, see `GeneratorSpec.trained_on`
     """
 
     __test__ = False  # not a pytest class
@@ -93,7 +93,7 @@ class TestSettings:
     config_str: str | None
     macs_convention: str
     size: tuple[int, int]
-    direction: str = "AtoB"
+    images: Mapping = field(default_factory=dict)
 
 
 def load_tested(settings: TestSettings, device: torch.device) -> tuple[Loaded | None, list[Loaded]]:
@@ -140,7 +140,7 @@ def _loaded(
     Of a supernet: the subnet that it was fine-tuned at, else that of the settings, else the whole
     width.
     """
-    checkpoint.warn_of_other_images(spec, settings.direction, settings.size)
+    checkpoint.warn_of_other_images(spec, settings.images)
     config = spec.config
     if spec.is_supernet:
         if spec.tuned_config:

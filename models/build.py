@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from torch import nn
 
@@ -15,7 +14,7 @@ from models.discriminators import build_discriminator
 from models.generators import GeneratorSpec
 from models.layers import init_weights, set_dropout
 from models.pruning import prune_into
-from models.weights import load_generator, load_network, load_state, read_spec
+from models.weights import Stored, load_generator, load_network, open_checkpoint
 
 # --------------------------------------------------------------------------------------------------
 # Settings
@@ -52,32 +51,37 @@ class Checkpoint:
         """The network and what it is; ``weights_only``: as a start for training."""
         return load_generator(self.path, self.setting, self.wanted, self.prefix, weights_only)
 
+    def open(self) -> Stored:
+        """The file, read once, for those who must know what it holds before they build it."""
+        return open_checkpoint(self.path, self.setting)
+
     def load_for(self, channels: tuple[int, int]) -> tuple[nn.Module, GeneratorSpec]:
         """The same; InputError unless it maps images of these (input, output) channels."""
         net, spec = self.load()
         self.check_channels(spec, channels)
         return net, spec
 
-    def warn_of_other_images(
-        self, spec: GeneratorSpec, direction: str, size: tuple[int, int]
-    ) -> None:
-        """Say so where the network learned from images of another direction or size.
+    def warn_of_other_images(self, spec: GeneratorSpec, images: Mapping) -> None:
+        """Warn where the network learned from images of another direction or size.
 
         Given the images it should produce, its outputs are nonsense.
+
+        Args:
+            images: what it gets, in the terms of `GeneratorSpec.trained_on`
         """
         made_for = spec.trained_on
-        if made_for and made_for["direction"] != direction:
+        differ = [k for k in ("direction", "size") if k in made_for and k in images]
+        differ = [k for k in differ if made_for[k] != images[k]]
+        who = f"{self.setting} {self.path} was trained"
+        if "direction" in differ:
             warnings.warn(
-                f"{self.setting} {self.path} was trained {made_for['direction']} and gets images "
-                f"{direction}: give `direction` {made_for['direction']} if that is a mistake",
+                f"{who} {made_for['direction']} and gets images {images['direction']}: "
+                f"give `direction` {made_for['direction']} if that is a mistake",
                 stacklevel=2,
             )
-        elif made_for and tuple(made_for["size"]) != size:
-            warnings.warn(
-                f"{self.setting} {self.path} was trained at {_pixels(made_for['size'])} and gets "
-                f"images of {_pixels(size)}",
-                stacklevel=2,
-            )
+        elif differ:
+            sizes = [f"{each['size'][1]}x{each['size'][0]}" for each in (made_for, images)]
+            warnings.warn(f"{who} at {sizes[0]} and gets images of {sizes[1]}", stacklevel=2)
 
     def check_channels(self, spec: GeneratorSpec, channels: tuple[int, int]) -> None:
         made_for = (spec.input_nc, spec.output_nc)
@@ -87,10 +91,6 @@ class Checkpoint:
                 f"the images have {channels[0]} and {channels[1]}; "
                 f"give `input_nc` {made_for[0]} `output_nc` {made_for[1]}"
             )
-
-
-def _pixels(size: Sequence[int]) -> str:
-    return f"{size[1]}x{size[0]}"
 
 
 @dataclass(frozen=True)
@@ -175,9 +175,3 @@ def new_student(settings: StudentSettings, how: Initialisation) -> tuple[nn.Modu
 def load_supernet(checkpoint: Checkpoint) -> tuple[nn.Module, GeneratorSpec]:
     """A supernet from a checkpoint of this project, or a released one."""
     return weights.load_supernet(checkpoint.path, checkpoint.setting, checkpoint.wanted)
-
-
-def stored_spec(checkpoint: Checkpoint) -> GeneratorSpec:
-    """The spec stored in a checkpoint, or inferred from its shapes."""
-    path = Path(checkpoint.path)
-    return read_spec(load_state(path, checkpoint.setting), path, checkpoint.setting)

@@ -34,7 +34,7 @@ class GeneratorSpec:
     inferred:     whether it was inferred from shapes, which cannot tell a supernet from a mobile
                   network; not stored
     trained_on:   ``direction`` (AtoB | BtoA) and ``size`` ([height, width] in pixels) of the images
-                  that it learned from; empty where its file does not say. No part of what the
+                  that it learned from; without what its file does not say. No part of what the
                   network is: stored beside it
     """
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -91,21 +91,19 @@ def read_spec(state: Mapping[str, torch.Tensor], path: Path, flag: str) -> Gener
         spec = GeneratorSpec.from_dict(stored)
     except InputError as error:
         raise InputError(f"{flag} {path}: {error}") from None
-    trained_on = metadata.get(TRAINED_ON_KEY)
-    return replace(spec, trained_on=trained_on if _says_images(trained_on) else {})
+    return replace(spec, trained_on=_images(metadata.get(TRAINED_ON_KEY)))
 
 
-def _says_images(trained_on: object) -> bool:
-    """Whether it is what `GeneratorSpec` calls ``trained_on``."""
-    if not isinstance(trained_on, Mapping):
-        return False
-    size = trained_on.get("size")
-    return (
-        trained_on.get("direction") in ("AtoB", "BtoA")
-        and isinstance(size, list)
-        and len(size) == 2
-        and all(type(side) is int for side in size)
-    )
+def _images(stored: object) -> dict:
+    """What is sound of what a file says of `GeneratorSpec.trained_on`."""
+    found: dict = {}
+    if isinstance(stored, Mapping):
+        direction, size = stored.get("direction"), stored.get("size")
+        if direction in ("AtoB", "BtoA"):
+            found["direction"] = direction
+        if isinstance(size, list) and [type(side) for side in size] == [int, int]:
+            found["size"] = size
+    return found
 
 
 # --------------------------------------------------------------------------------------------------
@@ -122,6 +120,63 @@ def _build(spec: GeneratorSpec, state: Mapping[str, torch.Tensor], path: Path, f
     return net
 
 
+@dataclass(frozen=True)
+class Stored:
+    """A checkpoint of a generator that was read: its state dict, and what it says or shows to hold.
+
+    Args:
+        path, flag: where it is, and the setting that named it, for messages
+    """
+
+    path: Path
+    flag: str
+    state: Mapping[str, torch.Tensor]
+    spec: GeneratorSpec
+
+    def generator(
+        self, wanted: Mapping | None = None, prefix: str = "", weights_only: bool = False
+    ) -> tuple[nn.Module, GeneratorSpec]:
+        """The generator as it is stored. For the arguments see `resolve_spec`.
+
+        Raises:
+            InputError: contradicted by a setting.
+        """
+        spec = resolve_spec(self.spec, wanted or {}, str(self.path), prefix, weights_only)
+        return _build(spec, self.state, self.path, self.flag), spec
+
+    def supernet(self, wanted: Mapping | None = None) -> tuple[nn.Module, GeneratorSpec]:
+        """The same of a supernet; released weights do not say that they are one.
+
+        Args:
+            wanted: settings that the user chose, see `resolve_spec`; without ``config_str``
+
+        Raises:
+            InputError: not a supernet, or contradicted by a setting.
+        """
+        spec = as_supernet(self.spec)
+        if spec is None:
+            raise InputError(
+                f"{self.flag} {self.path} holds {self.spec.netG} {self.spec.config}, not a "
+                "supernet; train_supernet.py trains one"
+            )
+        spec = resolve_spec(spec, wanted or {}, str(self.path))
+        return _build(spec, self.state, self.path, self.flag), spec
+
+
+def open_checkpoint(path: str | Path, flag: str) -> Stored:
+    """Read a checkpoint of this project, or a released state dict.
+
+    Args:
+        flag: the flag that gave the path, for messages
+
+    Raises:
+        InputError: unreadable, or not a generator.
+    """
+    path = Path(path)
+    state = load_state(path, flag)
+    return Stored(path, flag, state, read_spec(state, path, flag))
+
+
 def load_generator(
     path: str | Path,
     flag: str,
@@ -129,45 +184,15 @@ def load_generator(
     prefix: str = "",
     weights_only: bool = False,
 ) -> tuple[nn.Module, GeneratorSpec]:
-    """Rebuild a generator from its checkpoint alone.
-
-    Args:
-        path: a checkpoint of this project, or a released state dict
-        flag: the flag that gave the path, for messages
-        wanted, prefix, weights_only: settings that the user chose, see `resolve_spec`
-
-    Raises:
-        InputError: unreadable, not a generator, or contradicted by a setting.
-    """
-    path = Path(path)
-    state = load_state(path, flag)
-    found = read_spec(state, path, flag)
-    spec = resolve_spec(found, wanted or {}, str(path), prefix, weights_only)
-    return _build(spec, state, path, flag), spec
+    """Rebuild a generator from its checkpoint alone; see `open_checkpoint`, `Stored.generator`."""
+    return open_checkpoint(path, flag).generator(wanted, prefix, weights_only)
 
 
 def load_supernet(
     path: str | Path, flag: str, wanted: Mapping | None = None
 ) -> tuple[nn.Module, GeneratorSpec]:
-    """Rebuild a supernet from its checkpoint, or from released weights, which do not say it is one.
-
-    Args:
-        wanted: settings that the user chose, see `resolve_spec`; ``config_str`` is not among them
-
-    Raises:
-        InputError: unreadable, not a supernet, or contradicted by a setting.
-    """
-    path = Path(path)
-    state = load_state(path, flag)
-    found = read_spec(state, path, flag)
-    spec = as_supernet(found)
-    if spec is None:
-        raise InputError(
-            f"{flag} {path} holds {found.netG} {found.config}, not a supernet; "
-            "train_supernet.py trains one"
-        )
-    spec = resolve_spec(spec, wanted or {}, str(path))
-    return _build(spec, state, path, flag), spec
+    """Rebuild a supernet from its checkpoint; see `open_checkpoint`, `Stored.supernet`."""
+    return open_checkpoint(path, flag).supernet(wanted)
 
 
 def fitting(

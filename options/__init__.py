@@ -15,7 +15,7 @@ from pathlib import Path
 
 from data.datasets import path_of_side
 from models.kinds import PLAIN, SUPERNETS
-from options.flags import FLAGS
+from options.flags import FLAGS, ONLINE
 from options.no_effect import notes
 from runtime import entry
 
@@ -46,9 +46,7 @@ _STUDENT = ("teacher_netG", "student_netG", "teacher_ngf", "student_ngf")
 _STUDENT += ("teacher_dropout_rate", "student_dropout_rate")
 _STUDENT += ("restore_teacher_G_path", "restore_student_G_path", "restore_A_path")
 _STUDENT += ("restore_D_path", "restore_O_path", "lambda_distill", "ema", "distiller")
-_ONLINE = ("teacher_freq", "lambda_l1", "lambda_ssim", "lambda_style", "lambda_feature")
-_ONLINE += ("lambda_tv", "lambda_wavelet", "tap_loss", "feature_net", "vgg_path")
-_STUDENT += _ONLINE
+_STUDENT += ONLINE
 _INFERENCE = (*_INPUT, *_MACHINE, *_INIT, *_CONFIG, *_MEASURE, "model", "netG", "ngf")
 _INFERENCE += ("dropout_rate", "restore_G_path", "num_test", "display_winsize", "macs_convention")
 _SEARCH = (*_INFERENCE, "budget", "restore_pkl_path", "save_freq", "criterion", "amp")
@@ -275,9 +273,13 @@ class _StudentOptions(_TrainingOptions):
             parser.error(
                 "--tap_loss alignment compares the images of a batch: give --batch_size 2 or more"
             )
-        if not online or opt.teacher_freq or opt.feature_net != "discriminator":
-            return
-        if (opt.lambda_style or opt.lambda_feature) and opt.restore_D_path is None:
+        if online and opt.restore_teacher_G_path is None and opt.teacher_netG in SUPERNETS:
+            parser.error(f"--teacher_netG {opt.teacher_netG}: a teacher is no supernet")
+        weights = [getattr(opt, name) for name in ONLINE if name.startswith("lambda_")]
+        if online and not any((*weights, opt.lambda_distill)):
+            parser.error("all weights of the student's losses (--lambda_...) are 0: give one")
+        looked_at = opt.feature_net == "discriminator" and (opt.lambda_style or opt.lambda_feature)
+        if online and not opt.teacher_freq and looked_at and opt.restore_D_path is None:
             parser.error(
                 "--feature_net discriminator needs a trained one: give --restore_D_path, the "
                 "teacher's, or --lambda_style 0 --lambda_feature 0"

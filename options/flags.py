@@ -620,3 +620,7 @@ FLAGS: dict[str, Flag] = {
     # ---- metrics.macs
     "size": Flag(_MEASURE, "image size that MACs are counted at [px]", pixels, 256, metavar="PX"),
 }
+
+# Flags of `distiller` online alone.
+ONLINE = ("teacher_freq", "lambda_l1", "lambda_ssim", "lambda_style", "lambda_feature")
+ONLINE += ("lambda_tv", "lambda_wavelet", "tap_loss", "feature_net", "vgg_path")

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from models.kinds import KINDS
+from options.flags import ONLINE
 
 TRAINING = ("train.py", "distill.py", "train_supernet.py")
 STUDENTS = ("distill.py", "train_supernet.py")
@@ -38,9 +39,6 @@ _IMAGES = ("dataroot", "dataset_mode", "direction", "phase", "meta_path", "max_d
 _IMAGES += ("preprocess", "load_size", "crop_size", "aspect_ratio")
 _IMAGES += ("num_threads", "load_in_memory", "cache_gb")
 
-_ONLINE = ("teacher_freq", "lambda_l1", "lambda_ssim", "lambda_style", "lambda_feature")
-_ONLINE += ("lambda_tv", "lambda_wavelet", "tap_loss", "feature_net", "vgg_path")
-
 
 def _new_teacher(opt: argparse.Namespace) -> bool:
     return opt.distiller == "online" and opt.restore_teacher_G_path is None
@@ -61,7 +59,7 @@ RULES = (
     ),
     Rule(
         STUDENTS,
-        _ONLINE,
+        ONLINE,
         "--distiller is not online",
         lambda opt: opt.distiller != "online",
     ),
@@ -70,6 +68,12 @@ RULES = (
         ("gan_mode", "lambda_gan", "lambda_recon", "recon_loss_type"),
         "--teacher_freq 0 trains no teacher, and the student learns from its images alone",
         lambda opt: opt.distiller == "online" and not opt.teacher_freq,
+    ),
+    Rule(
+        STUDENTS,
+        ("restore_A_path",),
+        "--tap_loss alignment has no adaptors",
+        lambda opt: opt.distiller == "online" and opt.tap_loss == "alignment",
     ),
     Rule(
         STUDENTS,

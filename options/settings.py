@@ -81,7 +81,6 @@ def spec(opt: Namespace, prefix: str = "", config_str: str | None = None) -> Gen
     """The new generator of ``--{prefix}netG`` and the flags that belong to it."""
     name = getattr(opt, f"{prefix}netG")
     kind = KINDS[name]
-    size = list(data(opt).network_size)
     return GeneratorSpec(
         name,
         None if kind.by_config else getattr(opt, f"{prefix}ngf"),
@@ -90,7 +89,7 @@ def spec(opt: Namespace, prefix: str = "", config_str: str | None = None) -> Gen
         opt.output_nc,
         opt.norm,
         getattr(opt, f"{prefix}dropout_rate", 0.0),
-        trained_on={"direction": opt.direction, "size": size},
+        trained_on=data(opt).described,
     )
 
 

@@ -24,7 +24,7 @@ def tested(opt: Namespace) -> TestSettings:
         config_str=opt.config_str,
         macs_convention=opt.macs_convention,
         size=images.network_size,
-        direction=images.direction,
+        images=images.described,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -16,20 +16,12 @@ from runtime import distributed
 from runtime.files import write_json
 from runtime.folders import check_settings
 from training.log import TrainingLog
-from training.schedules import Schedule
+from training.schedules import LearningRate
 from training.state import Progress, StateFile, restore, state_of, upgrade
 from training.tasks import Task
 
 # Settings that may grow when a run is continued.
 LENGTH = ("nepochs", "nepochs_decay", "niters")
-
-
-@dataclass(frozen=True)
-class Rates:
-    """A schedule and the steps of an epoch: what decides the learning rate of every step."""
-
-    schedule: Schedule
-    steps_per_epoch: int
 
 
 class Archive:
@@ -115,7 +107,7 @@ class Archive:
 
     # ---- going on
 
-    def restore(self, rates: Rates) -> bool:
+    def restore(self, rates: LearningRate) -> bool:
         """Give all parts the state of an earlier run in the folder; False when there is none.
 
         Raises:
@@ -161,7 +153,7 @@ class Archive:
                 stacklevel=2,
             )
 
-    def _longer_settings(self, before: dict, progress: Progress, rates: Rates) -> dict:
+    def _longer_settings(self, before: dict, progress: Progress, rates: LearningRate) -> dict:
         """The settings of `LENGTH` when they make the run longer, none when they are as before.
 
         Raises:

@@ -16,8 +16,7 @@ from torch.func import functional_call
 
 from errors import InputError
 from models.discriminators import NLayerDiscriminator, PixelDiscriminator
-from runtime.files import load_tensors
-from runtime.published import published_weights
+from training.vgg import vgg_layers
 
 
 class FeatureNetwork(Protocol):
@@ -52,9 +51,7 @@ class VGG16Features(nn.Module):
     relu2_2, as there. See `FeatureNetwork` for the call; ``a`` is not looked at.
 
     Args:
-        setting: what asks for the weights, as error messages begin: a name in backquotes, a value
-        path:    state dict of torchvision's ``vgg16``, its ``features.*`` at least; None: the file
-                 of torchvision in torch.hub's cache, downloaded where it is not there
+        setting, path: of the weights, see `training.vgg.vgg_layers`
 
     Raises:
         InputError: the weights cannot be downloaded or read, or the file is not VGG-16; in a call,
@@ -67,13 +64,12 @@ class VGG16Features(nn.Module):
 
     def __init__(self, setting: str, path: Path | None = None):
         super().__init__()
-        layers = _vgg16_layers(setting, path)
+        layers = vgg_layers("vgg16", self.LAYERS[-1], setting, path)
         starts = (0, *(last + 1 for last in self.LAYERS))
         # Their ReLUs work in place, which spoils no map: what follows a map is a pooling.
         self.blocks = nn.ModuleList(
             layers[start : last + 1] for start, last in zip(starts, self.LAYERS, strict=False)
         )
-        self.eval().requires_grad_(False)
         # ((x + 1) / 2 - mean) / std as one product and sum.
         mean, std = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]]).view(2, 3, 1, 1)
         self.register_buffer("scale", 0.5 / std)
@@ -88,37 +84,6 @@ class VGG16Features(nn.Module):
             x = block(x)
             maps.append(x)
         return maps
-
-
-def _vgg16_layers(setting: str, path: Path | None) -> nn.Sequential:
-    """torchvision's ``vgg16().features`` up to relu4_3, read as tensors alone.
-
-    torchvision's own loader would unpickle whatever lies in the cache, which can run code.
-    """
-    from torchvision.models import VGG16_Weights, vgg16
-
-    remedy = "give the state dict of torchvision's vgg16"
-    if path is None:
-        url = VGG16_Weights.IMAGENET1K_V1.url
-        name = url.rsplit("/", 1)[1]  # vgg16-<digest>.pth
-        digest = name.removesuffix(".pth").split("-")[1]
-        path = published_weights(url, name, digest, f"{setting}: the VGG-16 weights", "")
-        remedy = "remove it, and they are downloaded again"
-    state = load_tensors(path, f"{setting}:")
-    with torch.device("meta"):  # shapes only: the weights come from the file
-        layers = vgg16(init_weights=False).features[: VGG16Features.LAYERS[-1] + 1]
-    try:
-        if not isinstance(state, dict):
-            raise TypeError("not a state dict")
-        # The classifier, nine tenths of the file, is left behind.
-        layers.load_state_dict(
-            {key: state[f"features.{key}"].float() for key in layers.state_dict()}, assign=True
-        )
-    except (RuntimeError, TypeError, AttributeError, KeyError):
-        raise InputError(
-            f"{setting}: {path} does not hold the weights of VGG-16; {remedy}"
-        ) from None
-    return layers
 
 
 # --------------------------------------------------------------------------------------------------

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from errors import InputError
-from runtime.files import load_tensors
-from runtime.published import published_weights
+from training.vgg import vgg_layers
 
 GAN_MODES = ("hinge", "lsgan", "vanilla", "wgangp")
 
@@ -51,32 +51,19 @@ def gradient_penalty(net_d: nn.Module, fake: Tensor, real: Tensor, weight: float
 
 
 # --------------------------------------------------------------------------------------------------
-# Reconstruction
+# Activations
 
 
-def _vgg19_features() -> nn.Sequential:
-    """VGG-19 up to relu5_1 with torchvision's ImageNet weights, read as tensors alone.
+def layer_losses(student: Sequence[Tensor], teacher: Sequence[Tensor]) -> list[Tensor]:
+    """mean (S - T)^2 of each tap, scalars (GAN Compression, CVPR 2020).
 
-    torchvision's own loader would unpickle whatever lies in the cache, which can run code.
+    student: taps through their adaptors; teacher: taps; each pair N C H W of one shape.
     """
-    from torchvision.models import VGG19_Weights, vgg19
+    return [F.mse_loss(s.float(), t.float()) for s, t in zip(student, teacher, strict=True)]
 
-    url = VGG19_Weights.IMAGENET1K_V1.url
-    name = url.rsplit("/", 1)[1]  # vgg19-<digest>.pth
-    digest = name.removesuffix(".pth").split("-")[1]
-    what = "`recon_loss_type` vgg: the VGG-19 weights"
-    path = published_weights(url, name, digest, what, "")
-    state = load_tensors(path, "`recon_loss_type` vgg:")
-    with torch.device("meta"):  # shapes only: the weights come from the file
-        net = vgg19(init_weights=False)
-    try:
-        net.load_state_dict(state, assign=True)
-    except (RuntimeError, TypeError, AttributeError):
-        raise InputError(
-            f"`recon_loss_type` vgg: {path} does not hold the weights of VGG-19; remove it, and "
-            "they are downloaded again"
-        ) from None
-    return net.features[:30]
+
+# --------------------------------------------------------------------------------------------------
+# Reconstruction
 
 
 class PerceptualLoss(nn.Module):
@@ -93,7 +80,7 @@ class PerceptualLoss(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.features = _vgg19_features().eval().requires_grad_(False)
+        self.features = vgg_layers("vgg19", max(self.LAYERS), "`recon_loss_type` vgg")
         for layer in self.features:
             if isinstance(layer, nn.ReLU):
                 layer.inplace = False

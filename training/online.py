@@ -9,32 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.generators import GeneratorSpec
 from models.winograd import with_winograd
 from runtime.cuda_graphs import CapturedStep, Recorder
-from training.image_losses import (
-    ImageLosses,
-    channel_distillation,
-    kernel_alignment_loss,
-)
+from training.image_losses import ImageLosses, channel_distillation, kernel_alignment_loss
+from training.losses import layer_losses
 from training.tasks import Choice, StudentTask, Subnets, TeacherTask, make_adam
-
-
-def layerwise(student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Tensor:
-    """sum over taps of mean (S - T)^2, a scalar (GAN Compression, CVPR 2020).
-
-    student: taps through their adaptors; teacher: taps; each pair N C H W of one shape.
-    """
-    pairs = zip(student, teacher, strict=True)
-    return sum(F.mse_loss(s.float(), t.float()) for s, t in pairs)
-
 
 # How activations are compared (`tap_loss`).
 TAP_LOSSES: dict[str, Callable[[Sequence[Tensor], Sequence[Tensor]], Tensor]] = {
-    "mse": layerwise,
+    "mse": lambda student, teacher: sum(layer_losses(student, teacher)),
     "channel": channel_distillation,
     "alignment": kernel_alignment_loss,
 }
@@ -121,7 +107,8 @@ class OnlineTask(StudentTask):
                 losses = self.losses(a, fake, target)
             if self.weights.distill and len(a) >= self.least_images:
                 losses["G_distill"] = self.weights.distill * self.compare_taps(adapted, taps)
-            self._add_gradients(sum(losses.values()) / len(passes), optimizer)
+            if losses:  # one image alone may have none, see `least_images`
+                self._add_gradients(sum(losses.values()) / len(passes), optimizer)
             for name, value in losses.items():
                 sums[name] = sums.get(name, 0) + value.detach() / len(passes)
         self._step(optimizer)

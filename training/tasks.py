@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from data.loader import Batch
@@ -28,6 +27,7 @@ from training.losses import (
     discriminator_loss,
     generator_loss,
     gradient_penalty,
+    layer_losses,
     make_reconstruction_loss,
 )
 
@@ -375,10 +375,7 @@ class DistillTask(StudentTask):
                 # generator's passes through them.
                 score_fake = self._judge(a, fake)
             d_fake, d_real = discriminator_loss(w.gan_mode, score_fake, score_real)
-            layers = [
-                F.mse_loss(mine.float(), tap.float())
-                for mine, tap in zip(adapted, teacher_taps, strict=True)
-            ]
+            layers = layer_losses(adapted, teacher_taps)
             g_gan = w.gan * generator_loss(w.gan_mode, score_fake)
             g_recon = w.reconstruction * self.reconstruct(fake.float(), target.float())
             g_distill = w.distill * sum(layers)

@@ -18,7 +18,7 @@ from runtime import distributed
 from runtime.folders import make_folder, release_folders, take_folder
 from runtime.progress import Bar
 from runtime.signals import StopSignals
-from training.archive import Archive, Rates
+from training.archive import Archive
 from training.judge import Evaluation, Judge
 from training.log import TrainingLog
 from training.schedules import LearningRate, Schedule
@@ -94,7 +94,7 @@ class Trainer:
         options: dict | None = None,
         tensorboard_dir: str | None = None,
     ):
-        self.task, self.loader, self.schedule, self.plan = task, loader, schedule, plan
+        self.task, self.loader, self.plan = task, loader, plan
         self.settings, self.options = settings, options
         self.is_main = distributed.is_main()
         self.folder = make_folder(folder, "`log_dir`")
@@ -131,7 +131,7 @@ class Trainer:
         try:
             with distributed.main_first():
                 take_folder(self.folder, self.settings.get("script", ""), "`log_dir`")
-                resumed = self.archive.restore(Rates(self.schedule, len(self.loader)))
+                resumed = self.archive.restore(self.lr)
                 done = range(self.plan.epoch_base, self.progress.epoch)
                 self.archive.warn_of_missing([e for e in done if self.plan.numbers(e)])
             if self.progress.finished:

@@ -481,7 +481,7 @@ def test_macs(cli):
 
 
 def test_images_of_another_direction_or_size_are_pointed_out(
-    call, tmp_path, exported, supernet_pth, inference_flags, search_flags
+    call, tmp_path, dataset, exported, supernet_pth, inference_flags, search_flags
 ):
     """Exported networks and supernets know what they learned from."""
     flags = (*inference_flags, "--restore_G_path", exported, "--num_test", 2, "--no_fid")
@@ -492,6 +492,10 @@ def test_images_of_another_direction_or_size_are_pointed_out(
     assert "was trained at 32x32 and gets images of 64x64" in larger.succeeded().stderr
     usual = call("test.py", *flags, "--results_dir", tmp_path / "3")
     assert "was trained" not in usual.succeeded().stderr
+    # Single images have no direction, and whole ones no size that all have.
+    single = ("--dataset_mode", "single", "--preprocess", "none", "--direction", "AtoB")
+    single += ("--dataroot", dataset, "--phase", "val", "--results_dir", tmp_path / "5")
+    assert "was trained" not in call("test.py", *flags, *single).succeeded().stderr
     flags = (*search_flags, "--direction", "AtoB", "--population_size", 1, "--evolution_iters", 1)
     search = call("evolution_search.py", *flags, "--output_dir", tmp_path / "4")
     assert "--restore_G_path" in search.stderr and "was trained BtoA" in search.stderr

@@ -92,6 +92,27 @@ def test_an_online_student_from_nothing_to_a_trained_teacher(
             ("--batch_size 2",),
         ),
         (
+            ("--distiller=online", "--teacher_netG", "super_mobile_resnet_9blocks"),
+            ("--teacher_netG", "no supernet"),
+        ),
+        (
+            (
+                "--distiller",
+                "online",
+                "--lambda_distill",
+                0,
+                "--lambda_ssim",
+                0,
+                "--lambda_tv",
+                0,
+                "--lambda_style",
+                0,
+                "--lambda_feature",
+                0,
+            ),
+            ("all weights", "are 0"),
+        ),
+        (
             ("--distiller", "online", "--feature_net", "vgg16", "--vgg_path", "gone.pth"),
             ("--feature_net vgg16", "gone.pth"),
         ),

@@ -99,7 +99,7 @@ def test_a_file_says_what_its_network_learned_from(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "damaged", [None, 3, {}, {"direction": "up", "size": [1, 1]}, {"direction": "AtoB", "size": 3}]
+    "damaged", [None, 3, {}, {"direction": "up", "size": [1, "1"]}, {"direction": [], "size": 3}]
 )
 def test_what_it_learned_from_is_no_condition(tmp_path, damaged):
     spec = spec_of("mobile_resnet_9blocks")

@@ -172,6 +172,11 @@ def test_one_image_alone_cannot_be_aligned():
     task = make_task(tap_loss="alignment")
     assert "G_distill" in task.step(batch_of(1), 0)
     assert "G_distill" not in task.step(batch_of(1, n=1), 1)
+    # With no other loss, the student then waits for the next batch.
+    weights = ImageLossWeights(ssim=0, style=0, feature=0, tv=0)
+    task = make_task(every=0, tap_loss="alignment", weights=weights)
+    before = weights_of(task.student)
+    assert task.step(batch_of(1, n=1), 0) == {} and same(before, weights_of(task.student))
 
 
 def test_a_supernet_trains_the_configuration_of_its_step():
