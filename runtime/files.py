@@ -240,6 +240,8 @@ def save_tensors(value: object, path: Path) -> None:
 # How files of PyTorch begin: a zip archive, or before version 1.6 a pickled number.
 _ZIP = b"PK\x03\x04"
 _LEGACY = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
+# What networks are exported to, and what is easily taken for a checkpoint.
+_NO_CHECKPOINTS = (".onnx", ".pt2", ".xml", ".bin", ".npz", ".png", ".jpg", ".json")
 
 
 def load_tensors(path: Path, flag: str) -> object:
@@ -273,6 +275,8 @@ def load_tensors(path: Path, flag: str) -> object:
                 f"{where}: holds pickled objects, which are not read since they can run code; "
                 "save a plain state dict"
             ) from None
+        if path.suffix.lower() in _NO_CHECKPOINTS:
+            raise InputError(f"{where}: is no checkpoint; give a .pth file") from None
         raise InputError(
             f"{where}: not a readable checkpoint, damaged or truncated ({type(error).__name__})"
         ) from None

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import torch
+from chromium import REASON, find_browser, launched
 from fork_server import ForkServer
 from hypothesis import settings
 from processes import ENVIRONMENT, ROOT, Outcome, command
@@ -59,6 +60,16 @@ def cli(fork_server) -> Callable[..., Outcome]:
         return Outcome(process.returncode, out, err, time.monotonic() - start)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator:
+    """playwright's browser; without one the test is skipped."""
+    path = find_browser()
+    if path is None:
+        pytest.skip(REASON)
+    with launched(path) as browser:
+        yield browser
 
 
 def pytest_terminal_summary(terminalreporter):

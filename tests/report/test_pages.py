@@ -125,3 +125,29 @@ def test_links_to_names_with_special_characters_work(tmp_path, name):
     for source in Page(path).sources:
         asked = unquote(source.split("#")[0].split("?")[0])
         assert (path.parent / asked).is_file(), source
+
+
+# Widths of the page, of the table and of what shows it; brightness of text and background.
+LAYOUT = r"""() => {
+  const box = document.querySelector('.scroll'), style = getComputedStyle(document.body)
+  const brightness = colour => colour.match(/\d+/g).slice(0, 3).reduce((sum, x) => sum + +x, 0)
+  return [document.documentElement.scrollWidth, box.scrollWidth, box.clientWidth,
+          brightness(style.color), brightness(style.backgroundColor)]
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_wide_table_scrolls_and_the_page_does_not(browser, tmp_path, scheme):
+    headings = ["model", *(f"measure {number}" for number in range(12))]
+    rows = [["a network", *("0.12345678" for _ in headings[1:])]]
+    gallery = Gallery({"input": tmp_path}, ["a_very_long_name" * 5])
+    write_page(tmp_path / "index.html", "a_very_long_title" * 9, "a note", headings, rows, gallery)
+    context = browser.new_context(viewport={"width": 320, "height": 640}, color_scheme=scheme)
+    try:
+        page = context.new_page()
+        page.goto((tmp_path / "index.html").as_uri())
+        width, table, box, ink, paper = page.evaluate(LAYOUT)
+    finally:
+        context.close()
+    assert width <= 320 < table and box < 320
+    assert (ink > paper) == (scheme == "dark")

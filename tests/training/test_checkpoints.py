@@ -324,6 +324,13 @@ def test_pickles_are_told_from_truncated_files_of_old_versions(tmp_path, legacy)
         load_tensors(path, FLAG)
 
 
+def test_an_exported_network_is_not_called_damaged(tmp_path):
+    path = tmp_path / "compressed.onnx"
+    path.write_bytes(b"\x08\x07\x12\x07pytorch")
+    with pytest.raises(InputError, match=rf"{FLAG} {path}: is no checkpoint; give a \.pth file"):
+        load_tensors(path, FLAG)
+
+
 @pytest.mark.parametrize(
     ("tensor", "reason"),
     [

@@ -7,7 +7,6 @@ import http.server
 import importlib.util
 import io
 import json
-import os
 import re
 import runpy
 import shutil
@@ -22,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from chromium import find_browser
 from PIL import Image
 
 from data.transforms import to_float, to_uint8
@@ -42,23 +42,9 @@ CONFIG = "8_8_16_8_8_16_8_8"
 # What the tests need: all from scripts/setup.sh dev, where it can
 
 
-def find_browser() -> str | None:
-    """A Chromium on this machine, ``$CHROMIUM`` first; else the one that playwright may have
-    brought."""
-    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-    found = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
-    if found is None and importlib.util.find_spec("playwright"):
-        from playwright.sync_api import sync_playwright
-
-        with sync_playwright() as playwright:
-            own = playwright.chromium.executable_path
-        found = own if Path(own).exists() else None
-    return found
-
-
 HAS_ONNX = all(importlib.util.find_spec(name) for name in ("onnx", "onnxscript", "onnxruntime"))
 HAS_RUNTIME = HAS_ONNX and (web_folder.PACKAGE / "dist" / web_folder.RUNTIME[0]).is_file()
-BROWSER = find_browser() if HAS_RUNTIME and importlib.util.find_spec("playwright") else None
+BROWSER = find_browser() if HAS_RUNTIME else None
 REASON = "the web page is tested with npm, playwright and Chromium: bash scripts/setup.sh dev"
 needs_runtime = pytest.mark.skipif(not HAS_RUNTIME, reason=REASON)
 needs_browser = pytest.mark.skipif(BROWSER is None, reason=REASON)
@@ -135,18 +121,6 @@ def serve():
 @pytest.fixture(scope="module")
 def address(serve, folder) -> str:
     return serve(folder)
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    from playwright.sync_api import sync_playwright
-
-    flags = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
-    flags += ["--disable-background-networking", "--disable-component-update"]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=BROWSER, args=flags)
-        yield browser
-        browser.close()
 
 
 def is_error(message) -> bool:
