@@ -108,6 +108,7 @@ class FeatureCriterion:
 
     @property
     def label(self) -> str:
+        """The name of FID in tables."""
         return self.labels["fid"]
 
     def reset(self) -> None:
@@ -131,12 +132,18 @@ class FeatureCriterion:
         self.sizes_seen.add(size)
 
     def state(self) -> Tensor:
+        """(n, dims) float32 features of all images so far, on the CPU."""
         return torch.cat(self.features).cpu() if self.features else torch.empty(0, self.net.dims)
 
     def merge(self, states: list[Tensor]) -> None:
         self.features = [state.to(self.real.mu.device) for state in states]
 
     def result(self) -> dict[str, Any]:
+        """``fid``, >= 0, ``n``, and ``kid`` if the real statistics hold a sample.
+
+        Raises:
+            InputError: fewer than 2 images, or features that are not finite.
+        """
         empty = torch.empty(0, self.net.dims)
         features = torch.cat(self.features or [empty]).to(self.real.mu.device)
         result = {"fid": frechet_distance(features, self.real), "n": len(features)}

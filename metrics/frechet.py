@@ -70,6 +70,7 @@ class Statistics:
 
     @property
     def dims(self) -> int:
+        """Number of features d."""
         return self.mu.numel()
 
     def to(self, device: torch.device | str) -> Statistics:

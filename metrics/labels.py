@@ -43,7 +43,7 @@ def read_table(table_path: str | Path, cityscapes_path: str | Path) -> dict[str,
     if not table.is_file():
         raise InputError(
             f"`table_path` {table}: no such file. It says which ground truth belongs to which "
-            f"image, a line each: <name> <gtFine trainIds png> <leftImg8bit png>. {WITHOUT}."
+            f"image, one line per image: <name> <gtFine trainIds png> <leftImg8bit png>. {WITHOUT}."
         )
     if not root.is_dir():
         raise InputError(

@@ -99,6 +99,7 @@ class SegmentationScorer:
                 self.n += 1
 
     def state(self) -> tuple[Tensor, int]:
+        """(counts on the CPU, n)."""
         return self.counts.cpu(), self.n
 
     def merge(self, states: list[tuple[Tensor, int]]) -> None:

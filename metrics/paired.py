@@ -145,12 +145,18 @@ class PairedCriterion:
         self.values.append(torch.stack([f(images, real) for f in (l1, psnr, ssim)], 1))
 
     def state(self) -> Tensor:
+        """(n, 3) float32, L1, PSNR and SSIM of each image so far, on the CPU."""
         return torch.cat(self.values).cpu() if self.values else torch.empty(0, 3)
 
     def merge(self, states: list[Tensor]) -> None:
         self.values = list(states)
 
     def result(self) -> dict[str, Any]:
+        """Means over the images of `l1` (``l1_real``), `psnr` and `ssim`; ``n``, their number.
+
+        Raises:
+            InputError: there were no images.
+        """
         values = self.state()
         if not len(values):
             raise InputError("L1, PSNR and SSIM need at least one pair of images")

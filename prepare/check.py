@@ -54,6 +54,7 @@ class Usage:
 
     @property
     def meta_phase(self) -> str:
+        """The phase that ``meta_path`` belongs to."""
         return self.phase or "train"
 
     def resize_of(self, phase: str) -> Resize:
@@ -133,10 +134,12 @@ class Report:
 
     @property
     def all_problems(self) -> list[Finding]:
+        """The problems of the dataset, then those of each phase."""
         return [*self.problems, *(p for phase in self.phases for p in phase.problems)]
 
     @property
     def ready(self) -> bool:
+        """Whether there are no problems."""
         return not self.all_problems
 
 
@@ -268,7 +271,7 @@ def check_folders(
         two = usage.dataset_mode == "unaligned"
         into, more = ("trainA and trainB", "valA and valB") if two else ("train", "val")
         fix = f"move them to {into}, some of them to {more} to measure on"
-        problems.append(Finding(what, f"{fix}; images alone: `dataset_mode` single"))
+        problems.append(Finding(what, f"{fix}; for single images give `dataset_mode` single"))
     else:
         fix = "unpack the images there, as <phase>/*.jpg"
         problems.append(
@@ -534,7 +537,7 @@ def _match(
             f"{_count(alone)}"
         )
         no_pairs = (
-            ", or give `dataset_mode` unaligned if these are no pairs"
+            ", or give `dataset_mode` unaligned if these are not pairs"
             if len(alone) == len(a)
             else ""
         )

@@ -147,7 +147,7 @@ def add_gallery(gallery: Gallery, page_folder: Path) -> None:
         with t.p():
             t.b()
             t.span(cls="place")
-            t.span("← → image, ↑ ↓ one alone, Esc closes")
+            t.span("← → change image, ↑ ↓ show one column, Esc closes")
         t.div(cls="stage")
 
 

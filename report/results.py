@@ -69,7 +69,7 @@ def _notes(entries: list[dict], reference: dict | None) -> list[str]:
     if timing:
         notes.append(
             f"latency: one image of {timing['width']}x{timing['height']} on {timing['device']}, "
-            f"threads: {timing['threads']}, PyTorch {timing['torch']} as it is, "
+            f"threads: {timing['threads']}, PyTorch {timing['torch']} (eager), "
             f"median of {timing['times']}"
         )
     return notes

@@ -142,7 +142,7 @@ def _links(tested: tuple[Tested, Tested], search: Path | None, finetune: Path | 
     for folder in filter(None, stages.values()):
         links |= origins(folder)
     links |= run_pages({"teacher": tested[0].results["checkpoint"]})
-    stages = {**stages, "test of the teacher": teacher, "test of the compressed": compressed}
+    stages = {**stages, "test of the teacher": teacher, "test of the compressed model": compressed}
     own = {k: folder / "index.html" for k, folder in stages.items() if folder}
     links |= {label: page for label, page in own.items() if page.is_file()}
     pages = {page.resolve(): label for label, page in links.items()}

@@ -371,7 +371,7 @@ def test_folders_that_share_no_name_may_be_no_pairs(unpaired):
     assert not report.ready
     assert (
         format_report(report, AS_STORED).count(
-            "or give `dataset_mode` unaligned if these are no pairs"
+            "or give `dataset_mode` unaligned if these are not pairs"
         )
         == 2
     )
