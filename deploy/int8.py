@@ -45,7 +45,7 @@ class Quantised:
     def __str__(self) -> str:
         return (
             f"{self.size / 1e6:.2f} MB, differs by {self.mean:.2f} of 255 levels on average and "
-            f"{self.largest:.0f} at most, on its {self.images} calibration images"
+            f"{self.largest:.0f} at most, on the {self.images} images used for calibration"
         )
 
 
