@@ -1,4 +1,4 @@
-"""What an exported file has to pass before it gets its name: it computes what PyTorch computes."""
+"""Checks of an exported file: it is kept only if it computes what PyTorch computes."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from models.layout import STEM
 # Outputs are in [-1, 1]; one step of an 8-bit image is 8e-3.
 TOLERANCE = 1e-3
 
-# (batch, height, width) that a file is run at: not the size it was traced at, not only squares, and
-# one whose quarters are odd.
+# (batch, height, width) of the inputs that a file is checked with. None has the traced size, some
+# are not square, and (36, 52) has odd sides after the two downsamplings.
 SHAPES = ((1, 64, 64), (2, 36, 52), (3, 8, 96), (1, 128, 96))
 
 
@@ -28,10 +28,11 @@ SHAPES = ((1, 64, 64), (2, 36, 52), (3, 8, 96), (1, 128, 96))
 
 @dataclass(frozen=True)
 class Exported:
-    """A file that was written.
+    """A file that was written and checked.
 
-    size:           bytes
-    max_difference: largest absolute difference from the network in float32
+    size:           of the file in bytes
+    max_difference: largest absolute difference between the outputs of the file and of the float32
+                    network; outputs are in [-1, 1]
     """
 
     path: Path
@@ -49,23 +50,30 @@ class Exported:
 
 
 def sample(batch: int, channels: int, height: int, width: int) -> Tensor:
-    """N C H W float32, uniform in [-1.2, 1.2], since the network clamps to [-1, 1].
+    """A test input: N C H W float32, uniform in [-1.2, 1.2].
 
-    Always the same numbers; leaves PyTorch's random state alone.
+    The range is wider than [-1, 1], so that the clamping of the input is checked too. The numbers
+    are the same at every call, and PyTorch's global random state does not change.
     """
     random = torch.Generator().manual_seed(0)
     return torch.rand(batch, channels, height, width, generator=random) * 2.4 - 1.2
 
 
 def input_channels(net: nn.Module) -> int:
+    """Number of input channels of a `ResnetGenerator`."""
     return net.model[STEM].in_channels
 
 
 @torch.inference_mode()
 def max_difference(net: nn.Module, run: Callable[[Tensor], Tensor]) -> float:
-    """Largest ``|run(x) - net(x)|`` at all `SHAPES`; infinite when either is not finite.
+    """Largest ``|run(x) - net(x)|`` over test inputs of all `SHAPES`.
 
-    net: on the CPU, float32
+    Args:
+        net: a generator on the CPU, in float32
+        run: N C H W float32 -> the output to compare with ``net(x)``
+
+    Returns:
+        the difference, >= 0; infinity when an output of either is not finite
     """
     worst = 0.0
     for batch, height, width in SHAPES:
@@ -76,7 +84,7 @@ def max_difference(net: nn.Module, run: Callable[[Tensor], Tensor]) -> float:
 
 
 def require_equal(difference: float, what: str) -> None:
-    """InputError unless ``difference`` is within `TOLERANCE`."""
+    """Raise InputError, which begins with ``what``, if ``difference`` is above `TOLERANCE`."""
     if not difference <= TOLERANCE:
         raise InputError(
             f"{what} differs from PyTorch by {difference:.1e}, more than {TOLERANCE:g}: it was not "
@@ -85,11 +93,15 @@ def require_equal(difference: float, what: str) -> None:
 
 
 # --------------------------------------------------------------------------------------------------
-# Half-precision weights: files of half the size that compute in float32
+# Half-precision weights: the file has half the size and still computes in float32
 
 
 def rounded(net: nn.Module) -> nn.Module:
-    """A copy whose weights are the nearest float16 values, still stored as float32."""
+    """A copy of ``net`` whose weights have float16 values but are stored as float32.
+
+    Raises:
+        InputError: a weight is too large for float16 (65504).
+    """
     net = copy.deepcopy(net)
     with torch.no_grad():
         for tensor in (*net.parameters(), *net.buffers()):
@@ -103,9 +115,9 @@ def rounded(net: nn.Module) -> nn.Module:
 
 
 class HalfWeights(nn.Module):
-    """Stores the weights of ``net`` as float16 and computes in float32.
+    """A copy of ``net`` that stores its weights as float16 and computes in float32.
 
-    What is traced begins with a cast of each weight.
+    Its exported graph begins with a cast of each weight to float32.
 
     forward(x): as ``net``, N C H W float32 -> N output_nc H W float32.
     """

@@ -1,7 +1,7 @@
-"""The forms that a generator can run in: rewritten, compiled, or in another runtime.
+"""The forms in which a generator can run: rewritten, compiled, or in another runtime.
 
-``make_form(name, net, x)`` builds one; ``latency.py --backends`` measures them side by side. Forms
-in bfloat16 round more; all others compute the same within float rounding.
+``make_form(name, net, x)`` builds one; ``latency.py --backends`` measures them side by side. All
+forms agree within float32 rounding, except those in bfloat16, which round more.
 """
 
 from __future__ import annotations
@@ -36,13 +36,16 @@ class Unavailable(InputError):
 class Form:
     """A generator ready to run.
 
-    exact:          computes what the network computes, within float rounding
-    run:            N C H W float32 -> N output_nc H W float32, on the device of the input that it
-                    was made with
-    max_difference: largest difference from the plain network at that input
-    setup_seconds:  compiling or exporting, and the first run
-    release:        gives kept memory back to the system, before memory is measured
-    held:           bytes that the form keeps for its runs, unseen by the allocator's statistics
+    name:           its key in `FORMS`
+    exact:          whether it computes what the network computes, within float32 rounding
+    run:            N C H W float32 -> N output_nc H W float32, on the device of the input of
+                    `make_form`
+    max_difference: largest absolute difference from the plain network's output on that input
+    setup_seconds:  seconds for building (compiling, exporting), the first run and the comparison
+    release:        called with an input before memory is measured: returns memory that the form
+                    keeps between runs to the system; None = it keeps none
+    held:           bytes that the form keeps between runs and that PyTorch's memory statistics do
+                    not count
     """
 
     name: str
@@ -84,14 +87,14 @@ def _compiled(net: nn.Module, x: Tensor, dtype: torch.dtype = torch.float32) -> 
                 "needs a C++ compiler, and neither g++ nor clang++ was found: install one, or set "
                 "CXX"
             )
-    # Imported late: it takes a second that only this form needs.
+    # The import takes a second, and only this form needs it.
     import torch._inductor.config as inductor
 
     compiled = torch.compile(rewrite(net, written_norms=True).to(dtype))
 
     def run(x: Tensor) -> Tensor:
-        # Freezing brings the weights into the layout of the kernels at the time of compiling. The
-        # option of torch.compile of that name comes too late.
+        # Freezing stores the weights in the layout that the compiled kernels read. The `freezing`
+        # option of torch.compile itself takes effect too late.
         with inductor.patch(freezing=True):
             return compiled(x.to(dtype)).float()
 
@@ -104,14 +107,15 @@ def _compiled_bf16(net: nn.Module, x: Tensor) -> Run:
 
 def _cuda_graph(net: nn.Module, x: Tensor) -> Run:
     static = x.clone()
-    # Libraries choose their kernels in the first runs, which must not be recorded.
+    # Libraries choose their kernels during the first runs, which must not be recorded.
     stream = torch.cuda.Stream(x.device)
     stream.wait_stream(torch.cuda.current_stream(x.device))
     with torch.cuda.stream(stream):
         for _ in range(3):
             net(static)
     torch.cuda.current_stream(x.device).wait_stream(stream)
-    # A capture starts by giving back what is cached, which must not count as its gain.
+    # A capture first frees the allocator's cache. That must happen before memory is measured, or
+    # the memory of the graph would come out too small.
     torch.cuda.empty_cache()
     graph, before = torch.cuda.CUDAGraph(), torch.cuda.memory_reserved(x.device)
     with torch.cuda.graph(graph):
@@ -122,7 +126,7 @@ def _cuda_graph(net: nn.Module, x: Tensor) -> Run:
         graph.replay()
         return output.clone()
 
-    # Memory of its own, which the allocator does not count as in use between runs.
+    # The graph keeps this memory between runs, but the allocator does not count it as in use.
     run.held = torch.cuda.memory_reserved(x.device) - before
     return run
 
@@ -133,7 +137,11 @@ def _cuda_graph(net: nn.Module, x: Tensor) -> Run:
 
 @contextmanager
 def _onnx_file(net: nn.Module, *packages: str) -> Iterator[Path]:
-    """The network as a file while the block runs. Unavailable without ``packages``."""
+    """Give the path of an ONNX file of ``net``, which exists while the block runs.
+
+    Raises:
+        Unavailable: a package of ``packages``, or one that the export needs, is missing.
+    """
     try:
         require_onnx()
         require_onnx(*packages)
@@ -169,8 +177,9 @@ def _openvino_bf16(net: nn.Module, x: Tensor) -> Run:
 class FormKind:
     """How a form is built from a network and an input.
 
-    exact:  computes what the network computes, within float rounding
-    device: ``cpu`` or ``cuda`` for a form that runs only there; None = both
+    build:  (network, N C H W float32 input) -> `Form.run`
+    exact:  whether it computes what the network computes, within float32 rounding
+    device: ``cpu`` or ``cuda`` if the form runs only there; None = both
     """
 
     build: Callable[[nn.Module, Tensor], Run]
@@ -178,7 +187,7 @@ class FormKind:
     device: str | None = None
 
 
-# In the order of a table of results.
+# Tables of results list the forms in this order.
 FORMS = {
     "eager": FormKind(_eager),
     "channels_last": FormKind(_channels_last),
@@ -203,9 +212,10 @@ def make_form(name: str, net: nn.Module, x: Tensor) -> Form:
     """Build the form ``name`` of `FORMS` and run it once.
 
     Args:
-        net: a `ResnetGenerator` in evaluation mode, on the device of ``x``; left as it is
-        x:   N C H W float32, of the size it will be run at: ``compile`` compiles for this size, and
-             again for others; ``cuda_graph`` accepts no others
+        name: a key of `FORMS`
+        net:  a `ResnetGenerator` in evaluation mode, on the device of ``x``; not changed
+        x:    N C H W float32, of the size that the form will run at: ``compile`` compiles again for
+              another size, and ``cuda_graph`` accepts no other
 
     Raises:
         Unavailable: a compiler or a package is missing, or the form does not run on this device.

@@ -1,7 +1,7 @@
-"""One image at a time in NHWC: half of the norms are then only measured, not computed.
+"""A faster generator for one image at a time, in NHWC layout.
 
-The same function within float rounding. A norm's scale goes into the weights of the convolution
-next to it instead of over the pixels.
+For half of the norms, only the statistics are computed. Their scale goes into the weights of the
+next convolution, so the pixels are not scaled. The result is the same within float32 rounding.
 """
 
 from __future__ import annotations
@@ -16,17 +16,18 @@ from models.resnet import ResnetBlock
 
 
 def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
-    """1 C H W in NHWC -> mean and variance of each channel, (C,) each.
+    """1 C H W in NHWC layout -> mean and (biased) variance of each channel, (C,) each.
 
-    PyTorch's other kernels lose digits in NHWC, or take ten times as long.
+    PyTorch's other kernels are less accurate in NHWC, or take ten times as long.
     """
     return torch.batch_norm_update_stats(x, None, None, 0.0)
 
 
 class ImageNorm2d(nn.Module):
-    """Instance norm in NHWC.
+    """Instance norm without weights, for NHWC layout.
 
-    Writes over ``x``, the result of a convolution that nothing else reads.
+    forward(x): N C H W float -> the same shape. It overwrites ``x``, which must be the result of a
+    convolution that nothing else reads.
     """
 
     def __init__(self, eps: float):
@@ -34,13 +35,14 @@ class ImageNorm2d(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        # Not by batch norm, whose plain sums lose digits over the pixels of a full-size layer.
+        # Batch norm is no alternative: it takes plain sums, which are inaccurate over the many
+        # pixels of a full-size layer.
         x -= x.mean((2, 3), keepdim=True)
         return x.mul_(torch.rsqrt(x.square().mean((2, 3), keepdim=True) + self.eps))
 
 
 class FoldedSeparableConv2d(nn.Module):
-    """`SeparableConv2d` of a batch of one, its norm folded into its 1x1 convolution."""
+    """A `SeparableConv2d` for a batch of one, with its norm folded into its 1x1 convolution."""
 
     def __init__(self, separable: SeparableConv2d):
         super().__init__()
@@ -48,11 +50,15 @@ class FoldedSeparableConv2d(nn.Module):
         self.eps = norm.eps
 
     def forward(self, x: Tensor, eps: Tensor | None = None, bias: bool = True) -> Tensor:
-        """x: 1 C H W.
+        """Convolve one image.
 
         Args:
-            eps:  (C,), in place of the norm's
+            x:    1 C H W float32
+            eps:  (C,), replaces the eps of the norm; None = keep it
             bias: add the bias; without it every channel of the result has mean 0
+
+        Returns:
+            1 C' H' W' float32, as the layer that it replaces
         """
         x = self.depthwise(x)
         mean, variance = _moments(x)
@@ -63,11 +69,13 @@ class FoldedSeparableConv2d(nn.Module):
 
 
 class FoldedBlock(nn.Module):
-    """A separable `ResnetBlock` with instance norms, of a batch of one.
+    """A separable `ResnetBlock` with instance norms, for a batch of one.
 
-    A norm removes the bias of the convolution before it, so none is added. A depthwise convolution
-    passes a channel's scale on to the next norm, which removes it too, except for its eps: that is
-    scaled instead of the pixels.
+    A norm removes the bias of the convolution before it, so no bias is added. The scale of the
+    first norm is not applied to the pixels either: the depthwise convolution passes it on to the
+    next norm, which removes it. Only the eps of that next norm must be scaled to match.
+
+    forward(x): 1 C H W float32 -> the same shape.
     """
 
     def __init__(self, block: ResnetBlock):
@@ -85,7 +93,7 @@ class FoldedBlock(nn.Module):
 
 
 class FusedGenerator(nn.Module):
-    """A `ResnetGenerator` that runs a batch image by image, in NHWC and with folded norms.
+    """A copy of a `ResnetGenerator` that runs a batch image by image, in NHWC with folded norms.
 
     forward(x): as the generator, N C H W float32 -> N output_nc H W float32.
     """

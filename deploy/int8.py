@@ -1,9 +1,9 @@
-"""Post-training quantisation of an ``.onnx`` file: convolutions in 8 bits, by ONNX Runtime (QDQ).
+"""Post-training quantisation of an ``.onnx`` file by ONNX Runtime (QDQ format): 8-bit convolutions.
 
-Weights are int8 with a scale for each output channel. Activations are uint8 with a scale for each
-tensor, from its smallest and largest value on calibration images. The first convolution, which sees
-the image, and the last, which makes it, stay in float32: quantised they would cost the most quality
-and save little time.
+Weights are int8 with one scale per output channel. Activations are uint8 with one scale per tensor,
+taken from its smallest and largest value on calibration images. The first convolution, which reads
+the image, and the last, which produces it, stay in float32: quantising them would cost the most
+quality and save little time.
 """
 
 from __future__ import annotations
@@ -30,9 +30,10 @@ CONVOLUTIONS = ("Conv", "ConvTranspose")
 class Quantised:
     """A file that was written.
 
-    size:          bytes
-    mean, largest: difference from the network in float32, in levels of 255, over the outputs
-    images:        number of images that it was calibrated and compared on
+    size:          of the file in bytes
+    mean, largest: absolute difference from the outputs of the float32 network, in grey levels
+                   (0 to 255)
+    images:        number of images; the same ones serve for calibration and comparison
     """
 
     path: Path
@@ -43,8 +44,8 @@ class Quantised:
 
     def __str__(self) -> str:
         return (
-            f"{self.size / 1e6:.2f} MB, off by {self.mean:.2f} of 255 levels on average, "
-            f"{self.largest:.0f} at most, on the {self.images} images it was calibrated on"
+            f"{self.size / 1e6:.2f} MB, differs by {self.mean:.2f} of 255 levels on average and "
+            f"{self.largest:.0f} at most, on the {self.images} images used for calibration"
         )
 
 
@@ -90,14 +91,14 @@ def export_int8(net: nn.Module, path: Path, images: Iterable[Tensor]) -> Quantis
     """Write ``net`` as `deploy.onnx.export_onnx` does, with its convolutions in 8 bits.
 
     Args:
-        net:    a `ResnetGenerator`, on the CPU; left as it is
-        path:   the file to write, atomically
-        images: typical inputs that ranges are measured on, 1 C H W float32 in [-1, 1] each; all are
-                kept in memory
+        net:    a `ResnetGenerator` on the CPU; put into float32 and evaluation mode in place
+        path:   the file to write, whole or not at all
+        images: typical inputs, 1 C H W float32 in [-1, 1] each; the ranges of activations are
+                measured on them, and all are kept in memory
 
     Raises:
-        InputError: a package is missing, there are no images, the result is not finite at other
-            sizes, or it cannot be written.
+        InputError: a package is missing, there are no images, the output of the file is not finite
+            at one of `SHAPES`, or the file cannot be written.
     """
     require_onnx()
     images = list(images)

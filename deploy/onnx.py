@@ -1,7 +1,7 @@
-"""A generator as one ``.onnx`` file: for ONNX Runtime, in any language and without PyTorch.
+"""A generator as one ``.onnx`` file, which ONNX Runtime runs without PyTorch, from any language.
 
-Opset `OPSET`, float32 in and out. The graph is that of `deploy.rewrite.rewrite`: the same function
-with a last convolution that CPU kernels run three times as fast.
+Opset `OPSET`, float32 input and output. The graph is that of `deploy.rewrite.rewrite`: the same
+function, with a last convolution that CPU kernels run three times as fast.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from deploy.rewrite import rewrite
 from errors import InputError
 from runtime.files import written_whole
 
-# What the exporter writes without conversion.
+# The opset that the exporter writes without conversion.
 OPSET = 18
 
 
@@ -31,9 +31,10 @@ OPSET = 18
 
 
 def require_onnx(*packages: str) -> None:
-    """InputError that says what to install unless the packages are there.
+    """Raise InputError, which says what to install, if a package is missing.
 
-    Default: all that an export needs.
+    Args:
+        packages: names of modules; none = all that an export needs
     """
     missing = [
         name
@@ -52,10 +53,10 @@ def require_onnx(*packages: str) -> None:
 
 
 class OnnxGenerator:
-    """An ``.onnx`` file in ONNX Runtime on the CPU.
+    """An ``.onnx`` file that runs in ONNX Runtime on the CPU.
 
-    Called with N C H W float32, it returns N output_nc H W float32. It uses as many threads as
-    PyTorch does when it is created.
+    Called with N C H W float32 on the CPU, it returns N output_nc H W float32. It uses the number
+    of threads that PyTorch uses when this object is created.
     """
 
     def __init__(self, path: Path):
@@ -63,7 +64,7 @@ class OnnxGenerator:
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
-        # Waiting threads must not take the cores from what runs next, here PyTorch.
+        # Threads must not spin after a run: PyTorch may need the cores next.
         options.add_session_config_entry("session.force_spinning_stop", "1")
         options.log_severity_level = 3
         self._session = onnxruntime.InferenceSession(
@@ -76,7 +77,7 @@ class OnnxGenerator:
         return torch.from_numpy(self._session.run(None, {"input": x.numpy()})[0])
 
     def release(self, x: Tensor) -> None:
-        """Run once and give the memory kept for later runs back to the system."""
+        """Run once on ``x``, then return the memory kept for later runs to the system."""
         self._session.run(None, {"input": x.numpy()}, self._shrink)
 
 
@@ -85,7 +86,7 @@ class OnnxGenerator:
 
 
 def _program(net: nn.Module, fp16: bool):
-    """The ONNX program of ``net``. The exporter's messages, about itself, are not shown."""
+    """The ONNX program of ``net``. Messages of the exporter about itself are not shown."""
     x = sample(2, input_channels(net), 64, 96)
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
@@ -107,23 +108,25 @@ def _program(net: nn.Module, fp16: bool):
 
 
 def export_onnx(net: nn.Module, path: Path, fp16: bool = False) -> Exported:
-    """Write ``net`` as one file of dynamic batch, height and width.
+    """Write ``net`` as one file with dynamic batch, height and width.
 
-    Input ``input``: N C H W float32, H and W multiples of 4, values outside [-1, 1] are clamped.
-    Output ``output``: N output_nc H W float32 in [-1, 1]. The file is compared in ONNX Runtime with
-    PyTorch at several sizes.
+    Input ``input``: N C H W float32, H and W multiples of 4; values outside [-1, 1] are clamped.
+    Output ``output``: N output_nc H W float32 in [-1, 1]. Before the file gets its name, it is run
+    in ONNX Runtime and compared with PyTorch at several sizes.
 
     Args:
-        net:  a `ResnetGenerator`; left as it is
-        path: the file to write, atomically
-        fp16: store the weights as float16 (half the size; computes in float32)
+        net:  a `ResnetGenerator`; not changed
+        path: the file to write, whole or not at all
+        fp16: store the weights as float16: half the size, still computes in float32
 
-    Returns the file with its largest difference from ``net`` in float32, which with ``fp16``
-    includes the rounding of the weights.
+    Returns:
+        the file, with its largest difference from ``net`` in float32. With ``fp16`` this includes
+        the rounding of the weights.
 
     Raises:
         InputError: a package is missing, the file differs from PyTorch by more than `TOLERANCE`
-            (with ``fp16``: from the network of rounded weights), or it cannot be written.
+            (with ``fp16``: from the network with rounded weights), a weight is too large for
+            float16, or the file cannot be written.
     """
     require_onnx()
     plain = copy.deepcopy(net).cpu().float().eval()

@@ -1,4 +1,4 @@
-"""A generator in OpenVINO, an optional package, on the CPU, from its ``.onnx`` file."""
+"""The ``.onnx`` file of a generator in OpenVINO, an optional package, on the CPU."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from errors import InputError
 
 
 class OpenVinoGenerator:
-    """An ``.onnx`` file in OpenVINO.
+    """An ``.onnx`` file that runs in OpenVINO on the CPU.
 
-    Called with N C H W float32, it returns N output_nc H W float32. It is compiled for every shape
-    that it is given, since fixed shapes run faster, and uses as many threads as PyTorch does when
-    it is created.
+    Called with N C H W float32 on the CPU, it returns N output_nc H W float32. It is compiled again
+    for each new input shape, because fixed shapes run faster. It uses the number of threads that
+    PyTorch uses when this object is created.
 
     Args:
-        path: what `deploy.onnx.export_onnx` writes; read at once
-        bf16: compute in bfloat16, on CPUs that can. Otherwise in float32, even where OpenVINO would
-              choose less
+        path: a file written by `deploy.onnx.export_onnx`; not needed after the constructor
+        bf16: compute in bfloat16. False = in float32, even where OpenVINO would choose a lower
+              precision
 
     Raises:
         InputError: this CPU has no bfloat16.
@@ -49,6 +49,6 @@ class OpenVinoGenerator:
         return torch.from_numpy(self._compiled[shape]({0: x.contiguous().numpy()})[0])
 
     def release(self, x: Tensor) -> None:
-        """Give the memory kept for later runs back to the system."""
+        """Return the memory kept for later runs to the system. ``x`` is not used."""
         for compiled in self._compiled.values():
             compiled.release_memory()

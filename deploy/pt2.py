@@ -1,6 +1,6 @@
 """A generator as a ``torch.export`` program (``.pt2``).
 
-It loads without this code: in PyTorch, AOTInductor and ExecuTorch.
+PyTorch, AOTInductor and ExecuTorch load it without the code of this project.
 """
 
 from __future__ import annotations
@@ -23,11 +23,14 @@ from deploy.checks import (
 from runtime.files import written_whole
 
 # --------------------------------------------------------------------------------------------------
-# Sizes that an exported program takes
+# Input sizes that an exported program accepts
 
 
 def dynamic_shapes() -> dict:
-    """Of the argument ``x``: any batch; height and width any multiple of 4 from 8."""
+    """The dynamic dimensions of the argument ``x``, N C H W, as `torch.export` takes them.
+
+    N is 1 to 16384; H and W are multiples of 4, from 8 to 65536 pixels.
+    """
     largest = 1 << 14
     batch = torch.export.Dim("batch", min=1, max=largest)
     height, width = (torch.export.Dim(name, min=2, max=largest) for name in ("height4", "width4"))
@@ -35,7 +38,12 @@ def dynamic_shapes() -> dict:
 
 
 class Traced(nn.Module):
-    """``net`` frozen on the CPU, with one tensor in and one out: what exporters trace."""
+    """What exporters trace: a frozen float32 copy of ``net`` on the CPU.
+
+    With ``fp16`` its weights are stored as float16, see `HalfWeights`.
+
+    forward(x): as ``net``, N C H W float32 -> N output_nc H W float32.
+    """
 
     def __init__(self, net: nn.Module, fp16: bool = False):
         super().__init__()
@@ -52,21 +60,23 @@ class Traced(nn.Module):
 
 
 def export_pt2(net: nn.Module, path: Path, fp16: bool = False) -> Exported:
-    """Write ``net`` as a program of dynamic batch, height and width.
+    """Write ``net`` as a program with dynamic batch, height and width, see `dynamic_shapes`.
 
-    It is read back and compared with ``net`` at several sizes.
+    Before the file gets its name, it is read back and compared with ``net`` at several sizes.
 
     Args:
-        net:  a `ResnetGenerator`; left as it is
-        path: the file to write, atomically
-        fp16: store the weights as float16 (half the size; computes in float32)
+        net:  a `ResnetGenerator`; not changed
+        path: the file to write, whole or not at all
+        fp16: store the weights as float16: half the size, still computes in float32
 
-    Returns the file with its largest difference from ``net`` in float32, which with ``fp16``
-    includes the rounding of the weights.
+    Returns:
+        the file, with its largest difference from ``net`` in float32. With ``fp16`` this includes
+        the rounding of the weights.
 
     Raises:
         InputError: the program differs from PyTorch by more than `TOLERANCE` (with ``fp16``: from
-            the network of rounded weights), or the file cannot be written.
+            the network with rounded weights), a weight is too large for float16, or the file cannot
+            be written.
     """
     plain = copy.deepcopy(net).cpu().float().eval()
     program = torch.export.export(

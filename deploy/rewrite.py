@@ -1,4 +1,4 @@
-"""Exact rewrites of a generator: the same function in fewer or fuller vector operations."""
+"""Exact rewrites of a generator: the same function in operations that run faster."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from models.layout import LAST
 
 
 class RowSummedConv2d(nn.Module):
-    """A k x k convolution to few channels: a 1 x k one to k times as many, and a sum of rows.
+    """A k x k convolution to few channels, as a 1 x k convolution and a sum over rows.
 
-    A 7x7 convolution to 3 channels leaves 13 of the 16 lanes of a vector unit idle; 21 channels
-    fill them better.
+    The 1 x k convolution has k times as many output channels. A 7x7 convolution to 3 channels
+    leaves 13 of the 16 lanes of a vector unit idle; 21 channels fill them better.
 
-    forward(x): N C H W -> N out H-k+1 W-k+1 (no padding, stride 1).
+    conv:       the convolution to replace: square kernel, stride 1, no padding, with a bias
+    forward(x): N C H W -> N out H-k+1 W-k+1, the same type
     """
 
     def __init__(self, conv: nn.Conv2d):
@@ -31,7 +32,7 @@ class RowSummedConv2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         height = x.shape[2] - self.size + 1
-        # As planes: in NHWC the share of every row would be gathered pixel by pixel.
+        # Back to NCHW: in NHWC the channels of each row would be gathered pixel by pixel.
         parts = self.rows(x).contiguous()
         y = self.bias
         for row in range(self.size):
@@ -40,9 +41,11 @@ class RowSummedConv2d(nn.Module):
 
 
 class TwoPassInstanceNorm2d(nn.Module):
-    """Instance norm written out, for a compiler to merge with its neighbours.
+    """Instance norm in plain operations, which a compiler can merge with its neighbours.
 
-    The mean first, then the mean square of what is left: one pass over squares would lose digits.
+    It subtracts the mean before it squares: the mean of plain squares would be less accurate.
+
+    forward(x): N C H W float -> the same shape and type.
     """
 
     def __init__(self, eps: float):
@@ -55,7 +58,7 @@ class TwoPassInstanceNorm2d(nn.Module):
 
 
 def replace_layers(net: nn.Module, kind: type, make: Callable[[nn.Module], nn.Module]) -> None:
-    """Put ``make(module)`` in the place of every module of ``kind`` below ``net``."""
+    """Replace every module of type ``kind`` below ``net`` by ``make(module)``, in place."""
     for module in list(net.modules()):
         for name, child in list(module.named_children()):
             if isinstance(child, kind):
@@ -66,7 +69,8 @@ def rewrite(net: nn.Module, written_norms: bool = False) -> nn.Module:
     """A frozen copy of a `ResnetGenerator` with the same function and a faster last convolution.
 
     Args:
-        written_norms: also write instance norms out, see `TwoPassInstanceNorm2d`
+        net:           a `ResnetGenerator`; not changed
+        written_norms: also replace its instance norms, see `TwoPassInstanceNorm2d`
     """
     net = copy.deepcopy(net).eval().requires_grad_(False)
     net.model[LAST] = RowSummedConv2d(net.model[LAST])

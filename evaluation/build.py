@@ -1,4 +1,4 @@
-"""Settings of the measures -> feature network and criteria."""
+"""Builds the feature network and the criteria from the settings of the measures."""
 
 from __future__ import annotations
 
@@ -21,15 +21,17 @@ from metrics.paired import PairedCriterion
 
 @dataclass(frozen=True)
 class MeasureSettings:
-    """What images are judged by.
+    """Which measures are taken of images, and from which files.
 
     Args:
-        fid, miou:      whether they are measured
-        pairs:          whether L1, PSNR and SSIM are, where outputs have partners
-        real_stat_path: .npz with the statistics of the real images; None = made once and kept
+        fid:             measure FID, and KID where the real statistics hold a sample
+        miou:            measure mIoU and pixel accuracy
+        pairs:           measure L1, PSNR and SSIM if ``dataset_mode`` is aligned
+        real_stat_path:  .npz with the statistics of the real images; None = measured once and
+                         cached
         fid_features, fid_dims, fid_weights: see `metrics.inception.load_inception`
-        drn_path:       weights of the segmentation network
-        table_path:     image name, label map and photo of each image
+        drn_path:        weights of the segmentation network for mIoU
+        table_path:      table of image names and label maps, see `metrics.labels.read_table`
         cityscapes_path: folder that the paths of the table start from
     """
 
@@ -46,13 +48,21 @@ class MeasureSettings:
 
 
 def feature_net(settings: MeasureSettings, device: torch.device) -> InceptionFeatures:
+    """The feature network of FID and KID; errors as `metrics.inception.load_inception`."""
     return load_inception(settings.fid_dims, settings.fid_weights, settings.fid_features, device)
 
 
 def criteria(
     settings: MeasureSettings, data: DataSettings, device: torch.device
 ) -> list[Criterion]:
-    """What generated images of ``data`` are judged by, the deciding one first; may be empty."""
+    """The criteria for images generated from ``data``, the deciding one first; may be empty.
+
+    FID is left out, with a warning, for single images without ``real_stat_path``.
+
+    Raises:
+        InputError: a file that a measure needs is missing or does not fit, or there are fewer than
+            2 real images.
+    """
     decisive: list[Criterion] = []
     others: list[Criterion] = []
     if settings.pairs and data.dataset_mode == "aligned":
@@ -87,5 +97,5 @@ def criteria(
 
 
 def deciding(judges: Sequence[Criterion]) -> str | None:
-    """The metric that a training run is judged by; None where nothing but pairs is compared."""
+    """The metric that decides in a training run; None if there are only L1, PSNR and SSIM."""
     return next((c.keys[0] for c in judges if not isinstance(c, PairedCriterion)), None)

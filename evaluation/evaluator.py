@@ -1,7 +1,7 @@
 """Generator -> metrics, the same for training, search, test and export.
 
-Inputs are decoded once and stay uint8 in memory; generator, quantisation and feature network run in
-one pass on the device.
+Inputs are decoded once and stay in memory as uint8. The generator, the conversion of its outputs to
+uint8 and the feature network run in one pass on the device.
 """
 
 from __future__ import annotations
@@ -23,9 +23,16 @@ Generate = Callable[[Tensor], Tensor]
 
 
 def stored_pixels(x: Tensor) -> Tensor:
-    """Network values in [-1, 1] of an image that was read -> the uint8 pixels it was read from.
+    """The uint8 pixels that an image had before it became network values in [-1, 1].
 
-    Outputs are truncated (SPEC 5), which would put a quarter of the levels one too low here.
+    The values are rounded. Truncation, as for outputs (SPEC 5), would put a quarter of the levels
+    one too low here.
+
+    Args:
+        x: float, any shape
+
+    Returns:
+        uint8 in 0..255, the same shape
     """
     return ((x.float() + 1) / 2 * 255).round_().clamp_(0, 255).to(torch.uint8)
 
@@ -34,13 +41,13 @@ class Evaluator:
     """Measures generators on a fixed set of inputs.
 
     Args:
-        loader:   inputs, in order
-        criteria: what their outputs are judged by
-        bf16:     run generator and feature network in bfloat16 (``amp bf16``); their results differ
-                  a little, see docs/search.md
-        shared:   the loader gives each process of the run its share of the images: put all shares
-                  together
-        bar:      show a progress bar during evaluations that take more than a few seconds
+        loader:   inputs, in a fixed order
+        criteria: what judges the outputs
+        bf16:     run generator and feature network in bfloat16 (``amp bf16``); results differ a
+                  little, see docs/search.md
+        shared:   the loader gives each process of the run a share of the images; combine the
+                  results of all processes
+        bar:      show a progress bar if an evaluation takes more than 3 seconds
     """
 
     def __init__(
@@ -56,16 +63,18 @@ class Evaluator:
 
     @property
     def labels(self) -> dict[str, str]:
-        """Metric -> how it must be named in tables and plots."""
+        """Metric -> its name in tables and plots."""
         return {key: text for c in self.criteria for key, text in c.labels.items()}
 
     @torch.inference_mode()
     def outputs(
         self, generate: Generate, limit: int | None = None
     ) -> Iterator[tuple[Tensor, list[str]]]:
-        """uint8 N C H W on the device, and names, batch by batch.
+        """Yield the outputs of each batch, uint8 N C H W on the device, and their N names.
 
-        ``limit`` stops at the end of the batch that reaches that number of images.
+        Args:
+            generate: N C H W float32 in [-1, 1] -> the same of the output
+            limit:    stop after the batch that reaches this number of images; None = all images
         """
         done = 0
         for batch in self.loader.epoch():
@@ -76,7 +85,14 @@ class Evaluator:
 
     @torch.inference_mode()
     def __call__(self, generate: Generate) -> dict:
-        """All metrics of a generator: the criteria's keys, ``n`` images, ``seconds``."""
+        """Measure a generator on all inputs.
+
+        Args:
+            generate: N C H W float32 in [-1, 1] -> the same of the output
+
+        Returns:
+            the results of all criteria by key, with ``n`` (number of images) and ``seconds``
+        """
         start = time.monotonic()
         metrics: dict = {"n": len(self.loader.dataset)}
         if self.criteria:
@@ -91,7 +107,7 @@ class Evaluator:
         for criterion in self.criteria:
             criterion.reset()
         total = len(self.loader.dataset)
-        # A training's first evaluations may take longer than its steps so far.
+        # The first evaluation of a training may take longer than all steps before it.
         shown = dict(desc="evaluating", unit="img", leave=False, delay=3, disable=not self.bar)
         with (
             Bar(total=total, **shown) as bar,
@@ -102,6 +118,6 @@ class Evaluator:
                 real = None if batch.B is None else stored_pixels(batch.B)
                 for criterion in self.criteria:
                     criterion.update(images, batch.names, real)
-                # Of shared images each process sees its part, and the main one shows the bar.
+                # If images are shared, the bar of the main process counts those of all processes.
                 done = len(batch) * (distributed.world_size() if self.shared else 1)
                 bar.update(min(done, total - bar.n))

@@ -1,4 +1,4 @@
-"""Pictures of outputs: labelled columns of images, a row per sample."""
+"""Pictures of outputs: labelled columns of images, one row per sample."""
 
 from __future__ import annotations
 
@@ -18,11 +18,15 @@ HEADER = 18  # pixels above the images for the labels
 
 
 def montage(columns: dict[str, np.ndarray], size: int | None = None) -> np.ndarray:
-    """A picture of images side by side, uint8 (H', W', 3).
+    """A picture of images side by side.
 
     Args:
-        columns: label -> uint8 (N, H, W, C) images of N samples; channels as in `channel_tiles`
-        size:    width of an image in the picture, in pixels; None keeps it
+        columns: label -> (N, H, W, C) uint8 images of the same N samples; `channel_tiles` says how
+                 channels are shown
+        size:    width of each image in the picture, in pixels; None = as it is
+
+    Returns:
+        (H', W', 3) uint8 RGB: a header with the labels, then one row per sample
     """
     cells = {}
     for label, images in columns.items():
@@ -57,9 +61,17 @@ def _resized(image: np.ndarray, width: int, height: int) -> np.ndarray:
 def montage_of(
     loader: Loader, generators: dict[str, Callable[[Tensor], Tensor]], size: int, count: int = 8
 ) -> np.ndarray:
-    """A `montage` of input, every generator's output and the real image, of ``count`` samples.
+    """A `montage` of the input, the output of each generator, and the real image if there is one.
 
-    They are the first ones that have the size of the very first.
+    It shows the first samples that have the same size as the very first one.
+
+    Args:
+        generators: label -> function from N C H W float32 in [-1, 1] to the same of the output
+        size:       width of each image in the picture, in pixels
+        count:      maximum number of samples
+
+    Returns:
+        (H', W', 3) uint8 RGB
     """
     columns: dict[str, list[np.ndarray]] = {}
     shape, done = None, 0

@@ -1,4 +1,4 @@
-"""Statistics of the real images, made once and kept."""
+"""Feature statistics of the real images, measured once and cached."""
 
 from __future__ import annotations
 
@@ -31,11 +31,13 @@ def measure_real(
     """Statistics of a dataset's targets (``B``, or ``A`` where there is no B).
 
     Args:
-        dataset: see `data.datasets`; images are taken at the size that it gives them
-        crop:    (height, width) to take of their centre, as of inputs; None = the whole
+        dataset: see `data.datasets`; images are measured at the size that it gives them
+        net:     the feature network, on ``device``
+        threads: number of threads that decode images
+        crop:    (height, width) in pixels of the centre crop, as for inputs; None = the whole image
 
     Raises:
-        InputError: fewer than 2 images.
+        InputError: fewer than 2 images, or an unreadable image.
     """
     if len(dataset) < 2:
         raise InputError(
@@ -52,13 +54,13 @@ def measure_real(
 
 
 # --------------------------------------------------------------------------------------------------
-# Keeping
+# Caching
 
 
 def cache_folders(dataroot: Path) -> tuple[Path, ...]:
-    """Where statistics are kept: beside the dataset, or else in the user's cache.
+    """Folders for cached statistics, the preferred one first: beside the dataset, the user's cache.
 
-    There is no third place: in a shared temporary folder anyone could put statistics.
+    A shared temporary folder is not among them, because anyone could put wrong statistics there.
     """
     base = os.environ.get("XDG_CACHE_HOME")
     if not base:
@@ -70,7 +72,7 @@ def cache_folders(dataroot: Path) -> tuple[Path, ...]:
 
 
 def _trusted(path: Path, dataset_folder: Path) -> bool:
-    """Whether only people who could change the images themselves could have written a file."""
+    """Whether nobody but those who could also change the images can have written the file."""
     if not hasattr(os, "getuid"):
         return True
     info = path.stat()
@@ -79,9 +81,9 @@ def _trusted(path: Path, dataset_folder: Path) -> bool:
 
 
 def _fingerprint(dataset, net: InceptionFeatures) -> str:
-    """Eight hex digits that change with the files, the side, the size and the features."""
+    """Eight hex digits that depend on the files, the direction, the size and the features."""
     direction = getattr(dataset, "direction", "")
-    # The number changes whenever a file holds something new.
+    # The leading number is the version of the cached files: raise it when their content changes.
     settings = f"2 {net.label} {direction} {dataset.channels} {dataset.resize}"
     digest = hashlib.sha256(settings.encode())
     for path in dataset.files:
@@ -101,10 +103,12 @@ def real_statistics(
     """Statistics to compare with: from ``path``, from the cache, or measured now and cached.
 
     Args:
-        dataset: real images at the size that they are to be measured at
-        path:    ``real_stat_path``; None = the cache
-        cache:   folders to keep them in, the first that can be written; a file in them that
-                 another user could have written is not used
+        dataset: real images, at the size at which they are measured
+        net:     the feature network, on ``device``
+        path:    ``real_stat_path``; None = use the cache
+        cache:   folders of the cache; new statistics go into the first that can be written. A file
+                 that another user could have written is not used
+        threads: number of threads that decode images
 
     Raises:
         InputError: ``path`` cannot be used, or there are fewer than 2 real images.
@@ -113,7 +117,7 @@ def real_statistics(
         return load_statistics(Path(path), net.dims, net.label)
     name = f"{dataset.folder.name}_{_fingerprint(dataset, net)}_{net.dims}.npz"
     for folder in cache:
-        # Damaged, or not to be read: measured again.
+        # If the file is damaged or unreadable, the images are measured again.
         with contextlib.suppress(InputError, OSError):
             if (folder / name).is_file() and _trusted(folder / name, dataset.folder):
                 return load_statistics(folder / name, net.dims, net.label)

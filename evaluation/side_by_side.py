@@ -26,19 +26,23 @@ def generate(
     loader: Loader,
     criteria: dict[str, list[Criterion]],
 ) -> dict[str, list[float]]:
-    """Write every model's image of every input, and feed them to the criteria.
+    """Write the output of every model for every input, and feed it to the model's criteria.
 
-    Images are ``<folder>/<name>.png``. Outputs become uint8 by truncation; inputs and real images
-    are written as they were read.
+    Images are ``<folder>/<name>.png``. Outputs become uint8 by truncation (SPEC 5); inputs and real
+    images are written as they were read.
 
     Args:
-        folders:  of ``input``, ``real`` (used where there are targets) and each model's label
-        models:   the first is what the others are compared with
+        folders:  folder of each label; the labels are ``input``, ``real`` (needed only if there are
+                  targets) and those of the models
+        models:   the others are compared with the first
         criteria: label -> what judges that model
 
     Returns:
-        label -> `l1` of each image to the first model's, in the loader's order, in grey levels; of
-        all models but the first.
+        label -> `l1` distance of each output to that of the first model, in grey levels (0 to 255),
+        in the order of the loader. The first model has no entry.
+
+    Raises:
+        InputError: an image cannot be read or written.
     """
     reference, *others = (loaded.label for loaded in models)
     differences: dict[str, list[float]] = {label: [] for label in others}
@@ -62,6 +66,6 @@ def generate(
 
 
 def time_models(models: Sequence[Loaded], loader: Loader, times: int) -> list[dict]:
-    """How long the first image takes each network as it is; see `measure_side_by_side`."""
+    """Time each network on the first image, ``times`` runs each; see `measure_side_by_side`."""
     image = pad_to_fit(next(iter(loader.epoch())).A[:1])
     return measure_side_by_side([loaded.net for loaded in models], image, times, warmup=2)

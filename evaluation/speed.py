@@ -1,4 +1,4 @@
-"""How long networks take on this machine, side by side, and how much memory."""
+"""How much time and memory networks need on this machine, measured side by side."""
 
 from __future__ import annotations
 
@@ -23,13 +23,21 @@ from runtime.progress import Bar
 def measure_side_by_side(
     runs: Sequence[Callable[[Tensor], object]], x: Tensor, times: int, warmup: int = 10
 ) -> list[dict]:
-    """Time each ``run(x)`` ``times`` times, after a warm-up of ``warmup`` runs (``times`` at most).
+    """Time each ``run(x)`` ``times`` times, after a warm-up.
 
-    The runs take turns, and each turn begins with another of them: whatever else the machine does
+    The runs take turns, and each turn starts with a different one. So other load on the machine
     slows all of them alike.
 
-    Returns for each run its median, 10th and 90th percentile in milliseconds (``median_ms``,
-    ``p10_ms``, ``p90_ms``), and what it was measured on.
+    Args:
+        runs:   functions of ``x``
+        x:      N C H W, on the device where the runs work
+        times:  timed calls of each run
+        warmup: untimed calls of each run before that, at most ``times``
+
+    Returns:
+        a dict for each run: median, 10th and 90th percentile in milliseconds per call
+        (``median_ms``, ``p10_ms``, ``p90_ms``), ``times``, ``batch``, ``height``, ``width``,
+        ``device``, ``threads`` and ``torch`` (its version)
     """
     milliseconds: list[list[float]] = [[] for _ in runs]
     for turn in Bar(range(-min(warmup, times), times), desc="timing", unit="turn", leave=False):
@@ -65,7 +73,7 @@ def measure_side_by_side(
 
 
 def _resident(field: str) -> int:
-    """``VmRSS`` or ``VmHWM`` of this process in bytes."""
+    """``VmRSS`` (resident memory now) or ``VmHWM`` (its peak) of this process in bytes."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(f"{field}:"):
             return int(line.split()[1]) * 1024
@@ -74,9 +82,13 @@ def _resident(field: str) -> int:
 
 @torch.inference_mode()
 def peak_memory(form: Form, x: Tensor) -> int | None:
-    """Bytes that one run needs at its peak, beyond weights and input.
+    """Peak memory of one run in bytes, without weights and input.
 
-    None where the system does not report it (CPUs outside Linux).
+    Args:
+        x: N C H W, on the device of the form
+
+    Returns:
+        bytes; None if the system does not report it (CPUs outside Linux)
     """
     if x.device.type == "cuda":
         torch.cuda.synchronize(x.device)
@@ -89,9 +101,9 @@ def peak_memory(form: Form, x: Tensor) -> int | None:
         form.release(x)
     try:
         with contextlib.suppress(OSError, AttributeError):
-            # Return memory freed by earlier runs to the system, so that it counts again.
+            # Return memory freed by earlier runs to the system, so that it counts when used again.
             ctypes.CDLL(None).malloc_trim(0)
-        # Measure the peak from here.
+        # Reset the peak (VmHWM).
         Path("/proc/self/clear_refs").write_text("5")
         before = _resident("VmRSS")
         form.run(x)

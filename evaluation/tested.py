@@ -1,4 +1,4 @@
-"""A generator under test: what it is, what it costs, and what it is called beside others."""
+"""Generators under test: what each one is, what it costs, and its short name beside others."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from models.supernet import extract
 
 @dataclass(frozen=True)
 class TestedModel:
-    """What is tested and what it costs."""
+    """What a tested model is and what it costs: MACs of one image, and number of parameters."""
 
     __test__ = False  # not a pytest class
 
@@ -30,7 +30,7 @@ class TestedModel:
     macs: int
     params: int
     macs_convention: str
-    height: int  # pixels that MACs are counted at
+    height: int  # of the image, in pixels
     width: int
 
 
@@ -43,21 +43,22 @@ class Loaded:
     model: TestedModel
 
 
-# What the page and the folder of images call something else.
+# Names that the page and the folder of images use for something else.
 TAKEN = ("input", "real", "name", "real_A", "real_B", "fake_B")
 
 
 def short_names(paths: Sequence[Path], taken: Sequence[str] = TAKEN) -> list[str]:
     """A short name for each checkpoint that differs from the others and from those ``taken``.
 
-    It is safe as a folder name. ``runs/a/checkpoints/best_net_G.pth`` is ``a``, ``out/small.pth``
-    is ``small``; where that is not enough, folders above are added: ``runs-a``, ``b-best_net_G``.
+    Names are safe as folder names and compared without regard to case.
+    ``runs/a/checkpoints/best_net_G.pth`` becomes ``a``, ``out/small.pth`` becomes ``small``. If
+    that is not enough, parent folders are added: ``runs-a``, ``b-best_net_G``.
     """
     whole = [
         [part for part in p.with_suffix("").parts if part not in ("checkpoints", p.anchor)]
         for p in paths
     ]
-    # Every run has a best_net_G: the run's folder says more.
+    # Every run has a best_net_G, so the name of the run's folder says more.
     short = [parts[:-1] if parts[-1].endswith("net_G") and parts[:-1] else parts for parts in whole]
     for names in (short, whole):
         for depth in range(1, max(map(len, names)) + 1):
@@ -73,16 +74,17 @@ def short_names(paths: Sequence[Path], taken: Sequence[str] = TAKEN) -> list[str
 
 @dataclass(frozen=True)
 class TestSettings:
-    """What is tested, and at which size and convention its MACs are counted.
+    """What is tested, and at which size and in which convention its MACs are counted.
 
     Args:
-        models:     the first is what a test is about
-        teacher:    what they are compared with; None = the first model
-        channels:   (input, output) of the images
-        config_str: the subnet that is cut out of supernets that were not fine-tuned at one; None =
-                    their whole width
+        models:     the first is the subject of the test
+        teacher:    what the models are compared with; None = the first model
+        channels:   (input, output) channels of the images
+        config_str: the subnet to extract from a supernet that was not fine-tuned at one; None = its
+                    full width
+        macs_convention: see `models.cost.CONVENTIONS`
         size:       (height, width) in pixels
-        images:     what is known of them, see `GeneratorSpec.trained_on`
+        images:     what is known about the images, in the terms of `GeneratorSpec.trained_on`
     """
 
     __test__ = False  # not a pytest class
@@ -97,10 +99,13 @@ class TestSettings:
 
 
 def load_tested(settings: TestSettings, device: torch.device) -> tuple[Loaded | None, list[Loaded]]:
-    """(teacher or None, models), each with a distinct name.
+    """Load the teacher, if there is one, and the models, each with a distinct label.
+
+    Warns if a network was trained on images of another direction or size.
 
     Raises:
-        InputError: a checkpoint is given twice, or is not made for the images.
+        InputError: a checkpoint is given twice, cannot be read, or has other channels than the
+            images.
     """
     teacher = None
     given = [settings.teacher, *settings.models] if settings.teacher else [*settings.models]
@@ -137,8 +142,8 @@ def _loaded(
 ) -> Loaded:
     """A generator ready to be measured.
 
-    Of a supernet: the subnet that it was fine-tuned at, else that of the settings, else the whole
-    width.
+    A supernet is cut to the subnet that it was fine-tuned at, else to that of the settings, else to
+    its full width.
     """
     checkpoint.warn_of_other_images(spec, settings.images)
     config = spec.config

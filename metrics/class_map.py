@@ -1,14 +1,14 @@
-"""From class scores to the best class of each pixel of a larger picture.
+"""Class scores -> the best class of each pixel of a larger image.
 
-The larger scores themselves are never made. Bilinear interpolation is a convex mix of four scores,
-the corners of a cell. So
+The enlarged scores are never computed as a whole. Bilinear interpolation is a convex combination of
+four scores, those at the corners of a cell. So
 
-* where one class leads at all four corners, it leads everywhere between them: most cells need no
-  more;
-* in the others a class whose best corner is below some other class's worst corner leads nowhere:
-  two or three rivals of 19 are left to interpolate.
+* if one class is best at all four corners, it is best everywhere in the cell. Most cells need no
+  more work;
+* in the other cells, a class is best nowhere if its highest corner is below the lowest corner of
+  another class. Of 19 classes, two or three rivals are left to interpolate.
 
-Cells are processed about a thousand at a time, so that the values stay in the processor's cache.
+Cells are processed in groups that are small enough for the processor's cache.
 """
 
 from __future__ import annotations
@@ -21,15 +21,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# On a CPU the fastest of 500 to 4000; on a GPU larger pieces mean fewer launches.
+# Cells per group. On a CPU, 2000 was the fastest of 500 to 4000; on a GPU, larger groups mean fewer
+# kernel launches.
 _CELLS_AT_ONCE = {"cpu": 2000, "cuda": 16384}
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Keep PyTorch from splitting many short operations between threads.
+    """Run a block or function on one thread, so that PyTorch does not split short operations.
 
-    On two idle cores a second thread gains nothing here (36 against 31 ms an image). On busy ones
+    On two idle cores a second thread gains nothing here (36 against 31 ms per image). On busy cores
     operations wait for a thread that is not scheduled (65 to 216 ms with one other process
     running).
     """
@@ -42,7 +43,7 @@ def one_thread() -> Iterator[None]:
 
 
 def _first_largest(planes: Iterable[Tensor]) -> Tensor:
-    """Index (uint8) of the largest of equally shaped tensors, per element; the first of equals."""
+    """Index (uint8) of the largest of tensors of one shape, per element; the first if equal."""
     planes = iter(planes)
     best = next(planes).clone()
     winner = torch.zeros_like(best, dtype=torch.uint8)
@@ -53,17 +54,16 @@ def _first_largest(planes: Iterable[Tensor]) -> Tensor:
 
 
 def _cells_along(old: int, new: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """How `new` pixels lie in the cells of `old` samples.
+    """Which cell between `old` samples each of `new` pixels falls into, along one axis.
 
-    With one sample of padding at either end there are `old` + 1 cells.
-
-    Pixel i of the new line lies at (i + 0.5) * old / new - 0.5 of the old one (half-pixel centres).
+    One sample of padding at either end makes `old` + 1 cells. Pixel i is at position
+    (i + 0.5) * old / new - 0.5 among the samples (half-pixel centres).
 
     returns: cell (new,) int64, the cell of each new pixel
-             occupied (old+1,) bool, whether any lies in a cell
-             members (old+1, M) int64, the new pixels of each cell, the last one repeated where
+             occupied (old+1,) bool, whether a cell holds any pixel
+             members (old+1, M) int64, the new pixels in each cell; the last one is repeated if
              there are fewer than M
-             weight (old+1, M) float64 in 0..1, each member's weight of the cell's right end
+             weight (old+1, M) float64 in 0..1, the weight of the cell's right end for each member
     """
     position = (torch.arange(new, dtype=torch.float64, device=device) + 0.5) * old / new - 0.5
     left = position.floor()
@@ -71,16 +71,16 @@ def _cells_along(old: int, new: int, device: torch.device) -> tuple[Tensor, Tens
     count = torch.bincount(cell, minlength=old + 1)
     phase = torch.arange(int(count.max()), device=device)
     members = (count.cumsum(0) - count)[:, None] + torch.minimum(phase, count[:, None] - 1)
-    members.clamp_(min=0)  # empty cells only, which nobody asks about
+    members.clamp_(min=0)  # changes only empty cells, which are never read
     return cell, count > 0, members, (position - left)[members]
 
 
 def _rivals(corners: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Which classes can lead somewhere within a cell.
+    """Which classes can be the best somewhere within a cell.
 
-    corners: four of (C, n), the scores at the corners of n cells
+    corners: four tensors (C, n), the scores at the corners of n cells
     returns: classes (C, n) int64, the rivals of each cell in ascending order, then zeros
-             count (n,) int64, how many rivals
+             count (n,) int64, the number of rivals of each cell
     """
     highest, lowest = reduce(torch.maximum, corners), reduce(torch.minimum, corners)
     possible = highest >= lowest.amax(0)
@@ -92,12 +92,12 @@ def _rivals(corners: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
 
 
 def _interpolate(points: Tensor, at: Tensor, stride: int, fy: Tensor, fx: Tensor) -> Tensor:
-    """Values (My, Mx, n) float32 within n cells.
+    """Interpolated values (My, Mx, n) float32 within n cells.
 
-    As Pillow: across, then down, each computed in float64 and rounded to float32.
+    As Pillow does it: horizontally, then vertically, each in float64 and rounded to float32.
 
-    points: float32; flattened, the upper left corners are at `at` (n,), the lower left ones at
-            `at` + `stride`
+    points: float32 scores, flattened for indexing
+    at:     (n,) int64, index of each cell's upper left corner; the lower left one is `stride` later
     fy, fx: (My, 1, n) and (Mx, n) float64, the weights of the lower and of the right corners
     """
     points = points.flatten()
@@ -131,7 +131,7 @@ def class_map(scores: Tensor, size: tuple[int, int]) -> Tensor:
     corner = leader[:-1, :-1]  # (h+1, w+1): the leader at each cell's upper left
     mixed = (corner != leader[:-1, 1:]) | (corner != leader[1:, :-1]) | (corner != leader[1:, 1:])
     mixed &= occupied_y[:, None] & occupied_x
-    # (H*W,): right except in mixed cells.
+    # (H*W,): correct except in mixed cells.
     best = corner[:, cell_x].index_select(0, cell_y).flatten()
 
     points = F.pad(scores[None], (1, 1, 1, 1), mode="replicate")[0].flatten(1)  # (C, (h+2)*(w+2))

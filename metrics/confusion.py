@@ -1,4 +1,4 @@
-"""How often each class was read as each class: exact integers, from which every figure follows."""
+"""The confusion matrix of a segmentation in exact integers, and the figures computed from it."""
 
 from __future__ import annotations
 
@@ -13,15 +13,14 @@ from metrics.drn import CITYSCAPES_CLASSES
 
 @one_thread()
 def confusion(predicted: Tensor, label: Tensor) -> Tensor:
-    """How often each class was read as each class.
+    """Count how often each true class was predicted as each class.
 
-    predicted: uint8, any shape, 0..18
-    label:     uint8 trainIds, the same shape and device; pixels with other values than 0..18 are
-               left out
+    predicted: uint8 in 0..18, any shape
+    label:     uint8 trainIds, the same shape and device; pixels with values above 18 are ignored
     returns:   (19, 19) int64 on the same device, rows the label, columns the prediction
     """
     classes = CITYSCAPES_CLASSES
-    # All ignored pixels share one extra row, which is cut off: cheaper than selecting pixels.
+    # All ignored pixels go into one extra row, which is cut off: faster than selecting pixels.
     code = label.clamp(max=classes).short() * classes + predicted
     counts = torch.bincount(code.flatten(), minlength=(classes + 1) * classes)
     return counts.view(classes + 1, classes)[:classes]
@@ -31,9 +30,9 @@ def summary(counts: Tensor) -> dict[str, float | list[float | None]]:
     """Percentages from a confusion matrix.
 
     counts:  (C, C) integers, rows the label, columns the prediction
-    returns: mIoU, the mean IoU of the classes that exist in label or prediction; accu, the share of
-             pixels read right; class_iou, C entries, None for a class that does not exist. All in
-             0..100. The intersection over union of class c is
+    returns: all in 0..100: ``mIoU``, the mean IoU of the classes that occur in labels or
+             predictions; ``accu``, the share of correct pixels; ``class_iou``, C entries, None for
+             a class that does not occur. The intersection over union (IoU) of class c is
              n_cc / (sum_j n_cj + sum_i n_ic - n_cc)
     raises:  InputError when nothing was counted
     """

@@ -1,4 +1,4 @@
-"""Criteria that judge images: all share one interface and are fed batch by batch."""
+"""Criteria that judge images. All have one interface and take the images batch by batch."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from metrics.frechet import Statistics, frechet_distance
 from metrics.inception import InceptionFeatures
 from metrics.kid import kernel_distance
 
+# Metric -> whether a lower value is better.
 LOWER_IS_BETTER = {
     "fid": True,
     "kid": True,
@@ -27,41 +28,44 @@ LOWER_IS_BETTER = {
 
 
 class Criterion(Protocol):
-    """Gathers what it needs of images, batch by batch, and gives metrics at the end.
+    """Collects what it needs from each batch of images, and computes metrics at the end.
 
     Attributes:
-        keys:   the metrics it yields, the deciding one first
-        labels: key -> how that metric must be named in a table
+        keys:   names of its metrics, the deciding one first
+        labels: key -> name of that metric in a table
     """
 
     keys: tuple[str, ...]
     labels: Mapping[str, str]
 
     def reset(self) -> None:
-        """Forget all images. What was gathered is replaced, not changed: `fresh` relies on it."""
+        """Forget all images.
+
+        It must replace what was collected, not change it in place: `fresh` relies on that.
+        """
 
     def update(self, images: Tensor, names: Sequence[str], real: Tensor | None = None) -> None:
         """Add generated images.
 
         Args:
             images: uint8 N C H W on the device
-            names:  of the N images
-            real:   uint8 N C H W on the device, the images they should have become; None where
-                    there are no pairs
+            names:  names of the N images
+            real:   uint8 N C H W on the device, the real images that the outputs should match; None
+                    if there are no pairs
         """
 
     def result(self) -> dict[str, Any]:
-        """``n``, the number of images so far, and a number for each key."""
+        """The value of each key over all images so far, and ``n``, their number."""
 
     def state(self) -> Any:
-        """Everything gathered, on the CPU, to combine processes that share the images."""
+        """Everything collected, on the CPU, to combine processes that share the images."""
 
     def merge(self, states: list) -> None:
-        """Replace what was gathered by the `state` of all processes together."""
+        """Replace what was collected by the combined `state` values of all processes."""
 
 
 def fresh(criteria: Sequence[Criterion]) -> list[Criterion]:
-    """Criteria of the same kind for other images: they share networks and have gathered nothing."""
+    """Copies of the criteria for other images. They share the networks and hold no images yet."""
     copies = [copy.copy(criterion) for criterion in criteria]
     for criterion in copies:
         criterion.reset()
@@ -69,7 +73,7 @@ def fresh(criteria: Sequence[Criterion]) -> list[Criterion]:
 
 
 def require(criteria: Sequence[Criterion], key: str) -> None:
-    """InputError unless ``key`` is among the metrics of the criteria."""
+    """Raise InputError if ``key`` is not among the metrics of the criteria."""
     measured = [k for criterion in criteria for k in criterion.keys]
     if key not in measured:
         remedy = "leave `no_mIoU` out, or give `criterion` fid"
@@ -79,15 +83,16 @@ def require(criteria: Sequence[Criterion], key: str) -> None:
 
 
 class FeatureCriterion:
-    """FID of generated images against statistics of real ones, and KID where those hold a sample.
+    """FID against statistics of real images, and KID if those statistics hold a sample.
+
+    It warns once if the real images had another size than the generated ones: the distance then
+    measures the difference in size too.
 
     Args:
-        net:  the feature network
-        real: statistics of the real images, made with the same features
-        note: what the labels say about the real images, if anything
-
-    Where the real images had another size than the generated ones, a warning says so once: the
-    distance then measures the enlargement too.
+        net:    the feature network
+        real:   statistics of the real images, from the same features
+        device: where the features are kept and compared
+        note:   what the labels say about the real images; "" = nothing
     """
 
     def __init__(
@@ -97,12 +102,13 @@ class FeatureCriterion:
         self.keys = ("fid", "kid") if self.real.sample is not None else ("fid",)
         what = f"{net.label}; {note}" if note else net.label
         self.labels = {key: f"{key.upper()} ({what})" for key in self.keys}
-        # Shared by copies, so that several models are warned about once.
+        # Copies share this set, so that one warning serves for several models.
         self.sizes_seen: set[tuple[int, int]] = set()
         self.reset()
 
     @property
     def label(self) -> str:
+        """The name of FID in tables."""
         return self.labels["fid"]
 
     def reset(self) -> None:
@@ -126,12 +132,18 @@ class FeatureCriterion:
         self.sizes_seen.add(size)
 
     def state(self) -> Tensor:
+        """(n, dims) float32 features of all images so far, on the CPU."""
         return torch.cat(self.features).cpu() if self.features else torch.empty(0, self.net.dims)
 
     def merge(self, states: list[Tensor]) -> None:
         self.features = [state.to(self.real.mu.device) for state in states]
 
     def result(self) -> dict[str, Any]:
+        """``fid``, >= 0, ``n``, and ``kid`` if the real statistics hold a sample.
+
+        Raises:
+            InputError: fewer than 2 images, or features that are not finite.
+        """
         empty = torch.empty(0, self.net.dims)
         features = torch.cat(self.features or [empty]).to(self.real.mu.device)
         result = {"fid": frechet_distance(features, self.real), "n": len(features)}

@@ -1,9 +1,9 @@
-"""Dilated residual networks, architecture D, as the Cityscapes segmenter behind mIoU.
+"""Dilated residual networks (DRN), architecture D: the Cityscapes segmenter that mIoU relies on.
 
 Source: Yu, Koltun, Funkhouser, "Dilated Residual Networks", CVPR 2017 (arXiv 1705.09914). D is the
-simpler form of section 4's degridded network: plain convolutions without shortcuts at either end,
-and dilation that falls off again at the end. Module names follow the published checkpoints, so that
-`drn-d-105_ms_cityscapes.pth` loads without renaming.
+simpler form of the degridded network of section 4: plain convolutions without shortcuts at both
+ends, and a dilation that decreases again in the last levels. Module names are those of the
+published checkpoints, so that `drn-d-105_ms_cityscapes.pth` loads without renaming.
 """
 
 from pathlib import Path
@@ -17,11 +17,11 @@ from metrics.labels import WITHOUT
 from runtime.files import load_tensors
 
 # --------------------------------------------------------------------------------------------------
-# Shape of the family: what differs between the published variants, and what all of them share.
+# Shapes: what differs between the published variants, and what all of them share.
 
 CITYSCAPES_CLASSES = 19
 
-# Variant -> (bottleneck blocks?, blocks in the four residual levels 3..6).
+# Variant -> (whether its blocks are bottlenecks, number of blocks in the residual levels 3..6).
 ARCHITECTURES = {
     "drn_d_22": (False, (2, 2, 2, 2)),
     "drn_d_38": (False, (3, 4, 6, 3)),
@@ -29,7 +29,8 @@ ARCHITECTURES = {
 }
 
 # Channels (a bottleneck level outputs four times as many), stride and dilation of the nine levels.
-# Three levels stride, hence scores at 1/8 resolution; from level 5 on dilation widens the view.
+# Three levels have stride 2, so the scores have 1/8 of the resolution. From level 5 on, dilation
+# enlarges the receptive field.
 CHANNELS = (16, 16, 32, 64, 128, 256, 512, 512, 512)
 STRIDES = (1, 1, 2, 2, 2, 1, 1, 1, 1)
 DILATIONS = (1, 1, 1, 1, 1, 2, 4, 2, 1)
@@ -38,11 +39,11 @@ BOTTLENECK_EXPANSION = 4
 UPSAMPLING = 8
 
 # --------------------------------------------------------------------------------------------------
-# Blocks: the two kinds of residual block, and the plain convolutions around them.
+# Blocks: two kinds of residual blocks, and the plain convolutions before and after them.
 
 
 def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1, dilation: int = 1) -> nn.Conv2d:
-    # No bias: a batch norm always follows. The padding keeps the size (up to the stride).
+    # No bias, because a batch norm always follows. The padding keeps the size (but for the stride).
     padding = dilation * (kernel // 2)
     return nn.Conv2d(inputs, outputs, kernel, stride, padding, dilation, bias=False)
 
@@ -56,14 +57,14 @@ def _plain(inputs: int, outputs: int, kernel: int, stride: int, dilation: int) -
 
 
 def _projection(inputs: int, outputs: int, stride: int) -> nn.Sequential | None:
-    """The 1x1 shortcut where a block changes the shape, else None: its input is added as it is."""
+    """The 1x1 shortcut of a block that changes the shape; None if the input is added as it is."""
     if stride == 1 and inputs == outputs:
         return None
     return nn.Sequential(_conv(inputs, outputs, 1, stride), nn.BatchNorm2d(outputs))
 
 
 class BasicBlock(nn.Module):
-    """conv3-bn-relu-conv3-bn plus the shortcut, relu; both convs are dilated."""
+    """conv3-bn-relu-conv3-bn, plus the shortcut, then relu; both convolutions are dilated."""
 
     def __init__(self, inputs: int, width: int, stride: int, dilation: int):
         super().__init__()
@@ -80,7 +81,7 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """conv1-conv3-conv1, each with its norm, plus the shortcut, relu; the 3x3 conv is dilated."""
+    """conv1-bn-relu-conv3-bn-relu-conv1-bn, plus the shortcut, then relu; conv3 is dilated."""
 
     def __init__(self, inputs: int, width: int, stride: int, dilation: int):
         super().__init__()
@@ -120,7 +121,7 @@ def _levels(arch: str) -> list[nn.Sequential]:
 
 
 # --------------------------------------------------------------------------------------------------
-# The segmenter: the trunk, a 1x1 classifier, and a fixed bilinear enlargement to the input's size.
+# The segmenter: the trunk, a 1x1 classifier, and a bilinear enlargement to the input's size.
 
 
 def _bilinear_kernel(factor: int) -> Tensor:
@@ -135,6 +136,7 @@ class DRNSeg(nn.Module):
 
     arch:    one of ARCHITECTURES
     classes: number of classes C
+    raises:  InputError for an unknown `arch`
     """
 
     def __init__(self, arch: str, classes: int = CITYSCAPES_CLASSES):
@@ -158,9 +160,9 @@ class DRNSeg(nn.Module):
             self.up.weight.copy_(_bilinear_kernel(UPSAMPLING).expand_as(self.up.weight))
 
     def scores(self, x: Tensor) -> Tensor:
-        """Raw class scores of normalised photos.
+        """Raw class scores of photos, before enlargement.
 
-        x:       (N, 3, H, W) float32
+        x:       (N, 3, H, W) float32, normalised with the training set's mean and std
         returns: (N, C, ceil(H/8), ceil(W/8)) float32
         """
         return self.seg(self.base(x))
@@ -169,15 +171,15 @@ class DRNSeg(nn.Module):
         """Log-probabilities of the classes, at the input's resolution.
 
         x:       (N, 3, H, W) float32, normalised with the training set's mean and std
-        returns: (N, C, H, W) float32, exp() of which sums to one over C
+        returns: (N, C, H, W) float32, <= 0; their exp() sums to 1 over C
         """
         height, width = x.shape[2:]
-        # If the size is not a multiple of 8, the last score extends past the edge: cropped here.
+        # If a side is not a multiple of 8, the enlarged scores extend past its end: crop them.
         return F.log_softmax(self.up(self.scores(x))[:, :, :height, :width], dim=1)
 
 
 # --------------------------------------------------------------------------------------------------
-# Loading a checkpoint, published or your own.
+# Loading a checkpoint, published or from own training.
 
 _REMEDY = (
     "It must be the Cityscapes weights of a DRN-D segmenter, for the published mIoU "
@@ -199,13 +201,13 @@ def _read_state_dict(path: Path) -> dict[str, Tensor]:
         and all(isinstance(v, Tensor) for v in content.values())
     ):
         raise InputError(f"`drn_path` {path}: holds no state dict. {_REMEDY}.")
-    # A plain dict: without the pickled version marks, checkpoints from before `num_batches_tracked`
-    # load too.
+    # A plain dict drops the version marks of the file, so that checkpoints from before
+    # `num_batches_tracked` load too.
     return {key.removeprefix("module."): value for key, value in content.items()}
 
 
 def _first_difference(net: nn.Module, state: dict[str, Tensor]) -> str | None:
-    """A short reason why `state` does not fit `net`; None where it fits."""
+    """A short reason why `state` does not fit `net`; None if it fits."""
     expected = {key: tuple(value.shape) for key, value in net.state_dict().items()}
     for key, shape in expected.items():
         if key not in state:
@@ -217,27 +219,27 @@ def _first_difference(net: nn.Module, state: dict[str, Tensor]) -> str | None:
 
 
 def load_drn(path: str | Path, device: torch.device | str, arch: str | None = None) -> DRNSeg:
-    """The 19-class segmenter of a checkpoint, in eval mode and frozen.
+    """Load a 19-class segmenter from a checkpoint, frozen and in eval mode.
 
-    path:    a state dict, or {'state_dict': state dict}; keys with or without a leading 'module.'
+    path:    file with a state dict, or {'state_dict': state dict}; keys may begin with 'module.'
     device:  where the network goes
-    arch:    one of ARCHITECTURES; found from the keys and shapes when None
-    returns: DRNSeg
-    raises:  InputError where the file is missing, unreadable, or fits no architecture (or not the
+    arch:    one of ARCHITECTURES; None = recognised by keys and shapes
+    returns: the network, in float32
+    raises:  InputError if the file is missing, unreadable, or fits no architecture (or not the
              given one)
     """
     path = Path(path)
     state = _read_state_dict(path)
     differences = {}
     for candidate in ARCHITECTURES if arch is None else (arch,):
-        with torch.device("meta"):  # shapes only: no time goes into weights about to be replaced
+        with torch.device("meta"):  # shapes only, since all weights are replaced
             net = DRNSeg(candidate)
         differences[candidate] = _first_difference(net, state)
         if differences[candidate] is None:
             net.load_state_dict(state, assign=True)
             net = net.to(device, torch.float32).eval().requires_grad_(False)
-            # A third faster on a CPU: 0.30 instead of 0.46 s for a 256x256 photo through DRN-D-105
-            # on 2 cores.
+            # NHWC is a third faster on a CPU: a 256x256 photo takes DRN-D-105 0.30 instead of
+            # 0.46 s on 2 cores.
             on_cpu = net.seg.weight.device.type == "cpu"
             return net.to(memory_format=torch.channels_last) if on_cpu else net
     detail = "; ".join(f"as {name}, {what}" for name, what in differences.items())

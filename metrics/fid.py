@@ -1,6 +1,6 @@
-"""FID and KID of two sets of images.
+"""FID and KID between two sets of images.
 
-``python -m metrics.fid A B`` compares two folders, or statistics of them (.npz).
+``python -m metrics.fid A B`` compares two sides, each a folder or a file of statistics (.npz).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from runtime.progress import Bar
 def _batches(
     load: Callable[[int], Tensor], count: int, threads: int, batch: int
 ) -> Iterator[Tensor]:
-    """Images in order, stacked; a batch ends where the size changes."""
+    """Batches of images in order, uint8 N C H W; a batch ends early where the size changes."""
     pending: list[Tensor] = []
     with ThreadPoolExecutor(max(1, threads)) as pool:
         for start in range(0, count, 4 * batch):  # bounded read-ahead
@@ -51,16 +51,17 @@ def measure_images(
     description: str = "features",
     batch: int = 16,
 ) -> Statistics:
-    """Statistics of images.
+    """Feature statistics of ``count`` images.
 
     Args:
-        load:        number in 0..count-1 -> uint8 C H W of any size; called from several threads
-        threads:     decoding threads
-        description: of the progress bar
-        batch:       images through the network at once
+        load:        index in 0..count-1 -> uint8 C H W of any size; called from several threads
+        net:         the feature network, on ``device``
+        threads:     number of threads that decode images
+        description: text of the progress bar
+        batch:       maximum number of images in one pass of the network
 
     Raises:
-        InputError: fewer than 2 images.
+        InputError: fewer than 2 images, or whatever ``load`` raises.
     """
     features, sizes = [], set()
     with Bar(total=count, desc=description, unit="img") as bar:
@@ -75,11 +76,14 @@ def measure_images(
 def statistics_of(
     path: Path, net: InceptionFeatures, device: torch.device, threads: int = 4
 ) -> Statistics:
-    """Statistics of a folder of images, taken as they are stored, or of an .npz file.
+    """Statistics of the images in a folder, as they are stored, or those in an .npz file.
+
+    Returns:
+        statistics on ``device``, or on the CPU if the device has no float64
 
     Raises:
-        InputError: no such folder or file, fewer than 2 images, an unreadable image, or a file that
-            was made with other features.
+        InputError: the folder or file does not exist, the folder has fewer than 2 images, an image
+            is unreadable, or the file was made with other features.
     """
     if not path.is_dir():
         return load_statistics(path, net.dims, net.label, setting="").to(device)
@@ -100,12 +104,22 @@ def statistics_of(
 def compare(
     a: Path, b: Path, net: InceptionFeatures, device: torch.device, threads: int = 4
 ) -> dict[str, Any]:
-    """``fid``, ``kid`` (None where a file holds no feature vectors), and of both sides ``n`` (None
-    where a file does not say) and ``size`` (None where sizes differ or a file does not say).
+    """FID and KID between two sides, each a folder of images or an .npz file of statistics.
 
-    KID uses up to 2000 images a side, evenly spaced.
+    KID uses up to 2000 images per side, evenly spaced.
+
+    Returns:
+        ``fid``, >= 0
+        ``kid``; None if a file holds no feature vectors
+        ``n``, the number of images of each side; None if a file does not say
+        ``size``, (height, width) of the images of each side; None if they differ within the side or
+        a file does not say
+
+    Raises:
+        InputError: as `statistics_of`.
     """
-    for path in (a, b):  # before minutes go into the other one
+    # Check both before minutes are spent on one.
+    for path in (a, b):
         if not path.exists():
             raise InputError(f"{path}: no such folder or .npz file")
     x, y = (statistics_of(path, net, device, threads) for path in (a, b))
@@ -119,7 +133,7 @@ def compare(
 
 
 def describe(found: dict[str, Any], features: str) -> str:
-    """What `compare` found, as lines for the terminal."""
+    """The result of `compare` as lines for the terminal; ``features`` names the features."""
     kid = "not measured: a file holds no feature vectors"
     counts = " and ".join("unknown" if n is None else str(n) for n in found["n"])
     sizes = " and ".join(f"{s[1]}x{s[0]}" if s else "mixed or unknown" for s in found["size"])
@@ -131,7 +145,7 @@ def describe(found: dict[str, Any], features: str) -> str:
         f"features  {features}",
     ]
     if None not in found["size"] and found["size"][0] != found["size"][1]:
-        lines.append("The sizes differ: both measures take in what the enlargement does to images.")
+        lines.append("The sizes differ: both measures include the effect of the enlargement.")
     return "\n".join(lines)
 
 

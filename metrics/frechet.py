@@ -1,9 +1,12 @@
-"""Frechet distance between feature sets, exactly and in float64, without a matrix square root.
+"""Frechet distance between feature sets, exact and in float64, without a matrix square root.
 
-tr sqrt(S_fake S_real) is the sum of the square roots of the eigenvalues of S_fake S_real. Those are
-also the eigenvalues of a symmetric matrix: X S_real X^T (n x n), where X holds the centred features
-/ sqrt(n - 1), when there are at most as many images as features; L^T S_fake L (d x d), where S_real
-= L L^T, otherwise. They are never complex, never negative and never NaN.
+tr sqrt(S_fake S_real) is the sum of the square roots of the eigenvalues of S_fake S_real. Apart
+from zeros, these are also the eigenvalues of a symmetric positive semi-definite matrix, so they are
+real and not negative:
+
+* X S_real X^T (n x n) if there are at most as many images as features, where X (n, d) holds the
+  centred features / sqrt(n - 1);
+* L^T S_fake L (d x d) otherwise, where S_real = L L^T.
 """
 
 from __future__ import annotations
@@ -25,21 +28,22 @@ from runtime.machine import device_for_float64
 # Statistics of the real images
 
 
-# Feature vectors kept with the statistics, for KID: 16 MB at 2048 features.
+# Maximum number of feature vectors kept with the statistics, for KID: 16 MB at 2048 features.
 SAMPLE = 2000
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """Mean and covariance of features of images, on one device.
+    """Mean and covariance of the features of images, on one device.
 
     Attributes:
-        mu:     (d,) float64
-        sigma:  (d, d) float64
-        n:      images; None if a file does not say
-        sample: float32 (m, d), up to `SAMPLE` of the feature vectors, evenly spaced; None if a file
+        mu:     (d,) float64, mean
+        sigma:  (d, d) float64, covariance
+        n:      number of images; None if a file does not say
+        sample: (m, d) float32, up to `SAMPLE` of the feature vectors, evenly spaced; None if a file
                 holds none
-        size:   (height, width) that all images had; None if they differed or a file does not say
+        size:   (height, width) of all images in pixels; None if they differed or a file does not
+                say
     """
 
     mu: Tensor
@@ -50,7 +54,15 @@ class Statistics:
 
     @classmethod
     def of_features(cls, features: Tensor, size: tuple[int, int] | None = None) -> Statistics:
-        """From (n, d) features; covariance over n - 1. InputError for fewer than 2 images."""
+        """Statistics of features, the covariance divided by n - 1.
+
+        Args:
+            features: (n, d) of any float type
+            size:     (height, width) of all images, if they had one size
+
+        Raises:
+            InputError: fewer than 2 images.
+        """
         centred, mu = _centre(features)
         rows = torch.linspace(0, len(features) - 1, min(SAMPLE, len(features))).round().long()
         sample = features[rows.to(features.device)].float()
@@ -58,29 +70,30 @@ class Statistics:
 
     @property
     def dims(self) -> int:
+        """Number of features d."""
         return self.mu.numel()
 
     def to(self, device: torch.device | str) -> Statistics:
-        """On ``device``, or on the CPU where that device has no float64."""
+        """The same statistics on ``device``, or on the CPU if that device has no float64."""
         device = device_for_float64(torch.device(device))
         sample = None if self.sample is None else self.sample.to(device)
         return replace(self, mu=self.mu.to(device), sigma=self.sigma.to(device), sample=sample)
 
     @cached_property
     def factor(self) -> Tensor:
-        """L (d, d) with sigma = L L^T; computed once, whatever the rank."""
+        """L (d, d) float64 with sigma = L L^T, for any rank of sigma; computed once."""
         values, vectors = _solve(torch.linalg.eigh, self.sigma)
         return vectors * values.clamp_min(0).sqrt()
 
 
 def _solve(solver: Callable, matrix: Tensor):
-    """``solver(matrix)`` on the matrix's device, or on the CPU where that device's solver fails.
+    """``solver(matrix)`` on the matrix's device, or on the CPU if it fails there.
 
-    GPU solvers do not converge on every ill-conditioned matrix that LAPACK solves.
+    The solvers of GPUs fail on some ill-conditioned matrices that LAPACK solves.
     """
     try:
         return solver(matrix)
-    except RuntimeError:  # torch.linalg.LinAlgError is one; so is a kernel that is missing
+    except RuntimeError:  # a torch.linalg.LinAlgError, or a missing kernel
         found = solver(matrix.cpu())
     if isinstance(found, Tensor):
         return found.to(matrix.device)
@@ -88,7 +101,7 @@ def _solve(solver: Callable, matrix: Tensor):
 
 
 def _centre(features: Tensor) -> tuple[Tensor, Tensor]:
-    """(centred features / sqrt(n - 1), mean) in float64; on the CPU if the device has none."""
+    """(centred features / sqrt(n - 1), mean) in float64; on the CPU if the device lacks float64."""
     n = len(features)
     if n < 2:
         raise InputError(
@@ -105,7 +118,7 @@ def _centre(features: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def frechet_distance(fake: Tensor, real: Statistics) -> float:
-    """Squared Frechet distance, >= 0, of two Gaussians fitted to features.
+    """Squared Frechet distance, >= 0, between two Gaussians fitted to features.
 
     Heusel et al., "GANs trained by a two time-scale update rule", NeurIPS 2017, eq. 6:
 
@@ -116,8 +129,8 @@ def frechet_distance(fake: Tensor, real: Statistics) -> float:
         real: statistics of the real images
 
     Raises:
-        InputError: fewer than 2 images, features of another size than the statistics, or features
-            that are not finite.
+        InputError: fewer than 2 images, another number of features than in the statistics, or
+            features that are not finite.
     """
     _same_dims(fake.shape[1], real.dims)
     x, mu = _centre(fake)  # (n, d)
@@ -135,7 +148,7 @@ def frechet_distance(fake: Tensor, real: Statistics) -> float:
 
 
 def statistics_distance(a: Statistics, b: Statistics) -> float:
-    """`frechet_distance` of two sets of which only the statistics are known, on one device.
+    """`frechet_distance` between two sets of images, from their statistics on one device.
 
     Raises:
         InputError: the two have different numbers of features.
@@ -154,8 +167,13 @@ def _same_dims(fake: int, real: int) -> None:
 
 
 def _distance(mu: Tensor, trace: Tensor, real: Statistics, gram: Tensor) -> float:
-    """From mean and trace of one side, the other side, and the matrix whose eigenvalues count."""
-    # Symmetric up to rounding; eigvalsh reads one triangle, so averaging the two halves the error.
+    """The distance from ``real`` to a side with mean ``mu`` and ``trace`` of the covariance.
+
+    Args:
+        gram: matrix with the eigenvalues of S_fake S_real
+    """
+    # The matrix is symmetric up to rounding, and eigvalsh reads one triangle only. The mean of both
+    # triangles has a smaller error.
     eigenvalues = _solve(torch.linalg.eigvalsh, (gram + gram.T) / 2)
     root = eigenvalues.clamp_min(0).sqrt().sum()
     distance = (mu - real.mu).square().sum() + trace + real.sigma.trace() - 2 * root
@@ -163,15 +181,15 @@ def _distance(mu: Tensor, trace: Tensor, real: Statistics, gram: Tensor) -> floa
 
 
 # --------------------------------------------------------------------------------------------------
-# Files: the ``.npz`` format of the existing tools (``mu``, ``sigma``), and what this project adds
+# Files: the ``.npz`` format of other tools (``mu``, ``sigma``), with additions of this project
 
 
 def save_statistics(path: Path, statistics: Statistics, features: str) -> None:
     """Write an .npz file, whole or not at all.
 
-    It holds ``mu`` and ``sigma`` (float64), ``n`` (int64, -1 = unknown), ``features`` (the name of
-    the feature network), and where they are known ``sample`` (float32) and ``size`` (int64, height
-    and width).
+    It holds ``mu`` (d,) and ``sigma`` (d, d) in float64, ``n`` (int64, -1 = unknown), ``features``
+    (the name of the feature network), and, if known, ``sample`` (m, d) in float32 and ``size``
+    (height and width, int64).
 
     Raises:
         InputError: the file cannot be written.
@@ -198,12 +216,12 @@ def load_statistics(
     """Read statistics made by `save_statistics` or by tools that write mu and sigma (pytorch-fid).
 
     Args:
-        dims:     features that the file must hold; None takes any number
-        features: name of the feature network; a file that names another one is refused
-        setting:  what gave the path, for messages
+        dims:     number of features that the file must have; None = any
+        features: name of the feature network; a file that names another one is refused. None = any
+        setting:  the setting that gave the path, for messages
 
     Raises:
-        InputError: the file is missing, damaged, holds no mu and sigma or numbers that are not
+        InputError: the file is missing or damaged, has no mu and sigma, has values that are not
             finite real numbers, or was made with other features.
     """
     what = f"{setting} {path}".strip()
@@ -237,7 +255,7 @@ def load_statistics(
     for key, array in arrays.items():
         if array.dtype.kind not in "fiu":
             raise InputError(f"{what}: its {key} is of type {array.dtype}, not numbers; {remedy}")
-        # Converted by NumPy: PyTorch takes neither other byte orders nor long doubles.
+        # NumPy converts the type, since PyTorch reads neither other byte orders nor long doubles.
         tensor = torch.from_numpy(array.astype(np.float64))
         if not torch.isfinite(tensor).all():
             raise InputError(f"{what}: its {key} holds numbers that are not finite; {remedy}")

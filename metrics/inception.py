@@ -28,7 +28,7 @@ WEIGHTS_FILE = "pt_inception-2015-12-05-6726825d.pth"
 
 
 def _build_blocks(dims: int) -> nn.ModuleDict:
-    """The layers up to the ``dims`` features, under pytorch-fid's parameter names."""
+    """The layers up to those with ``dims`` features, under pytorch-fid's parameter names."""
     from pytorch_fid.inception import FIDInceptionA, FIDInceptionC, FIDInceptionE_1, FIDInceptionE_2
     from torchvision.models.inception import BasicConv2d, InceptionB, InceptionD
 
@@ -82,6 +82,7 @@ def _build_blocks(dims: int) -> nn.ModuleDict:
 
 
 def _fold_batch_norms(net: nn.Module) -> None:
+    """Move each batch norm into the weights of its convolution, in place."""
     from torchvision.models.inception import BasicConv2d
 
     for module in list(net.modules()):
@@ -94,14 +95,14 @@ def _fold_batch_norms(net: nn.Module) -> None:
 
 
 class InceptionFeatures(nn.Module):
-    """forward(images): uint8 N C H W of any size -> float32 (N, dims) on the same device.
+    """The feature network, up to the layer with ``dims`` features.
 
-    Of other channel counts than 1 and 3 it sees the first three, of two the first: what pictures
-    show.
+    forward(images): uint8 N C H W of any size -> (N, dims) float32 on the same device. Of more than
+    three channels it reads the first three, of two the first only.
 
     Attributes:
-        dims:  64, 192, 768 or 2048
-        label: how a number made with these features must be labelled: ``Inception, 2048 features``
+        dims:  number of features: 64, 192, 768 or 2048
+        label: name of the features in tables and files, e.g. ``Inception, 2048 features``
     """
 
     def __init__(self, dims: int, label: str):
@@ -112,7 +113,7 @@ class InceptionFeatures(nn.Module):
 
     @torch.inference_mode()
     def forward(self, images: Tensor) -> Tensor:
-        # NCHW uint8 -> NCHW float in [-1, 1], 299 x 299 as the FID protocol resizes
+        # uint8 N C H W -> float N 3 299 299 in [-1, 1], resized as in the FID protocol
         x = images[:, : 3 if images.shape[1] > 2 else 1].float().div_(255)
         if x.shape[1] == 1:
             x = x.expand(-1, 3, -1, -1)
@@ -128,7 +129,10 @@ class InceptionFeatures(nn.Module):
 
 
 def _weights_path(path: str | None) -> Path:
-    """The file with pytorch-fid's weights; downloaded into torch.hub's cache if not found."""
+    """The file with pytorch-fid's weights: ``path``, or the one in torch.hub's cache.
+
+    It is downloaded into that cache if it is not there.
+    """
     if path:
         return Path(path)
     from pytorch_fid.inception import FID_WEIGHTS_URL
@@ -172,16 +176,17 @@ def load_inception(
     """The feature network, ready for inference on ``device``.
 
     Args:
-        dims:     64, 192, 768 or 2048 features
-        weights:  path of pytorch-fid's weights; a file with only the blocks that ``dims`` needs
-                  is enough. None: cache, else download
-        features: ``inception``, or ``random`` for seeded random weights (no download; a scale of
-                  its own)
+        dims:     number of features: 64, 192, 768 or 2048
+        weights:  path of pytorch-fid's weights; a file with only the blocks that ``dims`` needs is
+                  enough. None = from the cache, else downloaded
+        features: ``inception``, or ``random`` for seeded random weights: no download, but distances
+                  are comparable only with each other
 
     Raises:
-        InputError: the weights are missing, damaged or do not fit; says where to put them.
+        InputError: the weights are missing, damaged or do not fit. The message says where to put
+            them.
     """
-    # Building draws random numbers: the caller's, on the CPU and on every GPU, stay as they are.
+    # Building draws random numbers; the caller's random state must not change, on CPU or GPU.
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
         label = (

@@ -1,6 +1,7 @@
-"""Kernel Inception Distance (Binkowski et al. 2018).
+"""Kernel Inception Distance.
 
-It is unbiased, so that sets of a few hundred images can be compared.
+Source: Binkowski, Sutherland, Arbel, Gretton, "Demystifying MMD GANs", ICLR 2018 (arXiv
+1801.01401). It is unbiased, so that sets of a few hundred images can be compared.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ from torch import Tensor
 from errors import InputError
 from runtime.machine import device_for_float64
 
-# Images per subset, at most.
+# Maximum number of images per subset.
 SUBSET = 1000
-# Subsets whose values are averaged when a set is larger than one subset.
+# Number of subsets to average over when a set is larger than one subset.
 SUBSETS = 100
 
 
@@ -26,13 +27,14 @@ def _mmd2(x: Tensor, y: Tensor) -> Tensor:
 
 
 def kernel_distance(fake: Tensor, real: Tensor) -> float:
-    """KID of two sets of features; 0 is expected for equal distributions.
+    """KID between two sets of features: the unbiased squared MMD of eq. 4.
 
-    It is unbiased: single values may be slightly negative. Sets of up to 1000 images are compared
-    whole, larger ones by the mean over 100 subsets of 1000, drawn with a fixed seed.
+    The kernel is (x.y / d + 1)^3. The expected value is 0 for equal distributions, so single values
+    may be slightly negative. Sets of up to 1000 images are compared as a whole, larger ones by the
+    mean over 100 random subsets of 1000 images, drawn with a fixed seed.
 
     Args:
-        fake, real: (n, d) of any float type, on one device
+        fake, real: (n, d) and (m, d) of any float type, on one device
 
     Raises:
         InputError: a set has fewer than 2 images.

@@ -1,6 +1,7 @@
-"""Ground truth of street scenes: which file belongs to which image, and its pixels.
+"""Ground truth of street scenes: which label file belongs to which image, and its pixels.
 
-A label is an 8-bit image of trainIds: 0..18 are the classes of Cityscapes, the rest is ignored.
+A label is an 8-bit image of trainIds: 0..18 are the classes of Cityscapes, other values are
+ignored.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from PIL import Image
 
 from errors import InputError
 
-# How to continue without it, at the end of every message about what mIoU needs.
+# The end of every message about something that mIoU needs: how to go on without mIoU.
 WITHOUT = "To do without mIoU, give `criterion` fid to a search, `no_mIoU` to other scripts"
 
 # --------------------------------------------------------------------------------------------------
@@ -24,24 +25,25 @@ _IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".webp", ".tif", ".t
 
 
 def image_stem(name: str | Path) -> str:
-    """The name of an image without folder and image suffix: 'd/a.b.png' is 'a.b'."""
+    """The name of an image without folder and image suffix: 'd/a.b.png' -> 'a.b'."""
     path = Path(name)
     return path.stem if path.suffix.lower() in _IMAGE_SUFFIXES else path.name
 
 
 def read_table(table_path: str | Path, cityscapes_path: str | Path) -> dict[str, Path]:
-    """Image stem -> its gtFine trainIds png, for every line of a table.
+    """Read the table that says which label file belongs to which image.
 
-    table_path:      text, a line per image: `<name> <gtFine trainIds png> <leftImg8bit png>`
+    table_path:      UTF-8 text, one line per image:
+                     `<name> <gtFine trainIds png> <leftImg8bit png>`
     cityscapes_path: the folder that the paths in the table start from
-    returns:         dict keyed by `image_stem(name)`; the files are not opened yet
-    raises:          InputError naming file, line and flag
+    returns:         `image_stem(name)` -> path of the trainIds png; the files are not opened
+    raises:          InputError if the table or folder is missing, or a line is wrong
     """
     table, root = Path(table_path), Path(cityscapes_path)
     if not table.is_file():
         raise InputError(
             f"`table_path` {table}: no such file. It says which ground truth belongs to which "
-            f"image, a line each: <name> <gtFine trainIds png> <leftImg8bit png>. {WITHOUT}."
+            f"image, one line per image: <name> <gtFine trainIds png> <leftImg8bit png>. {WITHOUT}."
         )
     if not root.is_dir():
         raise InputError(
@@ -80,11 +82,12 @@ def read_table(table_path: str | Path, cityscapes_path: str | Path) -> dict[str,
 
 
 # --------------------------------------------------------------------------------------------------
-# Labels: a search compares thousands of networks with the same few hundred, so each is decoded once
-# if memory allows.
+# Labels: a search compares thousands of networks on the same few hundred labels, so each label is
+# decoded only once if memory allows.
 
 
 def _decode(path: Path) -> np.ndarray:
+    """(H, W) uint8 trainIds of a file. InputError if it is no 8-bit image of one channel."""
     try:
         with Image.open(path) as image:
             mode, label = image.mode, np.array(image)
@@ -101,16 +104,16 @@ def _decode(path: Path) -> np.ndarray:
 
 
 class LabelStore:
-    """Ground truth by image name, decoded by threads and kept in memory up to a bound.
+    """Labels by image name, decoded by threads and kept in memory up to a limit.
+
+    Only one thread may use it; its own threads do nothing but decode.
 
     names:     the images that will be asked for, with or without folder and suffix
     table:     what `read_table` returned
-    max_bytes: of decoded labels to keep; 1 GiB holds the 500 of Cityscapes' val at 2048x1024. What
-               does not fit is decoded again whenever it is asked for
-    threads:   decoding in parallel (Pillow's decoder releases the interpreter lock)
-    raises:    InputError when a name is not in the table or its file does not exist
-
-    To be used by one thread; only the decoding happens in others.
+    max_bytes: maximum size of the labels kept; 1 GiB holds the 500 of Cityscapes' val at 2048x1024.
+               Labels beyond it are decoded again at each use
+    threads:   number of decoding threads (Pillow's decoder releases the interpreter lock)
+    raises:    InputError if a name is not in the table or its file does not exist
     """
 
     def __init__(
@@ -143,20 +146,23 @@ class LabelStore:
         self.kept_bytes = 0
 
     def prefetch(self, names: Sequence[str]) -> None:
-        """Start decoding what is not in memory; until it is asked for, the bound ignores it."""
+        """Start decoding labels that are not in memory. They count for the limit once read."""
         for stem in map(image_stem, names):
             if stem not in self._kept and stem not in self._pending:
                 self._pending[stem] = self._pool.submit(_decode, self._paths[stem])
 
     def __getitem__(self, name: str) -> np.ndarray:
-        """The trainIds of an image: (H, W) uint8. InputError if the file is not such a label."""
+        """The trainIds of an image, (H, W) uint8.
+
+        raises: InputError if the file is no 8-bit image of one channel
+        """
         stem = image_stem(name)
         if stem in self._kept:
             return self._kept[stem]
         self.prefetch([stem])
         label = self._pending.pop(stem).result()
-        # First come, first kept: labels are asked for in the same order over and over, where
-        # dropping the least recently used would drop each one just before it is needed again.
+        # The first labels are kept and never dropped. All labels are read again and again in the
+        # same order, so dropping the least recently used would drop each one just before its use.
         if self.kept_bytes + label.nbytes <= self._max_bytes:
             self._kept[stem] = label
             self.kept_bytes += label.nbytes

@@ -1,7 +1,7 @@
 """MACs and parameters of configurations.
 
-``python -m metrics.macs CONFIG...`` prints them; without a config, the published table beside what
-this code computes.
+``python -m metrics.macs CONFIG...`` prints them. Without a config, it prints the published table
+with the values that this code computes.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from models.config import ChannelConfig
 from models.cost import Architecture, Channels, count_macs, count_params
 from models.kinds import KINDS
 
-# What was published (paper table 1 and the released models), with its configuration where known.
+# Published results (paper table 1 and the released models), with the configuration if it is known.
 PUBLISHED = (
     # dataset, method, network or config, parameters, MACs, quality
     ("edges2shoes", "Original", "resnet_9blocks", "11.4M", "56.8G", "FID 24.12"),
@@ -61,9 +61,11 @@ PUBLISHED = (
 
 
 def _describe(name: str, size: int) -> tuple[int, int, int, int]:
-    """(parameters, MACs published, the same without norm, exact).
+    """(parameters, published MACs, published MACs without norms, exact MACs).
 
-    ``name`` is a config string or the name of a generator whose blocks are dense.
+    Args:
+        name: a config string, or the name of a generator whose blocks are dense
+        size: height and width of the image in pixels
     """
     dense = name in KINDS and not KINDS[name].separable
     channels = Channels.of_config(ChannelConfig.uniform(64) if dense else ChannelConfig.parse(name))
@@ -86,7 +88,12 @@ def _table(rows: list[tuple], headings: tuple[str, ...]) -> str:
 
 
 def print_costs(configs: list[str], size: int) -> None:
-    """Print the table of ``configs``, or the published table beside what this code computes."""
+    """Print the costs of ``configs``; if there are none, the published table with computed values.
+
+    Args:
+        configs: config strings, or names of generators whose blocks are dense
+        size:    height and width of the image in pixels
+    """
     if configs:
         rows = []
         for name in configs:

@@ -1,12 +1,12 @@
 """mIoU of generated street scenes: how well a segmenter recovers the labels they came from.
 
-Protocol: the generated photo goes through DRN-D-105, its class scores are resized bilinearly to the
-size of the Cityscapes ground truth (2048x1024), and the best class of each pixel is compared with
-gtFine's trainIds.
+Protocol (SPEC 5): the generated photo goes through DRN-D-105, its class scores are resized
+bilinearly to the size of the Cityscapes ground truth (2048x1024), and the best class of each pixel
+is compared with gtFine's trainIds.
 
-The published figures resized the scores image by image and channel by channel with Pillow's
-BILINEAR. For enlargement that is bilinear interpolation with half-pixel centres and clamped edges,
-the same as `F.interpolate(mode='bilinear', align_corners=False)`: on 19 channels of
+For the published figures, the scores were resized image by image and channel by channel with
+Pillow's BILINEAR. For enlargement that is bilinear interpolation with half-pixel centres and
+clamped edges, the same as `F.interpolate(mode='bilinear', align_corners=False)`. On 19 channels of
 log-probabilities in -24..0, from 256x256 to 2048x1024, the two differ by at most 4e-6, which is
 float32 rounding. `metrics.class_map` rounds where Pillow rounds.
 """
@@ -24,21 +24,21 @@ from metrics.confusion import confusion, summary
 from metrics.drn import CITYSCAPES_CLASSES, DRNSeg
 from metrics.labels import LabelStore, image_stem
 
-# Of Cityscapes photos in 0..1, red green blue: what the published DRN weights were trained with.
+# Mean and deviation of Cityscapes photos (RGB in 0..1), as in the training of the published DRN.
 CITYSCAPES_MEAN = (0.29010095242892997, 0.32808144844279574, 0.28696394422942517)
 CITYSCAPES_STD = (0.1829540508368939, 0.18656561047509476, 0.18447508988480435)
 
 
 class SegmentationScorer:
-    """A `metrics.criteria.Criterion`: the confusion matrix of generated photos, batch by batch.
+    """A `metrics.criteria.Criterion` for mIoU: counts the confusion matrix batch by batch.
+
+    Its whole state is `counts`, (19, 19) int64 on `device`, and `n`, the number of photos. The sums
+    of both over several processes are the state of all photos together.
 
     drn:        the segmenter, 19 classes, in eval mode on `device`
     labels:     ground truth for every name that `update` will get
     device:     where the network and the counting run
-    batch_size: photos through the network at once
-
-    `counts`, (19, 19) int64 on `device`, and `n`, photos so far, are the whole state: summed over
-    several processes they are the state of all together.
+    batch_size: maximum number of photos in one pass of the network
     """
 
     keys = ("mIoU", "accu")
@@ -68,9 +68,11 @@ class SegmentationScorer:
     def update(self, images: Tensor, names: Sequence[str], real: Tensor | None = None) -> None:
         """Score photos.
 
-        images: (N, 3, H, W) uint8, RGB 0..255, on any device, not larger than the labels
-        names:  N image names; the labels are looked up by their stems
-        raises: InputError when a label cannot be read or is smaller than its photo
+        images: (N, 3, H, W) uint8 RGB on any device, not larger than the labels
+        names:  N image names; their stems find the labels
+        real:   not used
+        raises: InputError if a label cannot be read or is smaller than its photo; ValueError for
+                another type or another number of names
         """
         if images.dtype != torch.uint8 or len(images) != len(names):
             raise ValueError(
@@ -97,13 +99,14 @@ class SegmentationScorer:
                 self.n += 1
 
     def state(self) -> tuple[Tensor, int]:
+        """(counts on the CPU, n)."""
         return self.counts.cpu(), self.n
 
     def merge(self, states: list[tuple[Tensor, int]]) -> None:
-        """Replace the counts by the totals of several processes."""
+        """Replace counts and n by the totals of several processes."""
         self.counts = sum(counts for counts, _ in states).to(self.device)
         self.n = sum(n for _, n in states)
 
     def result(self) -> dict[str, float | int | list[float | None]]:
-        """Over all photos so far: n, their number, and the figures of `summary`."""
+        """The figures of `summary` over all photos so far, and ``n``, their number."""
         return {"n": self.n, **summary(self.counts)}

@@ -1,6 +1,6 @@
-"""How far generated images are from the real ones they belong to: L1, PSNR and SSIM.
+"""How far generated images are from their real partners: L1, PSNR and SSIM.
 
-``python -m metrics.paired A B`` compares two folders of images with equal names.
+``python -m metrics.paired A B`` compares images of the same name in two folders.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ def psnr(a: Tensor, b: Tensor) -> Tensor:
 
     PSNR = 10 log10(255^2 / MSE), MSE = mean (a - b)^2 over channels and pixels
 
-    Equal images would be infinitely close. They are given the MSE of one value that is off by one
-    level, the smallest difference there is, so that means stay finite (101 dB at 256x256 RGB).
+    Equal images would have an infinite PSNR. They get the MSE of the smallest possible difference,
+    one value off by one level, so that means stay finite (101 dB at 256x256 RGB).
 
     Args:
         a, b: uint8 N C H W
@@ -62,9 +62,9 @@ C1, C2 = 0.01**2, 0.03**2
 
 @cache
 def _means(length: int) -> Tensor:
-    """(windows, length) float32 matrix that takes weighted means along a line of pixels.
+    """A matrix (windows, length) float32 that takes weighted means along a line of pixels.
 
-    Row i holds the Gaussian weights, which sum to one, from pixel i on.
+    Row i holds Gaussian weights, which sum to 1, starting at pixel i.
     """
     size = min(WINDOW, length)
     x = torch.arange(size, dtype=torch.float64) - (size - 1) / 2
@@ -78,15 +78,15 @@ def _means(length: int) -> Tensor:
 def _blurred(x: Tensor) -> Tensor:
     """Weighted means of N H W over every window that lies within the image.
 
-    As matrix products: on a CPU three times as fast as convolutions of one channel (256x256, one
-    thread), and in full float32 on GPUs, which convolve in TF32.
+    Matrix products do this three times as fast as one-channel convolutions on a CPU (256x256, one
+    thread). On GPUs they are in full float32, where convolutions may use TF32.
     """
     down, across = (_means(length).to(x.device) for length in x.shape[1:])
     return down @ x @ across.T
 
 
 def ssim(a: Tensor, b: Tensor) -> Tensor:
-    """Structural similarity of each pair: at most 1 (equal), 0 for unrelated images, at least -1.
+    """Structural similarity (SSIM) of each pair, in -1..1: 1 = equal, about 0 = unrelated images.
 
     Wang, Bovik, Sheikh, Simoncelli, "Image quality assessment: from error visibility to structural
     similarity", IEEE TIP 2004, eq. 13: per channel and window
@@ -94,8 +94,8 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
         (2 mu_a mu_b + C1) (2 cov_ab + C2) / ((mu_a^2 + mu_b^2 + C1) (var_a + var_b + C2))
 
     with values in 0..1, C1 = 0.01^2, C2 = 0.03^2 and moments weighted by an 11x11 Gaussian window
-    of sigma 1.5. The mean is taken over channels and over the windows that lie within the image. A
-    side shorter than 11 pixels has a window as long as itself.
+    of sigma 1.5. The mean is taken over channels and over the windows that lie within the image. If
+    a side is shorter than 11 pixels, the window is as long as that side.
 
     Args:
         a, b: uint8 N C H W
@@ -104,7 +104,8 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
         (N,) float32
     """
     count, channels, height, width = a.shape
-    # Autocast would take the means in 8 bits of precision, and variances are small differences.
+    # Autocast would compute the means with 8 bits of precision, too few for variances, which are
+    # small differences of large values.
     with torch.autocast(a.device.type, enabled=False):
         x, y = (image.reshape(-1, height, width).float() / 255 for image in (a, b))
         moments = _blurred(torch.cat([x, y, x * x, y * y, x * y]))
@@ -120,9 +121,9 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
 
 
 class PairedCriterion:
-    """A `metrics.criteria.Criterion`: means over the images of L1, PSNR and SSIM to the real ones.
+    """A `metrics.criteria.Criterion`: L1, PSNR and SSIM to the real images, as means over images.
 
-    Every batch must come with its real images.
+    Every batch must come with its real images, uint8 N C H W of the same shape.
     """
 
     keys = ("l1_real", "psnr", "ssim")
@@ -132,7 +133,8 @@ class PairedCriterion:
         self.reset()
 
     def reset(self) -> None:
-        # float32 N 3 each, on the device: reading them would make the host wait at every batch.
+        # (N, 3) float32 of each batch. They stay on the device, since reading them would make the
+        # CPU wait for the GPU at every batch.
         self.values: list[Tensor] = []
 
     @torch.inference_mode()
@@ -143,12 +145,18 @@ class PairedCriterion:
         self.values.append(torch.stack([f(images, real) for f in (l1, psnr, ssim)], 1))
 
     def state(self) -> Tensor:
+        """(n, 3) float32, L1, PSNR and SSIM of each image so far, on the CPU."""
         return torch.cat(self.values).cpu() if self.values else torch.empty(0, 3)
 
     def merge(self, states: list[Tensor]) -> None:
         self.values = list(states)
 
     def result(self) -> dict[str, Any]:
+        """Means over the images of `l1` (``l1_real``), `psnr` and `ssim`; ``n``, their number.
+
+        Raises:
+            InputError: there were no images.
+        """
         values = self.state()
         if not len(values):
             raise InputError("L1, PSNR and SSIM need at least one pair of images")
@@ -161,7 +169,7 @@ class PairedCriterion:
 
 
 def _by_name(folder: Path) -> dict[str, Path]:
-    """Path below the folder without its ending -> file."""
+    """Relative path without its ending -> file, for all images below a folder."""
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder")
     files: dict[str, Path] = {}
@@ -176,20 +184,24 @@ def _by_name(folder: Path) -> dict[str, Path]:
 
 
 def compare_folders(a: Path, b: Path) -> dict[str, Any]:
-    """``n``, ``l1_real``, ``psnr`` and ``ssim`` of two folders whose images have equal names.
+    """Compare each image below ``a`` with the image of the same name below ``b``.
 
-    Endings may differ. Folders within the folders are part of the name.
+    Endings may differ. Subfolders are part of the name.
+
+    Returns:
+        means over the images: ``l1_real`` in grey levels (0 to 255), ``psnr`` in dB, ``ssim``
+        (at most 1); and ``n``, the number of pairs
 
     Raises:
-        InputError: a folder is missing or empty, a name is in one folder alone, or two images of
-            one name differ in size.
+        InputError: a folder is missing or empty, a name is in one folder only, or two images of the
+            same name differ in size.
     """
     files_a, files_b = _by_name(a), _by_name(b)
     alone = sorted(files_a.keys() ^ files_b.keys())
     if alone:
         here, there = (a, b) if alone[0] in files_a else (b, a)
         raise InputError(
-            f"{len(alone)} names are in one folder alone, first {alone[0]}: {here} has it, {there} "
+            f"{len(alone)} names are in one folder only, first {alone[0]}: {here} has it, {there} "
             "does not; compare folders with equal names"
         )
     criterion = PairedCriterion()

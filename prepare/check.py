@@ -1,9 +1,10 @@
-"""Is a dataset fit to train on? Every file is decoded once; each problem comes with its remedy.
+"""Checks whether a dataset is ready to train on, and names a remedy for each problem.
 
     python -m data.check DATAROOT [FLAG ...]
 
-It reads as training does (`data.images`, `data.datasets`, `data.transforms`), so "ready to train"
-means that training will read it. Exit code 0: ready, 2: problems.
+It decodes every file once, with the code that training uses (`data.images`, `data.datasets`,
+`data.transforms`), so "ready to train" means that training can read it. Exit code 0: ready, 2:
+problems.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ from runtime.progress import Bar
 
 @dataclass(frozen=True)
 class Usage:
-    """How the images are going to be used: the values of the data flags (`options.flags`)."""
+    """How training is going to use the images: the values of the data flags (`options.flags`)."""
 
     dataset_mode: str = "aligned"
     direction: str = "AtoB"
@@ -53,23 +54,25 @@ class Usage:
 
     @property
     def meta_phase(self) -> str:
+        """The phase that ``meta_path`` belongs to."""
         return self.phase or "train"
 
     def resize_of(self, phase: str) -> Resize:
-        """What happens to a phase: all but train are resized to the size of the crop."""
+        """How the images of a phase are resized: all but train to the size of the crop."""
         resize = replace(self.resize, any_size=self.dataset_mode == "single")
         return resize if phase == "train" else replace(resize, load_size=resize.crop_size)
 
 
 @dataclass(frozen=True)
 class FileFacts:
-    """One file.
+    """What was found about one file.
 
-    size:    (width, height) as used, upright
+    size:    (width, height) in pixels after rotation by the EXIF tag; None if unusable
     mode:    as stored: Pillow's name, or number type and channels of an array
-    blank:   one colour only
-    bytes:   of one value in memory: 1, or 4 where the file has more than 8 bits
-    problem: what makes the file unusable, with the remedy
+    blank:   whether the image has one colour only
+    bytes:   bytes per value in memory: 1, or 4 if the file has more than 8 bits
+    digest:  BLAKE2b hash (16 bytes) of the file's content
+    problem: what makes the file unusable, and the remedy; None if nothing does
     """
 
     path: Path
@@ -83,7 +86,12 @@ class FileFacts:
 
 @dataclass(frozen=True)
 class Finding:
-    """Something to say about files; ``fix``: the remedy, empty for what is worth knowing."""
+    """A problem, or a note, about files.
+
+    what:  what was found
+    fix:   the remedy; "" for a note
+    files: paths relative to the dataset
+    """
 
     what: str
     fix: str = ""
@@ -92,14 +100,15 @@ class Finding:
 
 @dataclass(frozen=True)
 class PhaseReport:
-    """One phase, or one side of an unpaired one: its usable items and what becomes of them.
+    """What was found about one phase, or about one side of an unpaired phase.
 
-    layout: "A|B" | "folders A, B" | "single" | "unpaired"
-    count:  items (pairs or images) that can be used
-    sizes:  (width, height) of an A (before anything is done) -> how many
-    modes:  mode as stored -> how many files
-    shapes: (width, height) that the network gets -> how many
-    bytes:  decoded and resized, all of it, as training keeps it in memory
+    layout:  "A|B" | "folders A, B" | "single" | "unpaired"
+    count:   number of usable items (pairs or images)
+    sizes:   (width, height) of A as stored -> number of items
+    modes:   mode as stored -> number of files
+    shapes:  (width, height) that the network gets -> number of items
+    bytes:   size of all decoded and resized images, as training keeps them in memory
+    digests: hash of a usable file -> its path relative to the dataset
     """
 
     name: str
@@ -116,7 +125,7 @@ class PhaseReport:
 
 @dataclass(frozen=True)
 class Report:
-    """A whole dataset; ``problems`` and ``notes`` are those that belong to no single phase."""
+    """What was found about a dataset; ``problems`` and ``notes`` are those of no single phase."""
 
     root: Path
     phases: tuple[PhaseReport, ...]
@@ -125,10 +134,12 @@ class Report:
 
     @property
     def all_problems(self) -> list[Finding]:
+        """The problems of the dataset, then those of each phase."""
         return [*self.problems, *(p for phase in self.phases for p in phase.problems)]
 
     @property
     def ready(self) -> bool:
+        """Whether there are no problems."""
         return not self.all_problems
 
 
@@ -137,7 +148,11 @@ class Report:
 
 
 def look(path: Path, channels: int = 3) -> FileFacts:
-    """Decode one file as training does and describe it; never raises, whatever the file holds."""
+    """Decode one file as training does and describe it. A bad file raises nothing.
+
+    Args:
+        channels: number of channels that training reads
+    """
     try:
         pixels = read_pixels(path, channels)
         mode = _mode(path)
@@ -163,7 +178,7 @@ def _mode(path: Path) -> str:
 def look_at_all(
     files: list[tuple[Path, int]], threads: int, title: str, progress: bool = True
 ) -> list[FileFacts]:
-    """`look` at (file, channels) on threads, in their order, with a bar."""
+    """Call `look` for each (file, channels) on threads, with a bar; results in the same order."""
     with ThreadPoolExecutor(max(1, threads)) as pool:
         try:
             if not files:
@@ -188,12 +203,17 @@ ONE_SIDE, UNPAIRED = "one side", "unpaired"
 
 
 def find_phases(root: Path, mode: str) -> dict[str, str]:
-    """Phase -> layout, by the folders of ``root`` that hold images.
+    """Find the phases of a dataset: its folders that hold images.
 
-    Of unpaired data each side is listed by itself, as trainA. Single images may lie in
-    ``root`` itself: phase ".".
-    A folder like trainA whose trainB is missing has the layout `ONE_SIDE`: nothing to train on.
-    Folders called A and B are sides, not phases.
+    Each side of unpaired data is a phase of its own, such as trainA. Single images may lie in
+    ``root`` itself, which is then the phase ".". A folder such as trainA without its trainB has the
+    layout `ONE_SIDE` and cannot be trained on. Folders called A and B are sides, not phases.
+
+    Args:
+        mode: ``dataset_mode``
+
+    Returns:
+        phase -> layout, see `PhaseReport`
     """
     folders = phases(root)
     if mode == "single":
@@ -218,14 +238,18 @@ def find_phases(root: Path, mode: str) -> dict[str, str]:
 
 
 def _phase_of(name: str, layout: str) -> str:
-    """train, of its side trainA too."""
+    """The phase without its side: train, also for trainA of unpaired data."""
     return name[:-1] if layout == UNPAIRED else name
 
 
 def check_folders(
     root: Path, found: dict[str, str], usage: Usage
 ) -> tuple[list[Finding], list[Finding]]:
-    """(problems, notes) about the folders as such."""
+    """(problems, notes) about the folders, before any image is decoded.
+
+    Args:
+        found: what `find_phases` returned
+    """
     problems, notes = [], []
     wanted = (
         [usage.phase] if usage.phase else ["train", "val"] if usage.dataset_mode != "single" else []
@@ -247,7 +271,7 @@ def check_folders(
         two = usage.dataset_mode == "unaligned"
         into, more = ("trainA and trainB", "valA and valB") if two else ("train", "val")
         fix = f"move them to {into}, some of them to {more} to measure on"
-        problems.append(Finding(what, f"{fix}; images alone: `dataset_mode` single"))
+        problems.append(Finding(what, f"{fix}; for single images give `dataset_mode` single"))
     else:
         fix = "unpack the images there, as <phase>/*.jpg"
         problems.append(
@@ -255,32 +279,30 @@ def check_folders(
         )
     for name, layout in found.items():
         if layout == ONE_SIDE and name[:-1] not in wanted:
-            notes.append(Finding(f"{name} has no other side to make pairs with: not looked at"))
+            notes.append(Finding(f"{name} has no other side to make pairs with: not checked"))
     strange = [p for p in root.rglob("*") if _is_strange(p, root)]
     if strange:
         endings = Counter(p.suffix for p in strange).most_common(4)
         kinds = ", ".join(f"{n} {ending or 'without ending'}" for ending, n in endings)
-        what = f"no images by their ending, not used: {_count(strange)} ({kinds})"
+        what = f"not used, without the ending of an image: {_count(strange)} ({kinds})"
         notes.append(Finding(what, "", _show(strange, root)))
     links = [p for p in root.rglob("*") if p.suffix.lower() in EXTENSIONS and p.is_symlink()]
     broken = [p for p in links if not p.exists()]
     if broken:
-        what = f"links that lead nowhere: {_count(broken)}"
-        problems.append(
-            Finding(what, "bring their targets back or remove them", _show(broken, root))
-        )
+        what = f"broken links: {_count(broken)}"
+        problems.append(Finding(what, "restore their targets or remove them", _show(broken, root)))
     return problems, notes
 
 
 def _phases_within_sides(root: Path) -> list[str] | None:
-    """Phases within the folders A and B, [] where they have none; None without A and B."""
+    """Phases within both folders A and B, perhaps none; None if there are no folders A and B."""
     if not {"A", "B"} <= set(phases(root)):
         return None
     return sorted(set(phases(root / "A")) & set(phases(root / "B")))
 
 
 def _sides_first(root: Path, found: list[str], mode: str) -> Finding:
-    """What to do about A/train + B/train."""
+    """The problem of folders A/train and B/train, and its remedy."""
     what = "the sides A and B are folders of their own"
     if found:
         what += f", with {', '.join(found)} in each"
@@ -294,12 +316,12 @@ def _sides_first(root: Path, found: list[str], mode: str) -> Finding:
 
 
 def _missing_phase(root: Path, phase: str, found: dict[str, str]) -> Finding:
-    """What to do about a phase that training or the user asks for."""
+    """The problem that a phase is missing which training or the user needs, and its remedy."""
     for side, other in (("A", "B"), ("B", "A")):
         if f"{phase}{side}" in found:
             what = f"there is {phase}{side} but no {phase}{other} with images"
             fix = (
-                f"put the partners into {root / (phase + other)}, of equal names; or "
+                f"put partners into {root / (phase + other)}, with the same names, or give "
                 "`dataset_mode` single"
             )
             return Finding(what, fix)
@@ -308,7 +330,7 @@ def _missing_phase(root: Path, phase: str, found: dict[str, str]) -> Finding:
         if "test" in found:
             return Finding(what, "rename the folder 'test' to 'val'")
         return Finding(
-            what, "move images there that are not to be trained on, or give `no_fid` to train.py"
+            what, "move images there that training must not use, or give `no_fid` to train.py"
         )
     what = f"there is no folder '{phase}' with images; found: {', '.join(found)}"
     return Finding(what, _train_remedy(phase, found, phase, "val"))
@@ -321,7 +343,7 @@ def _train_remedy(phase: str, found: dict[str, str], folders: str, measured: str
 
 
 def _missing_sides(root: Path, phase: str, found: dict[str, str]) -> Finding:
-    """The same for unpaired data, which need two folders."""
+    """As `_missing_phase`, for unpaired data, which need two folders."""
     for side, other in (("A", "B"), ("B", "A")):
         if f"{phase}{side}" in found:
             what = f"there is {phase}{side} but no {phase}{other} with images"
@@ -357,14 +379,19 @@ def _show(files: Iterable[Path], root: Path) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Item:
-    """One image of training: its file, the partner's file (two folders), the size of an A."""
+    """One item of training.
+
+    facts:   of its file
+    partner: of the file of its B, for two folders; None otherwise
+    size:    (width, height) of its A, or of the single image
+    """
 
     facts: FileFacts
     partner: FileFacts | None
     size: tuple[int, int]
 
     def bytes(self, planes: tuple[int, ...]) -> int:
-        """Bytes per pixel in memory of ``planes`` channels of A and B, or of the one image."""
+        """Bytes per pixel in memory, with ``planes`` channels in (A, B) or in the single image."""
         if self.partner is None:
             return self.facts.bytes * sum(planes)
         return self.facts.bytes * planes[0] + self.partner.bytes * planes[1]
@@ -373,7 +400,13 @@ class Item:
 def check_phase(
     root: Path, name: str, layout: str, usage: Usage, threads: int = 4, progress: bool = True
 ) -> PhaseReport:
-    """Look at all files of a phase. Nothing is raised: problems go into the report."""
+    """Check all files of a phase. Nothing is raised: problems go into the report.
+
+    Args:
+        name, layout: see `find_phases`
+        threads:      number of threads that decode files
+        progress:     show a progress bar
+    """
     folder = root / (f"{name}A" if layout == "folders A, B" else name)
     partners = root / f"{name}B" if layout == "folders A, B" else None
     files = list_images(folder)
@@ -421,7 +454,7 @@ def check_phase(
 
 
 def _planes(name: str, layout: str, usage: Usage) -> tuple[int, ...]:
-    """Channels of what an item is made of: of A and B, or of the one image."""
+    """Numbers of channels of an item: of A and B, or of the single image."""
     if layout == UNPAIRED:
         return (usage.channels[name[-1] != usage.direction[0]],)
     if layout == "single":
@@ -430,12 +463,12 @@ def _planes(name: str, layout: str, usage: Usage) -> tuple[int, ...]:
 
 
 def _is_measured(name: str, layout: str, usage: Usage) -> bool:
-    """Whether training measures FID on the phase."""
+    """Whether training measures FID on this phase."""
     return _phase_of(name, layout) == "val" and usage.phase is None and layout != "single"
 
 
 def _unusable(facts: list[FileFacts], root: Path) -> list[Finding]:
-    """Files that cannot be decoded, by reason: `read_pixels` says `what (details); remedy`."""
+    """Files that cannot be decoded, by reason. `read_pixels` says `what (details); remedy`."""
     groups = defaultdict(list)
     for f in facts:
         if f.problem:
@@ -457,7 +490,7 @@ def _same_names(files: list[Path], folder: Path, root: Path) -> list[Finding]:
     twice = [path for group in groups.values() if len(group) > 1 for path in group]
     if not twice:
         return []
-    what = f"of one name in {folder.name}, but for the ending: {_count(twice)}"
+    what = f"of the same name in {folder.name}, apart from the ending: {_count(twice)}"
     return [
         Finding(
             what,
@@ -468,7 +501,7 @@ def _same_names(files: list[Path], folder: Path, root: Path) -> list[Finding]:
 
 
 def _halves(facts: list[FileFacts], root: Path) -> tuple[list[Item], list[Finding]]:
-    """A|B files -> items, and the files that are not pairs."""
+    """A|B files -> (items, problems with files that are not pairs)."""
     odd = [f for f in facts if f.size and f.size[0] > f.size[1] and f.size[0] % 2]
     high = [f for f in facts if f.size and f.size[0] <= f.size[1]]
     bad = {f.path for f in (*odd, *high)}
@@ -485,7 +518,7 @@ def _halves(facts: list[FileFacts], root: Path) -> tuple[list[Item], list[Findin
         ),
     ):
         if group:
-            what = f"no A|B pair, {why}: {_count(group)}, e.g. {_size(group[0].size)}"
+            what = f"not an A|B pair, {why}: {_count(group)}, e.g. {_size(group[0].size)}"
             problems.append(Finding(what, fix, _show((f.path for f in group), root)))
     return items, problems
 
@@ -493,7 +526,7 @@ def _halves(facts: list[FileFacts], root: Path) -> tuple[list[Item], list[Findin
 def _match(
     facts_a, folder_a: Path, facts_b, folder_b: Path, root: Path
 ) -> tuple[list[Item], list[Finding], list[Finding]]:
-    """Two folders -> (items, problems, notes)."""
+    """The files of two folders -> (items, problems, notes)."""
     a = {str(f.path.relative_to(folder_a).with_suffix("")): f for f in facts_a}
     b = {str(f.path.relative_to(folder_b).with_suffix("")): f for f in facts_b}
     problems, notes = [], []
@@ -504,7 +537,7 @@ def _match(
             f"{_count(alone)}"
         )
         no_pairs = (
-            ", or give `dataset_mode` unaligned if these are no pairs"
+            ", or give `dataset_mode` unaligned if these are not pairs"
             if len(alone) == len(a)
             else ""
         )
@@ -535,7 +568,7 @@ def _match(
 def _listing(
     root: Path, name: str, layout: str, usage: Usage
 ) -> tuple[list[Finding], list[Finding]]:
-    """(problems, notes): what training's own dataset says of the folder and `meta_path`."""
+    """(problems, notes): what the dataset of training says about the folder and `meta_path`."""
     meta = usage.meta_path if _phase_of(name, layout) == usage.meta_phase else None
     if meta and layout == UNPAIRED:
         meta = path_of_side(meta, name[-1])
@@ -558,7 +591,7 @@ def _listing(
 
 
 def _target(size: tuple[int, int], resize: Resize) -> tuple[int, int]:
-    """(width, height) after resizing; silent, since the report says what is rounded."""
+    """(width, height) after resizing. It hides warnings: the report says what is rounded."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return resize.target(*size)
@@ -584,7 +617,7 @@ def _shapes_problems(items: list[Item], resize: Resize, batch_size: int) -> list
 
 
 def _about_files(seen: list[FileFacts], root: Path) -> list[Finding]:
-    """Ways of storing files that work but may be unintended."""
+    """Notes about ways of storing files that work but may be unintended."""
     good = [f for f in seen if f.size]
     grey = [f for f in good if f.mode in ("L", "1")]
     groups = (
@@ -609,7 +642,7 @@ def _about_files(seen: list[FileFacts], root: Path) -> list[Finding]:
 
 
 def _about_sizes(items: list[Item], resize: Resize) -> list[Finding]:
-    """Effects of resizing that may be unintended."""
+    """Notes about effects of resizing that may be unintended."""
     notes = []
     if resize.preprocess == "none":
         rounded = [i for i in items if any(multiple_of_4(side) != side for side in i.size)]
@@ -624,7 +657,8 @@ def _about_sizes(items: list[Item], resize: Resize) -> list[Finding]:
         what = f"lose their proportions, e.g. {_size(size)} -> {_size(_target(size, resize))}"
         remedy = "`preprocess` scale_width_and_crop or `aspect_ratio` keep them"
         notes.append(Finding(f"{what}: {_count(skewed, 'image')}; {remedy}"))
-    # The usual 256 -> 286 -> crop of 256 shows the network no more pixels than the file has.
+    # The usual 256 -> 286 -> crop of 256 gives the network no more pixels than the file has, so it
+    # does not count as enlarged.
     small = [i for i in items if min(_target(i.size, resize)[0], resize.crop_size) > i.size[0]]
     if small:
         smallest = _size(min(i.size for i in small))
@@ -643,7 +677,11 @@ def _is_skewed(size: tuple[int, int], resize: Resize) -> bool:
 
 
 def check_dataset(root: Path, usage: Usage, threads: int = 4, progress: bool = True) -> Report:
-    """Look at every file of a dataset.
+    """Check every file of a dataset.
+
+    Args:
+        threads:  number of threads that decode files
+        progress: show progress bars
 
     Raises:
         InputError: ``root`` is not a folder.
@@ -655,7 +693,7 @@ def check_dataset(root: Path, usage: Usage, threads: int = 4, progress: bool = T
     by_phase = {name: _phase_of(name, layout) for name, layout in found.items()}
     if usage.meta_path and usage.meta_phase not in by_phase.values():
         problems.append(
-            Finding("`meta_path` belongs to a phase that is not there", "give its `phase`")
+            Finding("`meta_path` belongs to a phase that does not exist", "give its `phase`")
         )
     used = {
         name: layout
@@ -674,7 +712,7 @@ def check_dataset(root: Path, usage: Usage, threads: int = 4, progress: bool = T
         if shared:
             what = (
                 f"in val{side} and, byte for byte, in train{side} too: {_count(shared)}; measures "
-                "will flatter"
+                "will look too good"
             )
             notes.append(Finding(what, "", tuple(shared)))
     return Report(root, tuple(reports), tuple(problems), tuple(notes))
@@ -693,7 +731,7 @@ def _columns(rows: list[tuple[str, ...]]) -> str:
 
 
 def _tally(counts: Counter, text=str) -> str:
-    """The two most common entries of a counter."""
+    """The two most common entries of a counter, as text."""
     some = [
         f"{text(key)}" + (f" ({n})" if len(counts) > 1 else "") for key, n in counts.most_common(2)
     ]
@@ -705,7 +743,7 @@ def _size(size: tuple[int, int]) -> str:
 
 
 def _describe(resize: Resize) -> str:
-    """One line on `preprocess`."""
+    """One line about `preprocess`."""
     load, crop = resize.load_size, resize.crop_size
     steps = {
         "resize_and_crop": (
@@ -722,10 +760,14 @@ def _describe(resize: Resize) -> str:
 
 
 def format_report(report: Report, usage: Usage, shown: int = 5) -> str:
-    """The report as text: a table, what the options do, notes, problems with their remedies, the
+    """The report as text.
+
+    It holds a table of the phases, what the options do, notes, problems with remedies, and a
     verdict.
 
-    shown: names of files per finding
+    Args:
+        usage: the one that was checked
+        shown: maximum number of file names per finding
     """
     rows = [("phase", "layout", "count", "stored, each", "mode", "network gets", "in memory")]
     for p in report.phases:
@@ -738,7 +780,7 @@ def format_report(report: Report, usage: Usage, shown: int = 5) -> str:
     if usage.dataset_mode == "unaligned":
         a, b = usage.direction[0], usage.direction[-1]
         lines.append(
-            f"`direction` {usage.direction}: the inputs are side {a}, outputs shall look like "
+            f"`direction` {usage.direction}: the inputs are side {a}, outputs should look like "
             f"side {b}"
         )
     lines.append(_describe(usage.resize))

@@ -1,10 +1,10 @@
-"""Files from the network: continued where they broke off, from mirrors, checked.
+"""Downloads files from mirrors, continues interrupted downloads, and checks the result.
 
     path = fetch(["http://host/maps.tar.gz"], Path("database/maps.tar.gz"))
 
-Standard library only. pooch and huggingface_hub were looked at: both check what they download, but
-neither continues a file that an earlier call began (pooch 1.9 asks for no ranges,
-huggingface_hub 2.4 removes its partial file), and the archives are gigabytes on slow servers.
+It uses the standard library only. pooch and huggingface_hub check their downloads too, but do not
+continue a file that an earlier call began (pooch 1.9 requests no ranges, huggingface_hub 2.4
+removes its partial file). The archives are gigabytes on slow servers, so this matters.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from runtime.progress import Bar
 
 # Bytes read at a time
 CHUNK = 1 << 18
-# A try that gained this many bytes does not count as a failed one
+# A try that received this many bytes does not count as failed
 PROGRESS = 1 << 20
 KINDS = ("tar", "zip", "file")
 
@@ -42,11 +42,11 @@ KINDS = ("tar", "zip", "file")
 class Entry:
     """One thing to download.
 
-    urls:   mirrors, tried in order; none: the user must give one
-    sha256: of the file; None where it is not known
-    kind:   tar | zip: unpacked into the folder ``target`` | file: stored as ``target``
-    note:   what it is, its terms, what to know
-    rename: top folders of an archive that have another name here, old -> new
+    urls:   mirrors, tried in order; if there are none, the user must give one
+    sha256: of the file, 64 hex digits; None if unknown
+    kind:   tar | zip = unpacked into the folder ``target`` | file = stored as ``target``
+    note:   what it is, its licence, what the user should know
+    rename: top folders of the archive to rename, old -> new
     """
 
     name: str
@@ -59,7 +59,11 @@ class Entry:
 
 
 def read_entries(path: Path) -> dict[str, Entry]:
-    """``downloads.json`` -> entries by name; InputError names a malformed one."""
+    """Read ``downloads.json``: name -> entry.
+
+    Raises:
+        InputError: the file is unreadable or an entry is malformed; the message names it.
+    """
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -90,8 +94,11 @@ def read_entries(path: Path) -> dict[str, Entry]:
 
 
 def check_source(urls: tuple[str, ...] | list[str], sha256: str | None, where: str) -> None:
-    """InputError, opened by ``where``, when an address is not http(s) or a checksum is not 64 hex
-    digits.
+    """Check addresses and a checksum.
+
+    Raises:
+        InputError: an address is not http(s), or the checksum is not 64 lower-case hex digits. The
+            message begins with ``where``.
     """
     for url in urls:
         try:
@@ -107,12 +114,14 @@ def check_source(urls: tuple[str, ...] | list[str], sha256: str | None, where: s
 
 
 # --------------------------------------------------------------------------------------------------
-# One try: what a server answers, and what can be kept from an earlier try
+# One try: what the server answers, and what can be kept from an earlier try
 
 
 class _Failed(Exception):
-    """A failed try. ``final``: no use trying this address again; ``wait``: seconds the server asks
-    for.
+    """A failed try.
+
+    final: another try at this address is useless
+    wait:  seconds to wait before the next try, as the server asks
     """
 
     def __init__(self, why: str, final: bool = False, wait: float = 0.0):
@@ -122,10 +131,12 @@ class _Failed(Exception):
 
 @dataclass
 class _Part:
-    """The unfinished file beside its target, and a note of where its bytes came from.
+    """The partial file beside its target, and a note that says where its bytes came from.
 
-    Bytes from different addresses or versions of the file are never joined: ``validator`` is
-    the ETag or the date that the server gave, ``total`` the size it announced.
+    Bytes from different addresses, or from different versions of the file, are never joined.
+
+    validator: the ETag or the date that the server gave, "" if none
+    total:     the size in bytes that the server announced, None if none
     """
 
     path: Path
@@ -162,7 +173,7 @@ class _Part:
 
 
 def _opener() -> urllib.request.OpenerDirector:
-    """http and https only: a redirect must not reach files of this machine."""
+    """An opener for http and https only, so that a redirect cannot reach files of this machine."""
     opener = urllib.request.OpenerDirector()
     for handler in (
         urllib.request.ProxyHandler,
@@ -178,7 +189,7 @@ def _opener() -> urllib.request.OpenerDirector:
 
 
 def _validator(headers) -> str:
-    """A strong ETag, else the date of the file, else nothing."""
+    """A strong ETag, else the date of the file, else ""."""
     tag = headers.get("ETag", "")
     return tag if tag and not tag.startswith("W/") else headers.get("Last-Modified", "")
 
@@ -188,7 +199,7 @@ def _length(text: str | None) -> int | None:
 
 
 def _request(url: str, part: _Part, timeout: float):
-    """Ask for the file from where the part ends. _Failed says whether another try makes sense."""
+    """Request the file from the end of the part. _Failed says whether to try again."""
     headers = {"User-Agent": "gan-compression-download", "Accept-Encoding": "identity"}
     if part.url == url and part.size:
         headers["Range"] = f"bytes={part.size}-"
@@ -235,9 +246,7 @@ def _accept(response, url: str, part: _Part) -> None:
 
 
 def _receive(response, part: _Part, bar: Bar, max_bytes: int) -> None:
-    """Append what comes until the end; _Failed when it ends early or stalls. The bytes that came
-    stay.
-    """
+    """Append the response to the part. _Failed if it ends early or stalls; received bytes stay."""
     bar.total, bar.n = part.total, part.size
     bar.refresh()
     size = part.size
@@ -271,7 +280,7 @@ def _need_space(path: Path, count: int) -> None:
     free = shutil.disk_usage(path.parent).free
     if count > free:
         raise InputError(
-            f"{path.parent}: {count:,} bytes are to come and {free:,} are free; make room"
+            f"{path.parent}: {count:,} bytes are needed and {free:,} are free; free some space"
         )
 
 
@@ -280,6 +289,7 @@ def _need_space(path: Path, count: int) -> None:
 
 
 def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file, 64 lower-case hex digits."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(CHUNK):
@@ -297,31 +307,34 @@ def fetch(
     max_bytes: int = 1 << 40,
     progress: bool = True,
 ) -> Path:
-    """Download one file to ``path``; it appears there only when it is complete and its checksum is
-    right.
+    """Download one file to ``path``. It appears there only when it is complete and checked.
 
-    Bytes wait in ``<path>.part``, which a later call continues when address, version and size of
-    the file are still the same.
+    Until then the bytes are in ``<path>.part``. A later call continues that file if address,
+    version and size have not changed.
 
     Args:
         urls:      mirrors, tried in order
-        sha256:    of the right file, 64 hex digits; None: only the size is checked
-        tries:     failed tries per mirror; one that gained a megabyte does not count
-        timeout:   seconds without a byte
-        backoff:   seconds before the second try, doubled for each further one up to 60
-        max_bytes: refuse bigger files
-        progress:  show a bar
+        path:      the file to write; if it exists and is correct, nothing is downloaded
+        sha256:    expected checksum, 64 lower-case hex digits; None = check only the size
+        tries:     failed tries per mirror; one that received a megabyte does not count
+        timeout:   seconds without a byte after which a try fails
+        backoff:   seconds before the second try; doubled for each further try, up to 60
+        max_bytes: larger files are refused
+        progress:  show a progress bar
+
+    Returns:
+        ``path``
 
     Raises:
-        InputError: no mirror gave the right file, no room, or another process is downloading it;
-            says what each mirror did.
+        InputError: no mirror gave the correct file (the message says what each one did), ``path``
+            exists with another checksum, there is no space, or another process is downloading it.
     """
     check_source(urls, sha256, str(path))
     if path.is_file():
         if sha256 is None or sha256_of(path) == sha256:
             return path
         raise InputError(
-            f"{path} is there with another SHA-256 than {sha256}; remove it to download it again"
+            f"{path} exists, but its SHA-256 is not {sha256}; remove it to download it again"
         )
     if not urls:
         raise InputError(f"{path}: no address is known; give one with --url")
@@ -343,7 +356,7 @@ def fetch(
                     part.note.unlink(missing_ok=True)
                     return path
                 reasons.append(f"{url}: {reason}")
-            kept = f" ({part.size:,} bytes are kept: run it again to go on)" if part.size else ""
+            kept = f" ({part.size:,} bytes are kept: run it again to continue)" if part.size else ""
             if not kept:
                 part.remove()
     except OSError as error:
@@ -355,7 +368,7 @@ def fetch(
 
 
 def _from_mirror(url, part, sha256, tries, timeout, backoff, max_bytes, bar) -> str | None:
-    """Try one address until ``part`` is whole and right: None, or why not."""
+    """Try one address until ``part`` is complete and correct. Returns None, or why it failed."""
     failures, best = 0, part.size if part.url == url else 0
     why, wait = "", 0.0
     while failures < tries:
@@ -384,7 +397,11 @@ def _from_mirror(url, part, sha256, tries, timeout, backoff, max_bytes, bar) -> 
 
 @contextmanager
 def one_process(path: Path) -> Iterator[None]:
-    """One process at a time per file; the lock ends with the process, however it ends."""
+    """Hold a lock for ``path`` while the block runs. The lock ends with the process in any case.
+
+    Raises:
+        InputError: another process holds the lock, or it cannot be made.
+    """
     name = path.with_name(f".{path.name}.lock")
     with name.open("w") as file:
         try:
@@ -395,7 +412,7 @@ def one_process(path: Path) -> Iterator[None]:
                 raise BlockingIOError
         except OSError:
             raise InputError(
-                f"{path}: another process is at work on it; wait for it to end"
+                f"{path}: another process is working on it; wait for it to end"
             ) from None
         try:
             yield

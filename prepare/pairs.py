@@ -1,6 +1,4 @@
-"""A|B pairs as files: join two images, cut a pair in two, write either so that no half file can
-stay.
-"""
+"""A|B pairs: join two images into a pair, cut a pair in two, and write files whole."""
 
 from __future__ import annotations
 
@@ -18,7 +16,7 @@ from runtime.progress import Bar
 
 
 def join_pair(a: Image.Image, b: Image.Image) -> Image.Image:
-    """A and B of one size (W x H) -> RGB of 2W x H, A on the left.
+    """A and B, both W x H -> an RGB image of 2W x H, with A on the left.
 
     Raises:
         ValueError: the sizes differ.
@@ -32,7 +30,7 @@ def join_pair(a: Image.Image, b: Image.Image) -> Image.Image:
 
 
 def split_pair(pair: Image.Image) -> tuple[Image.Image, Image.Image]:
-    """2W x H -> A (the left W x H) and B (the right one).
+    """A pair of 2W x H -> (A, B), its left and its right half, W x H each.
 
     Raises:
         ValueError: the width is odd, or not greater than the height.
@@ -49,8 +47,9 @@ def split_pair(pair: Image.Image) -> tuple[Image.Image, Image.Image]:
 
 
 def save_image(image: Image.Image, path: Path) -> None:
-    """Write a PNG or, by the suffix ``.jpg``, a JPEG without chroma subsampling at quality 100;
-    atomically.
+    """Write a PNG, or a JPEG if the suffix is ``.jpg``, whole or not at all.
+
+    JPEGs have quality 100 and no chroma subsampling.
 
     Raises:
         InputError: the file cannot be written (no space, no permission).
@@ -66,7 +65,7 @@ def save_image(image: Image.Image, path: Path) -> None:
 
 
 def save_lines(lines: Iterable[str], path: Path) -> None:
-    """Write a text file of one line each, whole or not at all.
+    """Write a UTF-8 text file, one item per line, whole or not at all.
 
     Raises:
         InputError: the file cannot be written.
@@ -88,10 +87,14 @@ def is_done(path: Path, sources: Iterable[Path]) -> bool:
 
 
 def run_all(work: Callable, jobs: list, threads: int, title: str) -> list:
-    """``[work(job) for job in jobs]`` on threads, with a bar; the first error stops the rest and is
-    raised.
+    """``[work(job) for job in jobs]`` on threads, with a progress bar.
 
-    Few jobs are in flight at a time, so that neither memory nor a Ctrl-C waits for the whole list.
+    The first error stops the rest and is raised. Only a few jobs are submitted at a time, which
+    limits the memory and lets Ctrl-C stop early.
+
+    Args:
+        threads: number of threads
+        title:   text of the progress bar
     """
     results: list = [None] * len(jobs)
     pending, todo = {}, iter(enumerate(jobs))

@@ -1,9 +1,9 @@
-"""Archives unpacked without trusting them.
+"""Unpacks archives without trusting them.
 
-Written here because nothing that comes with Python is safe enough: `zipfile` knows no links and no
-limits, and `tarfile`'s filter "data" knows no limits and, before Python 3.11.13, can be led out of
-the folder (CVE-2025-4517). Files are written first and links made last, so that nothing is ever
-written through a link.
+Python's own modules are not safe enough: `zipfile` handles no links and has no limits, the filter
+"data" of `tarfile` has no limits and, before Python 3.11.13, could write outside the folder
+(CVE-2025-4517). Files are written first and links are made last, so that nothing is ever written
+through a link.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from errors import InputError
 from prepare.download import CHUNK, one_process
 from runtime.progress import Bar
 
-# Bytes of padding after the last file of a tar
+# Maximum number of bytes of padding after the last file of a tar
 TRAILER = 1 << 24
 DAMAGE = (
     tarfile.TarError,
@@ -45,8 +45,11 @@ DAMAGE = (
 
 @dataclass(frozen=True)
 class _Member:
-    """One entry of an archive. kind: dir | file | symlink | hardlink; ``open`` gives a file's
-    bytes.
+    """One entry of an archive.
+
+    kind: dir | file | symlink | hardlink
+    link: target of a link
+    open: opens the content of a file
     """
 
     name: str
@@ -69,7 +72,7 @@ def _tar_members(path: Path) -> Iterator[_Member]:
                     f"{path} holds {info.name!r}, a device or pipe: not a data set; do not use "
                     "this file"
                 )
-        # The end of a compressed file holds its checksum.
+        # Read to the end, since a compressed file has its checksum there.
         archive.fileobj.read(TRAILER)
 
 
@@ -103,7 +106,7 @@ def _zip_members(path: Path) -> Iterator[_Member]:
 
 
 def _inside(name: str, archive: Path) -> PurePosixPath:
-    """A member's path below the folder it is unpacked to; InputError when it would leave it."""
+    """The path of a member below the target folder. InputError if it would leave that folder."""
     path = PurePosixPath(name)
     if (
         not name
@@ -131,8 +134,13 @@ def _link_out(name: object, link: object, archive: Path) -> InputError:
 
 
 def _place_link(root: Path, member: _Member, archive: Path) -> int:
-    """Make a link if it ends inside ``root``; a hard link becomes a copy. Returns the bytes
-    written.
+    """Make a link if its target is inside ``root``; a hard link becomes a copy.
+
+    Returns:
+        the number of bytes written
+
+    Raises:
+        InputError: the target is outside ``root`` or missing, or the name exists already.
     """
     target = root / _inside(member.name, archive)
     end = (root if member.kind == "hardlink" else target.parent) / member.link
@@ -154,7 +162,7 @@ def _place_link(root: Path, member: _Member, archive: Path) -> int:
 
 
 def _check_links(root: Path, archive: Path) -> None:
-    """Every link below ``root`` ends there."""
+    """Raise InputError if a link below ``root`` has a target outside of it."""
     for folder, folders, files in os.walk(root):
         for path in (Path(folder) / name for name in folders + files):
             if path.is_symlink() and (path.readlink().is_absolute() or _leads_out(path, root)):
@@ -164,8 +172,9 @@ def _check_links(root: Path, archive: Path) -> None:
 def _extract(
     archive: Path, kind: str, root: Path, max_bytes: int, max_files: int, bar: Bar
 ) -> None:
-    """All members into the empty folder ``root``; sizes are counted as written, not as the archive
-    says.
+    """Write all members into the empty folder ``root``.
+
+    Sizes are counted as written, since those in the archive may be wrong.
     """
     written, count, links = 0, 0, []
 
@@ -184,7 +193,7 @@ def _extract(
                 "file"
             )
         path = root / _inside(member.name, archive)
-        # Resource forks that the Finder adds
+        # Skip the resource forks that the Finder of macOS adds
         if member.name.startswith("__MACOSX/"):
             continue
         if member.kind == "dir":
@@ -214,22 +223,26 @@ def unpack(
     progress: bool = True,
     rename: Mapping[str, str] | None = None,
 ) -> Path:
-    """Unpack a tar or zip so that ``folder`` appears whole or not at all; a single folder in it is
-    stripped.
+    """Unpack a tar or zip archive. ``folder`` appears whole or not at all.
 
-    Owners, permissions and dates are not restored. Refused: paths and links that leave the
-    folder, devices, pipes.
+    If the archive holds nothing but one folder, the content of that folder is taken. Owners,
+    permissions and dates are not restored. Paths and links that leave the folder, devices and pipes
+    are refused.
 
     Args:
-        kind:      tar (plain or gz, bz2, xz) | zip
-        folder:    must not exist
-        max_bytes: of all files together
-        max_ratio: of their bytes to the archive's; below 64 MiB everything is allowed
-        max_files: number of members
-        rename:    folders in it that get another name, old -> new
+        kind:      tar (plain, gz, bz2 or xz) | zip
+        folder:    the folder to make; must not exist
+        max_bytes: maximum size of all files together
+        max_ratio: maximum ratio of that size to the size of the archive; 64 MiB are always allowed
+        max_files: maximum number of members
+        progress:  show a progress bar
+        rename:    top folders to rename, old -> new
+
+    Returns:
+        ``folder``
 
     Raises:
-        InputError: a damaged or hostile archive, no disk space, or ``folder`` exists.
+        InputError: the archive is damaged or hostile, there is no space, or ``folder`` exists.
     """
     if folder.exists():
         raise InputError(f"{folder} is there already; remove it to unpack again")
@@ -241,10 +254,10 @@ def unpack(
             one_process(folder),
             Bar(desc=f"unpacking {archive.name}", unit="file", disable=not progress) as bar,
         ):
-            # Left by a run that was killed
+            # Remove what a killed run may have left
             shutil.rmtree(root, ignore_errors=True)
             root.mkdir()
-            # Names that no link can know: one that leaves the folder by any way is found out there.
+            # No link can know these random names, so `_check_links` finds each one that leaves.
             inner, whole = (root / secrets.token_hex(16) for _ in range(2))
             inner.mkdir()
             try:
@@ -272,7 +285,7 @@ def unpack(
             f"{archive}: a damaged archive ({error or type(error).__name__}); remove it and "
             "download it again"
         ) from None
-    # Also damaged compressed data, and names the file system refuses
+    # Damaged compressed data, and names that the file system refuses, also raise OSError
     except OSError as error:
         raise InputError(
             f"{archive}: cannot be unpacked to {folder} ({error.strerror or error})"

@@ -1,4 +1,4 @@
-"""How long networks take, side by side: table, latency.json and latency.png."""
+"""The comparison of networks by time: a table, latency.json and latency.png."""
 
 from __future__ import annotations
 
@@ -41,7 +41,10 @@ def _row(entry: dict, first: dict) -> list[str]:
 
 
 def _plot(path: Path, entries: list[dict]) -> None:
-    """Median time per image as a bar, 10th to 90th percentile as a line; one colour per model."""
+    """Draw the median time per image as a bar, and the 10th to 90th percentile as a line.
+
+    Each model has one colour.
+    """
     figure, axes = new_figure(7.5, 1.6 + 0.42 * len(entries))
     models = list(dict.fromkeys(entry["checkpoint"] for entry in entries))
     labels = []
@@ -70,15 +73,19 @@ def _plot(path: Path, entries: list[dict]) -> None:
 def write_comparison(
     folder: Path, timed: Sequence[Timed], timings: Sequence[dict], memory: Sequence[int | None]
 ) -> str:
-    """Write latency.json and latency.png; returns the table.
+    """Write latency.json and latency.png into ``folder``, and return the table as text.
 
-    Ratios are the first entry's value divided by each one's: how many times fewer MACs, how many
-    times faster. The table and the file say which entry that is. latency.json has the fields of the
-    first entry, and all entries under ``all``.
+    Ratios are the value of the first entry divided by that of each entry: how many times fewer
+    MACs, how many times faster. The table and the file name the first entry. latency.json has the
+    fields of the first entry, and all entries under ``all``.
 
     Args:
-        timed, timings, memory: of equal length; timings of `measure_side_by_side`, bytes of
-                                `peak_memory`
+        timed:   the models and their forms, at least one
+        timings: of each, from `evaluation.speed.measure_side_by_side`
+        memory:  of each, from `evaluation.speed.peak_memory`, in bytes
+
+    Raises:
+        InputError: a file cannot be written.
     """
     entries = []
     for each, timing, peak in zip(timed, timings, memory, strict=True):
@@ -99,7 +106,7 @@ def write_comparison(
     first = entries[0]
     reference = f"{first['model']} in {first['backend']}"
     _plot(folder / "latency.png", entries)
-    # Written last: if this file exists, the comparison is complete.
+    # This file is written last: if it exists, the comparison is complete.
     write_json(folder / "latency.json", first | {"ratios_against": reference, "all": entries})
     headings = ["model", "backend", "median ms", "p10", "p90", "MACs", "fewer MACs", "faster"]
     headings += ["peak MB", "differs by"]

@@ -1,6 +1,6 @@
 'use strict';
 
-// Tables: a click on a heading sorts by it, a second one the other way round.
+// Tables: a click on a heading sorts by that column, a second click reverses the order.
 for (const th of document.querySelectorAll('table.sortable th')) {
   th.tabIndex = 0;
   const sort = () => {
@@ -26,9 +26,9 @@ if (gallery) {
   const labels = [...document.querySelectorAll('.row.head > div')].map(cell => cell.textContent);
   let rows = [...gallery.children];
   const byName = rows;
-  let at = 0, shown = -1; // the row in the dialog; its column that is shown alone, -1: all
+  let at = 0, shown = -1; // the row in the dialog; the column that is shown alone, -1 = all columns
 
-  // Sorting: the value of a choice is the column of the differences, negative for the largest first.
+  // Sorting: the value of a choice is the column of the differences, negative for largest first.
   const sorter = document.querySelector('.bar select');
   const difference = (row, column) => parseFloat(row.children[column].querySelector('figcaption').textContent);
   const sortRows = () => {
@@ -41,10 +41,10 @@ if (gallery) {
   };
   if (sorter) {
     sorter.onchange = sortRows;
-    if (sorter.value !== '0') sortRows(); // browsers keep a choice when they reload a page
+    if (sorter.value !== '0') sortRows(); // browsers keep the choice when they reload a page
   }
 
-  // Zoom: all columns of a row at full size or larger; up and down show one alone, in the same place.
+  // Zoom: all columns of a row at full size or larger. Up and down show one alone, in the same place.
   const one = column => {
     shown = column;
     stage.classList.toggle('one', column >= 0);
@@ -70,7 +70,7 @@ if (gallery) {
     dialog.querySelector('b').textContent = row.querySelector('.name').textContent;
     dialog.querySelector('.place').textContent = `${at + 1} of ${rows.length}`;
     dialog.scrollTop = 0;
-    for (const near of [rows[at - 1], rows[at + 1]]) { // load them before they are asked for
+    for (const near of [rows[at - 1], rows[at + 1]]) { // preload the neighbours
       for (const image of near?.querySelectorAll('img') ?? []) new Image().src = image.src;
     }
   };

@@ -1,4 +1,4 @@
-"""HTML pages that open from disk: tables, plots, and galleries that zoom on a click."""
+"""HTML pages that open from disk: tables, plots, and galleries whose images enlarge on a click."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _STYLE, _SCRIPT = (
 
 @dataclass(frozen=True)
 class Gallery:
-    """Images side by side: a row per name, a column per label.
+    """Images side by side: one row per name, one column per label.
 
     Args:
         columns:     label -> folder that holds ``<name>.png``
-        names:       of the images
-        differences: label -> a number per name, by which rows can be sorted
-        measure:     what these numbers are
-        aspect:      width / height of a thumbnail; images of another shape are shown whole inside
+        names:       names of the images
+        differences: label -> one number per name, by which rows can be sorted
+        measure:     what these numbers measure
+        aspect:      width / height of a thumbnail; images of another shape fit inside it
     """
 
     columns: dict[str, Path]
@@ -40,7 +40,7 @@ class Gallery:
 
 
 def _link(target: Path, folder: Path) -> str:
-    """A relative address for any file name, also with #, % or bytes that are not UTF-8."""
+    """A relative URL of any file name, even with #, % or bytes that are not UTF-8."""
     return quote(os.fsencode(os.path.relpath(target, folder).replace(os.sep, "/")))
 
 
@@ -69,7 +69,7 @@ def _start(
 
 
 def _finish(page: dominate.document, path: Path, flags: dict[str, object] | None = None) -> None:
-    """Add the run's flags, folded up, and write the page."""
+    """Add the flags of the run, collapsed, and write the page."""
     with page:
         if flags:
             with t.details():
@@ -84,7 +84,12 @@ def _finish(page: dominate.document, path: Path, flags: dict[str, object] | None
 
 
 def add_table(headings: list[str], rows: list[list[str]], sortable: bool = False) -> None:
-    """A table that scrolls sideways where it does not fit; ``sortable`` by a click on a heading."""
+    """Add a table to the page; it scrolls sideways if it does not fit.
+
+    Args:
+        rows:     cells of each row, as many as headings
+        sortable: a click on a heading sorts the rows
+    """
     with t.div(cls="scroll"), t.table(cls="sortable" if sortable else ""):
         with t.thead(), t.tr():
             for heading in headings:
@@ -97,7 +102,7 @@ def add_table(headings: list[str], rows: list[list[str]], sortable: bool = False
 
 
 def _sorter(gallery: Gallery) -> None:
-    """A choice of orders; page.js reads column and direction from its values."""
+    """Add a choice of orders; page.js reads the column and the direction from its values."""
     with t.div(cls="bar"), t.label("order "), t.select():
         t.option("name", value="0")
         for column, label in enumerate(gallery.columns):
@@ -120,7 +125,13 @@ def _add_row(gallery: Gallery, index: int, page_folder: Path) -> None:
 
 
 def add_gallery(gallery: Gallery, page_folder: Path) -> None:
-    """Thumbnails, which load as they scroll into view, and the dialog that a click on one opens."""
+    """Add the thumbnails of a gallery, and the dialog that a click on one opens.
+
+    Thumbnails load when they scroll into view.
+
+    Args:
+        page_folder: folder of the page, from which the addresses of images start
+    """
     with t.div(
         cls="gallery", style=f"--columns:{len(gallery.columns)};--aspect:{gallery.aspect:.4f}"
     ):
@@ -136,12 +147,16 @@ def add_gallery(gallery: Gallery, page_folder: Path) -> None:
         with t.p():
             t.b()
             t.span(cls="place")
-            t.span("← → image, ↑ ↓ one alone, Esc closes")
+            t.span("← → change image, ↑ ↓ show one column, Esc closes")
         t.div(cls="stage")
 
 
 def _add_images(images: dict[str, Path], path: Path, kind: str) -> None:
-    """Images below their captions. ``kind``: plot | picture; only plots change in the dark."""
+    """Add images below their captions.
+
+    Args:
+        kind: plot | picture; the dark colour scheme inverts plots only
+    """
     for caption, image in images.items():
         t.h2(caption)
         with t.div(cls="scroll"):
@@ -161,11 +176,17 @@ def write_report(
     """Write a page with plots, a sortable table, and large pictures.
 
     Args:
-        plots:    caption -> PNG
-        pictures: caption -> PNG
-        table:    headings, rows
-        links:    label -> other page
-        flags:    of the run that the page reports, name -> value
+        path:     the page
+        title:    its heading
+        note:     a line below the heading
+        plots:    caption -> PNG file
+        pictures: caption -> PNG file
+        table:    (headings, rows)
+        links:    label -> another page
+        flags:    name -> value of each flag of the run
+
+    Raises:
+        InputError: the page cannot be written.
     """
     page = _start(path, title, note, links)
     with page:
@@ -188,7 +209,11 @@ def write_page(
     links: dict[str, Path] | None = None,
     flags: dict[str, object] | None = None,
 ) -> None:
-    """Write a page with a table, plots and a gallery; arguments as in `write_report`."""
+    """Write a page with a table, plots and a gallery.
+
+    The table is sortable if it has more than two rows. Other arguments and errors are those of
+    `write_report`.
+    """
     page = _start(path, title, note, links)
     with page:
         add_table(headings, rows, sortable=len(rows) > 2)

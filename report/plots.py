@@ -12,11 +12,11 @@ from matplotlib.ticker import MaxNLocator
 
 from runtime.files import written_whole
 
-FEW = 12  # points of a line, at most, that get markers
+FEW = 12  # lines of up to this many points get markers
 
 
 def new_figure(width: float = 7.0, height: float = 4.5) -> tuple[Figure, Axes]:
-    """(figure, axes) in the style of all plots; sizes in inches of 120 pixels."""
+    """(figure, axes) in the style of all plots; width and height in inches of 120 pixels."""
     figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
@@ -28,13 +28,17 @@ def new_figure(width: float = 7.0, height: float = 4.5) -> tuple[Figure, Axes]:
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write a figure as a PNG, whole or not at all. InputError when it cannot be written."""
+    """Write a figure as a PNG, whole or not at all. InputError if it cannot be written."""
     with written_whole(path, flush=False) as temporary:
         figure.savefig(temporary, format="png")
 
 
 def draw_line(axes: Axes, x: Sequence[float], y: Sequence[float], **style: object) -> None:
-    """Draw a line, with a marker at each point if there are few: a single point draws no line."""
+    """Draw a line, with a marker at each point if there are few (a single point has no line).
+
+    Args:
+        style: keyword arguments of `Axes.plot`
+    """
     axes.plot(x, y, marker="o" if len(x) <= FEW else None, markersize=4, **style)
 
 
@@ -47,13 +51,20 @@ def plot_search(
     budget: float | None = None,
     front: list[tuple[float, float]] | None = None,
 ) -> None:
-    """Draw the quality of every evaluated subnet over its MACs.
+    """Plot the criterion of every evaluated subnet over its MACs.
 
     Args:
-        points: (MACs, criterion, generation) of each
-        chosen: (MACs, criterion) of the winner, marked
-        budget: drawn as a line when it is near the points
-        front:  (MACs, criterion) of the best of every budget, joined by a line
+        path:      the PNG file to write
+        points:    (MACs, criterion, generation) of each subnet, at least one
+        chosen:    (MACs, criterion) of the winner, marked with a star; None = no mark
+        criterion: its key; not shown
+        label:     its name on the axis
+        budget:    MACs, drawn as a vertical line if below 1.5 times the largest MACs; None = no
+                   line
+        front:     (MACs, criterion) of the best subnet of every budget, joined by a line
+
+    Raises:
+        InputError: the file cannot be written.
     """
     figure, axes = new_figure()
     macs, values, generations = zip(*points, strict=True)

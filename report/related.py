@@ -1,4 +1,4 @@
-"""What a page says about its origin: the flags of its run, and the pages of the runs before it."""
+"""The origin of a page: the flags of its run, and the pages of the runs before it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def read_flags(folder: Path) -> dict[str, object]:
-    """The flags in a folder's options.json; empty where it cannot be read."""
+    """Name -> value of the flags in a folder's options.json; empty if it cannot be read."""
     try:
         flags = json.loads((folder / "options.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -16,10 +16,10 @@ def read_flags(folder: Path) -> dict[str, object]:
 
 
 def run_pages(checkpoints: dict[str, object]) -> dict[str, Path]:
-    """Label -> page of the run that wrote a checkpoint, where there is one.
+    """Label -> page of the run that wrote the checkpoint. Checkpoints without a page are left out.
 
     Args:
-        checkpoints: label -> ``<run>/checkpoints/<name>.pth``; other values have no page
+        checkpoints: label -> path ``<run>/checkpoints/<name>.pth``; other values have no page
     """
     pages = {}
     for label, checkpoint in checkpoints.items():
@@ -31,7 +31,10 @@ def run_pages(checkpoints: dict[str, object]) -> dict[str, Path]:
 
 
 def origins(folder: Path) -> dict[str, Path]:
-    """Label -> page of every run that the run in ``folder`` started from, by its flags."""
+    """Label -> page of each run whose checkpoint the run in ``folder`` started from.
+
+    Its flags ``restore_*G_path`` give the checkpoints.
+    """
     checkpoints = {}
     for name, value in read_flags(folder).items():
         if name.startswith("restore_") and name.endswith("G_path"):

@@ -1,4 +1,4 @@
-"""Testing generators: their images, their numbers, and a page that shows them side by side."""
+"""Tests generators: writes their images and figures, and a page that shows them side by side."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from report.tables import csv_table, giga, markdown_table, measured, mega, ratio
 from runtime.files import write_json, write_text
 
 # --------------------------------------------------------------------------------------------------
-# What is found, as people and programs read it
+# The figures, as tables for people and files for programs
 
 
 def _table(entries: list[dict], reference: dict | None) -> tuple[list[str], list[list[str]]]:
-    """(headings, rows): a row per model; with a ``reference``, how much less each needs."""
+    """(headings, rows): one row per model; with a ``reference``, how much less each one needs."""
 
     def against(key: str, entry: dict) -> str:
-        """How many times less than the reference; nothing for the reference itself."""
+        """How many times less than the reference, as text; "" for the reference itself."""
         if not reference or entry is reference:
             return ""
         parts = [
@@ -69,14 +69,14 @@ def _notes(entries: list[dict], reference: dict | None) -> list[str]:
     if timing:
         notes.append(
             f"latency: one image of {timing['width']}x{timing['height']} on {timing['device']}, "
-            f"threads: {timing['threads']}, PyTorch {timing['torch']} as it is, "
+            f"threads: {timing['threads']}, PyTorch {timing['torch']} (eager), "
             f"median of {timing['times']}"
         )
     return notes
 
 
 def _spreadsheet(entries: list[dict]) -> str:
-    """The text of results.csv: a line per model with every figure at full precision."""
+    """The text of results.csv: one line per model, with every figure at full precision."""
     plain = [
         "label",
         "name",
@@ -115,7 +115,8 @@ _WRITTEN = ".images.json"  # every image of the latest test, relative to the fol
 def read_written(folder: Path) -> list[str] | None:
     """The images that the latest test wrote into ``folder``, as relative paths.
 
-    None when the folder holds no such list, as it was not written by this version.
+    None if the folder has no list of them, because another version wrote it, or the list is
+    damaged.
     """
     try:
         listed = json.loads((folder / _WRITTEN).read_text(encoding="utf-8"))
@@ -123,12 +124,12 @@ def read_written(folder: Path) -> list[str] | None:
         return None
     if not isinstance(listed, list) or not all(isinstance(name, str) for name in listed):
         return None
-    # A damaged list must not lead out of the folder.
+    # A damaged list must not name files outside the folder.
     return [name for name in listed if name.startswith("images/") and ".." not in Path(name).parts]
 
 
 def _begin_images(folder: Path, columns: Iterable[Path], names: list[str]) -> None:
-    """List the images to come, and remove those that only an earlier test has written."""
+    """List the images that this test will write, and remove all others of an earlier test."""
     new = [
         (column / f"{name}.png").relative_to(folder).as_posix()
         for column in columns
@@ -155,20 +156,26 @@ def test_generators(
 ) -> dict:
     """Run generators on the same images, measure them, write a report, and print its table.
 
-    Written into ``folder``: ``images/{real_A,real_B,fake_B}/<name>.png`` (of several models
+    It writes into ``folder``: ``images/{real_A,real_B,fake_B}/<name>.png`` (for several models
     ``images/<label>`` instead of ``fake_B``), ``results.csv``, ``results.md``, ``index.html`` and,
-    of several models, ``images.csv`` with a line per image. ``results.json`` comes last: where it
-    is, the test is complete. Images of an earlier test in the folder are removed.
+    for several models, ``images.csv`` with one line per image. ``results.json`` is written last: if
+    it exists, the test is complete. Images of an earlier test in the folder are removed.
 
     Args:
-        models:   the first one's figures are at the top of results.json, and all models' below it
-        criteria: what judges the images; each model gets its own, which share their networks
-        times:    timed runs of each model; None = none
-        teacher:  what the others are compared with; without it the first of ``models`` is
+        models:   what is tested; results.json begins with the figures of the first and then lists
+                  all
+        loader:   the inputs, and targets if there are any
+        criteria: what judges the images; each model gets copies that share the networks
+        times:    number of timed runs of each model; None = do not measure time
+        teacher:  what the models are compared with; None = the first of ``models``
         flags:    name -> value, listed on the page
 
     Returns:
         the content of results.json
+
+    Raises:
+        InputError: an image cannot be read, a file cannot be written, or a criterion cannot give
+            its result.
     """
     everything = [teacher, *models] if teacher else list(models)
     labels = [loaded.label for loaded in everything]
@@ -213,7 +220,8 @@ def test_generators(
             csv_table(["name", *(f"l1 {label}" for label in differences)], lines),
         )
     else:
-        (folder / "images.csv").unlink(missing_ok=True)  # of an earlier test of several models
+        # It may be left from an earlier test of several models.
+        (folder / "images.csv").unlink(missing_ok=True)
     columns = {"input": sides["input"]} | (own if several else {"output": own[labels[0]]})
     if "real" in sides:
         columns["real"] = sides["real"]

@@ -1,4 +1,4 @@
-"""The page of a training run: curves of losses and measures, and pictures of its evaluations."""
+"""The page of a training run: plots of losses and measures, and pictures of its evaluations."""
 
 from __future__ import annotations
 
@@ -11,13 +11,19 @@ from report.plots import draw_line, new_figure, save_figure
 from report.related import origins, read_flags
 from runtime.files import read_json_lines
 
-SHOWN = 3  # evaluations whose pictures are on the page
+SHOWN = 3  # the page shows the pictures of the latest evaluations, up to this many
 
 
 def write_run_page(folder: Path) -> None:
-    """Write ``index.html``, ``losses.png``, ``measures.png`` into a run's folder, from its log.
+    """Write ``index.html``, ``losses.png`` and ``measures.png`` of a run, from its log.jsonl.
 
-    Plots and pictures are on the page from the first that there are.
+    Plots and pictures are left out as long as there is nothing to show.
+
+    Args:
+        folder: of the run
+
+    Raises:
+        InputError: a file cannot be written.
     """
     # A damaged line must not end the training that draws this page.
     records = read_json_lines(folder / "log.jsonl", strict=False)
@@ -54,14 +60,15 @@ def _plot_losses(path: Path, records: list[dict]) -> None:
         points = [(r["step"], r["losses"][name]) for r in records if name in r["losses"]]
         draw_line(axes, *zip(*points, strict=True), label=name, linewidth=1.2)
     axes.set_xlabel("step")
-    # Reconstruction is a hundred times larger than the others, and hinge losses may be negative.
+    # Reconstruction losses are a hundred times larger than the others, and hinge losses may be
+    # negative.
     axes.set_yscale("symlog", linthresh=1.0)
     axes.legend(frameon=False, ncols=3, fontsize=8)
     save_figure(figure, path)
 
 
 def _plot_measures(path: Path, evaluations: list[dict]) -> None:
-    """The scores of all evaluations, or bars of each network's score where there is only one."""
+    """Plot the scores of all evaluations; a single one is shown as a bar for each network."""
     figure, axes = new_figure()
     metrics = evaluations[-1]["metrics"]
     key = next(k for k in ("mIoU", "fid") if all(k in m for m in metrics.values()))
@@ -73,7 +80,7 @@ def _plot_measures(path: Path, evaluations: list[dict]) -> None:
 
 
 def _draw_bars(axes: Axes, scores: dict[str, float], evaluation: dict) -> None:
-    """A horizontal bar for each network, its score beside it."""
+    """Draw a horizontal bar for each network, with its score beside it."""
     bars = axes.barh(list(scores), list(scores.values()), height=0.5, color="#1f77b4")
     axes.bar_label(bars, fmt="%.2f", padding=4)
     axes.set_ylim(len(scores) - 0.25, -0.75)  # the first at the top, room around one bar
@@ -84,7 +91,7 @@ def _draw_bars(axes: Axes, scores: dict[str, float], evaluation: dict) -> None:
 
 
 def _draw_scores(axes: Axes, evaluations: list[dict], key: str) -> None:
-    """The scores, the best so far and the mean of the last three; and each network's own."""
+    """Draw the scores, the best so far, the mean of the last three, and those of each network."""
     steps = [r["step"] for r in evaluations]
     scores = [r["score"] for r in evaluations]
     choose = max if key == "mIoU" else min

@@ -1,4 +1,4 @@
-"""What a search leaves to read: summary, plots, and a page with a table of all its subnets."""
+"""The report of a search: a summary, plots, and a page with a table of its subnets."""
 
 from __future__ import annotations
 
@@ -14,18 +14,25 @@ from report.plots import plot_search
 from subnets.results import Evaluated, write_summary
 from subnets.search import Measurer, pareto_front
 
-# Subnets whose images are shown.
+# Maximum number of front members whose images are shown.
 SHOWN = 4
-# Rows of the table.
+# Maximum number of rows of the table.
 LISTED = 2000
 
 
 def summarise_search(folder: Path, measurer: Measurer, budget: float) -> list[Evaluated]:
-    """``summary.json``, ``summary.txt``, ``search.png`` and ``front.png`` in ``folder``.
+    """Write ``summary.json``, ``summary.txt``, ``search.png`` and ``front.png`` into ``folder``.
+
+    Args:
+        measurer: the evaluations of the search
+        budget:   MACs, in the convention of the search space
 
     Returns:
-        The evaluations within the budget whose criterion is a finite number, best first. Where
-        there are none, nothing is written.
+        the evaluations within the budget whose criterion is a finite number, best first. If there
+        are none, nothing is written
+
+    Raises:
+        InputError: a file cannot be written.
     """
     ranked = measurer.ranked(budget)
     if not ranked:
@@ -55,11 +62,14 @@ def write_search_page(
     ranked: list[Evaluated],
     picture: Callable[[ChannelConfig], np.ndarray],
 ) -> None:
-    """``index.html`` in ``folder``, beside search.png and front.png.
+    """Write ``index.html`` into ``folder``, which has front.png already, and ``samples/*.png``.
 
     Args:
-        ranked:  what `summarise_search` returns, not empty
-        picture: configuration -> (H, W, 3) uint8 that shows some of its outputs
+        ranked:  what `summarise_search` returned, not empty
+        picture: configuration -> (H, W, 3) uint8 RGB, a picture of some of its outputs
+
+    Raises:
+        InputError: a file cannot be written.
     """
     key = measurer.criterion
     front = pareto_front(ranked, key, measurer.lower_is_better)
@@ -90,7 +100,7 @@ def write_search_page(
         ]
         for r in ranked[:LISTED]
     ]
-    # The best one, and members of the front at evenly spread ranks.
+    # The best subnet, and members of the front at evenly spaced ranks.
     spread = [front[round(i)] for i in np.linspace(0, len(front) - 1, min(SHOWN, len(front)))]
     samples = {}
     for record in dict.fromkeys(r.config_str for r in [ranked[0], *spread]):

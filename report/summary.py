@@ -1,4 +1,4 @@
-"""Teacher beside compressed: a table and a page from what tests, timings and runs left."""
+"""Teacher and compressed model side by side: a table and a page from the results on disk."""
 
 from __future__ import annotations
 
@@ -19,7 +19,12 @@ from runtime.files import read_json_lines, write_json, write_text
 
 @dataclass(frozen=True)
 class Tested:
-    """What test.py and latency.py found about a model in ``folder``."""
+    """What test.py and latency.py wrote about a model.
+
+    folder:  where they wrote it
+    results: content of results.json
+    latency: content of latency.json; None if there is none
+    """
 
     folder: Path
     results: dict
@@ -27,7 +32,7 @@ class Tested:
 
     @classmethod
     def read(cls, folder: Path) -> Tested:
-        """InputError when ``folder`` holds no results of test.py."""
+        """Read the files in ``folder``. InputError if it holds no results of test.py."""
         path = folder / "results.json"
         if not path.is_file():
             raise InputError(
@@ -39,12 +44,12 @@ class Tested:
 
     @property
     def images(self) -> Path:
-        """The folder of the model's images; results of older versions do not say it."""
+        """The folder of the model's images. The results of older versions do not name it."""
         return self.folder / self.results.get("images", "images/fake_B")
 
     @property
     def names(self) -> set[str]:
-        """The images of the model, by name."""
+        """The names of the model's images."""
         written = read_written(self.folder)
         if written is None:  # results of older versions
             paths = (p.relative_to(self.images) for p in self.images.rglob("*.png"))
@@ -54,7 +59,7 @@ class Tested:
         return {str(path.with_suffix("")) for path in paths}
 
     def cells(self) -> list[str]:
-        """The figures of the model's row."""
+        """The cells of the model's row: parameters, MACs, measures, latency."""
         metrics = self.results["metrics"]
         values = [measured(key, metrics[key]) for key in self.results["measures"]]
         time = [f"{self.latency['median_ms']:.1f} ms"] if self.latency else ["-"]
@@ -64,7 +69,10 @@ class Tested:
 def _measured_before(run: Path, compressed: Tested) -> list[list[str]]:
     """Rows of the compressed model before and after fine-tuning, as measured during that run.
 
-    Only measures of the same name and number of images as in the test are shown.
+    A measure is shown only if it has the same name and number of images as in the test.
+
+    Raises:
+        InputError: ``run`` holds no log.
     """
     path = run / "log.jsonl"
     if not path.is_file():
@@ -72,7 +80,7 @@ def _measured_before(run: Path, compressed: Tested) -> list[list[str]]:
     evaluations = [r for r in read_json_lines(path) if r["event"] == "eval"]
     cells = compressed.cells()
     rows = []
-    # Without a "before" it was not measured before its first step.
+    # There is no "before" if the run was not measured before its first step.
     before = [("before", r) for r in evaluations[:1] if r["step"] == 0]
     after = [("after", r) for r in evaluations[-1:] if r["step"] > 0]
     for when, record in before + after:
@@ -92,10 +100,16 @@ def _measured_before(run: Path, compressed: Tested) -> list[list[str]]:
 def comparison(
     teacher: Tested, compressed: Tested, finetune: Path | None = None
 ) -> tuple[list[str], list[list[str]]]:
-    """(headings, rows): teacher, compressed, and how many times smaller or faster it is.
+    """The table of teacher and compressed model, with how many times smaller and faster it is.
 
     Args:
-        finetune: folder of the run that fine-tuned the compressed model, for its rows
+        finetune: folder of the run that fine-tuned the compressed model; adds rows from its log
+
+    Returns:
+        (headings, rows)
+
+    Raises:
+        InputError: the two were measured differently, or ``finetune`` holds no log.
     """
     ways = [(t.results["measures"], t.results["metrics"]["n"]) for t in (teacher, compressed)]
     if ways[0] != ways[1]:
@@ -121,14 +135,14 @@ def comparison(
 
 
 def _links(tested: tuple[Tested, Tested], search: Path | None, finetune: Path | None) -> dict:
-    """Label -> page of every stage that has one, in the order of the pipeline."""
+    """Label -> page of every stage of the pipeline that has one, in order."""
     teacher, compressed = (t.folder for t in tested)
     stages = {"fine-tuning": finetune, "search": search}
     links = {}
     for folder in filter(None, stages.values()):
         links |= origins(folder)
     links |= run_pages({"teacher": tested[0].results["checkpoint"]})
-    stages = {**stages, "test of the teacher": teacher, "test of the compressed": compressed}
+    stages = {**stages, "test of the teacher": teacher, "test of the compressed model": compressed}
     own = {k: folder / "index.html" for k, folder in stages.items() if folder}
     links |= {label: page for label, page in own.items() if page.is_file()}
     pages = {page.resolve(): label for label, page in links.items()}
@@ -148,12 +162,14 @@ def summarise(
     Args:
         teacher:    folder of the teacher's test
         compressed: folder of the compressed model's test
-        search:     folder of the search, for its plot
-        page:       HTML file to write; the others are written beside it
-        finetune:   folder of the run that fine-tuned the compressed model
+        search:     folder of the search, for its plot; None = no plot
+        page:       HTML file to write; the other files are written beside it
+        title:      heading of table and page
+        finetune:   folder of the run that fine-tuned the compressed model; None = no rows of it
 
     Raises:
-        InputError: a folder lacks its results, or the two were measured differently.
+        InputError: a folder lacks its results, the two were measured differently, or a file cannot
+            be written.
     """
     tested = Tested.read(teacher), Tested.read(compressed)
     headings, rows = comparison(*tested, finetune)

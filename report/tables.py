@@ -1,4 +1,4 @@
-"""Numbers as people read them, and tables for the terminal, Markdown and spreadsheets."""
+"""Numbers in readable form, and tables for the terminal, Markdown and spreadsheets."""
 
 from __future__ import annotations
 
@@ -7,32 +7,36 @@ import io
 
 
 def printable(text: str) -> str:
-    """``text`` with the bytes of a file name that are not UTF-8 written as ``\\udc..``."""
+    """``text`` with bytes that are not UTF-8, as in some file names, written as ``\\udc..``."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def giga(value: float) -> str:
-    """A count in units of 1e9."""
+    """A count in units of 1e9, with three decimals and a G."""
     return f"{value / 1e9:.3f}G"
 
 
 def mega(value: float) -> str:
-    """A count in units of 1e6."""
+    """A count in units of 1e6, with three decimals and an M."""
     return f"{value / 1e6:.3f}M"
 
 
 def measured(key: str, value: float) -> str:
-    """A measure to the digits that mean something: SSIM is at most 1, KID a hundredth of FID."""
+    """A measure with its meaningful digits: 5 decimals for KID, 4 for SSIM, 2 for all others.
+
+    Args:
+        key: of the metric, see `metrics.criteria.LOWER_IS_BETTER`
+    """
     return f"{value:.{ {'kid': 5, 'ssim': 4}.get(key, 2) }f}"
 
 
 def ratio(before: float, after: float) -> str:
-    """How many times smaller ``after`` is, or a dash where it is zero."""
+    """How many times smaller ``after`` is than ``before``, as text; a dash if it is zero."""
     return f"{before / after:.1f}x" if after else "-"
 
 
 def text_table(headings: list[str], rows: list[list[str]]) -> str:
-    """Columns aligned with spaces, the first to the left and the others to the right."""
+    """A table for the terminal: the first column is aligned left, the others right."""
     table = [headings, *rows]
     widths = [max(len(str(row[i])) for row in table) for i in range(len(headings))]
 
@@ -49,7 +53,7 @@ def text_table(headings: list[str], rows: list[list[str]]) -> str:
 
 
 def markdown_table(headings: list[str], rows: list[list[str]]) -> str:
-    """A table of GitHub's Markdown, numbers to the right."""
+    """A table in GitHub's Markdown: the first column is aligned left, the others right."""
 
     def line(cells):
         return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
@@ -59,14 +63,14 @@ def markdown_table(headings: list[str], rows: list[list[str]]) -> str:
 
 
 def _csv_cell(value: object) -> object:
-    """A value that spreadsheets take as it is: a quote before text that they would calculate."""
+    """A value that is safe in spreadsheets: text that they would read as a formula gets a quote."""
     if not isinstance(value, str):
         return value
     return printable(f"'{value}" if value.startswith(("=", "+", "-", "@", "\t", "\r")) else value)
 
 
 def csv_table(headings: list[str], rows: list[list[object]]) -> str:
-    """Comma-separated values, a row on each line; None becomes an empty cell."""
+    """Comma-separated values, one row per line; None becomes an empty cell."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerows([_csv_cell(value) for value in row] for row in [headings, *rows])

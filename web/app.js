@@ -1,5 +1,5 @@
-// The page: controls, a drawing, and what the networks make of it. Only the latest drawing runs; older
-// ones are skipped.
+// The page: controls, a drawing, and the outputs of the networks. Only the latest drawing is run; older ones
+// are skipped.
 
 import { Drawing } from "./drawing.js";
 import { Network, REMEMBERED, THREADS } from "./network.js";
@@ -14,13 +14,13 @@ const TOOLS = {
   fill: ["Fill", "F", "m11 4 7 7-7 7-7-7 7-7zM4 11h14M20 15c1.5 2 2 3 2 3.7a2 2 0 0 1-4 0c0-.7.5-1.700 2-3.700"],
 };
 const PALETTE_NAMES = { builtin: "Built-in maps", maps: "Web maps", colours: "General" };
-// A stroke's first width as a part of the image: streets on maps are some ten metres wide.
+// Initial stroke width as a fraction of the image width. On maps, streets are about ten metres wide.
 const WIDTHS = { map: 0.05, photo: 0.03, edges: 0.008 };
 
 let model, drawing, networks, current;
 let comparing = false; // all networks side by side, instead of the current one alone
-let pointer = null; // id of the finger, mouse button or pen that draws
-let key = null; // {x, y, down}: the keyboard's pen
+let pointer = null; // id of the pointer (finger, mouse or pen) that draws
+let key = null; // {x, y, down}: the pen that the keyboard moves, in image pixels
 
 // --------------------------------------------------------------------------------------------------------
 // Frames
@@ -40,8 +40,8 @@ function nextFrames() {
   shown().forEach(nextFrame);
 }
 
-// Starts a frame of a network on show unless it has one under way, whose end comes here again. A frame
-// that only measures time waits until no other network runs; others do not count for the time.
+// Starts a frame of a network, unless it is running one; the end of that frame calls this again. A frame
+// that only measures time waits until no other network runs. Times of frames that overlap do not count.
 async function nextFrame(network) {
   if (network.busy) return;
   const others = networks.filter((other) => other !== network && other.busy);
@@ -71,8 +71,8 @@ async function nextFrame(network) {
 function failed(network, error) {
   const text = `The ${network.facts.name} network could not run: ${error.message}.`;
   if (network === networks[0]) {
-    // Without it there is nothing to show.
-    window.showMessage([text, location.href, "Reload to try again; if it stays so, use a current browser."]);
+    // Without the first network there is nothing to show.
+    window.showMessage([text, location.href, "Reload to try again. If that does not help, use a current browser."]);
     return;
   }
   choose(networks[0]);
@@ -224,7 +224,7 @@ function setPalette(colours) {
   setColour(colours[1], $("palette").children[1]);
 }
 
-// button: the palette's, none for a colour of the picker.
+// button: the one in the palette; none for a colour from the picker.
 function setColour(colour, button) {
   liftKey();
   drawing.colour = colour;
@@ -280,7 +280,7 @@ function hover(event) {
   cursorAt(...position(event), false);
 }
 
-// The brush's ring at (x, y) of the image.
+// Shows the ring of the brush at (x, y), in image pixels.
 function cursorAt(x, y, pressed) {
   const cursor = $("cursor");
   cursor.hidden = false;
@@ -375,16 +375,16 @@ function pageKey(event) {
 
 async function openImage(blob, announced = true) {
   try {
-    // The numbers in the file as they are, which is how training reads them.
+    // Read the values in the file without colour conversion, as training does.
     const image = await createImageBitmap(blob, { colorSpaceConversion: "none" });
-    // A pair of a data set, side by side: the half that this network reads, as in deploy/web/folder.py.
+    // Of a pair side by side, take the half that this network reads, as deploy/web/folder.py does.
     const pair = image.width === 2 * image.height;
     const part = pair ? (model.mode === "map" ? "right" : "left") : "middle";
     drawing.show(image, part);
-    if (announced) say(pair ? `A pair of images: took its ${part} half` : "Image opened");
+    if (announced) say(pair ? `This is a pair of images: took its ${part} half` : "Image opened");
     image.close();
   } catch {
-    say("That is not an image that this browser reads");
+    say("This browser cannot read that file as an image");
   }
 }
 
@@ -428,7 +428,7 @@ function makeFiles() {
   $("save-both").addEventListener("click", () => save(true));
 }
 
-// Saves what is shown of outputs in a row; the drawing before them when ``withDrawing``.
+// Saves the outputs on show side by side in one PNG, with the drawing before them if ``withDrawing``.
 function save(withDrawing) {
   const { size } = model;
   const canvases = [...(withDrawing ? [$("input")] : []), ...shown().map(canvasOf)];
@@ -462,7 +462,7 @@ async function start() {
   if (model.mode === "photo") $("draw-heading").textContent = "Photo";
   for (const id of ["input", "output", "output-teacher"]) $(id).width = $(id).height = model.size;
   makeNetworks();
-  drawing = new Drawing($("input"), model.palettes[0].colours[0].rgb, () => drawing && drawingChanged()); // not while it is being made
+  drawing = new Drawing($("input"), model.palettes[0].colours[0].rgb, () => drawing && drawingChanged()); // not during its constructor
   makeTools();
   makePalette();
   makePointer();

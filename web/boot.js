@@ -1,10 +1,10 @@
-// Runs before the page and says in plain words what keeps it from running. It is in old syntax and no
-// module, so that it runs in browsers without them.
+// Runs before the page and says in plain words why the page cannot run. It is written in old syntax and
+// is not a module, so that it runs in old browsers too.
 
 (function () {
   "use strict";
 
-  // A module worker is one whose options are read for "type".
+  // A browser with module workers reads the option "type".
   function hasModuleWorkers() {
     var asked = false;
     var options = {
@@ -16,7 +16,7 @@
     try {
       new Worker("data:text/javascript,", options).terminate();
     } catch (error) {
-      // Such a worker may not start, but its options have been read.
+      // The worker may fail to start, but the options have been read by then.
     }
     return asked;
   }
@@ -30,21 +30,21 @@
       ];
     }
     if (typeof WebAssembly !== "object" || typeof WebAssembly.instantiate !== "function") {
-      return ["This browser has no WebAssembly, which the network runs in. Use a current one, and look whether WebAssembly is switched off."];
+      return ["This browser has no WebAssembly, which the networks need. Use a current one, and check that WebAssembly is not switched off."];
     }
     if (typeof Worker !== "function" || !hasModuleWorkers()) {
-      return ["This browser has no module workers, which the network runs in. Use a current Chrome, Edge, Firefox or Safari."];
+      return ["This browser has no module workers, which the networks need. Use a current Chrome, Edge, Firefox or Safari."];
     }
     return null;
   }
 
-  // The folder of this file, quoted for a shell where that is needed.
+  // The folder of this file, quoted for a shell if needed.
   function folder() {
     var path = decodeURIComponent(location.pathname).replace(/\/[^\/]*$/, "").replace(/^\/(?=[A-Za-z]:)/, "");
     return /^[\w.\/:-]+$/.test(path) ? path : '"' + path + '"';
   }
 
-  // lines: text, or text, a command, text
+  // lines: a text, or a text, a command and another text
   window.showMessage = function (lines) {
     var box = document.getElementById("message");
     box.textContent = "";

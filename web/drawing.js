@@ -1,16 +1,16 @@
-// A drawing on a canvas of the network's input size: tools, undo, redo. It does not know the page.
+// A drawing on a canvas of the network's input size: tools, undo, redo. It knows nothing about the page.
 
 const HISTORY = 60;
 
 export class Drawing {
-  // canvas: its width and height are the image's. changed(): called after every change of a pixel.
+  // canvas: has the width and height of the image. changed(): called after every change of the pixels.
   constructor(canvas, background, changed) {
     this.canvas = canvas;
     this.context = canvas.getContext("2d", { alpha: false, willReadFrequently: true });
     this.background = background; // [r, g, b]
     this.changed = changed;
     this.tool = "brush"; // brush | eraser | line | rectangle | fill
-    this.colour = { rgb: [0, 0, 0] }; // with edge and edgeWidth: drawn with an outline
+    this.colour = { rgb: [0, 0, 0] }; // drawn with an outline if it also has edge and edgeWidth
     this.width = 1;
     this.past = [];
     this.future = [];
@@ -23,7 +23,7 @@ export class Drawing {
   }
 
   // ------------------------------------------------------------------------------------------------------
-  // Strokes, in pixels of the image
+  // Strokes; positions are in pixels of the image
 
   begin(x, y) {
     if (this.stroke) this.end();
@@ -37,7 +37,7 @@ export class Drawing {
     }
   }
 
-  // points: [x, y] that the pointer passed since the last call.
+  // points: [x, y] of each point that the pointer has passed since the last call.
   move(points) {
     if (!this.stroke || !points.length) return;
     if (this.tool === "line" || this.tool === "rectangle") this.stroke.splice(1, Infinity, points.at(-1));
@@ -59,7 +59,7 @@ export class Drawing {
     this.changed();
   }
 
-  // Draws the whole current stroke again, over what was there before it.
+  // Draws the whole current stroke again, over the image from before the stroke.
   paint() {
     const { context, stroke } = this;
     const { rgb, edge, edgeWidth } = this.tool === "eraser" ? { rgb: this.background } : this.colour;
@@ -92,18 +92,18 @@ export class Drawing {
     context.lineCap = context.lineJoin = "round";
     context.beginPath();
     context.moveTo(x, y);
-    // Curves through the midpoints between points, which stay smooth where the pointer was fast.
+    // Curves through the midpoints between points stay smooth where the pointer was fast.
     for (let i = 1; i < points.length - 1; i++) {
       const [ax, ay] = points[i];
       const [bx, by] = points[i + 1];
       context.quadraticCurveTo(ax, ay, (ax + bx) / 2, (ay + by) / 2);
     }
-    // Canvases do not draw lines of zero length; a dot is a very short one.
+    // Canvases do not draw lines of zero length, so a dot is a very short line.
     context.lineTo(endX + 0.01, endY);
     context.stroke();
   }
 
-  // An outline does not cross what already had the colour, so that streets join.
+  // Removes the outline from pixels that had the colour before the stroke, so that streets join.
   keep([r, g, b]) {
     const now = this.pixels;
     const [old, new_] = [new Uint32Array(this.before.data.buffer), new Uint32Array(now.data.buffer)];
@@ -150,7 +150,7 @@ export class Drawing {
     this.replace(() => this.fillAll(this.background));
   }
 
-  // image: anything a canvas draws. part: "middle" square of it, or the "left" or "right" one.
+  // Shows a square part of an image: "left", "middle" or "right". image: anything that a canvas can draw.
   show(image, part = "middle") {
     const side = Math.min(image.width, image.height);
     const share = { left: 0, middle: 0.5, right: 1 }[part];

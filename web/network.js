@@ -1,13 +1,13 @@
-// A network of model.json in its worker. It loads with its first frame and runs one frame at a time.
+// A network of model.json in its worker. It loads at its first frame and runs one frame at a time.
 
-export const REMEMBERED = 15; // frames that the time per frame is the median of
-// Milliseconds of running before frames count: browsers compile WebAssembly quickly at first, and better
-// once it has run for a while.
+export const REMEMBERED = 15; // the time per frame is the median of this many frames
+// Milliseconds of running before frames count: browsers first compile WebAssembly quickly, and compile it
+// better after it has run for a while.
 const WARM_UP = 800;
-const MEASURED = 5; // frames that are enough for a median
+const MEASURED = 5; // this many frames are enough for a median
 
-// Threads need a page that its server isolates from others by headers. Half of the cores are used: threads
-// wait for each other, and a core that also draws the page would delay them all.
+// Threads work only if headers of the server isolate the page from others. Half of the cores are used:
+// threads wait for each other, so a core that also draws the page would delay them all.
 export const THREADS = self.crossOriginIsolated ? Math.min(4, Math.max(1, (navigator.hardwareConcurrency || 1) >> 1)) : 1;
 
 export class Network {
@@ -15,7 +15,7 @@ export class Network {
     this.facts = facts; // {name, file, bytes, parameters, macs, config}
     this.times = [];
     this.busy = false;
-    this.spent = 0; // milliseconds in all frames
+    this.spent = 0; // milliseconds spent on all frames
   }
 
   load() {
@@ -44,18 +44,18 @@ export class Network {
     }
   }
 
-  // Count the last frame, unless the browser may still have been compiling.
+  // Counts the time of the last frame, unless the browser may still have been compiling.
   count() {
     if (this.spent > WARM_UP) this.times.push(this.last);
     if (this.times.length > REMEMBERED) this.times.shift();
   }
 
-  // Whether more frames of the same drawing are needed to know the time per frame.
+  // Whether the time per frame needs more frames of the same drawing.
   get measuring() {
     return this.times.length < MEASURED && this.spent < 4 * WARM_UP;
   }
 
-  // Milliseconds per frame; undefined before there is one.
+  // Median milliseconds per frame; undefined before the first counted frame.
   get median() {
     const sorted = [...this.times].sort((a, b) => a - b);
     const middle = sorted.length >> 1;

@@ -1,9 +1,9 @@
-// One network in a thread of its own: pixels in, pixels out. Messages:
-// {load: url, threads} -> {loaded}; {pixels, width, height} -> {pixels, ms}; {error} when either fails.
+// One network in its own thread: pixels in, pixels out. Messages:
+// {load: url, threads} -> {loaded}; {pixels, width, height} -> {pixels, ms}; {error} if either fails.
 
 import { env, InferenceSession, Tensor } from "./ort/ort.wasm.min.mjs";
 
-// As in training: float32 of x / 255, minus 0.5, over 0.5, rounded to float32 after each step.
+// 0..255 -> [-1, 1] as in training: x / 255, minus 0.5, divided by 0.5, in float32 after each step.
 const TO_FLOAT = Float32Array.from({ length: 256 }, (_, x) => Math.fround(Math.fround(x / 255) - 0.5) / 0.5);
 
 let session = null;
@@ -20,7 +20,7 @@ async function load(url, threads) {
   });
 }
 
-// pixels: Uint8ClampedArray, H W RGBA -> the same of the output.
+// pixels: Uint8ClampedArray, H W RGBA. Returns the same of the output.
 async function run(pixels, width, height) {
   const area = width * height;
   const x = new Float32Array(3 * area);
@@ -45,7 +45,7 @@ async function run(pixels, width, height) {
   return out;
 }
 
-// As images are written: truncated rather than rounded, in float32.
+// [-1, 1] -> 0..255 as in files that Python writes: truncated, not rounded, in float32.
 function toByte(y) {
   return Math.trunc(Math.min(255, Math.max(0, Math.fround(Math.fround(Math.fround(y + 1) / 2) * 255))));
 }

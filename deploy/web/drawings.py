@@ -1,4 +1,4 @@
-"""What a visitor of the web page draws with and starts from: palettes and example drawings."""
+"""What visitors of the web page draw with and start from: palettes and example drawings."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from prepare import builtin
 class Colour:
     """A colour of a palette.
 
-    Shapes drawn with it get an outline of colour ``edge``, ``edge_metres`` wide, as on the maps.
+    rgb:         red, green, blue, 0..255
+    edge:        RGB of the outline that shapes of this colour get, as on the maps; None = none
+    edge_metres: width of that outline in metres
     """
 
     name: str
@@ -67,13 +69,13 @@ PALETTES = {
     ),
     "edges": (Colour("Paper", (255, 255, 255)), Colour("Ink", (0, 0, 0))),
 }
-# The palettes that a page of each mode offers, its first choice first.
+# Mode of the page -> the palettes that it offers, the default first.
 PALETTES_OF = {
     "map": ("builtin", "maps", "colours"),
     "photo": ("colours",),
     "edges": ("edges",),
 }
-# What a colour of the built-in maps becomes on web maps.
+# Colour of the built-in maps -> the matching colour of web maps.
 _AS_WEB_MAP = {
     "Gardens": "Ground",
     "Street": "Street",
@@ -93,12 +95,19 @@ TITLES = {
     "photo": "Image to image",
     "edges": "Edges to shoes",
 }
-# Scenes of the built-in data set that hold most kinds of areas.
+# Scenes of the built-in data set that show most kinds of areas.
 _SCENES = (4, 12, 10, 2)
 
 
 def as_web_map(pixels: np.ndarray) -> np.ndarray:
-    """A built-in map, H W 3 uint8, recoloured as a web map by the nearest colour of each pixel."""
+    """Recolour a built-in map as a web map, by the palette colour nearest to each pixel.
+
+    Args:
+        pixels: (H, W, 3) uint8 RGB
+
+    Returns:
+        (H, W, 3) uint8 RGB
+    """
     colours = {colour.name: colour for colour in PALETTES["maps"]}
     pairs = []
     for colour in PALETTES["builtin"]:
@@ -112,7 +121,7 @@ def as_web_map(pixels: np.ndarray) -> np.ndarray:
 
 
 def _shoe(size: int) -> np.ndarray:
-    """A trainer in outline, size size 3 uint8: black lines on white."""
+    """The outline of a trainer, (size, size, 3) uint8: black lines on white."""
     upper = [
         (0.10, 0.62),
         (0.11, 0.45),
@@ -151,7 +160,7 @@ def _shoe(size: int) -> np.ndarray:
 
 
 def _smooth(points: np.ndarray) -> np.ndarray:
-    """A Catmull-Rom curve through ``points`` (n, 2)."""
+    """A Catmull-Rom curve through ``points`` (n, 2), as (12 (n - 1) + 1, 2) points."""
     padded = np.concatenate([2 * points[:1] - points[1:2], points, 2 * points[-1:] - points[-2:-1]])
     t = np.linspace(0, 1, 12, endpoint=False)[:, None]
     pieces = []
@@ -163,10 +172,18 @@ def _smooth(points: np.ndarray) -> np.ndarray:
 
 
 def example_drawings(mode: str, size: int) -> list[np.ndarray]:
-    """The built-in images that a page of ``mode`` can start from, size size 3 uint8 each."""
+    """The built-in images that a page can start from.
+
+    Args:
+        mode: a key of `PALETTES_OF`
+        size: height and width in pixels, at least 8
+
+    Returns:
+        images, (size, size, 3) uint8 RGB each
+    """
     if mode == "edges":
         return [_shoe(size)]
-    # Scenes are not drawn below 33 pixels; smaller ones are reduced as in the data set.
+    # `render_pair` needs at least 32 pixels: smaller images are drawn at four times the size.
     factor = 1 if size >= 64 else 4
     photos_and_maps = [builtin.render_pair(scene, size * factor) for scene in _SCENES]
     images = [pair[0 if mode == "photo" else 1] for pair in photos_and_maps]

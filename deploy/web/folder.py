@@ -43,17 +43,17 @@ PAGE = (
     "icon.svg",
 )
 PACKAGE = SOURCE / "node_modules" / "onnxruntime-web"
-# The build without WebGPU and WebGL: the smallest one, with the same numbers on every machine.
+# The build without WebGPU and WebGL is the smallest, and computes the same on every machine.
 RUNTIME = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
-# The package holds no text of its licence.
+# The npm package does not contain the text of its licence.
 RUNTIME_LICENCE = SOURCE / "onnxruntime-LICENSE"
 
-# Lists every other file that `build` wrote into a folder. Only a folder of such files is replaced.
+# This file lists all other files that `build` wrote. A folder with any other file is not replaced.
 MARKER = ".web_demo.json"
 
 
 def _files(folder: Path) -> set[str]:
-    """Everything in ``folder`` but its subfolders, as relative paths; links are not followed."""
+    """Relative paths of all files and links below ``folder``; links are not followed."""
     return {
         (Path(parent) / name).relative_to(folder).as_posix()
         for parent, folders, files in os.walk(folder)
@@ -62,10 +62,10 @@ def _files(folder: Path) -> set[str]:
 
 
 def _own_files(folder: Path) -> set[str]:
-    """The files of an earlier page, or none of an empty folder.
+    """The files of an earlier page in ``folder``; none if it is empty or does not exist.
 
     Raises:
-        InputError: ``folder`` holds anything else, which must not be lost.
+        InputError: ``folder`` is a file, or holds anything else, which must not be lost.
     """
     if not folder.exists():
         return set()
@@ -86,7 +86,7 @@ def _own_files(folder: Path) -> set[str]:
 
 
 def _remove(folder: Path, files: set[str]) -> None:
-    """Remove ``files`` and the folders that this empties; whatever else there is stays."""
+    """Remove ``files`` and then the folders that are empty. Everything else stays."""
     for name in files:
         (folder / name).unlink(missing_ok=True)
     for parent, _, _ in os.walk(folder, topdown=False):
@@ -96,10 +96,13 @@ def _remove(folder: Path, files: set[str]) -> None:
 
 @contextlib.contextmanager
 def _folder_written_whole(folder: Path) -> Iterator[Path]:
-    """Give a new folder beside ``folder`` that takes its place at the end of the block.
+    """Give the block a new folder; move it to ``folder`` when the block ends.
 
-    It vanishes when the block raises. An earlier page in ``folder`` is removed file by file; a
-    folder with anything else in it is refused.
+    If the block raises, the new folder is removed. An earlier page in ``folder`` is removed file by
+    file.
+
+    Raises:
+        InputError: ``folder`` holds anything but an earlier page, or cannot be written.
     """
     folder = folder.resolve()
     _own_files(folder)
@@ -129,13 +132,13 @@ def _folder_written_whole(folder: Path) -> Iterator[Path]:
     finally:
         if place:
             shutil.rmtree(place / "new", ignore_errors=True)
-            # Anything that came into the earlier page meanwhile stays in ``place``.
+            # Files that were added to the earlier page in the meantime stay in ``place``.
             with contextlib.suppress(OSError):
                 place.rmdir()
 
 
 def require_runtime() -> None:
-    """InputError that says what to run unless ONNX Runtime for the browser is there."""
+    """Raise InputError, which says what to run, if ONNX Runtime for the browser is missing."""
     missing = [name for name in RUNTIME if not (PACKAGE / "dist" / name).is_file()]
     if missing:
         raise InputError(
@@ -156,18 +159,21 @@ def build(
     """Write the page's folder, whole or not at all.
 
     Args:
-        output:   the folder; replaced when it holds an earlier page and nothing else
-        networks: the compressed one and, to compare it with, the teacher
-        size:     side of an image in pixels, a multiple of 4
+        output:   the folder; replaced only if it holds an earlier page and nothing else
+        networks: the compressed network and, optionally, the teacher to compare it with
+        size:     side of an image in pixels, a multiple of 4, at least 8
         mode:     map = coloured areas | edges = black lines on white | photo = images, any colours
-        palette:  the colours that come first in mode map, a name in `PALETTES`
-        title:    heading of the page
+        palette:  the palette that comes first, if it is in ``PALETTES_OF[mode]``
+        title:    heading of the page; None = the usual one of the mode
         examples: images to start from instead of the built-in ones; cut to a square and resized.
-                  Of a pair of images side by side, the half that the network reads is taken
+                  If an image is a pair side by side, the half that the network reads is taken
+
+    Returns:
+        ``output``
 
     Raises:
-        InputError: a network does not fit, ONNX Runtime for the browser is missing, or the folder
-            cannot be written.
+        InputError: ``size`` is wrong, a network does not fit, an example cannot be read, ONNX
+            Runtime for the browser is missing, or the folder cannot be written.
     """
     if size < 8 or size % 4:
         raise InputError(f"`size` {size}: give a multiple of 4, from 8")
@@ -209,9 +215,12 @@ def build(
 
 
 def _square(image: Image.Image, size: int, mode: str) -> np.ndarray:
-    """The middle square of an image, size size 3 uint8; of an A|B pair, the half that is read.
+    """The middle square of an image, or of an A|B pair the half that the network reads.
 
     The page does the same with the images that visitors open, see ``openImage`` in web/app.js.
+
+    Returns:
+        (size, size, 3) uint8 RGB
     """
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
@@ -222,7 +231,7 @@ def _square(image: Image.Image, size: int, mode: str) -> np.ndarray:
 
 
 def _colour(colour: Colour, size: int) -> dict:
-    """A colour as the page reads it, its outline in pixels."""
+    """A colour as model.json stores it, with the width of its outline in pixels."""
     edge = (
         {"edge": colour.edge, "edgeWidth": colour.edge_metres * size / builtin.WINDOW}
         if colour.edge
@@ -232,5 +241,5 @@ def _colour(colour: Colour, size: int) -> dict:
 
 
 def folder_bytes(folder: Path) -> int:
-    """Size of all files below ``folder`` in bytes."""
+    """Total size of all files below ``folder`` in bytes."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

@@ -1,4 +1,4 @@
-"""The networks of the web page: whether an ``.onnx`` file fits it, and what the page says of it."""
+"""The networks of the web page: which ``.onnx`` files fit, and what the page says about them."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ from models.generators import GeneratorSpec, infer_spec
 
 @dataclass(frozen=True)
 class Network:
-    """A network of the page, given by its ``.onnx`` file."""
+    """A network of the page and its ``.onnx`` file."""
 
     name: str  # compressed | teacher
-    flag: str  # the flag that gave it, for messages
+    flag: str  # the flag that gave the file, for messages
     path: Path
 
 
 def open_onnx(path: Path, flag: str):
-    """Open a network of colour images as an ONNX Runtime session.
+    """Open a network for colour images as an ONNX Runtime session.
 
     Raises:
-        InputError: ``path`` holds no network, or one of other inputs and outputs.
+        InputError: a package or the file is missing, ONNX Runtime cannot read it, or the network
+            does not have one float32 input N 3 H W and one output.
     """
     require_onnx("onnxruntime", "onnx")
     import onnxruntime
@@ -41,7 +42,7 @@ def open_onnx(path: Path, flag: str):
         session = onnxruntime.InferenceSession(
             str(path), options, providers=["CPUExecutionProvider"]
         )
-    except Exception as error:  # its exceptions have no common base but Exception
+    except Exception as error:  # ONNX Runtime's exceptions share no other base class
         raise InputError(
             f"{flag} {path}: not a network that ONNX Runtime reads ({type(error).__name__}); "
             "write one with export.py `format` onnx"
@@ -67,7 +68,11 @@ def open_onnx(path: Path, flag: str):
 
 
 def fixed_size(path: Path, flag: str) -> int | None:
-    """The only image side in pixels that a network takes; None when it takes any."""
+    """The only image side in pixels that a network accepts; None if it accepts any.
+
+    Raises:
+        InputError: the network accepts no square images, or as `open_onnx`.
+    """
     height, width = open_onnx(path, flag).get_inputs()[0].shape[2:]
     sides = {side for side in (height, width) if isinstance(side, int)}
     if len(sides) == 2:
@@ -78,10 +83,11 @@ def fixed_size(path: Path, flag: str) -> int | None:
 
 
 def check_network(network: Network, size: int) -> None:
-    """Run a network once as the page will.
+    """Run a network once as the page will, on an input of (1, 3, size, size) float32.
 
     Raises:
-        InputError: its output is no finite colour image of ``size`` pixels.
+        InputError: the network cannot be opened or run, or its output is not finite or has another
+            shape than its input.
     """
     session = open_onnx(network.path, network.flag)
     x = np.linspace(-1, 1, 3 * size * size, dtype=np.float32).reshape(1, 3, size, size)
@@ -104,11 +110,11 @@ def check_network(network: Network, size: int) -> None:
 
 
 def read_spec(path: Path) -> tuple[GeneratorSpec | None, int]:
-    """Recognise the generator of an ``.onnx`` file by the shapes of its weights.
+    """Recognise the generator in an ``.onnx`` file by the shapes of its weights.
 
     Returns:
-        its spec, None when the project knows no such generator, and the number of parameters of
-        all its convolutions
+        (spec, parameters): the spec is None if it is no generator of this project; parameters
+        counts the weights and biases of all convolutions
     """
     import onnx
 
@@ -135,7 +141,11 @@ def read_spec(path: Path) -> tuple[GeneratorSpec | None, int]:
 
 
 def describe(network: Network, size: int) -> dict:
-    """What the page says of a network; MACs are counted at ``size`` x ``size`` pixels."""
+    """The facts about a network that the page shows, as model.json stores them.
+
+    ``bytes`` is the size of the file. ``macs`` are counted at ``size`` x ``size`` pixels in the
+    published convention; they and ``config`` are None if the network is not recognised.
+    """
     spec, parameters = read_spec(network.path)
     macs = None
     if spec is not None:

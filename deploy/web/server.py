@@ -1,4 +1,4 @@
-"""A small server for the folder of a web page, for looking at it on this machine."""
+"""A small HTTP server, to view the folder of a web page on this machine."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from errors import InputError
 class _Handler(http.server.SimpleHTTPRequestHandler):
     """Serves files, never a listing of a folder.
 
-    Two headers let WebAssembly use several threads. Nothing is cached, as the folder may be
-    built again.
+    Two headers let WebAssembly use several threads. Another one stops browsers from caching, since
+    the folder may be built again.
     """
 
     extensions_map = {
@@ -42,7 +42,7 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
         self.send_error(http.HTTPStatus.NOT_FOUND, "File not found")
 
     def log_message(self, *_: object) -> None:
-        """Print nothing: a line for each file tells a user nothing."""
+        """Print nothing: a line for each file does not help the user."""
 
 
 class _Server(http.server.ThreadingHTTPServer):
@@ -55,10 +55,11 @@ class _Server(http.server.ThreadingHTTPServer):
 
 
 def server(folder: Path, port: int, address: str = "127.0.0.1") -> http.server.ThreadingHTTPServer:
-    """Make a server of ``folder``; ``serve_forever`` starts it.
+    """Make a server for ``folder``; its method ``serve_forever`` starts it.
 
     Args:
-        port: 0 takes a free one
+        port:    0 = any free port
+        address: the local address to listen on; 0.0.0.0 lets other machines connect
 
     Raises:
         InputError: the port cannot be used.

@@ -1,10 +1,9 @@
-"""The built-in dataset: procedural street maps with the matching aerial photos.
+"""The built-in data set: procedural street maps with matching aerial photos.
 
-Every pair is drawn from one invented piece of town, about 190 metres across: streets, blocks,
-houses, parks and water. The street map and the photo are two renderings of that same geometry, so
-the photo follows from the map up to roof colours, trees in gardens, cars and texture. That makes a
-data set that needs no download, can have any size, and is still a fair stand-in for the "maps"
-data set of pix2pix.
+Every pair shows one invented piece of town, 190 metres wide: streets, blocks, houses, parks and
+water. The street map and the photo are two renderings of the same geometry. So the map determines
+the photo except for roof colours, garden trees, cars and texture. The data set needs no download,
+can have any size, and is a fair substitute for the "maps" data set of pix2pix.
 
     photo, street_map = render_pair(seed=7, size=256)
     write_builtin_dataset("database/builtin", train=400, val=100, size=256)

@@ -1,5 +1,6 @@
-"""Pairs and whole data sets of them: PNG files, written by several processes, resumable, never half
-written.
+"""Renders pairs, and writes whole data sets of them as PNG files.
+
+Several processes draw. An interrupted run can be resumed, and no file is ever half written.
 """
 
 from __future__ import annotations
@@ -28,11 +29,14 @@ def render_pair(seed: int, size: int) -> tuple[np.ndarray, np.ndarray]:
     """Draw one scene as an aerial photo and as a street map.
 
     Args:
-        seed: a non-negative integer that names the scene; the same scene is drawn at every size.
-        size: height and width of both images in pixels, at least 32.
+        seed: a non-negative integer that names the scene; it is the same scene at every size
+        size: height and width of both images in pixels, at least 32
 
     Returns:
-        (photo, street_map), each (size, size, 3) uint8 RGB in [0, 255].
+        (photo, street_map), each (size, size, 3) uint8 RGB in [0, 255]
+
+    Raises:
+        InputError: ``size`` is below 32.
     """
     if size < 32:
         raise InputError(f"size must be at least 32 pixels, not {size}")
@@ -45,31 +49,37 @@ def render_pair(seed: int, size: int) -> tuple[np.ndarray, np.ndarray]:
 # --------------------------------------------------------------------------------------------------
 # Files
 
-# Of the drawing; raised when the same seed would give another picture
+# Version of the drawing. Raise it when the same seed gives another picture.
 VERSION = 1
 PARAMETERS = "builtin.json"
 PHASES = ("train", "val")
-# Images from which starting a process pool pays
+# Number of images from which a process pool pays for its start
 MANY = 48
 
 
 def scene_seed(seed: int, phase: str, index: int) -> int:
-    """The scene of one image: a 64-bit hash of its place, so that a bigger data set only adds
-    images.
+    """Seed of one image's scene: a 64-bit hash of its position in the data set.
+
+    It does not depend on the size of the data set, so a larger one only adds images.
+
+    Args:
+        seed:  seed of the data set, not negative
+        phase: one of `PHASES`
+        index: number of the image in its phase, from 0
     """
     state = np.random.SeedSequence([seed, PHASES.index(phase), index]).generate_state(1, np.uint64)
     return int(state[0])
 
 
 def _write_pair(path: Path, seed: int, size: int) -> None:
-    """Draw one scene into `path`: the photo (A) left, the map (B) right, 2 * size by size."""
+    """Draw one scene into `path`, 2 * size wide: the photo (A) on the left, the map (B) right."""
     pair = Image.fromarray(np.concatenate(render_pair(seed, size), axis=1))
     with written_whole(path, flush=False) as temporary:
         pair.save(temporary, format="PNG", compress_level=4)
 
 
 def _write_pairs(jobs: list[tuple[Path, int]], size: int) -> int:
-    """Write several images, (path, scene seed) each; returns how many."""
+    """Write several images, (path, scene seed) each; return their number."""
     for path, seed in jobs:
         _write_pair(path, seed, size)
     return len(jobs)
@@ -85,7 +95,11 @@ def _is_complete(path: Path, size: int) -> bool:
 
 
 def _claim_folder(root: Path, size: int, seed: int) -> None:
-    """Make the folders, and record the parameters or compare them with the recorded ones."""
+    """Make the folders and record the parameters, or compare them with those recorded there.
+
+    Raises:
+        InputError: `root` holds other images, or images of other parameters.
+    """
     wanted = {"generator": "builtin", "version": VERSION, "size": size, "seed": seed}
     record = root / PARAMETERS
     if record.exists():
@@ -115,7 +129,7 @@ def _claim_folder(root: Path, size: int, seed: int) -> None:
 
 
 def _run_jobs(jobs: list[tuple[Path, int]], size: int, workers: int) -> Iterator[int]:
-    """Write all images and yield the number written after every few."""
+    """Write all images; after each group, yield the number of images in it."""
     if workers < 2 or len(jobs) < MANY:
         for job in jobs:
             yield _write_pairs([job], size)
@@ -145,32 +159,32 @@ def write_builtin_dataset(
     """Write the data set as A|B pairs: `root`/train/00000.png ..., `root`/val/00000.png ...
 
     Each file is an RGB PNG, 2 * size wide and size high: the photo (A) on the left, the street map
-    (B) on the right.  Image i of a phase depends on (seed, phase, i, size) alone, so a bigger count
-    adds files and changes none. Files that are already complete are kept; `root`/builtin.json
-    records the parameters.
+    (B) on the right. Image i of a phase depends only on (seed, phase, i, size), so a larger count
+    adds files and changes none. Complete files are kept. `root`/builtin.json records the
+    parameters.
 
     Args:
-        root: the folder to fill; created if missing.
-        train: number of training images, at least 1.
-        val: number of validation images, at least 1.
-        size: height and width of one half in pixels, at least 32 and a multiple of 4.
-        seed: a non-negative integer; another seed gives other scenes.
-        workers: processes to draw with; all cores by default, 0 draws in the calling process.
-        progress: whether to show a progress bar with the rate on stderr.
+        root:     the folder to fill; created if missing
+        train:    number of training images, at least 1
+        val:      number of validation images, at least 1
+        size:     height and width of each half in pixels, at least 32 and a multiple of 4
+        seed:     a non-negative integer; another seed gives other scenes
+        workers:  number of processes; None = number of cores, below 2 = draw in this process
+        progress: show a progress bar on stderr
 
     Raises:
-        InputError: a ValueError, for a bad argument, or when `root` holds images of other
-                    parameters.
-        OSError: if the folder cannot be written.
+        InputError: an argument is wrong, `root` holds other images or images of other parameters,
+            or a file cannot be written.
+        OSError: a folder cannot be made.
     """
     if size < 32 or size % 4:
         raise InputError(f"size must be at least 32 pixels and a multiple of 4, not {size}")
     if train < 1 or val < 1:
         raise InputError(
-            f"the counts of images must be at least 1, not train {train} and val {val}"
+            f"the numbers of images must be at least 1, not train {train} and val {val}"
         )
     if seed < 0:
-        raise InputError(f"seed must not be negative, as {seed} is")
+        raise InputError(f"seed {seed} is negative; give 0 or more")
     root = Path(root)
     _claim_folder(root, size, seed)
     jobs = []

@@ -1,4 +1,4 @@
-"""One piece of town, invented from a seed: water, streets, blocks, and what stands on them."""
+"""Invents a piece of town from a seed: water, streets, blocks, and what stands on them."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ from prepare.builtin.scene import (
 )
 
 # --------------------------------------------------------------------------------------------------
-# Water and streets: the skeleton of a scene, laid out before the blocks are filled
+# Water and streets, which are laid out before the blocks are filled
 
 
 def _add_water(scene: Scene, rng: np.random.Generator) -> None:
     """A river, a lake or a coast in four scenes of ten, with a green strip along it."""
-    # Dry, a river, a lake, a coast
+    # 0 no water, 1 a river, 2 a lake, 3 a coast
     kind = rng.choice(4, p=(0.58, 0.22, 0.10, 0.10))
     if kind == 0:
         return
@@ -67,7 +67,7 @@ def _add_water(scene: Scene, rng: np.random.Generator) -> None:
         scene.land.append((BANK, ribbon(line, width + rng.uniform(16, 30))))
         scene.waters.append(ribbon(line, width))
     else:
-        # Keeps most of the window dry
+        # Moves the coast away from the centre, so that most of the window stays dry
         line = line + across * 60
         far = line[::-1] + across * 400
         scene.land.append((BANK, np.concatenate([line - across * rng.uniform(9, 18), far])))
@@ -75,8 +75,9 @@ def _add_water(scene: Scene, rng: np.random.Generator) -> None:
 
 
 def _grid_lines(rng: np.random.Generator, spacing: float) -> np.ndarray:
-    """Where the streets of one direction lie, in metres from the centre: from below -190 to above
-    190.
+    """Positions (12,) of the streets of one direction, in metres from the centre.
+
+    They reach from below -190 to above 190.
     """
     gaps = spacing * rng.uniform(0.82, 1.2, 12)
     lines = np.cumsum(gaps)
@@ -84,21 +85,25 @@ def _grid_lines(rng: np.random.Generator, spacing: float) -> np.ndarray:
 
 
 def _stretches(line: np.ndarray, keep: np.ndarray) -> list[np.ndarray]:
-    """The unbroken stretches of a line (n, 2) whose points are to be kept, (n,) bool."""
+    """The unbroken stretches of a line (n, 2) where ``keep``, (n,) bool, is true."""
     edges = np.flatnonzero(np.diff(np.concatenate([[0], keep.astype(np.int8), [0]])))
     return [line[a:b] for a, b in zip(edges[::2], edges[1::2], strict=True) if b - a > 3]
 
 
 def _add_streets(scene: Scene, rng: np.random.Generator, shores: list[tuple]) -> list[tuple]:
-    """Lay the grid and the major roads.
+    """Lay the street grid and the major roads.
 
-    `shores` are the green strips with the water inside them, where small streets end.  Returns the
-    blocks inside the pavements: (u0, u1, v0, v1) in metres.
+    Args:
+        shores: (kind of ground, outline) of the green strips with the water inside them, where
+                small streets end
+
+    Returns:
+        the blocks inside the pavements, (u0, u1, v0, v1) each, grid coordinates in metres
     """
     us, vs = _grid_lines(rng, rng.uniform(56, 72)), _grid_lines(rng, rng.uniform(64, 92))
     minor = rng.uniform(7.0, 9.0)
     width_u, width_v = np.full(12, minor), np.full(12, minor)
-    # No major road, one, two crossing, a free curve
+    # 0 no major road, 1 one, 2 two that cross, 3 a free curve
     style = rng.choice(4, p=(0.24, 0.34, 0.14, 0.28))
     if style in (1, 2):
         width_u[np.argmin(np.abs(us - rng.uniform(-60, 60)))] = rng.uniform(14, 18)
@@ -108,7 +113,7 @@ def _add_streets(scene: Scene, rng: np.random.Generator, shores: list[tuple]) ->
         us, vs, width_u, width_v = vs, us, width_v, width_u
     wet = coarse_mask([shore for _, shore in shores])
 
-    # Now and then the street between two blocks is left out: they become one big block.
+    # One street in ten between two blocks is left out, which makes one big block of them.
     gone = rng.random((12, 12)) < 0.10
     gone[width_u > 10] = False
     for lines, others, widths, axis in ((us, vs, width_u, 0), (vs, us, width_v, 1)):
@@ -143,8 +148,9 @@ def _add_streets(scene: Scene, rng: np.random.Generator, shores: list[tuple]) ->
 def _blocks(
     us: np.ndarray, vs: np.ndarray, width_u: np.ndarray, width_v: np.ndarray, gone: np.ndarray
 ) -> list[tuple]:
-    """The rectangles between the streets, less the pavements; two become one where a street is
-    gone.
+    """The blocks between the streets, without the pavements; see `_add_streets`.
+
+    Two blocks become one where the street between them is gone.
     """
     walk, blocks = 2.6, []
     for j in range(11):
@@ -166,11 +172,11 @@ def _blocks(
 
 
 # --------------------------------------------------------------------------------------------------
-# Blocks: what stands between the streets. All positions are grid coordinates in metres
+# Blocks: what stands between the streets. All positions are grid coordinates in metres.
 
 
 def _rows(block: tuple, along_u: bool) -> list[tuple]:
-    """The two long sides of a block, each (start, step along, step inwards), 2-vectors (u, v)."""
+    """The two sides of a block along one axis: (start, unit along, unit inwards), (u, v) each."""
     u0, u1, v0, v1 = block
     if along_u:
         return [((u0, v0), (1, 0), (0, 1)), ((u0, v1), (1, 0), (0, -1))]
@@ -185,13 +191,13 @@ def _quad(row: tuple, t0: float, t1: float, d0: float, d1: float) -> np.ndarray:
 
 
 def _point(row: tuple, t: float, d: float) -> tuple[float, float]:
-    """The place t metres along a row and d metres inwards."""
+    """The point t metres along a row and d metres inwards."""
     (pu, pv), (au, av), (iu, iv) = row
     return pu + au * t + iu * d, pv + av * t + iv * d
 
 
 def _houses(scene: Scene, rng: np.random.Generator, block: tuple, terraced: bool) -> None:
-    """Two rows of houses back to back, detached or wall to wall, each with a back garden."""
+    """Two rows of houses, back to back, each with a garden; detached, or wall to wall."""
     u0, u1, v0, v1 = block
     along_u = (u1 - u0) > (v1 - v0)
     length, depth = (u1 - u0, v1 - v0) if along_u else (v1 - v0, u1 - u0)
@@ -322,7 +328,7 @@ def _commerce(scene: Scene, rng: np.random.Generator, block: tuple) -> None:
 
 
 def _park(scene: Scene, rng: np.random.Generator, block: tuple) -> None:
-    """A lawn with woods, paths, and now and then a pond or a playing field."""
+    """A lawn with woods, paths, and sometimes a pond or a playing field."""
     u0, u1, v0, v1 = block
     world, wide, high = scene.frame.world, u1 - u0, v1 - v0
     scene.land.append((PARK, world(outline(u0, u1, v0, v1))))
@@ -361,7 +367,7 @@ def _fill_block(scene: Scene, rng: np.random.Generator, block: tuple) -> None:
     u0, u1, v0, v1 = block
     use = rng.choice(USES, p=CHARACTERS[scene.character])
     start = len(scene.land)
-    # A sliver beside a wide road stays grass
+    # A narrow block beside a wide road stays grass
     if min(u1 - u0, v1 - v0) < 26:
         return
     if use == "park":
@@ -383,26 +389,26 @@ def _fill_block(scene: Scene, rng: np.random.Generator, block: tuple) -> None:
 
 
 # --------------------------------------------------------------------------------------------------
-# Standing objects: buildings, cars and trees, kept only where nothing is in their way
+# Objects: buildings, cars and trees, kept only where nothing is in their way
 
 
 def _turned_boxes(
     frame: Frame, uv: np.ndarray, along_u: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Window places (n, 2) of grid places, and the unit axes (n, 2) along the street there."""
+    """Window coordinates (n, 2) of grid coordinates, and unit axes (n, 2) along the street."""
     step = np.where(along_u[:, None], (1.0, 0.0), (0.0, 1.0))
     axis = frame.world(uv + step) - frame.world(uv - step)
     return frame.world(uv), axis / np.sqrt((axis * axis).sum(1, keepdims=True))
 
 
 def _place_buildings(scene: Scene, blocked: np.ndarray) -> None:
-    """Keep the buildings that touch neither road nor water."""
+    """Keep the buildings that touch nothing ``blocked``: no road and no water."""
     if not scene.boxes:
         return
     rows = np.array(scene.boxes, np.float64)
     centre, axis = _turned_boxes(scene.frame, rows[:, :2], rows[:, 2] > 0)
     long, wide = rows[:, 3], rows[:, 4]
-    # The first axis is the ridge of a pitched roof: the longer one
+    # The first axis must be the longer one: the ridge of a pitched roof follows it
     swap = wide > long
     axis[swap] = np.stack([-axis[swap, 1], axis[swap, 0]], 1)
     corners = rectangles(centre, axis, np.maximum(long, wide), np.minimum(long, wide))
@@ -415,7 +421,7 @@ def _place_buildings(scene: Scene, blocked: np.ndarray) -> None:
 def _place_cars(
     scene: Scene, rng: np.random.Generator, footprints: np.ndarray, wet: np.ndarray
 ) -> None:
-    """Cars in the bays, at the kerbs, and a few under way on the major roads."""
+    """Cars in the bays, at the kerbs, and a few driving on the major roads."""
     places, axes = [], []
     if scene.parked:
         rows = np.array(scene.parked, np.float64)
@@ -482,8 +488,9 @@ def _place_trees(scene: Scene, rng: np.random.Generator, solid: np.ndarray) -> N
 
 
 def make_scene(seed: int) -> Scene:
-    """Invent one piece of town from the seed alone, so that a scene is the same at every image
-    size.
+    """Invent one piece of town.
+
+    It depends on the seed only, so the scene is the same at every image size.
     """
     rng = np.random.Generator(np.random.PCG64(seed))
     angle = 0.0 if rng.random() < 0.2 else rng.uniform(-np.pi / 4, np.pi / 4)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-# Metres shown across an image, whatever its size in pixels
+# Width and height of the scene in metres, for every image size
 WINDOW = 190.0
-# Pixels across of the raster that decides where things may stand; independent of the image size
+# Width in pixels of the raster that decides where objects may stand, for every image size
 COARSE = 256
 
 GARDEN, PAVED, PARK, WOOD, BARE, PARKING, BANK = range(7)
 
-# The photo mixes two colours per kind of ground by noise; `TEXTURE` is the strength of its fine
-# grain.
+# The photo mixes two colours for each kind of ground, by noise. `TEXTURE` is the strength of the
+# fine grain. One row for each kind, from GARDEN to BANK.
 GROUND_A = np.array(
     [
         (108, 121, 80),
@@ -100,7 +100,7 @@ SUN_ELEVATION = np.deg2rad(47.0)
 # Where the light comes from, in image axes (x right, y down): upper left
 SUN_AZIMUTH = np.deg2rad(218.0)
 
-# How likely each block use is, by the character of the scene.
+# Probability of each block use, by the character of the scene
 USES = ("houses", "terraces", "flats", "commerce", "park", "lot")
 CHARACTERS = {
     "suburb": (0.78, 0.06, 0.02, 0.03, 0.09, 0.02),

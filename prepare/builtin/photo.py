@@ -1,4 +1,4 @@
-"""The aerial photo of a scene."""
+"""The aerial photo of a scene. ``k`` is always the scale of a drawing in pixels per metre."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ from prepare.builtin.scene import (
 )
 
 # --------------------------------------------------------------------------------------------------
-# Photo, part 1: ground, water, streets and roofs as flat or mottled colour, before light and shadow
+# Part 1: ground, water, streets and roofs in flat or mottled colours, before light and shadow
 
 
 class _Noise:
-    """Smooth random fields (pixels, pixels) float32 of zero mean and about unit deviation.
+    """Smooth random fields (pixels, pixels) float32, with mean 0 and deviation about 1.
 
-    The cells are a fixed share of the window, so that a texture keeps its place and size at any
-    resolution.
+    A cell is a fixed fraction of the window, so a texture has the same place and size at every
+    resolution. Only ``grain`` is one random number per pixel.
     """
 
     def __init__(self, seed: int, pixels: int) -> None:
@@ -69,14 +69,12 @@ class _Noise:
 
 
 def _tone(colour, factor: float = 1.0) -> tuple[int, int, int]:
-    """A colour made lighter or darker, in the form that PIL needs."""
+    """A colour, 0..255, times ``factor``, as the tuple of integers that PIL needs."""
     return tuple(int(min(255, max(0, c * factor))) for c in colour)
 
 
 def _paint_ground(scene: Scene, noise: _Noise, pixels: int) -> Image.Image:
-    """Lawns, yards and bare soil, each mixed from its two colours by noise and by the dryness of a
-    garden.
-    """
+    """The ground: each kind is a mix of its two colours, by noise and by the dryness of gardens."""
     land = np.asarray(draw_land(scene, pixels)).astype(np.intp)
     dryness = Image.new("L", (pixels, pixels), 110)
     draw = ImageDraw.Draw(dryness)
@@ -91,9 +89,9 @@ def _paint_ground(scene: Scene, noise: _Noise, pixels: int) -> Image.Image:
 
 
 def _merge(planes: list[np.ndarray]) -> Image.Image:
-    """Three float planes (pixels, pixels), 0..255, as an RGB image.
+    """Three float planes (pixels, pixels), clipped to 0..255, as an RGB image.
 
-    Colour arithmetic is done plane by plane because numpy is several times slower on a last axis of
+    Colours are computed plane by plane, since numpy is several times slower on a last axis of
     length 3.
     """
     return Image.merge(
@@ -113,7 +111,7 @@ def _paint_water(image: Image.Image, scene: Scene, noise: _Noise) -> None:
         + 0.025 * noise.fine
     )
     deep = np.clip((inside - 0.45) / 0.5, 0, 1)
-    # Ripples run across the wind: the fine noise, squeezed along one axis.
+    # Ripples are the fine noise, squeezed along one axis.
     squeezed = Image.fromarray(noise.fine).resize((pixels, pixels * 2), Image.Resampling.BILINEAR)
     ripple = np.asarray(squeezed)[::4][: pixels // 2]
     ripple = np.concatenate([ripple, ripple[::-1]])[:pixels]
@@ -130,8 +128,10 @@ def _paint_water(image: Image.Image, scene: Scene, noise: _Noise) -> None:
 
 
 def _dashes(line: np.ndarray, on: float, off: float) -> tuple[np.ndarray, np.ndarray]:
-    """Cut a line (n, 2) into dashes of `on` and gaps of `off` metres: middles and unit axes, both
-    (m, 2).
+    """Cut a line (n, 2) into dashes of `on` metres with gaps of `off` metres.
+
+    Returns:
+        middles and unit axes of the dashes, (m, 2) each
     """
     step = np.diff(line, axis=0)
     run = np.concatenate([[0], np.cumsum(np.sqrt((step * step).sum(1)))])
@@ -143,8 +143,9 @@ def _dashes(line: np.ndarray, on: float, off: float) -> tuple[np.ndarray, np.nda
 def _marks(
     road: Road, on: float, off: float, width: float, shift: float, hidden: np.ndarray
 ) -> np.ndarray:
-    """Painted dashes (m, 4, 2) `shift` metres beside a road's centre line, none where `hidden` is
-    set.
+    """Painted dashes (m, 4, 2), `shift` metres off the centre line of a road.
+
+    There are none where the coarse raster `hidden` is true. See `_dashes` for `on` and `off`.
     """
     centre, axis = _dashes(road.line, on, off)
     centre = centre + shift * np.stack([-axis[:, 1], axis[:, 0]], 1)
@@ -153,8 +154,9 @@ def _marks(
 
 
 def _paint_streets(draw: ImageDraw.ImageDraw, scene: Scene, k: float) -> None:
-    """Pavements, asphalt with worn lanes, and lane marks; layer by layer, so that crossings stay
-    open.
+    """Pavements, asphalt with worn lanes, and lane marks.
+
+    Each layer is drawn for all streets before the next one, so that crossings stay open.
     """
     minor = [road for road in scene.roads if not road.major]
     major = [road for road in scene.roads if road.major]
@@ -207,10 +209,14 @@ def _paint_pitch(draw: ImageDraw.ImageDraw, pitch: np.ndarray, k: float) -> None
 def _pitched_faces(
     corners: np.ndarray, hip: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Split footprints (n, 4, 2), ridge along the first side, into roof faces.
+    """Split footprints (n, 4, 2), with the ridge along the first side, into roof faces.
 
-    Returns the two long faces (n, 2, 4, 2), the two ends (n, 2, 3, 2) that only hipped roofs have,
-    and the ridges (n, 2, 2).
+    Args:
+        hip: (n,) bool, whether a roof is hipped
+
+    Returns:
+        the two long faces (n, 2, 4, 2), the two ends (n, 2, 3, 2) that only hipped roofs have, and
+        the ridges (n, 2, 2)
     """
     a, b, c, d = (corners[:, i] for i in range(4))
     long, wide = b - a, d - a
@@ -238,7 +244,7 @@ def _paint_pitched_roofs(draw: ImageDraw.ImageDraw, scene: Scene, k: float) -> N
         facing = (outward @ scene.sun) / np.sqrt((outward * outward).sum(1))
         points.append((polygon * k - 0.5).reshape(len(polygon), 2 * polygon.shape[1]).tolist())
         colours.append(np.clip(base * (0.96 + 0.32 * facing)[:, None], 0, 255).astype(int).tolist())
-    # House by house: a wing lies over its house
+    # House by house, since a wing must cover part of its house
     for n in range(len(corners)):
         for face in range(4 if roof[n] == HIP else 2):
             draw.polygon(points[face][n], fill=tuple(colours[face][n]))
@@ -271,9 +277,7 @@ def _paint_flat_roofs(draw: ImageDraw.ImageDraw, scene: Scene, k: float) -> None
 def _paint_flat_roof(
     draw: ImageDraw.ImageDraw, corners: np.ndarray, colour, index: int, sun: np.ndarray, k: float
 ) -> None:
-    """One flat roof: a light parapet, its inner shadow, the deck, and a few boxes of plant with
-    shadows.
-    """
+    """One flat roof: a light parapet, its shadow, the deck, and some roof units with shadows."""
     middle = corners.mean(0)
     long, wide = corners[1] - corners[0], corners[3] - corners[0]
     size = np.sqrt((long * long).sum()), np.sqrt((wide * wide).sum())
@@ -320,11 +324,11 @@ def _paint_cars(draw: ImageDraw.ImageDraw, scene: Scene, k: float) -> None:
 
 
 # --------------------------------------------------------------------------------------------------
-# Photo, part 2: shadows, trees, and the camera
+# Part 2: shadows, trees, and the camera
 
 
 def _building_shadows(scene: Scene, pixels: int) -> np.ndarray:
-    """How much each place is shaded by buildings, (pixels, pixels) float32 in [0, 1]."""
+    """The shade of buildings, (pixels, pixels) float32, from 0 (none) to 1 (full)."""
     k = pixels / WINDOW
     image = Image.new("L", (pixels, pixels), 0)
     draw = ImageDraw.Draw(image)
@@ -332,7 +336,7 @@ def _building_shadows(scene: Scene, pixels: int) -> np.ndarray:
         throw = -scene.sun * scene.styles[:, :1] * (0.72 / np.tan(SUN_ELEVATION))
         moved = scene.corners + throw[:, None]
         fill_polygons(draw, moved, 255, k)
-        # The sweep of each wall
+        # The area between each wall and the end of its shadow
         for i in range(4):
             j = (i + 1) % 4
             sweep = np.stack(
@@ -345,7 +349,7 @@ def _building_shadows(scene: Scene, pixels: int) -> np.ndarray:
 
 
 def _tree_heights(scene: Scene, pixels: int) -> tuple[np.ndarray, np.ndarray]:
-    """Height of the crowns in metres and tint of the highest: two (pixels, pixels) float32."""
+    """Height of the highest crown in metres and its tint (0..1): two (pixels, pixels) float32."""
     k = pixels / WINDOW
     height, tint = np.zeros((pixels, pixels), np.float32), np.zeros((pixels, pixels), np.float32)
     domes: dict[int, np.ndarray] = {}
@@ -369,7 +373,7 @@ def _tree_heights(scene: Scene, pixels: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _shifted(field: np.ndarray, dx: int, dy: int) -> np.ndarray:
-    """The field moved by whole pixels; what comes in is zero."""
+    """A field (pixels, pixels) moved by whole pixels, with zeros where nothing moves in."""
     out = np.zeros_like(field)
     h, w = field.shape
     out[max(dy, 0) : h + min(dy, 0), max(dx, 0) : w + min(dx, 0)] = field[
@@ -379,8 +383,10 @@ def _shifted(field: np.ndarray, dx: int, dy: int) -> np.ndarray:
 
 
 def _light(flat: Image.Image, scene: Scene, noise: _Noise) -> list[np.ndarray]:
-    """Add shadows and trees to the flat picture; three planes (pixels, pixels) float32, about
-    0..255.
+    """Add shadows and trees to the flat picture.
+
+    Returns:
+        three colour planes (pixels, pixels) float32, about 0..255
     """
     pixels = flat.width
     k = pixels / WINDOW
@@ -392,7 +398,7 @@ def _light(flat: Image.Image, scene: Scene, noise: _Noise) -> list[np.ndarray]:
         dx, dy = (round(float(c)) for c in -scene.sun * reach * k)
         shadow = np.maximum(shadow, 0.92 * _shifted(crown, dx, dy))
 
-    # Crowns are shaded by their slope towards the sun, which also brings out the leaves.
+    # The slope of a crown towards the sun sets its brightness, which also shows the leaves.
     slope_x, slope_y = np.zeros_like(rough), np.zeros_like(rough)
     slope_x[:, 1:-1], slope_y[1:-1] = (
         (rough[:, 2:] - rough[:, :-2]) * (k / 2),
@@ -403,7 +409,7 @@ def _light(flat: Image.Image, scene: Scene, noise: _Noise) -> list[np.ndarray]:
     lit *= (1 + 0.07 * noise.fine + 0.06 * noise.grain) * crown
     bare = 1 - crown
     planes = []
-    # Shade is lit by the sky alone: darker, and a little bluer.
+    # Only the sky lights the shade, so it is darker and a little bluer.
     for plane, depth, dark, light in zip(
         flat.split(), (0.55, 0.52, 0.45), TREE_DARK, TREE_LIGHT, strict=True
     ):
@@ -413,13 +419,22 @@ def _light(flat: Image.Image, scene: Scene, noise: _Noise) -> list[np.ndarray]:
 
 
 def _reduce(plane: np.ndarray, factor: int) -> np.ndarray:
-    """Mean over squares of factor x factor pixels."""
+    """Mean over squares of factor x factor pixels; both sides must be multiples of factor."""
     total = sum(plane[i::factor, j::factor] for i in range(factor) for j in range(factor))
     return total * np.float32(1 / factor**2)
 
 
 def draw_photo(scene: Scene, seed: int, size: int, factor: int) -> np.ndarray:
-    """The aerial photo, (size, size, 3) uint8, drawn `factor` times as large and reduced."""
+    """The aerial photo of a scene.
+
+    Args:
+        seed:   of the texture and the camera, not negative
+        size:   height and width in pixels
+        factor: the photo is drawn `factor` times as large and then reduced
+
+    Returns:
+        (size, size, 3) uint8 RGB
+    """
     pixels = size * factor
     k = pixels / WINDOW
     noise = _Noise(seed, pixels)

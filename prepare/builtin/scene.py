@@ -1,4 +1,7 @@
-"""The geometry of both renderings in metres: x right, y down, the window is [0, WINDOW]^2."""
+"""The geometry of both renderings.
+
+Window coordinates are in metres: x to the right, y down; the image shows [0, WINDOW]^2.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +17,12 @@ from prepare.builtin.palette import COARSE, GARDEN, WINDOW
 
 
 class Road:
-    """A stretch of street: its centre line, (n, 2) float, and the width of its carriageway, in
-    metres.
+    """A stretch of street.
+
+    line:  (n, 2) float, its centre line in metres
+    width: of the carriageway in metres
+    major: whether it is a main road
+    shade: factor on the brightness of the asphalt, about 1
     """
 
     def __init__(self, line: np.ndarray, width: float, major: bool, shade: float) -> None:
@@ -23,13 +30,11 @@ class Road:
         self.normal = _normals(line)
 
     def band(self, extra: float = 0.0) -> np.ndarray:
-        """The outline (2n, 2) of the carriageway, made `extra` metres wider."""
+        """The outline (2n, 2) of the carriageway, widened by `extra` metres in total."""
         return self.stripe(self.width + extra, 0.0)
 
     def stripe(self, width: float, offset: float) -> np.ndarray:
-        """The outline (2n, 2) of a stripe of `width` metres, `offset` metres beside the centre
-        line.
-        """
+        """The outline (2n, 2) of a stripe, `width` metres wide, `offset` metres off the centre."""
         near, far = (
             self.line + self.normal * (offset + width / 2),
             self.line + self.normal * (offset - width / 2),
@@ -39,16 +44,17 @@ class Road:
 
 @dataclass
 class Frame:
-    """The street grid's own coordinates (u, v): turned by `angle`, and bent by a sine along each
-    axis.
+    """The coordinates (u, v) of the street grid: turned, and bent by a sine along each axis.
+
+    angle: in radians
+    bend:  (2, 3) float, one row per axis: amplitude in metres, radians per metre, phase in radians
     """
 
     angle: float
-    # (2, 3): amplitude in metres, wave number per metre, phase; one row per axis
     bend: np.ndarray
 
     def world(self, uv: np.ndarray) -> np.ndarray:
-        """Grid coordinates (..., 2) to window coordinates (..., 2), both in metres."""
+        """Grid coordinates (..., 2) -> window coordinates (..., 2), both in metres."""
         uv = np.asarray(uv, np.float64)
         u, v = uv[..., 0], uv[..., 1]
         (amp_u, wave_u, phase_u), (amp_v, wave_v, phase_v) = self.bend
@@ -60,8 +66,9 @@ class Frame:
 
 @dataclass
 class Scene:
-    """All that gets drawn: polygons and lines as (n, 2) arrays; buildings, cars and trees as one
-    array each.
+    """Everything that is drawn, in window coordinates unless stated otherwise.
+
+    Polygons and lines are (n, 2) arrays in metres. Buildings, cars and trees are one array each.
     """
 
     frame: Frame
@@ -71,23 +78,23 @@ class Scene:
     roads: list[Road] = field(default_factory=list)
     waters: list[np.ndarray] = field(default_factory=list)
     land: list[tuple[int, np.ndarray]] = field(default_factory=list)
-    # Dryness 0..255 of one garden
+    # Dryness 0..255 of a garden, and its outline
     tints: list[tuple[int, np.ndarray]] = field(default_factory=list)
     drives: list[np.ndarray] = field(default_factory=list)
     paths: list[np.ndarray] = field(default_factory=list)
     pitches: list[np.ndarray] = field(default_factory=list)
     # Painted lines of parking bays
     bays: list[np.ndarray] = field(default_factory=list)
-    # Boxes are placed by rows of (u, v, along u?, half length, half depth, height, roof, colour,
-    # shade).
+    # Buildings asked for, in grid coordinates: (u, v, whether along u, half length, half depth,
+    # height, roof, colour, shade)
     boxes: list[tuple] = field(default_factory=list)
-    # Cars in bays: (u, v, along u?)
+    # Cars in bays, in grid coordinates: (u, v, whether along u)
     parked: list[tuple] = field(default_factory=list)
-    # Of the buildings that stand
+    # Of the buildings that were placed
     corners: np.ndarray = field(default_factory=lambda: np.zeros((0, 4, 2)))
-    # Height, roof, colour, shade
+    # Of the same buildings: height in metres, roof (GABLE | HIP | FLAT), colour, shade
     styles: np.ndarray = field(default_factory=lambda: np.zeros((0, 4)))
-    # x, y, axis x, axis y, colour
+    # x, y, unit axis x and y, colour
     cars: np.ndarray = field(default_factory=lambda: np.zeros((0, 5)))
     # x, y, radius, tint 0..1
     trees: np.ndarray = field(default_factory=lambda: np.zeros((0, 4)))
@@ -96,7 +103,7 @@ class Scene:
 
 
 def _normals(line: np.ndarray) -> np.ndarray:
-    """Unit vectors (n, 2) across a line (n, 2)."""
+    """Unit vectors (n, 2) perpendicular to a line (n, 2), at each of its points."""
     step = np.empty_like(line)
     step[1:-1] = line[2:] - line[:-2]
     step[0], step[-1] = line[1] - line[0], line[-1] - line[-2]
@@ -105,15 +112,13 @@ def _normals(line: np.ndarray) -> np.ndarray:
 
 
 def ribbon(line: np.ndarray, width: float | np.ndarray) -> np.ndarray:
-    """The outline (2n, 2) of a band along a line (n, 2); its width [m] may differ by point."""
+    """The outline (2n, 2) of a band along a line (n, 2); its width in metres may vary by point."""
     half = _normals(line) * (np.broadcast_to(width, len(line))[:, None] / 2)
     return np.concatenate([line + half, (line - half)[::-1]])
 
 
 def outline(u0: float, u1: float, v0: float, v1: float, n: int = 5) -> np.ndarray:
-    """A rectangle in grid coordinates as a polygon of 4n points, so that it can follow bent
-    streets.
-    """
+    """A rectangle in grid coordinates as a polygon (4n, 2), which can follow bent streets."""
     t = np.linspace(0, 1, n, endpoint=False)
     u, v, one = u0 + (u1 - u0) * t, v0 + (v1 - v0) * t, np.ones(n)
     sides = [(u, v0 * one), (u1 * one, v), ((u0 + u1) - u, v1 * one), (u0 * one, (v0 + v1) - v)]
@@ -137,7 +142,13 @@ def in_window(points: np.ndarray, margin: float) -> np.ndarray:
 
 
 def rectangles(centre: np.ndarray, axis: np.ndarray, half_long, half_wide) -> np.ndarray:
-    """Corners (n, 4, 2), in order around, of rectangles with unit axes (n, 2)."""
+    """Corners (n, 4, 2), in order, of rectangles.
+
+    Args:
+        centre: (n, 2)
+        axis:   (n, 2), unit vectors along the long side
+        half_long, half_wide: half the length and half the width in metres, one number or (n,)
+    """
     long = axis * np.reshape(half_long, (-1, 1))
     wide = np.stack([-axis[:, 1], axis[:, 0]], 1) * np.reshape(half_wide, (-1, 1))
     return np.stack(
@@ -146,12 +157,14 @@ def rectangles(centre: np.ndarray, axis: np.ndarray, half_long, half_wide) -> np
 
 
 # --------------------------------------------------------------------------------------------------
-# Coarse raster: looks up what lies at a place, so that houses avoid roads and trees stand in the
-# woods
+# The coarse raster says what lies at a place, so that houses avoid roads and trees stand in woods
 
 
 def fill_polygons(draw: ImageDraw.ImageDraw, polygons, fill, scale: float) -> None:
-    """Fill polygons given in metres: an (n, m, 2) array or a list of (m, 2) arrays."""
+    """Fill polygons given in metres: an (n, m, 2) array or a list of (m, 2) arrays.
+
+    ``scale`` is in pixels per metre.
+    """
     if isinstance(polygons, np.ndarray):
         polygons = (polygons * scale - 0.5).reshape(len(polygons), 2 * polygons.shape[1]).tolist()
     else:
@@ -161,7 +174,7 @@ def fill_polygons(draw: ImageDraw.ImageDraw, polygons, fill, scale: float) -> No
 
 
 def draw_land(scene: Scene, pixels: int) -> Image.Image:
-    """The kind of ground per pixel, an "L" image of the values GARDEN .. BANK."""
+    """The kind of ground of each pixel: an "L" image with values from GARDEN to BANK."""
     image = Image.new("L", (pixels, pixels), GARDEN)
     draw = ImageDraw.Draw(image)
     for kind, polygon in scene.land:
@@ -170,13 +183,13 @@ def draw_land(scene: Scene, pixels: int) -> Image.Image:
 
 
 def coarse_mask(polygons: list[np.ndarray]) -> np.ndarray:
-    """(COARSE, COARSE) bool: the places that any of the polygons covers."""
+    """(COARSE, COARSE) bool: where any of the polygons lies."""
     image = Image.new("L", (COARSE, COARSE), 0)
     fill_polygons(ImageDraw.Draw(image), polygons, 1, COARSE / WINDOW)
     return np.asarray(image) > 0
 
 
 def value_at(raster: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Values of a coarse raster at points (..., 2) in metres; the border is continued outwards."""
+    """Values of a coarse raster at points (..., 2) in metres; outside, those of the border."""
     index = np.clip((points * (COARSE / WINDOW)).astype(np.int64), 0, COARSE - 1)
     return raster[index[..., 1], index[..., 0]]

@@ -1,4 +1,4 @@
-"""The street map of a scene: flat colours, drawn large and reduced by the caller."""
+"""The street map of a scene, in flat colours. The caller draws it large and reduces it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from prepare.builtin.scene import Scene, draw_land, fill_polygons, ribbon
 
 
 def draw_map(scene: Scene, pixels: int) -> Image.Image:
-    """The street map, an RGB image of (pixels, pixels)."""
+    """The street map, an RGB image of pixels x pixels."""
     k = pixels / WINDOW
     lut = np.array(MAP_GROUND, np.uint8)
     image = Image.fromarray(lut[np.asarray(draw_land(scene, pixels))])

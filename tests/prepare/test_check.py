@@ -148,9 +148,9 @@ BAD = {
     "square": (lambda p: write(p, noise(16)), ["not wider than high", "combine_pairs", "single"]),
     "twice": (
         lambda p: write(p.with_name("0.jpg")),
-        ["of one name", "train/0.jpg, train/0.png", "rename"],
+        ["of the same name", "train/0.jpg, train/0.png", "rename"],
     ),
-    "dangling": (lambda p: p.symlink_to("/nowhere/x.png"), ["lead nowhere", "train/x.png"]),
+    "dangling": (lambda p: p.symlink_to("/nowhere/x.png"), ["broken links", "train/x.png"]),
 }
 
 
@@ -344,7 +344,7 @@ def test_unpaired_sides_are_counted_apart(unpaired):
         ("valB", "unpaired", 2, 6 * 20 * 20),
     ]
     text = format_report(report, usage)
-    assert "the inputs are side B, outputs shall look like side A" in text
+    assert "the inputs are side B, outputs should look like side A" in text
     assert text.endswith("ready to train: trainA 3, trainB 2, valA 2, valB 2")
     only = check(unpaired, replace(UNALIGNED, phase="val"))
     assert [p.name for p in only.phases] == ["valA", "valB"]
@@ -371,7 +371,7 @@ def test_folders_that_share_no_name_may_be_no_pairs(unpaired):
     assert not report.ready
     assert (
         format_report(report, AS_STORED).count(
-            "or give `dataset_mode` unaligned if these are no pairs"
+            "or give `dataset_mode` unaligned if these are not pairs"
         )
         == 2
     )

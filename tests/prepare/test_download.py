@@ -334,7 +334,7 @@ def test_a_file_that_is_too_big_is_refused(server, path):
 
 def test_no_room(server, path, monkeypatch):
     monkeypatch.setattr(download.shutil, "disk_usage", lambda _: type("", (), dict(free=10)))
-    with pytest.raises(InputError, match="300,000 bytes are to come and 10 are free"):
+    with pytest.raises(InputError, match="300,000 bytes are needed and 10 are free"):
         get(server, path)
 
 

@@ -52,7 +52,7 @@ def test_table_images_and_links(tmp_path, listed):
     assert links == {
         "teacher": "big/index.html",
         "test of the teacher": "t/index.html",
-        "test of the compressed": "c/index.html",
+        "test of the compressed model": "c/index.html",
     }
 
 

@@ -330,7 +330,7 @@ def test_images_are_opened_and_dropped(page):
     settle(page)
     assert difference(pixels(page, "input"), other[:, 10:-10]) == 0
     page.evaluate(drop, base64.b64encode(b"no image").decode())
-    await_text(page, "#status", "not an image")
+    await_text(page, "#status", "cannot read that file")
     assert difference(pixels(page, "input"), other[:, 10:-10]) == 0
 
 
