@@ -8,6 +8,7 @@ quality and save little time.
 
 from __future__ import annotations
 
+import copy
 import logging
 import tempfile
 from collections.abc import Iterable
@@ -91,7 +92,7 @@ def export_int8(net: nn.Module, path: Path, images: Iterable[Tensor]) -> Quantis
     """Write ``net`` as `deploy.onnx.export_onnx` does, with its convolutions in 8 bits.
 
     Args:
-        net:    a `ResnetGenerator` on the CPU; put into float32 and evaluation mode in place
+        net:    a `ResnetGenerator` on the CPU; left as it is
         path:   the file to write, whole or not at all
         images: typical inputs, 1 C H W float32 in [-1, 1] each; the ranges of activations are
                 measured on them, and all are kept in memory
@@ -106,7 +107,7 @@ def export_int8(net: nn.Module, path: Path, images: Iterable[Tensor]) -> Quantis
         raise InputError(
             "`int8`: no images to calibrate on; see `dataroot`, `phase` and `max_dataset_size`"
         )
-    net = net.float().eval()
+    net = copy.deepcopy(net).float().eval()
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from report.pages import Gallery, write_page
 from report.related import origins, run_pages
 from report.results import read_written
 from report.tables import giga, markdown_table, measured, mega, ratio, text_table
-from runtime.files import read_json_lines, write_json, write_text
+from runtime.files import read_json, read_json_lines, write_json, write_text
 
 # --------------------------------------------------------------------------------------------------
 # Reading
@@ -39,8 +38,8 @@ class Tested:
                 f"{folder} holds no results.json; run test.py `results_dir` {folder} first"
             )
         latency = folder / "latency.json"
-        timing = json.loads(latency.read_text()) if latency.is_file() else None
-        return cls(folder, json.loads(path.read_text()), timing)
+        timing = read_json(latency) if latency.is_file() else None
+        return cls(folder, read_json(path), timing)
 
     @property
     def images(self) -> Path:
@@ -119,12 +118,12 @@ def comparison(
         )
     measures = [f"{label}, n={ways[0][1]}" for label in ways[0][0].values()]
     headings = ["model", "parameters", "MACs", *measures, "latency"]
-    times = [t.latency["median_ms"] if t.latency else 0 for t in (teacher, compressed)]
+    times = [t.latency["median_ms"] for t in (teacher, compressed) if t.latency]
     ratios = [ratio(teacher.results[key], compressed.results[key]) for key in ("params", "macs")]
     rows = [
         [f"teacher: {teacher.results['name']}", *teacher.cells()],
         [f"compressed: {compressed.results['name']}", *compressed.cells()],
-        ["ratio", *ratios, *("" for _ in measures), ratio(*times)],
+        ["ratio", *ratios, *("" for _ in measures), ratio(*times) if len(times) == 2 else "-"],
     ]
     rows += _measured_before(finetune, compressed) if finetune else []
     return headings, rows

@@ -193,6 +193,23 @@ class JsonLines:
         self._file.close()
 
 
+def read_json(path: Path) -> dict:
+    """The object that a JSON file holds.
+
+    Raises:
+        InputError: the file cannot be read, or does not hold one.
+    """
+    try:
+        value = json.loads(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    except ValueError:
+        raise InputError(f"{path}: damaged; remove it and run its command again") from None
+    if not isinstance(value, dict):
+        raise InputError(f"{path}: damaged; remove it and run its command again")
+    return value
+
+
 def read_json_lines(path: Path, strict: bool = True) -> list[dict]:
     """All whole lines. A last line cut off by a crash is left out.
 

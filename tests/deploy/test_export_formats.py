@@ -7,6 +7,7 @@ import shutil
 import pytest
 import torch
 
+import deploy.int8
 import deploy.onnx
 import deploy.pt2
 from deploy import checks, forms, fused
@@ -107,6 +108,13 @@ def test_every_kind_of_generator(tmp_path, export, suffix, kwargs):
     """Dense and separable, every norm, grey images; dropout is off."""
     net = shallow(network("4_4_4_4_4_4_4_4", **kwargs)).train()
     assert export(net, tmp_path / f"net.{suffix}").max_difference < 1e-4
+    assert net.training
+
+
+@needs_onnx
+def test_quantisation_leaves_the_network_as_it_is(tmp_path):
+    net = shallow(network("4_4_4_4_4_4_4_4")).train()
+    deploy.int8.export_int8(net, tmp_path / "net.onnx", [torch.rand(1, 3, 32, 32)])
     assert net.training
 
 

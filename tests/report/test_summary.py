@@ -91,3 +91,22 @@ def test_other_measurements_are_refused(tmp_path):
         summarise(teacher, compressed, None, tmp_path / "index.html", "Both")
     with pytest.raises(InputError, match=r"no log\.jsonl"):
         summarise(teacher, teacher, None, tmp_path / "index.html", "Both", tmp_path / "none")
+
+
+def test_a_latency_of_one_alone_has_no_ratio(tmp_path, capsys):
+    teacher, compressed = (leave_results(tmp_path / name, name, 2.0) for name in "tc")
+    (compressed / "latency.json").write_text(
+        json.dumps({"median_ms": 5.0, "device": "cpu", "threads": 2})
+    )
+    summarise(teacher, compressed, None, tmp_path / "index.html", "Both")
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("ratio"))
+    assert line.split() == ["ratio", "1.0x", "1.0x", "-"]
+
+
+@pytest.mark.parametrize("name", ["results.json", "latency.json"])
+@pytest.mark.parametrize("content", ["{", "[]"])
+def test_damaged_results_are_named(tmp_path, name, content):
+    teacher, compressed = (leave_results(tmp_path / side, side, 2.0) for side in "tc")
+    (compressed / name).write_text(content)
+    with pytest.raises(InputError, match=rf"c/{name}: damaged; remove it and run"):
+        summarise(teacher, compressed, None, tmp_path / "index.html", "Both")
