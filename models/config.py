@@ -202,8 +202,8 @@ class ConfigSet:
         if _LISTS.fullmatch(text) or _NEARLY_LISTS.match(text):
             return cls._of_lists(text.split(";"), _shown(text))
         raise InputError(
-            f"search space {_shown(text)} is none of {', '.join(CONFIG_SETS)}, no list of widths "
-            "such as 24,20,16, and no file"
+            f"search space {_shown(text)} is neither a name ({', '.join(CONFIG_SETS)}) nor a list "
+            "of widths such as 24,20,16 nor a file"
         )
 
     @classmethod
@@ -275,8 +275,8 @@ def _widths(text: str, who: str) -> tuple[int, ...]:
         width = int(part) if re.fullmatch(r"[0-9]{1,9}", part) else 0
         if not 1 <= width <= MAX_WIDTH:
             raise InputError(
-                f"{who}: {_shown(part)} is not a whole number from 1 to {MAX_WIDTH}; commas "
-                "separate widths, semicolons or lines of a file genes"
+                f"{who}: {_shown(part)} is not a whole number from 1 to {MAX_WIDTH}; write "
+                "widths as 24,20,16, and eight such lists with ';' between them"
             )
         if width in widths:
             raise InputError(f"{who}: {width} is listed twice; list each width once")
