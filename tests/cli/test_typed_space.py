@@ -46,9 +46,6 @@ def typed_pth(typed_supernet):
 
 
 def test_a_run_records_all_of_its_space(typed_supernet):
-    for name in ("options.json", "settings.json"):
-        if (typed_supernet / name).exists():
-            assert read_json(typed_supernet / name)["config_set"] == WIDTHS
     assert read_json(typed_supernet / "options.json")["config_set"] == WIDTHS
     results = read_json(typed_supernet / "results.json")
     assert results["finished"] and set(results["latest"]["metrics"]) == {"largest", "smallest"}
@@ -124,8 +121,6 @@ def test_all_of_a_typed_space_and_a_subnet_of_it(
     call("export.py", "--input_path", typed_pth, *chosen, "--output_path", cut).succeeded()
     results = tmp_path / "t"
     test = (*inference_flags, "--restore_G_path", cut, "--results_dir", results)
-    outcome = call("test.py", *test).succeeded()
-    assert (
-        f"{best['params']:,}" in outcome.stdout or f"{best['params'] / 1e6:.3f}" in outcome.stdout
-    )
-    assert read_json(results / "metrics.json")["fid"] == pytest.approx(best["metrics"]["fid"])
+    call("test.py", *test).succeeded()
+    fid = read_json(results / "results.json")["metrics"]["fid"]
+    assert fid == pytest.approx(best["metrics"]["fid"], rel=1e-4)
