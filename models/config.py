@@ -271,7 +271,7 @@ def _widths(text: str, who: str) -> tuple[int, ...]:
     """The widths of one gene, widest first; ``who``: what messages call it."""
     widths = []
     for part in map(str.strip, text.split(",")):
-        # No sign, no underscore, no digits of other scripts; the length is bounded as ``int``'s is.
+        # `int` would also take signs, underscores and digits of other scripts.
         width = int(part) if re.fullmatch(r"[0-9]{1,9}", part) else 0
         if not 1 <= width <= MAX_WIDTH:
             raise InputError(
