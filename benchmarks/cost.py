@@ -7,12 +7,13 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from models.resnet import ResnetGenerator
+from options.flags import config_set
 from subnets.space import SearchSpace
 
 
 def main() -> None:
     parser = arguments(__doc__)
-    parser.add_argument("--set", default="channels-64-pix2pix")
+    parser.add_argument("--set", type=config_set, default="channels-64-pix2pix")
     parser.add_argument(
         "--run", type=int, default=10, metavar="N", help="networks that the reference runs"
     )

@@ -22,6 +22,7 @@ from errors import InputError
 from evaluation.speed import measure_side_by_side
 from models.supernet import extract
 from models.weights import load_generator
+from options.flags import config_set
 from runtime.entry import run
 from runtime.progress import Bar
 from subnets.space import SearchSpace
@@ -62,7 +63,7 @@ def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--restore_G_path", required=True, help="trained generator or supernet")
     add_images(parser, phase="val", images=100, size=64)
-    parser.add_argument("--config_set", default="channels-32")
+    parser.add_argument("--config_set", type=config_set, default="channels-32")
     parser.add_argument("--subnets", type=int, default=3)
     parser.add_argument(
         "--forms",

@@ -8,6 +8,7 @@ import torch
 from scipy.stats import spearmanr
 
 from subnets.space import SearchSpace
+from options.flags import config_set
 from models.weights import load_supernet
 
 
@@ -15,7 +16,7 @@ def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--restore_G_path", required=True, help="trained supernet")
     add_images(parser, phase="train", images=60, size=96)
-    parser.add_argument("--config_set", default="channels-32")
+    parser.add_argument("--config_set", type=config_set, default="channels-32")
     parser.add_argument("--subnets", type=int, default=12)
     add_features(parser, "inception", 768)
     opt = parser.parse_args()

@@ -13,6 +13,7 @@ import torch
 from common import add_features, add_images, arguments, data_of, evaluator_of, machine, report
 
 from models.weights import load_supernet
+from options.flags import config_set
 from subnets.conditions import conditions, images_digest
 from subnets.genetic import GeneticSearch, GeneticSettings
 from subnets.objectives import ByScore
@@ -26,7 +27,7 @@ def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--restore_G_path", required=True, help="trained supernet")
     add_images(parser, phase="train", images=60, size=96)
-    parser.add_argument("--config_set", default="channels-32")
+    parser.add_argument("--config_set", type=config_set, default="channels-32")
     parser.add_argument("--budget", type=float, required=True)
     parser.add_argument("--population_size", type=int, default=40)
     parser.add_argument("--evolution_iters", type=int, default=6)

@@ -19,6 +19,7 @@ from runtime.progress import Bar
 import numpy as np
 import torch
 
+from options.flags import config_set
 from subnets.space import SearchSpace
 from models.weights import load_supernet
 from runtime.files import write_json
@@ -88,7 +89,7 @@ def main() -> None:
     parser.add_argument(
         "--images", type=int, default=40, help="of phase val, that subnets are measured on"
     )
-    parser.add_argument("--config_set", default="channels-32")
+    parser.add_argument("--config_set", type=config_set, default="channels-32")
     parser.add_argument("--student_ngf", default="32")
     parser.add_argument("--lambda_distill", default="0.5")
     add_features(parser, "random", 192)

@@ -1,14 +1,22 @@
-"""Channel configurations: the string such as ``16_16_40_40_40_64_24_16`` that names a subnet.
+"""Channel configurations: the string such as ``16_16_40_40_40_64_24_16`` that names a subnet, and
+the sets of them that a supernet is trained for.
 
-Networks, cost, search and export all read a configuration through `ChannelConfig`.
+Networks, cost, search and export all read a configuration through `ChannelConfig`, and a search
+space through `ConfigSet`.
 """
 
 from __future__ import annotations
 
+import math
+import os
+import re
 from dataclasses import dataclass
 
 from errors import InputError
 from models.layout import BLOCKS, BLOCKS_PER_GENE, GENE_NAMES, MULTIPLIERS, real_channels
+
+# Wider networks are typing errors: at this width the trunk has 4096 channels.
+MAX_WIDTH = 1024
 
 # --------------------------------------------------------------------------------------------------
 # Real widths: what a network is built from
@@ -126,13 +134,14 @@ class ChannelConfig:
         assert len(inner) == len(BLOCKS)
         return Widths(stem, down1, trunk, inner, up1, up2)
 
+    def wider_than(self, width: int) -> list[str]:
+        """The genes beyond a supernet of base width ``width``, each as ``stem=48``."""
+        genes = zip(GENE_NAMES, self.full, strict=True)
+        return [f"{name}={gene}" for name, gene in genes if gene > width]
+
     def check_fits(self, width: int) -> None:
         """InputError unless a supernet of base width ``width`` holds this config."""
-        wide = [
-            f"{name}={gene}"
-            for name, gene in zip(GENE_NAMES, self.full, strict=True)
-            if gene > width
-        ]
+        wide = self.wider_than(width)
         if wide:
             raise InputError(
                 f"config '{self}' is wider than the supernet (ngf {width}): {', '.join(wide)}; "
@@ -141,11 +150,11 @@ class ChannelConfig:
 
 
 # --------------------------------------------------------------------------------------------------
-# Named search spaces
+# Search spaces
 
 _64 = (64, 56, 48, 40, 32, 24, 16)
 
-# SPEC 2: the choices of each of the eight genes.
+# SPEC 2: name -> the choices of each of the eight genes.
 CONFIG_SETS: dict[str, tuple[tuple[int, ...], ...]] = {
     "channels-48": ((48, 32),) * 2 + ((48, 40, 32),) * 4 + ((48, 32, 24, 16),) * 2,
     "channels-32": ((32, 24, 16),) * 8,
@@ -153,3 +162,128 @@ CONFIG_SETS: dict[str, tuple[tuple[int, ...], ...]] = {
     "channels-64-cycleGAN": ((64, 48, 32, 24, 16),) * 8,
     "test": ((8,), (6, 8), (6, 8), *((8,),) * 5),
 }
+
+# A search holds the MACs of every configuration in memory, 8 bytes each: ten widths per gene.
+MAX_CONFIGS = 10**8
+# A file of eight lists is far smaller.
+MAX_FILE_BYTES = 65536
+
+# What is only this is a list of widths, never the name of a file.
+_LISTS = re.compile(r"[\d,;\s]+", re.ASCII)
+# And what starts so is one with a mistake in it.
+_NEARLY_LISTS = re.compile(r"\s*[-+\d][^;,]*[;,]")
+
+
+@dataclass(frozen=True)
+class ConfigSet:
+    """A search space: the widths that each gene may take.
+
+    It is written in one of three ways, and read back from its own text:
+
+    * by name, a key of `CONFIG_SETS`;
+    * one list for all genes: ``24,20,16``;
+    * a list for each of the eight, in the order of `GENE_NAMES`: ``24,16;24,16;...``.
+
+    Args:
+        choices: of each gene, 1 to `MAX_WIDTH`, each once. `parse` puts the widest first
+    """
+
+    choices: tuple[tuple[int, ...], ...]
+
+    @classmethod
+    def parse(cls, text: str) -> ConfigSet:
+        """From a name or lists.
+
+        Raises:
+            InputError: neither; names the gene and what is wrong.
+        """
+        if text in CONFIG_SETS:
+            return cls(CONFIG_SETS[text])
+        if _LISTS.fullmatch(text) or _NEARLY_LISTS.match(text):
+            return cls._of_lists(text.split(";"), _shown(text))
+        raise InputError(
+            f"search space {_shown(text)} is neither a name ({', '.join(CONFIG_SETS)}) nor a list "
+            "of widths such as 24,20,16 nor a file"
+        )
+
+    @classmethod
+    def read(cls, text: str) -> ConfigSet:
+        """The same, or from the text file of that path: one list, or one per gene and line.
+
+        In a file ``#`` starts a comment; blank lines do not count.
+
+        Raises:
+            InputError: as `parse`, or the file cannot be read.
+        """
+        if text in CONFIG_SETS or _LISTS.fullmatch(text) or not os.path.isfile(text):
+            return cls.parse(text)
+        name = _shown(text)
+        try:
+            with open(text, "rb") as file:
+                content = file.read(MAX_FILE_BYTES + 1)
+            lines = content.decode("utf-8-sig").splitlines()
+        except OSError as error:
+            raise InputError(
+                f"search space {name} cannot be read ({error.strerror}); give another file"
+            ) from None
+        except UnicodeDecodeError:
+            lines = None
+        if lines is None or len(content) > MAX_FILE_BYTES:
+            raise InputError(
+                f"search space {name} is no text file with one or {len(GENE_NAMES)} lists of "
+                "widths such as 24,20,16"
+            )
+        lines = [line.partition("#")[0].strip() for line in lines]
+        return cls._of_lists([line for line in lines if line], name)
+
+    @classmethod
+    def _of_lists(cls, lists: list[str], source: str) -> ConfigSet:
+        """From lists such as ``24,20,16``; ``source``: what messages call them."""
+        who = f"search space {source}"
+        if len(lists) == 1:
+            choices = (_widths(lists[0], who),) * len(GENE_NAMES)
+        elif len(lists) == len(GENE_NAMES):
+            genes = zip(GENE_NAMES, lists, strict=True)
+            choices = tuple(_widths(each, f"{who}, {gene}") for gene, each in genes)
+        else:
+            raise InputError(
+                f"{who} has {len(lists)} lists of widths; give one for all genes, or eight: "
+                f"{', '.join(GENE_NAMES)}"
+            )
+        size = math.prod(map(len, choices))
+        if size > MAX_CONFIGS:
+            raise InputError(
+                f"{who} has {size:,} configurations; give fewer widths: a search can handle "
+                f"{MAX_CONFIGS:,}"
+            )
+        return cls(choices)
+
+    def __str__(self) -> str:
+        """Its name if it has one, else its lists: all that is needed to make it again."""
+        for name, choices in CONFIG_SETS.items():
+            if choices == self.choices:
+                return name
+        lists = [",".join(map(str, widths)) for widths in self.choices]
+        return lists[0] if len(set(lists)) == 1 else ";".join(lists)
+
+
+def _widths(text: str, who: str) -> tuple[int, ...]:
+    """The widths of one gene, widest first; ``who``: what messages call it."""
+    widths = []
+    for part in map(str.strip, text.split(",")):
+        # `int` would also take signs, underscores and digits of other scripts.
+        width = int(part) if re.fullmatch(r"[0-9]{1,9}", part) else 0
+        if not 1 <= width <= MAX_WIDTH:
+            raise InputError(
+                f"{who}: {_shown(part)} is not a whole number from 1 to {MAX_WIDTH}; write "
+                "widths as 24,20,16, and eight such lists with ';' between them"
+            )
+        if width in widths:
+            raise InputError(f"{who}: {width} is listed twice; list each width once")
+        widths.append(width)
+    return tuple(sorted(widths, reverse=True))
+
+
+def _shown(text: str) -> str:
+    """In quotes, without control characters; the start of a long one."""
+    return repr(text if len(text) <= 100 else f"{text[:100]}...")

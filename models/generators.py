@@ -8,13 +8,11 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from torch import Tensor, nn
 
 from errors import InputError
-from models.config import ChannelConfig
+from models.config import MAX_WIDTH, ChannelConfig
 from models.cost import Architecture
 from models.kinds import GENERATORS, KINDS, SUPERNETS, Kind
 from models.layers import NORMS
 
-# Wider networks are typing errors: at this width the trunk has 4096 channels.
-MAX_WIDTH = 1024
 MAX_IMAGE_CHANNELS = 1024
 
 

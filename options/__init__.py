@@ -337,7 +337,10 @@ class _SearchOptions(Options):
     def check(cls, opt, parser):
         super().check(opt, parser)
         if opt.config_set is None:
-            parser.error("--config_set is missing: the search space, e.g. channels-64-pix2pix")
+            parser.error(
+                "--config_set is missing: the search space of the supernet, e.g. "
+                "channels-64-pix2pix, or its widths"
+            )
         # Commands of the existing implementation name no criterion: label -> photo is judged by
         # mIoU.
         if opt.no_fid and not opt.no_mIoU and "criterion" not in opt.explicit:

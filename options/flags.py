@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from data.transforms import PREPROCESS
 from errors import InputError
-from models.config import CONFIG_SETS, ChannelConfig
+from models.config import CONFIG_SETS, ChannelConfig, ConfigSet
 from models.kinds import GENERATORS
 from runtime.machine import DEVICES
 from training.losses import GAN_MODES
@@ -80,6 +80,14 @@ def count_or_all(text: str) -> int:
 def config_string(text: str) -> str:
     try:
         return str(ChannelConfig.parse(text))
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def config_set(text: str) -> str:
+    """A search space, as the text that says all of it: a file is read here and not named again."""
+    try:
+        return str(ConfigSet.read(text))
     except InputError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 
@@ -247,7 +255,14 @@ FLAGS: dict[str, Flag] = {
     "dropout_rate": Flag(_NET, "dropout inside the residual blocks", share, 0.0, metavar="P"),
     "teacher_dropout_rate": Flag(_NET, "dropout of the teacher's blocks", share, 0.0, metavar="P"),
     "student_dropout_rate": Flag(_NET, "dropout of the student's blocks", share, 0.0, metavar="P"),
-    "config_set": Flag(_NET, "search space of the supernet", choices=tuple(CONFIG_SETS)),
+    "config_set": Flag(
+        _NET,
+        f"search space of the supernet: {', '.join(CONFIG_SETS)}; or the widths of all genes, "
+        "e.g. 24,20,16; or of each, eight such lists joined by ';'; or a file with one or eight "
+        "lines of widths",
+        config_set,
+        metavar="SET",
+    ),
     "config_str": Flag(
         _NET, "one subnet, e.g. 16_16_40_40_40_64_24_16", config_string, metavar="CONFIG"
     ),

@@ -32,7 +32,7 @@ class SearchSettings:
     """What is searched for.
 
     Args:
-        config_set:      the search space
+        config_set:      the search space, the text of a `models.config.ConfigSet`
         budget:          maximum MACs of a subnet
         macs_convention: how they are counted, see `models.cost`
         criterion:       fid | mIoU | accu
@@ -55,7 +55,7 @@ def search_space(
 ) -> SearchSpace:
     """The space of a supernet; ``size``: (height, width) of its images in pixels."""
     space = SearchSpace(settings.config_set, spec.architecture, settings.macs_convention, *size)
-    space.largest.check_fits(spec.ngf)
+    space.check_fits(spec.ngf)
     return space
 
 

@@ -11,8 +11,9 @@ from functools import cached_property
 import numpy as np
 
 from errors import InputError
-from models.config import CONFIG_SETS, ChannelConfig
+from models.config import ChannelConfig, ConfigSet
 from models.cost import Architecture, Channels, count_macs, count_params
+from models.layout import GENE_NAMES
 
 # --------------------------------------------------------------------------------------------------
 # The space
@@ -22,13 +23,13 @@ class SearchSpace:
     """All configurations of a config set, with their cost on images of one size.
 
     Args:
-        name:       key of `CONFIG_SETS` (``config_set``)
+        name:       the text of a `ConfigSet` (``config_set``)
         arch:       the network whose MACs are counted
         convention: how they are counted: ``published`` or ``exact``, see `models.cost`
         height, width: of the images [px]
 
     Raises:
-        InputError: there is no config set of that name.
+        InputError: ``name`` is no config set.
     """
 
     def __init__(
@@ -39,9 +40,8 @@ class SearchSpace:
         height: int = 256,
         width: int = 256,
     ):
-        if name not in CONFIG_SETS:
-            raise InputError(f"`config_set` {name} is not one of {', '.join(CONFIG_SETS)}")
-        self.name, self.choices = name, CONFIG_SETS[name]
+        config_set = ConfigSet.parse(name)
+        self.name, self.choices = str(config_set), config_set.choices
         self.arch, self.convention, self.height, self.width = arch, convention, height, width
         self.shape = tuple(map(len, self.choices))
         self.size = int(np.prod(self.shape))
@@ -60,11 +60,11 @@ class SearchSpace:
 
     def number(self, config: ChannelConfig) -> int:
         """The number of a configuration. InputError when the space does not hold it."""
-        for gene, choices in zip(config.full, self.choices, strict=True):
+        for name, gene, choices in zip(GENE_NAMES, config.full, self.choices, strict=True):
             if gene not in choices:
                 raise InputError(
                     f"config '{config}' is not in `config_set` {self.name}: "
-                    f"{gene} is none of {', '.join(map(str, choices))}"
+                    f"{name} {gene} is none of {', '.join(map(str, choices))}"
                 )
         positions = [
             choices.index(gene) for gene, choices in zip(config.full, self.choices, strict=True)
@@ -82,16 +82,29 @@ class SearchSpace:
     def smallest(self) -> ChannelConfig:
         return ChannelConfig(tuple(min(c) for c in self.choices))
 
+    def check_fits(self, width: int) -> None:
+        """InputError unless a supernet of base width ``width`` holds every configuration."""
+        wide = self.largest.wider_than(width)
+        if wide:
+            raise InputError(
+                f"`config_set` {self.name} is wider than the supernet (ngf {width}): "
+                f"{', '.join(wide)}; leave out widths above {width}, or use a supernet of "
+                f"`student_ngf` {max(self.largest.full)}"
+            )
+
     # ---- cost
 
     @cached_property
     def macs(self) -> np.ndarray:
         """int64 (size,): MACs of every configuration, by number."""
-        grid = np.ix_(*(np.array(c, dtype=np.int64) for c in self.choices))
-        macs = count_macs(
-            Channels.of_genes(grid), self.arch, self.convention, self.height, self.width
-        )
-        return np.broadcast_to(macs, self.shape).reshape(-1)
+        stems, *others = (np.array(c, dtype=np.int64) for c in self.choices)
+        macs = np.empty(self.shape, dtype=np.int64)
+        # One stem at a time: what lies between the genes and their cost is as large as the cost.
+        for of_stem, stem in zip(macs, stems, strict=True):
+            grid = np.ix_(*others)
+            channels = Channels.of_genes((stem, *grid))
+            of_stem[...] = count_macs(channels, self.arch, self.convention, self.height, self.width)
+        return macs.reshape(-1)
 
     def cost(self, config: ChannelConfig) -> tuple[int, int]:
         """(MACs, parameters) of one configuration."""

@@ -87,7 +87,8 @@ class SubnetSettings:
     """Which subnets of a supernet are trained.
 
     Args:
-        config_set: the search space; with ``config_str``, the space that must hold it
+        config_set: the search space, the text of a `models.config.ConfigSet`; with ``config_str``,
+                    the space that must hold it
         config_str: train this one alone (fine-tuning)
         sandwich, per_image, seed: see `subnets.sampling.Sampling`
     """
@@ -134,7 +135,7 @@ def subnets(settings: SubnetSettings, spec: GeneratorSpec, batch_size: int) -> S
             SearchSpace(settings.config_set).number(config)
         return Subnets(lambda step, images: [config], {str(config): config})
     space = SearchSpace(settings.config_set)
-    space.largest.check_fits(spec.ngf)
+    space.check_fits(spec.ngf)
     if settings.per_image and batch_size * distributed.world_size() == 1:
         raise InputError(
             "`config_per_image` with one image per step changes nothing: "

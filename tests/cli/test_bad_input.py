@@ -268,15 +268,39 @@ def test_a_config_string_that_starts_with_a_dash(world):
 
 
 def test_a_config_outside_the_search_space(world):
-    words = ("'16_16_8_16_16_16_16_16'", "--config_set channels-32", "8 is none of 32, 24, 16")
+    words = (
+        "'16_16_8_16_16_16_16_16'",
+        "--config_set channels-32",
+        "trunk 8 is none of 32, 24, 16",
+    )
     flags = ("--config_set", "channels-32", "--config_str", "16_16_8_16_16_16_16_16")
     world.refuse("train_supernet.py", *flags, words=words)
 
 
 def test_a_search_space_wider_than_the_supernet(world):
-    words = ("'48_48_48_48_48_48_48_48'", "wider than the supernet (ngf 32)")
+    words = ("--config_set channels-48 is wider than the supernet (ngf 32)", "stem=48, down1=48")
     world.refuse("search.py", "--config_set", "channels-48", words=words)
     world.refuse("train_supernet.py", "--config_set", "channels-48", words=words)
+    words = ("--config_set 16;16;16;40,8;16;16;16;16", ": inner0-2=40;", "above 32")
+    words += ("--student_ngf 40",)
+    typed = ("--config_set", "16;16;16;8,40;16;16;16;16")
+    for script in ("search.py", "evolution_search.py", "train_supernet.py"):
+        world.refuse(script, *typed, words=words)
+
+
+def test_search_spaces_that_are_none(world):
+    path = world.tmp / "space.txt"
+    path.write_text("24,16\n" * 3)
+    cases = {
+        "24,16x": ("'16x' is not a whole number", "24,20,16"),
+        "24,16,24": ("24 is listed twice",),
+        "24;16": ("2 lists", "stem, down1, trunk"),
+        path: (path.name, "3 lists"),
+        world.tmp / "none.txt": ("none.txt", "channels-32", "file"),
+    }
+    for script in ("search.py", "evolution_search.py", "train_supernet.py"):
+        for space, words in cases.items():
+            world.refuse(script, "--config_set", space, words=("--config_set", *words))
 
 
 @pytest.mark.parametrize("script", ["evolution_search.py", "search.py"])

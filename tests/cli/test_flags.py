@@ -127,7 +127,11 @@ def test_every_flag_takes_values_of_its_type(script):
             argv += [name, str(value)]
             expected[key] = value
         else:
-            special = {"gpu_ids": ("0,1", "0,1"), "config_str": ("8_8_8_8_8_8_8_8",) * 2}
+            special = {
+                "gpu_ids": ("0,1", "0,1"),
+                "config_str": ("8_8_8_8_8_8_8_8",) * 2,
+                "config_set": ("8,24,16", "24,16,8"),
+            }
             text, value = special.get(key) or SAMPLES[flag["type"]]
             argv += [name, text]
             expected[key] = value

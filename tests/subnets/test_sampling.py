@@ -52,3 +52,11 @@ def test_processes_share_a_step_as_one_process_would_draw_it():
         assert whole == first + second and len(set(whole)) == 4
     same = [Sampling(SPACE, 1, rank=rank, batch=2)(9, 2) for rank in (0, 1)]
     assert same[0] == same[1]
+
+
+def test_a_typed_space_is_drawn_from_in_every_gene():
+    space = SearchSpace("12,4;6,4;8;12,8,4;6;4;12,4;2,4")
+    largest, smallest, *rest = (Sampling(space, 0, 300))(1, 1)
+    assert (str(largest), str(smallest)) == ("12_6_8_12_6_4_12_4", "4_4_8_4_6_4_4_2")
+    drawn = [set(genes) for genes in zip(*(config.genes for config in rest), strict=True)]
+    assert drawn == [set(choices) for choices in space.choices]

@@ -64,7 +64,7 @@ def test_a_small_space_is_listed_whole():
 def test_a_config_outside_is_refused_naming_the_set():
     with pytest.raises(
         InputError,
-        match=r"'16_16_16_16_16_16_16_20' is not in `config_set` channels-32: 20 is none of 32,",
+        match=r"'16_16_16_16_16_16_16_20' is not in `config_set` channels-32: up2 20 is none of",
     ):
         space("channels-32").number(ChannelConfig.parse("16_16_16_16_16_16_16_20"))
 
@@ -79,7 +79,7 @@ def test_six_genes_are_found_too():
 
 def test_unknown_sets_are_refused_with_the_known():
     with pytest.raises(
-        InputError, match=r"`config_set` channels-96 is not one of channels-48, .*test"
+        InputError, match=r"'channels-96' is neither a name \(channels-48, .*test\) nor a list"
     ):
         SearchSpace("channels-96")
 
@@ -190,3 +190,60 @@ def test_weights_grow_from_the_narrowest_to_the_widest(strategy, expected):
 
 def test_a_ratio_of_one_is_uniform():
     assert space("test").sampling_weights(np.arange(4), 1.0, "arithmetic") is None
+
+
+# --------------------------------------------------------------------------------------------------
+# Spaces that are typed
+
+# MACs of a resnet_9blocks teacher of ngf 32 at 64 px, published convention.
+TEACHER = 907_771_904
+SMALL = "24,20,16,12,8,6,4"
+HALVED = "32,28,24,20,16,12,8"
+# HALVED with 6 and 4, without what alone is beyond 1/40 of the teacher.
+WITHIN = "20,16,12,8,6,4;32,28,24,20,16,12,8,6,4;20,16,12,8,6,4;" + 3 * ("32,28,24,20,16,12,8,6,4;")
+WITHIN += "24,20,16,12,8,6,4;16,12,8,6,4"
+
+
+def at_64(name: str) -> SearchSpace:
+    return space(name, Architecture(), "published", 64, 64)
+
+
+def test_the_cost_of_typed_spaces():
+    """Facts about the halved space of the paper and a smaller one, at 64 px."""
+    teacher = config_cost(ChannelConfig.uniform(32), Architecture(False), "published", 64, 64)
+    assert teacher[0] == TEACHER
+    halved = at_64(HALVED)
+    assert halved.size == at_64(SMALL).size == 7**8
+    winner = ChannelConfig.parse("16_16_24_16_24_16_8_8")
+    assert halved.cost(winner)[0] == halved.macs[halved.number(winner)] == 82_649_088
+    assert halved.cost(ChannelConfig.uniform(8))[0] == halved.macs.min() == 27_877_376
+    assert len(halved.feasible(TEACHER / 12)) == 452_531  # 7.8%
+    with pytest.raises(InputError, match="no configuration of 32,28,24,20,16,12,8 is that small"):
+        halved.feasible(TEACHER / 40)
+    assert len(at_64(SMALL).feasible(TEACHER / 40)) == 126_456
+
+
+def test_a_space_of_a_list_per_gene():
+    """Of the 9^8 configurations of HALVED with 6 and 4, as many are within 1/40."""
+    found = at_64(WITHIN)
+    assert found.shape == (6, 9, 6, 9, 9, 9, 7, 5)
+    assert len(found.feasible(TEACHER / 40)) == 199_930
+    assert str(found.largest) == "20_32_20_32_32_32_24_16" and str(found.smallest) == "4" + "_4" * 7
+
+
+def test_a_space_is_its_widths_however_it_is_written():
+    one, other = SearchSpace("8,24,16"), SearchSpace(";".join(["16,8,24"] * 8))
+    assert (one.name, one.choices) == (other.name, other.choices) == ("24,16,8", ((24, 16, 8),) * 8)
+    assert [one.draw_at(1, step) for step in range(20)] == [
+        other.draw_at(1, step) for step in range(20)
+    ]
+
+
+def test_a_space_wider_than_the_supernet_names_flag_gene_and_remedy():
+    made = SearchSpace("8;24,8;8;8;8;32;8;8")
+    made.check_fits(32)
+    with pytest.raises(InputError) as error:
+        made.check_fits(20)
+    for words in ("`config_set` 8;24,8;8;", "(ngf 20)", ": down1=24, inner6-8=32; leave out"):
+        assert words in str(error.value)
+    assert "above 20" in str(error.value) and "`student_ngf` 32" in str(error.value)
