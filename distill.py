@@ -18,7 +18,7 @@ from training.build import (
 
 
 def distill(opt: Namespace) -> None:
-    """A student learns from a teacher; a supernet at a configuration drawn anew in each step."""
+    """Train a student from a teacher. A supernet runs newly drawn configurations in each step."""
     device = settings.start_machine(opt)
     data, init = settings.data(opt), settings.initialisation(opt)
     loader = training_loader(data, device)
@@ -36,7 +36,8 @@ def distill(opt: Namespace) -> None:
     online = opt.distiller == "online"
     taps = opt.tap_loss if online else "mse"
     adaptors = new_adaptors(spec, teacher_spec, updates, init, taps)
-    # Without pairs no input belongs to a real image: the discriminator sees images alone (SPEC 3).
+    # Without pairs no input belongs to a real image, so the discriminator sees images alone
+    # (SPEC 3).
     seen = data.output_nc + (data.input_nc if data.paired else 0)
     discriminator = new_discriminator(settings.discriminator(opt), seen, init)
     parts = dict(

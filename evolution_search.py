@@ -23,12 +23,21 @@ from subnets.search import Measurer, evolve
 def open_search(
     opt: Namespace, folder: Path, results_path: Path, flag: str
 ) -> tuple[Measurer, list[Evaluated], Callable[[], None]]:
-    """Prepare a search and claim its folder.
+    """Load the supernet and the measures, then claim the folder of the search.
+
+    Args:
+        opt:          flags of `EvolutionOptions` or `SearchOptions`
+        folder:       gets settings.json, options.json, the summary and the page
+        results_path: JSON lines of evaluations; existing lines are read
+        flag:         the setting that named the folder, for messages
 
     Returns:
-        what measures subnets, with the results of ``results_path`` read back; the evaluations of
-        ``--restore_pkl_path``, best first; and a function that ends the search with its page and
-        one printed line.
+        (the measurer, the evaluations of ``--restore_pkl_path`` with the best first, a function to
+        call at the end, which writes the page and prints the best subnet)
+
+    Raises:
+        InputError: a file cannot be read, or the folder holds another run. From the function at the
+            end: no subnet has a finite criterion.
     """
     device = settings.start_machine(opt)
     data, wanted = settings.data(opt), search_settings.search(opt)
@@ -50,7 +59,7 @@ def open_search(
         if opt.restore_pkl_path:
             records = read_evaluations(Path(opt.restore_pkl_path), "`restore_pkl_path`")
             restored = measurer.adopt(records, f"`restore_pkl_path` {opt.restore_pkl_path}")
-        # Only a run whose input is good takes the folder.
+        # Claim the folder last: a run with bad input leaves it alone.
         claim_folder(folder, decisive, flag)
         write_json(folder / "options.json", settings.written(opt))
 

@@ -24,9 +24,12 @@ SUFFIXES = (".pth", ".onnx", ".pt2")
 
 
 def load(checkpoint: Checkpoint, config_str: str | None) -> tuple[nn.Module, GeneratorSpec]:
-    """A subnet cut out of a supernet, or a stand-alone network as it is.
+    """Load a stand-alone network, or cut a subnet out of a supernet.
 
-    The subnet is that of ``config_str``, else the one that the supernet was fine-tuned at.
+    The subnet is ``config_str``. Without it, the one that the supernet was fine-tuned at.
+
+    Raises:
+        InputError: the file cannot be read, or it holds a supernet and no subnet is known.
     """
     stored = checkpoint.open()
     supernet = as_supernet(stored.spec)
@@ -46,10 +49,18 @@ def load(checkpoint: Checkpoint, config_str: str | None) -> tuple[nn.Module, Gen
 def output_paths(
     output: Path, formats: Sequence[str], named: bool, int8: bool, input_path: Path
 ) -> dict[str, Path]:
-    """Format (also ``int8``) -> the file to write. All of them can be written when this returns.
+    """Map each format, and ``int8``, to the file to write, and check that it can be written.
 
     Args:
-        named: whether the formats were asked for: each then gets its own suffix
+        output:     ``--output_path``
+        formats:    pth | onnx | pt2, one or several
+        named:      whether the user typed ``--format``; each file then gets its format as suffix
+        int8:       also write ``<output>.int8.onnx``
+        input_path: the checkpoint, which must not be overwritten
+
+    Raises:
+        InputError: a file is ``input_path``, a link, a device or a folder, or its folder cannot be
+            written.
     """
     if named and output.suffix in SUFFIXES:
         output = output.with_suffix("")
@@ -64,14 +75,15 @@ def output_paths(
             )
         if path.exists() and path.samefile(input_path):
             raise InputError(
-                f"`output_path` {path} is also `input_path`, which would be lost; give another name"
+                f"`output_path` {path} is the file of `input_path` and would replace it; "
+                "give another name"
             )
         make_parent(path, "`output_path`")
     return paths
 
 
 def export_pth(net: nn.Module, path: Path, fp16: bool, spec: GeneratorSpec) -> Exported:
-    """Write a state dict; with ``fp16`` of float16 tensors, which every script here can load."""
+    """Write a state dict. With ``fp16`` its tensors are float16; every script here can load it."""
     net = net.eval()
     difference = max_difference(net, rounded(net)) if fp16 else 0.0
     save_network(rounded(net).half() if fp16 else net, path, spec)

@@ -1,7 +1,8 @@
-"""The commands that ``pip install .`` makes, each of which runs the script of the same task.
+"""The commands that ``pip install .`` makes. Each one runs a script of this folder.
 
-A command is its script in every respect: the same flags, and a run that one started is continued by
-the other. So the script is run by its path; `import test` would find Python's own package.
+A command and its script are interchangeable: they take the same flags, and each continues a run
+that the other started. The script is run by its path, since `import test` would find Python's own
+package.
 """
 
 import runpy
@@ -12,7 +13,8 @@ from pathlib import Path
 def _command(script: str):
     def command() -> None:
         path = str(Path(__file__).with_name(script))
-        sys.argv[0] = path  # what a run is compared with when it is continued
+        # A run is continued only by the script that started it, which is known by this name.
+        sys.argv[0] = path
         runpy.run_path(path, run_name="__main__")
 
     command.__doc__ = f"``{script}``"

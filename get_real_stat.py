@@ -1,4 +1,4 @@
-"""Statistics of the real images for FID, written as ``.npz``. ``--help`` lists the flags."""
+"""Measure real images for FID and write the statistics as ``.npz``. ``--help`` lists the flags."""
 
 from data.build import datasets
 from evaluation.build import feature_net

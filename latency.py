@@ -15,10 +15,18 @@ from runtime.progress import Bar
 
 
 def prepare(models: list[Loaded], backends: list[str], x: torch.Tensor) -> list[Timed]:
-    """Every model in every form that this machine can run; says which it cannot, and why.
+    """Build every model in every form that this machine can run.
 
-    Ratios are against the first of what is returned. If that is not the first model in the first
-    backend, it says so.
+    Forms that cannot run here are skipped, and the reason is printed. Ratios are against the first
+    entry of the result; a printed line says so if that is not the first model in the first backend.
+
+    Args:
+        models:   the first one is the reference
+        backends: names of forms, see `deploy.forms.FORMS`
+        x:        float32 N C H W in [-1, 1], the batch to time
+
+    Raises:
+        InputError: no form can run here.
     """
     timed = []
     wanted = [(loaded, backend) for loaded in models for backend in backends]
@@ -33,12 +41,13 @@ def prepare(models: list[Loaded], backends: list[str], x: torch.Tensor) -> list[
         timed.append(Timed(loaded.model, form))
     if not timed:
         raise InputError(
-            f"--backends {' '.join(backends)}: none can be run here, see above; eager always can"
+            f"--backends {' '.join(backends)}: none can run here, for the reasons above; "
+            "eager always can"
         )
     first, (model, backend) = timed[0], wanted[0]
     if (first.model, first.form.name) != (model.model, backend):
         print(
-            f"{model.model.name} in {backend} could not be run: ratios are against "
+            f"{model.model.name} in {backend} could not run: ratios are against "
             f"{first.model.name} in {first.form.name}"
         )
     return timed

@@ -1,6 +1,6 @@
-"""Brute-force search: every subnet within a MACs budget is evaluated.
+"""Brute-force search: evaluate every subnet within a MACs budget.
 
-``--select`` chooses from earlier results. ``--help`` lists the flags.
+``--select`` chooses a subnet from earlier results instead. ``--help`` lists the flags.
 """
 
 import sys
@@ -28,8 +28,8 @@ def main() -> None:
         return
     opt = SearchOptions.parse()
     path = Path(opt.output_path)
-    # Summary and page lie in a folder of that name without its suffix: `settings.json` tells it
-    # from a folder that was given by mistake.
+    # The summary and the page go to a folder with the file's name without its suffix. That folder
+    # holds a `settings.json`; any other folder was given by mistake.
     foreign = path.is_dir() and not (path / "settings.json").exists()
     if path.suffix in ("", ".pkl") and not foreign:
         path = path.with_suffix(".jsonl")

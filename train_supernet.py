@@ -1,6 +1,6 @@
 """Train the once-for-all student (--config_set), or fine-tune one subnet of it (--config_str).
 
-A supernet run is a distillation whose student runs another configuration in every step; see
+A supernet run is a distillation whose student runs a different configuration in each step; see
 `distill.distill`. ``--help`` lists the flags.
 """
 

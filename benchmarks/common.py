@@ -1,4 +1,7 @@
-"""Shared by the benchmarks: time both sides of a comparison in one run, report the ratio."""
+"""What the benchmarks share: flags, images, timing and reports.
+
+A benchmark times both sides of a comparison in one run and reports the ratio.
+"""
 
 from __future__ import annotations
 
@@ -23,36 +26,42 @@ from evaluation.evaluator import Evaluator
 
 
 def arguments(description: str) -> argparse.ArgumentParser:
-    """A parser with what every benchmark takes."""
+    """A parser with the flags of every benchmark: ``--device`` and ``--json``."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument(
         "--device",
         default="cuda" if torch.cuda.is_available() else "cpu",
-        help="cpu or cuda (default: what is there)",
+        help="cpu or cuda (default: cuda if there is a GPU)",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
     return parser
 
 
 def add_images(parser: argparse.ArgumentParser, phase: str, images: int, size: int) -> None:
-    """Flags of what generators are measured on; the arguments are their defaults."""
+    """Add flags for the images that generators are measured on.
+
+    ``phase``, ``images`` (a count) and ``size`` [px] are the defaults of the flags.
+    """
     parser.add_argument("--dataroot", required=True)
     parser.add_argument("--direction", default="BtoA")
     parser.add_argument("--phase", default=phase)
     parser.add_argument("--meta_path")
-    parser.add_argument("--images", type=int, default=images, help="that FID is measured on")
-    parser.add_argument("--size", type=int, default=size, help="of the images [px]")
+    parser.add_argument("--images", type=int, default=images, help="images for FID")
+    parser.add_argument("--size", type=int, default=size, help="side of an image [px]")
 
 
 def add_features(parser: argparse.ArgumentParser, features: str, dims: int) -> None:
-    """Flags of the feature network of FID; the arguments are their defaults."""
+    """Add flags for the feature network of FID; the arguments are their defaults."""
     parser.add_argument("--fid_features", default=features)
     parser.add_argument("--fid_dims", type=int, default=dims)
     parser.add_argument("--fid_weights")
 
 
 def data_of(opt: argparse.Namespace, **changes) -> DataSettings:
-    """The images of `add_images`, whole and at ``--size``."""
+    """Settings of the images of `add_images`: scaled to ``--size``, not cropped.
+
+    ``changes`` replace fields of `DataSettings`.
+    """
     settings = dict(
         dataroot=opt.dataroot,
         direction=opt.direction,
@@ -69,7 +78,10 @@ def data_of(opt: argparse.Namespace, **changes) -> DataSettings:
 def evaluator_of(
     opt: argparse.Namespace, data: DataSettings, device: torch.device, bf16: bool = False
 ) -> Evaluator:
-    """Measures FID on the images of ``data``, against real images of the same size."""
+    """An evaluator of FID on the images of ``data``, against real images of the same size.
+
+    ``bf16``: run the generators in bfloat16.
+    """
     measures = MeasureSettings(
         pairs=False,
         fid_features=opt.fid_features,
@@ -83,7 +95,7 @@ def evaluator_of(
 def seconds(
     function: Callable[[], object], device: str, repeats: int = 3, warmup: int = 1
 ) -> float:
-    """Median wall time of ``function`` after a warm-up."""
+    """Median wall time [s] of ``repeats`` calls, after ``warmup`` calls that are not timed."""
     wait = torch.cuda.synchronize if device.startswith("cuda") else (lambda: None)
     for _ in range(warmup):
         function()
@@ -98,6 +110,7 @@ def seconds(
 
 
 def machine(device: str) -> dict:
+    """Facts for a report: device, CPU threads, PyTorch version, load average of the last minute."""
     name = (
         torch.cuda.get_device_name()
         if device.startswith("cuda")
@@ -113,7 +126,12 @@ def machine(device: str) -> dict:
 
 
 def report(title: str, rows: list[dict], facts: dict, path: Path | None) -> None:
-    """Print rows (dictionaries with equal keys) as a table and write them as JSON."""
+    """Print rows as a table, and write them to ``path`` as JSON if there is one.
+
+    Args:
+        rows:  at least one; all have the keys of the first
+        facts: printed above the table and written beside the rows
+    """
     from report.tables import text_table
 
     keys = list(rows[0])

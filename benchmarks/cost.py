@@ -1,4 +1,4 @@
-"""Cost of configurations: the closed form for a whole space, and networks run and counted."""
+"""Compare the closed-form cost of a whole search space with networks that are run and counted."""
 
 from common import arguments, machine, report, seconds
 

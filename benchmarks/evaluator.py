@@ -1,6 +1,8 @@
-"""One search evaluation: images decoded once and kept as uint8, everything in one pass, against
-decoding, float round trips and
-sqrtm for every candidate; and where the time goes."""
+"""Time one evaluation of a search against the plain way, and show where the time goes.
+
+This project decodes images once, keeps them as uint8 and measures in one pass. The plain way
+decodes images, makes float round trips and computes sqrtm for every candidate.
+"""
 
 import tempfile
 import time
@@ -28,7 +30,7 @@ from evaluation.real import measure_real
 
 
 class Timed:
-    """Wall time spent in a function."""
+    """A function that adds the wall time of its calls to ``total`` [s]."""
 
     def __init__(self, function, device: str):
         self.function, self.total = function, 0.0
@@ -47,8 +49,16 @@ class Timed:
 
 
 def plain(root: Path, supernet, config: ChannelConfig, net, real, size: int, device: str) -> float:
-    """A candidate as it is commonly measured: cut out, images read again, PNG-like float round
-    trips, a batch of one, sqrtm."""
+    """FID of a candidate, measured the common way.
+
+    The subnet is cut out of the supernet. Images are read again, run one at a time and rounded to
+    uint8 as in a PNG. The Frechet distance takes sqrtm.
+
+    Args:
+        net:  layers of the feature network, by name
+        real: mean (d,) and covariance (d, d) of the real features
+        size: side of an image [px]
+    """
     subnet = extract(supernet, config).eval()
     features = []
     with torch.inference_mode():

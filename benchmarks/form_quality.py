@@ -1,8 +1,9 @@
-"""What the faster forms of a generator do to its FID, its pixels and its time.
+"""Measure how the faster forms of a generator change its FID, its pixels and its time.
 
-Against PyTorch in float32 on the same device: forms that run only on the CPU are compared there,
-whatever the device of the measures. Forms are those of latency.py, and ``int8``: what
-`export.py --int8` writes, in OpenVINO. Of a supernet, random subnets are measured.
+Each form is compared with PyTorch in float32 on the same device. Forms that only run on the CPU are
+compared there, whatever ``--device`` is. The forms are those of latency.py, and ``int8``: the file
+that `export.py --int8` writes, run in OpenVINO. If the checkpoint is a supernet, random subnets are
+measured.
 """
 
 import copy
@@ -36,13 +37,16 @@ def place_of(form: str, device: torch.device) -> torch.device:
 
 
 def on(place: torch.device, form):
-    """``form``, which takes and gives tensors on ``place``, for tensors of any device."""
+    """Let ``form``, whose input and output are on ``place``, take tensors of any device."""
     return lambda x: form(x.to(place)).to(x.device)
 
 
 @torch.inference_mode()
 def grey_levels(form, net, loader) -> tuple[float, float]:
-    """(mean, largest) difference of the outputs from those of ``net``, in levels of 255."""
+    """(mean, largest) absolute difference of the outputs of ``form`` and ``net``, in grey levels.
+
+    The outputs' range [-1, 1] is 255 levels.
+    """
     differences = [(form(batch.A) - net(batch.A)).abs() * 127.5 for batch in loader.epoch()]
     return float(np.mean([d.mean().item() for d in differences])), max(
         d.max().item() for d in differences
@@ -50,7 +54,7 @@ def grey_levels(form, net, loader) -> tuple[float, float]:
 
 
 def int8(net, opt) -> OpenVinoGenerator:
-    """``net``, on the CPU, in 8 bits; its ranges measured on images of phase train."""
+    """``net`` in 8 bits on the CPU, calibrated on ``--calibration`` images of phase train."""
     images = data_of(opt, phase="train", meta_path=None, max_dataset_size=opt.calibration)
     loader = inference_loader(images, CPU, 1)
     with tempfile.TemporaryDirectory() as folder:
@@ -68,7 +72,7 @@ def main() -> None:
     parser.add_argument(
         "--forms",
         nargs="+",
-        # A CUDA graph takes inputs of one size, and computes what it recorded.
+        # A CUDA graph takes inputs of one size only.
         choices=(*(name for name, kind in FORMS.items() if kind.device != "cuda"), "int8"),
         default=["openvino", "openvino_bf16", "int8"],
     )
@@ -76,7 +80,7 @@ def main() -> None:
         "--time_size",
         type=int,
         default=256,
-        help="of the random image that times are taken on [px]",
+        help="side of the random image that is timed [px]",
     )
     parser.add_argument(
         "--calibration",
@@ -132,7 +136,7 @@ def main() -> None:
                 }
             )
     if not rows:
-        raise InputError(f"--forms {' '.join(opt.forms)}: none can be run here, see above")
+        raise InputError(f"--forms {' '.join(opt.forms)}: none can run here, see above")
     facts = machine(opt.device) | {
         "measure": f"{evaluator.labels['fid']}, n={len(loader.dataset)}, {opt.size} px"
     }

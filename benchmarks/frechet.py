@@ -1,5 +1,7 @@
-"""Frechet distance: eigenvalues of a symmetric matrix against the matrix square root that FID tools
-use."""
+"""Time the Frechet distance: eigenvalues of a symmetric matrix against a matrix square root.
+
+FID tools commonly take the matrix square root.
+"""
 
 from common import arguments, machine, report, seconds
 
@@ -12,7 +14,12 @@ from runtime.progress import Bar
 
 
 def reference(features: np.ndarray, mu: np.ndarray, sigma: np.ndarray) -> float:
-    """pytorch-fid's formula with scipy's sqrtm."""
+    """FID by the formula of pytorch-fid, with scipy's sqrtm.
+
+    Args:
+        features:  (n, d) float64
+        mu, sigma: mean (d,) and covariance (d, d) of the real features
+    """
     fake_mu, fake_sigma = features.mean(0), np.cov(features, rowvar=False)
     root = scipy.linalg.sqrtm(fake_sigma @ sigma)
     root = root[0] if isinstance(root, tuple) else root
@@ -55,7 +62,7 @@ def main() -> None:
         bar.set_postfix_str(f"n={n}, this project")
         fake = draw(n) * 1.1
         ours = seconds(lambda fake=fake: frechet_distance(fake.to(opt.device), real), opt.device)
-        bar.set_postfix_str(f"n={n}, matrix square root, which takes long")
+        bar.set_postfix_str(f"n={n}, matrix square root (slow)")
         numpy_side = fake.numpy(), real.mu.cpu().numpy(), real.sigma.cpu().numpy()
         expected = []
         plain = seconds(

@@ -1,15 +1,15 @@
-"""Class scores to mIoU: metrics.miou against the plain way, both in one run with the same result.
+"""Time the step from class scores to mIoU: metrics.miou against the plain way.
 
     python benchmarks/miou.py [--images 8] [--threads 2] [--json FILE]
 
-The plain way resizes each of the 19 channels of each image with Pillow, stacks them, and takes
-NumPy's argmax
-and bincount. Times are medians over images, the two sides in turn. Scores have the shape and
-smoothness that
-the segmenter gives (a 32x32 map enlarged 8 times, log-softmax), of random values, which change
-class more
-often than a street does. `noise` has no smoothness, the worst case for ours: every cell is
-                                                                              interpolated.
+The plain way resizes each of the 19 channels of each image with Pillow, stacks them, and uses
+NumPy's argmax and bincount. The two sides take turns on the same images and must count the same.
+Times are medians over images.
+
+`smooth` scores have the shape and smoothness of the segmenter's: a 32x32 map enlarged 8 times, then
+log-softmax. Their values are random, so the class changes more often than in a street scene.
+`noise` scores are not smooth. They are the worst case for this project, which interpolates every
+cell then.
 """
 
 import argparse
@@ -35,8 +35,10 @@ CLASSES, LOW, PHOTO, LABEL = 19, (32, 32), (256, 256), (1024, 2048)
 
 
 def synthetic(images: int, smooth: bool) -> tuple[torch.Tensor, list[np.ndarray]]:
-    """Log-probabilities (N, 19, 256, 256) float32, and N labels (1024, 2048) uint8, one eighth
-    ignored."""
+    """Log-probabilities (N, 19, 256, 256) float32, and N labels (1024, 2048) uint8.
+
+    One eighth of each label is 255, which is ignored.
+    """
     generator = torch.Generator().manual_seed(0)
     size = LOW if smooth else PHOTO
     scores = 3 * torch.randn(images, CLASSES, *size, generator=generator)
@@ -76,7 +78,11 @@ def ours(scores: torch.Tensor, label: np.ndarray) -> np.ndarray:
 
 
 def compare(images: int, smooth: bool) -> dict[str, float]:
-    """Median seconds per image of both sides, their ratio, and the mIoU, which both must find."""
+    """Median seconds per image of both sides, their ratio, and the mIoU.
+
+    Raises:
+        AssertionError: the two sides count differently.
+    """
     scores, labels = synthetic(images, smooth)
     sides = (plain, ours)
     seconds = {side: [] for side in sides}

@@ -1,8 +1,8 @@
-"""The learned predictor against the plain genetic search on a trained supernet.
+"""Compare the learned predictor with the plain genetic search on a trained supernet.
 
-It reports what each of them finds and how many evaluations that took. Each configuration is
-measured once and remembered across runs, which changes no result and saves hours; the evaluations
-of a run are counted as if nothing had been remembered.
+The report shows the best FID of each search and how many evaluations it took. Measurements are
+cached across runs, which saves hours and changes no result. A cached measurement still counts as an
+evaluation.
 """
 
 import hashlib
@@ -34,13 +34,13 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     add_features(parser, "inception", 768)
     parser.add_argument(
-        "--share", type=float, default=0.2, help="of the population that the predictor measures"
+        "--share", type=float, default=0.2, help="share of the population to measure"
     )
     parser.add_argument(
         "--cache",
         type=Path,
         required=True,
-        help="JSONL of all true measurements, kept between calls",
+        help="JSONL file of all measurements, kept between calls",
     )
     opt = parser.parse_args()
 

@@ -1,10 +1,9 @@
-"""What the options of supernet training do to its subnets: FID of the largest, the smallest and
-random ones, same steps, several seeds.
+"""Measure how the options of supernet training change its subnets.
 
-Trains with the product's own scripts. One training gives two lines: the student as the optimizer
-left it and, from ``--ema``, its average.
-A teacher is trained first. Results are kept in ``--output`` and a second run measures only what is
-missing.
+The measure is the FID of the largest, the smallest and random subnets, after equally many steps and
+for several seeds. The product's own scripts train a teacher first, then the supernets. Each
+supernet gives two lines: the student as the optimizer left it, and its average (``--ema``). Results
+are kept in ``--output``, and a second run measures only what is missing.
 """
 
 import json
@@ -32,8 +31,7 @@ VARIANTS = {
 
 
 def script(name: str, opt, *flags: str) -> None:
-    """Run one of the product's training scripts; what it has finished before, it does not do
-    again."""
+    """Run a training script of the product. It returns at once if its run is already finished."""
     data = [
         "--dataroot",
         opt.dataroot,
@@ -70,7 +68,7 @@ def script(name: str, opt, *flags: str) -> None:
 
 
 def spread(values: list[float]) -> str:
-    """Mean and standard deviation over seeds; of one seed the value alone."""
+    """Mean and standard deviation over seeds; for one seed the value alone."""
     mean = f"{statistics.mean(values):.3f}"
     return f"{mean} ± {statistics.stdev(values):.3f}" if len(values) > 1 else mean
 
@@ -87,7 +85,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--subnets", type=int, default=20)
     parser.add_argument(
-        "--images", type=int, default=40, help="of phase val, that subnets are measured on"
+        "--images", type=int, default=40, help="images of phase val to measure subnets on"
     )
     parser.add_argument("--config_set", type=config_set, default="channels-32")
     parser.add_argument("--student_ngf", default="32")

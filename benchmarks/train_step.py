@@ -1,23 +1,24 @@
-"""One distillation step of a supernet against a plain one: the order of operations of SPEC 3,
-eager, NCHW, separate passes, float32.
+"""Time one distillation step of a supernet against a plain step.
 
-Both sides start from the same weights and run the same configurations on the same batch, in turns.
-                                                                                                          Also:
-                                                                                                          slicing
-                                                                                                          against
-                                                                                                          masking.
+The plain step follows the order of operations in SPEC 3: eager, NCHW, separate passes, float32.
+Both sides start from the same weights, run the same configurations on the same batch, and take
+turns. A second table compares slicing with masking.
 """
 
+import argparse
 import copy
 import statistics
 import time
+from dataclasses import dataclass
 
 from common import arguments, machine, report
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from data.loader import Batch
+from models.config import ChannelConfig
 from models.discriminators import build_discriminator
 from models.generators import GeneratorSpec
 from models.layers import init_weights
@@ -25,6 +26,7 @@ from models.layout import TAPS
 from models.supernet import widths_of
 from subnets.space import SearchSpace
 from runtime.cuda_graphs import CapturedStep, CudaGraphs
+from runtime.machine import wait
 from training.losses import discriminator_loss, generator_loss
 from training.tasks import DistillTask, LossWeights, Subnets, make_adaptors
 
@@ -32,8 +34,11 @@ LAMBDA_RECON, LAMBDA_DISTILL = 10.0, 0.01
 
 
 class PlainStep:
-    """The step as SPEC 3 reads: whole teacher, the discriminator on the detached fake, on the real,
-    and on the fake again."""
+    """The step as SPEC 3 describes it.
+
+    The whole teacher runs. The discriminator sees the detached fake, the real image, and the fake
+    again.
+    """
 
     def __init__(self, student, teacher, net_d, adaptors, draw):
         self.student, self.teacher, self.net_d, self.adaptors = student, teacher, net_d, adaptors
@@ -69,11 +74,156 @@ class PlainStep:
         return {name: value.detach() for name, value in losses.items()}
 
 
-def compare_forms(spec, space, opt, device, wait, facts) -> None:
-    """Slicing against masking."""
-    supernet = init_weights(spec.build()).to(device)
-    configs = [space.draw_at(1, i) for i in range(4)]
-    x = (torch.rand(4, 3, opt.size, opt.size) * 2 - 1).to(device)
+# --------------------------------------------------------------------------------------------------
+# The two sides
+
+
+@dataclass(frozen=True)
+class Start:
+    """What every side starts from; `copies` gives each side networks of its own.
+
+    Args:
+        spec:     describes the student, a supernet
+        nets:     student, teacher, discriminator
+        adaptors: from the student's taps to the teacher's
+        space:    configurations are drawn from it
+        device:   where the steps run
+    """
+
+    spec: GeneratorSpec
+    nets: tuple[nn.Module, nn.Module, nn.Module]
+    adaptors: list[nn.Module]
+    space: SearchSpace
+    device: torch.device
+
+    def draw(self, step: int) -> ChannelConfig:
+        """The configuration that a step runs, the same on all sides."""
+        return self.space.draw_at(0, step)
+
+    def copies(self) -> tuple[list[nn.Module], list[nn.Module]]:
+        """(copies of the three networks, copies of the adaptors), on the device."""
+        nets, adaptors = copy.deepcopy((self.nets, self.adaptors))
+        return [n.to(self.device) for n in nets], [a.to(self.device) for a in adaptors]
+
+
+def new_start(ngf: int, ndf: int, device: torch.device) -> Start:
+    """New networks with base widths ``ngf`` and ``ndf`` [channels], drawn from seed 0."""
+    torch.manual_seed(0)
+    teacher_spec = GeneratorSpec("resnet_9blocks", ngf)
+    spec = GeneratorSpec("super_mobile_resnet_9blocks", ngf)
+    student, teacher = (init_weights(n) for n in (spec.build(), teacher_spec.build()))
+    net_d = init_weights(build_discriminator("n_layers", 6, ndf))
+    adaptors = make_adaptors(spec, teacher_spec, "normal", 0.02)
+    space = SearchSpace("channels-64-pix2pix" if ngf >= 64 else "channels-32")
+    return Start(spec, (student, teacher, net_d), adaptors, space, device)
+
+
+def plain_side(start: Start) -> PlainStep:
+    nets, adaptors = start.copies()
+    return PlainStep(*nets, adaptors, start.draw)
+
+
+def our_side(start: Start, amp: str, captured: bool = False) -> DistillTask:
+    """The product's step. ``amp``: none | bf16 | fp16; ``captured``: record it as a CUDA graph."""
+    nets, adaptors = start.copies()
+    task = DistillTask(
+        *nets,
+        adaptors,
+        start.spec,
+        LossWeights(reconstruction=LAMBDA_RECON, distill=LAMBDA_DISTILL),
+        2e-4,
+        0.5,
+        start.device,
+        Subnets(lambda step, images: [start.draw(step)], {}),
+        amp=amp,
+    )
+    if captured:
+        task.record(CudaGraphs(start.device))
+    return task
+
+
+def make_sides(start: Start) -> dict[str, PlainStep | DistillTask]:
+    """Label -> side: the plain step, and the product's in every form that the device can run."""
+    sides = {
+        "plain": plain_side(start),
+        "ours, float32": our_side(start, "none"),
+        "ours, bf16": our_side(start, "bf16"),
+    }
+    if start.device.type == "cuda":
+        sides |= {
+            "ours, fp16": our_side(start, "fp16"),
+            "ours, float32, CUDA graphs": our_side(start, "none", captured=True),
+            "ours, bf16, CUDA graphs": our_side(start, "bf16", captured=True),
+        }
+    return sides
+
+
+# --------------------------------------------------------------------------------------------------
+# Steps in turns
+
+
+def relative_difference(ours: dict, plain: dict) -> float:
+    """Largest relative difference of the losses in ``plain`` from those of equal names in ``ours``.
+
+    Both map names to scalars; ``ours`` may hold more of them.
+    """
+    return max(abs(float(ours[name]) / float(value) - 1) for name, value in plain.items())
+
+
+def time_in_turns(
+    sides: dict, batch: Batch, steps: int, warmup: int, device: torch.device
+) -> dict[str, list[float]]:
+    """Label -> seconds of each of ``steps`` steps. Steps 1 to ``warmup`` are run but not timed."""
+    times: dict[str, list[float]] = {name: [] for name in sides}
+    for step in range(1, warmup + steps + 1):
+        for name, side in sides.items():
+            wait(device)
+            begun = time.perf_counter()
+            side.step(batch, step)
+            wait(device)
+            if step > warmup:
+                times[name].append(time.perf_counter() - begun)
+    return times
+
+
+def compare_steps(start: Start, images: int, size: int, steps: int) -> list[dict]:
+    """One row per side for batches of ``images`` random images of ``size`` x ``size`` pixels."""
+    sides = make_sides(start)
+    x = (torch.rand(images, 3, size, size) * 2 - 1).to(start.device)
+    batch = Batch(x, x.flip(3), ["x"] * images)
+    first = {name: side.step(batch, 0) for name, side in sides.items()}
+    difference = relative_difference(first["ours, float32"], first["plain"])
+    # Steps run uncaptured until a CUDA graph is recorded.
+    warmup = CapturedStep.WARMUP + 1 if start.device.type == "cuda" else 0
+    times = time_in_turns(sides, batch, steps, warmup, start.device)
+    middle = {name: statistics.median(t) for name, t in times.items()}
+    return [
+        {
+            "batch": images,
+            "step": name,
+            "median [ms]": 1e3 * value,
+            "least [ms]": 1e3 * min(times[name]),
+            "images/s": images / value,
+            "speed against plain": middle["plain"] / value,
+            "first losses differ by": f"{difference:.1e}" if name == "ours, float32" else "",
+        }
+        for name, value in middle.items()
+    ]
+
+
+# --------------------------------------------------------------------------------------------------
+# Slicing against masking
+
+
+def compare_forms(start: Start, size: int) -> list[dict]:
+    """One row per form: the time of a forward and backward pass of the student.
+
+    The batch holds four random images of ``size`` x ``size`` pixels.
+    """
+    device = start.device
+    supernet = init_weights(start.spec.build()).to(device)
+    configs = [start.space.draw_at(1, i) for i in range(4)]
+    x = (torch.rand(4, 3, size, size) * 2 - 1).to(device)
     forms = {
         "slicing, one config": lambda: supernet(x, configs[0], taps=True),
         "slicing, a config per image": lambda: [
@@ -85,116 +235,44 @@ def compare_forms(spec, space, opt, device, wait, facts) -> None:
     }
 
     def once(form) -> float:
-        wait()
-        start = time.perf_counter()
+        wait(device)
+        begun = time.perf_counter()
         results = form()
         results = results if isinstance(results, list) else [results]
         sum(y.mean() + sum(t.mean() for t in taps) for y, taps in results).backward()
-        wait()
-        return time.perf_counter() - start
+        wait(device)
+        return time.perf_counter() - begun
 
     rows = []
     for name, form in forms.items():
         once(form)
-        rows.append(
-            {
-                "student, batch 4": name,
-                "median [ms]": 1e3 * statistics.median(once(form) for _ in range(3)),
-            }
-        )
-    report(
-        f"Slicing against masking (forward and backward of the student; taps {TAPS})",
-        rows,
-        facts,
-        None,
-    )
+        median = 1e3 * statistics.median(once(form) for _ in range(3))
+        rows.append({"student, batch 4": name, "median [ms]": median})
+    return rows
 
 
-def main() -> None:
+# --------------------------------------------------------------------------------------------------
+# Command line
+
+
+def parse() -> argparse.Namespace:
     parser = arguments(__doc__)
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--ngf", type=int, default=64)
     parser.add_argument("--ndf", type=int, default=128)
     parser.add_argument("--batch_sizes", type=int, nargs="+", help="default: 1, and 4 too on a GPU")
     parser.add_argument("--steps", type=int, default=5, help="timed steps of each kind")
-    opt = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    opt = parse()
     device = torch.device(opt.device)
-    wait = torch.cuda.synchronize if device.type == "cuda" else (lambda: None)
-    torch.manual_seed(0)
-    teacher_spec, spec = (
-        GeneratorSpec("resnet_9blocks", opt.ngf),
-        GeneratorSpec("super_mobile_resnet_9blocks", opt.ngf),
-    )
-    nets = [init_weights(n) for n in (spec.build(), teacher_spec.build())]
-    nets.append(init_weights(build_discriminator("n_layers", 6, opt.ndf)))
-    adaptors = make_adaptors(spec, teacher_spec, "normal", 0.02)
-    space = SearchSpace("channels-64-pix2pix" if opt.ngf >= 64 else "channels-32")
-    draw = lambda step: space.draw_at(0, step)  # noqa: E731
-    weights = LossWeights(reconstruction=LAMBDA_RECON, distill=LAMBDA_DISTILL)
-
-    def ours(amp: str, captured: bool = False) -> DistillTask:
-        student, teacher, net_d, mine = copy.deepcopy((*nets, adaptors))
-        task = DistillTask(
-            *(n.to(device) for n in (student, teacher, net_d)),
-            [a.to(device) for a in mine],
-            spec,
-            weights,
-            2e-4,
-            0.5,
-            device,
-            Subnets(lambda step, images: [draw(step)], {}),
-            amp=amp,
-        )
-        if captured:
-            task.record(CudaGraphs(device))
-        return task
-
+    start = new_start(opt.ngf, opt.ndf, device)
+    batch_sizes = opt.batch_sizes or ([1, 4] if device.type == "cuda" else [1])
     rows = []
-    for size in opt.batch_sizes or ([1, 4] if device.type == "cuda" else [1]):
-        student, teacher, net_d, plain_adaptors = copy.deepcopy((*nets, adaptors))
-        plain = PlainStep(
-            *(n.to(device) for n in (student, teacher, net_d)),
-            [a.to(device) for a in plain_adaptors],
-            draw,
-        )
-        sides = {"plain": plain, "ours, float32": ours("none"), "ours, bf16": ours("bf16")}
-        if device.type == "cuda":
-            sides |= {
-                "ours, fp16": ours("fp16"),
-                "ours, float32, CUDA graphs": ours("none", captured=True),
-                "ours, bf16, CUDA graphs": ours("bf16", captured=True),
-            }
-        x = (torch.rand(size, 3, opt.size, opt.size) * 2 - 1).to(device)
-        batch = Batch(x, x.flip(3), ["x"] * size)
-        first = {name: side.step(batch, 0) for name, side in sides.items()}
-        difference = max(
-            abs(float(first["ours, float32"][k]) / float(v) - 1) for k, v in first["plain"].items()
-        )
-        times: dict[str, list[float]] = {name: [] for name in sides}
-        warmup = CapturedStep.WARMUP + 1 if device.type == "cuda" else 0
-        for step in range(1, warmup + opt.steps + 1):
-            for name, side in sides.items():
-                wait()
-                start = time.perf_counter()
-                side.step(batch, step)
-                wait()
-                if step > warmup:
-                    times[name].append(time.perf_counter() - start)
-        middle = {name: statistics.median(t) for name, t in times.items()}
-        for name, value in middle.items():
-            rows.append(
-                {
-                    "batch": size,
-                    "step": name,
-                    "median [ms]": 1e3 * value,
-                    "least [ms]": 1e3 * min(times[name]),
-                    "images/s": size / value,
-                    "speed against plain": middle["plain"] / value,
-                    "first losses differ by": f"{difference:.1e}"
-                    if name == "ours, float32"
-                    else "",
-                }
-            )
+    for images in batch_sizes:
+        rows += compare_steps(start, images, opt.size, opt.steps)
     facts = machine(opt.device) | {
         "size": opt.size,
         "ngf": opt.ngf,
@@ -202,8 +280,8 @@ def main() -> None:
         "timed steps": opt.steps,
     }
     report("A distillation step against a plain one", rows, facts, opt.json)
-
-    compare_forms(spec, space, opt, device, wait, facts)
+    title = f"Slicing against masking (forward and backward of the student; taps {TAPS})"
+    report(title, compare_forms(start, opt.size), facts, None)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,4 @@
-"""Settings of the data -> datasets and loaders. Scripts, benchmarks and notebooks build them
-here."""
+"""Build datasets and loaders from settings, for scripts, benchmarks and notebooks alike."""
 
 from __future__ import annotations
 
@@ -71,9 +70,10 @@ class DataSettings:
 
     @property
     def described(self) -> dict:
-        """What a network that learns from the images should remember of them, for JSON.
+        """What a checkpoint records about the images it learned from, as JSON values.
 
-        ``direction``, not of single images, and ``size`` [height, width] where all get one.
+        ``direction`` is missing for single images. ``size``, [height, width] in pixels, is missing
+        if images keep their own sizes.
         """
         found: dict = {} if self.dataset_mode == "single" else {"direction": self.direction}
         crop = self.resize.crop
@@ -104,10 +104,10 @@ class DataSettings:
     def real_images(self) -> DataSettings:
         """The real images that outputs are compared with as a whole, at the size to measure them.
 
-        For outputs of 256x256 they are left as their files hold them, which is how published
-        statistics were taken (SPEC 5); for others they are brought to the size of the outputs, or
-        FID would measure the difference in size. Outputs without partners are compared with all
-        real images, however few of them there are.
+        For outputs of 256x256 the files are used at their own size, as published statistics were
+        taken (SPEC 5). For other sizes they are resized like the outputs, or FID would measure the
+        difference in size. Unpaired outputs are compared with all real images, whatever
+        ``max_dataset_size`` is.
         """
         limit = self.max_dataset_size if self.paired else -1
         published = self.resize.crop == (256, 256)

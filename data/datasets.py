@@ -34,8 +34,7 @@ DOWNLOADS = {
 
 @dataclass(frozen=True)
 class Source:
-    """Which files: those of ``<dataroot>/<phase>`` that ``meta_path`` names, of these the first
-    ``max_size``.
+    """Which files of ``<dataroot>/<phase>`` to use: the first of those that ``meta_path`` names.
 
     meta_path: a list, one name per line; None: all
     max_size:  1 or more; None or below 0: all
@@ -215,9 +214,8 @@ class AlignedDataset:
                 other = "" if pairs else ", or give `dataset_mode` unaligned if these are no pairs"
                 raise InputError(
                     f"`dataroot` {root}: {len(missing)} images of {source.phase}A have no partner "
-                    "of the "
-                    f"same name in {source.phase}B, first {missing[0]}; remove them or add their "
-                    f"partners{other}"
+                    f"of the same name in {source.phase}B, first {missing[0]}; remove them or add "
+                    f"their partners{other}"
                 )
             self.files_b = [by_name[name] for name in self.names]
             surplus = len(by_name) - len(list_images(self.folder))
@@ -260,7 +258,7 @@ class AlignedDataset:
         if width != 2 * height and not self._said_not_square:
             self._said_not_square = True
             warnings.warn(
-                f"{path} is {width}x{height}: its halves are not square (said once)",
+                f"{path} is {width}x{height}: its halves are not square (shown once)",
                 UserWarning,
                 stacklevel=2,
             )
@@ -277,8 +275,8 @@ class AlignedDataset:
 class SingleDataset:
     """Images without partners: inference, or statistics of a plain folder.
 
-    They lie in ``<dataroot>/<phase>`` or, where that is missing, in ``<dataroot>``. What comes out
-    of them is as large as they are: uncropped sizes are not rounded.
+    They lie in ``<dataroot>/<phase>`` or, if that is missing, in ``<dataroot>``. Outputs are as
+    large as the images: sizes without a crop are not rounded.
     """
 
     def __init__(self, source: Source, resize: Resize, channels: int = 3):

@@ -24,17 +24,16 @@ EXTENSIONS = PICTURES | {".npy"}
 
 
 def read_pixels(path: Path, channels: int = 3) -> np.ndarray:
-    """Decode a file to ``channels`` channels, upright by its EXIF orientation.
+    """Decode a file to ``channels`` channels, turned upright by its EXIF orientation.
 
-    Grey becomes three equal channels and colour becomes grey where that is asked for; alpha is
-    dropped, palettes and CMYK are converted. Of other channel counts a file must have as many as
-    asked: an array of ``.npy`` (height x width x channels), a TIFF of as many pages, or alpha as
-    the second or fourth channel.
+    For 1 or 3 channels, grey and colour are converted into each other, alpha is dropped, and
+    palettes and CMYK are converted. For other counts the file must hold exactly that many: an array
+    in ``.npy`` (height x width x channels), a TIFF with as many pages, or alpha as the second or
+    fourth channel.
 
     Returns:
-        H W C: uint8 0..255, or float32 0..1 where the file holds 16 bits (0..65535) or
-               floating-point numbers
-        (which must be from 0 to 1).
+        H W C: uint8 0..255; float32 0..1 if the file holds 16-bit integers (0..65535) or
+        floating-point numbers, which must be from 0 to 1.
 
     Raises:
         InputError: missing, damaged, no image, animated, of another number of channels, or of
@@ -126,10 +125,9 @@ def _as_array(image: Image.Image, path: Path, channels: int) -> np.ndarray:
 
 
 def _low_bytes(path: Path, image: Image.Image) -> Image.Image | None:
-    """Of a picture with 16 bits for each of several channels, the low eight; else None.
+    """The low bytes of a picture with several 16-bit channels; None for other pictures.
 
-    Pillow keeps the high ones. It takes the low ones for them when told that the bytes come in the
-    other order.
+    Pillow keeps the high bytes only. Told the opposite byte order, it reads the low bytes instead.
     """
     kinds = [t.args if isinstance(t.args, str) else t.args[0] for t in image.tile]
     if not kinds or not all(re.fullmatch("RGBA?;16[BLN]", kind) for kind in kinds):

@@ -109,8 +109,8 @@ class Loader:
         fill:        when processes share the images, fill the last joint batch so that all take
                      equally many steps (training); False gives every image to exactly one process
                      (evaluation), and a process may get none
-        length:      images per epoch, default all once; more or fewer take the images in rounds,
-                     each shuffled and cut anew
+        length:      images per epoch; None = each image once. A larger number takes several rounds
+                     through the images, each shuffled and cropped anew; a smaller one takes a part
     """
 
     def __init__(

@@ -122,7 +122,7 @@ def _warn_once(what: str, size: tuple[int, int]) -> None:
         _warned = True
         rounded = f"{multiple_of_4(size[0])}x{multiple_of_4(size[1])}"
         warnings.warn(
-            f"{what}: sizes must be multiples of 4; resized to {rounded} (said once)",
+            f"{what}: sizes must be multiples of 4; resized to {rounded} (shown once)",
             SizeWarning,
             stacklevel=3,
         )
@@ -150,9 +150,7 @@ class Crops:
         return np.random.Generator(np.random.Philox(key=[seed, 2 * epoch + 1])).random((count, 3))
 
     def apply(self, image: Tensor, draw: np.ndarray) -> Tensor:
-        """C H W of any type -> C h w, flipped when the draw says so; the same draw treats A and B
-        alike.
-        """
+        """C H W of any type -> C h w, cropped and flipped; the same draw treats A and B alike."""
         if self.size is not None:
             height, width = self.size
             row, column = image.shape[1] - height, image.shape[2] - width
@@ -183,9 +181,7 @@ def stacked(images: list[Tensor]) -> Tensor:
 
 
 def to_uint8(x: Tensor) -> Tensor:
-    """[-1, 1] -> uint8 by truncation of (x + 1) / 2 * 255, as images are written and measured (SPEC
-    5).
-    """
+    """[-1, 1] -> uint8 by truncation of (x + 1) / 2 * 255, for writing and measuring (SPEC 5)."""
     return ((x.float() + 1) / 2 * 255).clamp_(0, 255).to(torch.uint8)
 
 

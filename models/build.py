@@ -1,4 +1,4 @@
-"""Settings of the networks -> networks: new ones, and those of checkpoints."""
+"""Build networks from their settings: new ones, and those of checkpoints."""
 
 from __future__ import annotations
 
@@ -62,9 +62,10 @@ class Checkpoint:
         return net, spec
 
     def warn_of_other_images(self, spec: GeneratorSpec, images: Mapping) -> None:
-        """Warn where the network learned from images of another direction or size.
+        """Warn if the network was trained on images of another direction or size.
 
-        Given the images it should produce, its outputs are nonsense.
+        In the wrong direction it gets the images that it should produce, and its outputs are
+        nonsense.
 
         Args:
             images: what it gets, in the terms of `GeneratorSpec.trained_on`
@@ -144,7 +145,7 @@ def new_discriminator(
 def load_teacher(
     checkpoint: Checkpoint, channels: tuple[int, int]
 ) -> tuple[nn.Module, GeneratorSpec]:
-    """A trained teacher. InputError for a supernet, or one made for other images."""
+    """Load a trained teacher. InputError for a supernet, or for other ``channels``."""
     net, spec = checkpoint.load_for(channels)
     if spec.is_supernet:
         raise InputError(

@@ -32,8 +32,8 @@ class GeneratorSpec:
     inferred:     whether it was inferred from shapes, which cannot tell a supernet from a mobile
                   network; not stored
     trained_on:   ``direction`` (AtoB | BtoA) and ``size`` ([height, width] in pixels) of the images
-                  that it learned from; without what its file does not say. No part of what the
-                  network is: stored beside it
+                  that it learned from; keys that its file does not give are missing. They do not
+                  describe the network, so they are stored beside this spec
     """
 
     netG: str
@@ -148,8 +148,8 @@ def infer_spec(state: Mapping[str, Tensor]) -> GeneratorSpec:
     """The generator whose weights ``state`` holds, from its keys and shapes.
 
     A full-width mobile network and a supernet have the same shapes; the mobile network is returned,
-    marked as inferred. Neither can norms ``none`` and ``instance`` be told apart: instance is
-    returned.
+    marked as inferred. The norms ``none`` and ``instance`` cannot be told apart either; instance
+    is returned.
 
     Raises:
         InputError: no generator of a known kind.

@@ -85,6 +85,8 @@ class ElasticDepthwiseConv2d(nn.Conv2d):
 
 
 class SeparableConv2d(nn.Module):
+    """forward(x): N in_channels H W -> N out_channels H-2 W-2."""
+
     def __init__(self, in_channels: int, out_channels: int):
         super().__init__()
         self.conv = nn.Sequential(
@@ -122,9 +124,9 @@ class ElasticSeparableConv2d(nn.Module):
 
 
 def pad_to_fit(x: Tensor) -> Tensor:
-    """N C H W -> the same, its last row and column repeated: H and W multiples of 4, at least 8.
+    """Repeat the last row and column of N C H W until H and W are multiples of 4, at least 8.
 
-    Returns ``x`` itself where they are already.
+    Returns ``x`` itself if they already are.
     """
     height, width = x.shape[2:]
     below, right = (max(8, -(-side // 4) * 4) - side for side in (height, width))
@@ -165,6 +167,7 @@ def init_weights(net: nn.Module, init_type: str = "normal", gain: float = 0.02) 
 
 
 def set_dropout(net: nn.Module, rate: float) -> None:
+    """Set the rate of all dropout layers in place, from 0 to 1."""
     for module in net.modules():
         if isinstance(module, nn.Dropout):
             module.p = rate

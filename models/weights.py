@@ -31,9 +31,9 @@ TRAINED_ON_KEY = "trained_on"
 
 
 def save_network(net: nn.Module, path: Path, spec: GeneratorSpec | None = None) -> None:
-    """A plain state dict of CPU tensors, copies: the network stays where it is.
+    """Write a plain state dict of CPU tensors. The network stays on its device.
 
-    With ``spec`` it says what its network is, and loading needs no architecture flags.
+    With ``spec`` the file describes its network, so that loading it needs no architecture flags.
     """
     state = net.state_dict()
     for key in state:
@@ -78,7 +78,7 @@ def _why_no_weight(key: str, value: torch.Tensor) -> str | None:
 
 
 def read_spec(state: Mapping[str, torch.Tensor], path: Path, flag: str) -> GeneratorSpec:
-    """What network a state dict is of: as stored by `save_network`, else from its shapes.
+    """Describe the network of a state dict: as `save_network` stored it, else from its shapes.
 
     Raises:
         InputError: no generator of a known kind, or described in a way this version does not know.
@@ -95,7 +95,7 @@ def read_spec(state: Mapping[str, torch.Tensor], path: Path, flag: str) -> Gener
 
 
 def _images(stored: object) -> dict:
-    """What is sound of what a file says of `GeneratorSpec.trained_on`."""
+    """The valid part of what a file says about `GeneratorSpec.trained_on`."""
     found: dict = {}
     if isinstance(stored, Mapping):
         direction, size = stored.get("direction"), stored.get("size")
@@ -122,7 +122,7 @@ def _build(spec: GeneratorSpec, state: Mapping[str, torch.Tensor], path: Path, f
 
 @dataclass(frozen=True)
 class Stored:
-    """A checkpoint of a generator that was read: its state dict, and what it says or shows to hold.
+    """A generator's checkpoint in memory: its state dict and the description of its network.
 
     Args:
         path, flag: where it is, and the setting that named it, for messages
@@ -139,13 +139,13 @@ class Stored:
         """The generator as it is stored. For the arguments see `resolve_spec`.
 
         Raises:
-            InputError: contradicted by a setting.
+            InputError: a setting contradicts the file.
         """
         spec = resolve_spec(self.spec, wanted or {}, str(self.path), prefix, weights_only)
         return _build(spec, self.state, self.path, self.flag), spec
 
     def supernet(self, wanted: Mapping | None = None) -> tuple[nn.Module, GeneratorSpec]:
-        """The same of a supernet; released weights do not say that they are one.
+        """The checkpoint as a supernet. Released weights do not say that they are one.
 
         Args:
             wanted: settings that the user chose, see `resolve_spec`; without ``config_str``

@@ -107,7 +107,8 @@ class Options:
             text = flag.help.replace("%", "%%")
             choices = cls.choices.get(name, flag.choices) or None
             metavar = flag.metavar
-            longest = 30 if flag.many else 60  # for a heading, which names several twice
+            # argparse prints the choices of a `many` flag twice.
+            longest = 30 if flag.many else 60
             if choices and sum(map(len, map(str, choices))) > longest:
                 metavar, text = "NAME", f"{text}: {', '.join(choices)}"
             required = name in cls.required
@@ -153,7 +154,7 @@ class Options:
 
     @classmethod
     def check(cls, opt: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
-        """Refuse flags that are wrong together, and settle those that stand for others."""
+        """Refuse flags that contradict each other, and fill in flags that follow from others."""
         if "metaA_path" in cls.flags:
             _join_lists(opt, parser)
         if (
@@ -183,7 +184,7 @@ def _join_lists(opt: argparse.Namespace, parser: argparse.ArgumentParser) -> Non
             "--metaA_path and --metaB_path need --dataset_mode unaligned; else --meta_path"
         )
     if opt.meta_path is not None:
-        parser.error("--meta_path stands for --metaA_path and --metaB_path: leave one or the other")
+        parser.error("--meta_path replaces --metaA_path and --metaB_path: leave it or them out")
     a, b = map(Path, lists)
     both = a.with_name(f"{a.stem[:-1]}{a.suffix}")
     if [str(a), str(b)] != [path_of_side(str(both), side) for side in "AB"]:

@@ -209,7 +209,7 @@ FLAGS: dict[str, Flag] = {
         "0",
         metavar="ID",
     ),
-    "seed": Flag(_RUN, "of everything random", _number(int, 0, 2**32 - 1), 233, metavar="N"),
+    "seed": Flag(_RUN, "seed of all random draws", _number(int, 0, 2**32 - 1), 233, metavar="N"),
     # ---- networks
     "model": Flag(_NET, "what the script works on"),
     "distiller": Flag(
@@ -451,8 +451,8 @@ FLAGS: dict[str, Flag] = {
     ),
     "fid_features": Flag(
         _MEASURE,
-        "inception: the FID network | random: the same with seeded random weights, no download, a "
-        "scale of its own",
+        "inception: the FID network | random: the same with seeded random weights; no download, "
+        "but values are on another scale",
         default="inception",
         choices=("inception", "random"),
     ),
@@ -499,8 +499,8 @@ FLAGS: dict[str, Flag] = {
     "need_profile": Flag(_MEASURE, "print MACs and parameters", bool),
     "times": Flag(
         _MEASURE,
-        "timed runs; test.py times only when it is given this or several models, and then 10 runs "
-        "without it",
+        "timed runs; test.py times networks only if this is given, or several models (then 10 runs "
+        "by default)",
         positive,
         100,
         metavar="N",

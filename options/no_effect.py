@@ -1,7 +1,7 @@
-"""Flags that a script takes although they change nothing there, and why.
+"""Flags that a script accepts although they change nothing there, and why.
 
-Commands of the existing implementation share flags between scripts, so these are accepted; whoever
-types one is told. To add a flag that depends on another, add a line to `RULES`.
+Commands of the existing implementation share flags between scripts, so such flags are accepted. A
+printed line tells the user. To add a flag that depends on another, add a line to `RULES`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def _always(opt: argparse.Namespace) -> bool:
 
 @dataclass(frozen=True)
 class Rule:
-    """``flags`` of ``scripts`` have no effect ``when`` the options are so, because of ``why``."""
+    """In ``scripts``, ``flags`` have no effect if ``when(opt)`` is true. ``why`` is shown."""
 
     scripts: tuple[str, ...]
     flags: tuple[str, ...]
@@ -84,7 +84,7 @@ RULES = (
     Rule(
         ("distill.py",),
         ("config_set",),
-        "--student_netG is no supernet",
+        "--student_netG is not a supernet",
         lambda opt: not KINDS[opt.student_netG].elastic,
     ),
     Rule(
@@ -108,7 +108,7 @@ RULES = (
     ),
     Rule((*SEARCHES, *TESTS), ("no_flip", "serial_batches"), "images come in order, unmirrored"),
     Rule((*SEARCHES, *TESTS), ("init_type", "init_gain"), "the weights come from a checkpoint"),
-    Rule((*SEARCHES, *TESTS), ("dropout_rate",), "only training drops anything"),
+    Rule((*SEARCHES, *TESTS), ("dropout_rate",), "dropout only acts in training"),
     Rule(SEARCHES, ("config_str",), "the search chooses among all of --config_set"),
     Rule(TESTS, ("config_set",), "--config_str names the one configuration that is tested"),
     Rule(("test.py",), ("display_winsize",), "the page scales images to the window"),
@@ -132,7 +132,7 @@ RULES = (
     Rule(
         ("evolution_search.py",),
         ("weight_strategy",),
-        "--weighted_sample 1 weighs all choices alike",
+        "--weighted_sample 1 gives all choices the same weight",
         lambda opt: opt.weighted_sample == 1,
     ),
     Rule(
@@ -147,7 +147,7 @@ RULES = (
         "no --restore_pkl_path is given",
         lambda opt: not opt.restore_pkl_path,
     ),
-    Rule(("export.py",), _IMAGES, "only --int8 looks at images", lambda opt: not opt.int8),
+    Rule(("export.py",), _IMAGES, "only --int8 reads images", lambda opt: not opt.int8),
     Rule(
         (*TRAINING, *SEARCHES, *TESTS, "get_real_stat.py"),
         ("load_size",),
@@ -164,7 +164,11 @@ RULES = (
 
 
 def notes(script: str, opt: argparse.Namespace) -> list[str]:
-    """A line for each reason why flags that were typed (``opt.explicit``) have no effect."""
+    """One line per rule that applies: the typed flags (``opt.explicit``) and why they do nothing.
+
+    Args:
+        script: file name of the script, e.g. ``train.py``
+    """
     lines = []
     for rule in RULES:
         typed = [flag for flag in rule.flags if flag in opt.explicit]

@@ -1,4 +1,4 @@
-"""Parsed flags -> settings of the searches; see `options.settings`."""
+"""Turn parsed flags into settings of the searches; see `options.settings`."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""Parsed flags -> settings of the rooms that use them. No room below reads a namespace, or asks
-whether a flag was typed.
+"""Turn parsed flags into settings. No other package reads a namespace or asks what was typed.
 
 Each function takes the namespace of an option class and returns a small frozen dataclass, which
-lives beside what it configures.
+lives beside the code that it configures.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Parsed flags -> settings of test.py and latency.py; see `options.settings`."""
+"""Turn parsed flags into settings of test.py and latency.py; see `options.settings`."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from options.settings import data, generator, teacher
 
 
 def tested(opt: Namespace) -> TestSettings:
-    """What test.py and latency.py look at.
+    """The checkpoints that test.py and latency.py measure.
 
-    Flags on the architecture speak of ``--restore_G_path``, ``--norm`` of the teacher too; those of
-    ``--compare`` say what they are.
+    Architecture flags describe ``--restore_G_path``; ``--norm`` describes the teacher too.
+    Checkpoints of ``--compare`` need no such flags, since their files describe them.
     """
     others = (Checkpoint(path, "`compare`") for path in opt.compare)
     images = data(opt)
@@ -29,8 +29,15 @@ def tested(opt: Namespace) -> TestSettings:
 
 
 def timed_runs(opt: Namespace, images: int, several: bool) -> int | None:
-    """How often a test times each network: ``--times`` if it was typed, else not at all; of several
-    models a few times, so that it takes no longer than generating the images."""
+    """Timed runs per network in test.py; None = do not time.
+
+    ``--times`` decides if it was typed. Otherwise a single model is not timed, and several models
+    get at most 10 runs, so that timing takes no longer than generating the images.
+
+    Args:
+        images:  number of images that the test generates
+        several: whether more than one model is tested
+    """
     if "times" in opt.explicit:
         return opt.times
     return min(10, images) if several else None

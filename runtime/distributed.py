@@ -40,7 +40,7 @@ def setup(device_type: str) -> None:
 
 
 def shutdown() -> None:
-    """Leave the other processes at a good end; after an error they may never come to it."""
+    """Leave the group at the end of a run. After an error, the others might never arrive here."""
     global _host_group
     if dist.is_initialized():
         dist.destroy_process_group()

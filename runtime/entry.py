@@ -19,9 +19,9 @@ from runtime.progress import Bar
 
 
 def with_flags(text: str, flags: Collection[str]) -> str:
-    """A message of a room below the options, in the words of the command line.
+    """Rewrite a message in the words of the command line.
 
-    Rooms name a setting in backquotes; those in ``flags`` become ``--name``.
+    The code below the options names settings in backquotes; names in ``flags`` become ``--name``.
     """
     return re.sub(r"`(\w+)`", lambda m: f"--{m[1]}" if m[1] in flags else m[0], text)
 
@@ -72,10 +72,10 @@ def run(main: Callable[[], None], flags: Collection[str] = ()) -> None:
 
 
 def _open_closed_streams() -> None:
-    """Where the caller closed a standard stream (``2>&-``), open another in its place.
+    """Replace each standard stream that the caller closed (``2>&-``).
 
-    Else the next file that is opened takes its number, and gets what libraries print. Errors go to
-    standard output then.
+    Otherwise the next file to be opened would take the stream's number and receive what libraries
+    print. Errors go to standard output if standard error is closed.
     """
     for number in range(3):
         try:

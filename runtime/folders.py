@@ -1,4 +1,4 @@
-"""Folders of results: whose they are, and whether they can be written."""
+"""Folders of results: which run owns them, and whether they can be written."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def make_parent(path: str | Path, flag: str) -> Path:
 # --------------------------------------------------------------------------------------------------
 # A folder belongs to one run of one script
 
-# Files that tell whose a folder is, where its script does not write its name.
+# Files that show which script a folder belongs to, for scripts that do not write their name.
 _SIGNS = {"results.csv": "test.py", "latency.json": "latency.py"}
 # These write different files and may share a folder.
 _INFERENCE = {"test.py", "latency.py"}
@@ -64,10 +64,9 @@ _held: dict[Path, int] = {}
 
 
 def take_folder(folder: Path, script: str, flag: str) -> None:
-    """Make ``folder`` this process's until it ends or calls `release_folders`.
+    """Reserve ``folder`` for this process until it ends or calls `release_folders`.
 
-    What killed runs left half written is removed. Under torchrun the main process does this for
-    all.
+    Half-written files of killed runs are removed. Under torchrun only the main process does this.
 
     Raises:
         InputError: another process writes there now, or it holds results of another script.
@@ -120,10 +119,10 @@ def _scripts_of(folder: Path) -> set[str]:
 
 
 def check_settings(before: dict, now: dict, folder: Path, flag: str) -> None:
-    """InputError that names the settings that differ when a folder holds a run with others.
+    """Raise InputError if a folder holds a run with other settings; the message names them.
 
-    A setting that one of them does not know and that is off in the other is the same: a run
-    continues under a newer version.
+    A setting that is missing on one side and off (None or False) on the other does not differ. So
+    a newer version, which has more settings, continues a run of an older one.
     """
     names = {**before, **now}
     before, now = (

@@ -22,11 +22,11 @@ class MachineSettings:
 
     Args:
         device:      one of `DEVICES`. ``auto`` takes a CUDA GPU if there is one, else the CPU.
-        gpu_ids:     GPUs to use. Under torchrun each process takes its own of them, and (0,) stands
-                     for as many as there are processes. -1 = CPU.
-        seed:        of everything random
+        gpu_ids:     GPU numbers; -1 = CPU. Under torchrun each process takes one of them, and (0,)
+                     means the first GPUs, one for each process.
+        seed:        seed of all random draws
         amp:         none | bf16 | fp16
-        cuda_graphs: whether steps are captured
+        cuda_graphs: whether training steps are recorded as CUDA graphs
         threads:     CPU threads of the networks; None leaves it to PyTorch
     """
 
@@ -96,7 +96,7 @@ def device_name(device: torch.device) -> str:
 
 
 def wait(device: torch.device) -> None:
-    """Wait until the device has done what it was given, as a clock must."""
+    """Wait until the device has finished its work. Call this before reading a clock."""
     if device.type != "cpu":
         getattr(torch, device.type).synchronize()
 

@@ -1,7 +1,7 @@
-"""Progress bars that all look alike.
+"""Progress bars with one look.
 
-Of several processes one shows them. A log file gets a line every ten seconds, a terminal ten per
-second.
+Only the main process shows them. A log file gets a line every ten seconds; a terminal is updated
+ten times per second.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Weights that others publish: from torch.hub's cache, or downloaded into it."""
+"""Weights published by others: read from torch.hub's cache, or downloaded into it."""
 
 from __future__ import annotations
 

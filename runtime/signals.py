@@ -1,4 +1,4 @@
-"""Requests to stop: SIGINT and SIGTERM, answered at a moment that suits the run."""
+"""SIGINT and SIGTERM as requests to stop, which a run answers at a suitable moment."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The whole pipeline on the built-in dataset: teacher -> supernet -> search -> export -> fine-tune
-# -> test, in a few minutes on a laptop's CPU. Run it again to continue after an interruption; what
-# is done is not done twice. It takes no arguments.
+# -> test, in a few minutes on a laptop's CPU. Run it again to continue after an interruption:
+# finished stages are skipped. It takes no arguments.
 #
 # Environment, all optional:
 #   OUT       everything is written here (logs/demo)

@@ -1,6 +1,5 @@
 #!/usr/bin/env python3
-"""Download a dataset, weights or a released checkpoint by its name; without a name, list what there
-is.
+"""Download a dataset, weights or a released checkpoint by name. Without a name, list them all.
 
 An interrupted download continues where it stopped when the same command is given again.
 """

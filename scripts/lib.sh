@@ -1,7 +1,7 @@
 # Shared by all scripts: where things are, and one way to run a stage. Sourced, not run.
 set -euo pipefail
-# Where standard error or output is closed (2>&-), what is said goes nowhere; it ends no script.
-# Bash opens the script that it runs under the first number that is free.
+# If standard output or error is closed (2>&-), send it to /dev/null: a failed write must not end a
+# script. Bash may have opened the running script under the closed number.
 [ ! /dev/fd/2 -ef "$0" ] && [ -e /dev/fd/2 ] || exec 2>/dev/null
 [ ! /dev/fd/1 -ef "$0" ] && [ -e /dev/fd/1 ] || exec >/dev/null
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"

@@ -36,9 +36,7 @@ def images_of(folder: Path) -> list[str]:
 
 
 def published(names: list[str], path: Path, folder: Path) -> set[str]:
-    """The names of a list, all of which the folder must have, and more than them: both parts need
-    images.
-    """
+    """The names in a list. The folder must hold all of them and more: both parts need images."""
     held_out = set(read_names(path, "--held_out"))
     missing = held_out - set(names)
     if missing:

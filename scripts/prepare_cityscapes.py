@@ -1,15 +1,17 @@
 #!/usr/bin/env python3
 """Cityscapes -> pix2pix pairs and the tables for mIoU.
 
-ROOT must hold the unpacked gtFine_trainvaltest.zip and leftImg8bit_trainvaltest.zip, which are to
-be had from https://www.cityscapes-dataset.com after registration:
+ROOT must hold the unpacked gtFine_trainvaltest.zip and leftImg8bit_trainvaltest.zip. Register at
+https://www.cityscapes-dataset.com to download them:
   ROOT/gtFine/{train,val}/<city>/<frame>_gtFine_{color,labelIds}.png
   ROOT/leftImg8bit/{train,val}/<city>/<frame>_leftImg8bit.png
 Written:
-  OUTPUT/{train,val}/<number>.jpg      photo (A) left, coloured labels (B) right; train with
-  --direction BtoA ROOT/gtFine/.../<frame>_gtFine_trainIds.png    classes 0..18, 255 = ignored,
-  where they are absent OUTPUT/ and TABLES/{train,val}_table.txt       <number> <trainIds png>
-  <photo>, paths below ROOT
+  OUTPUT/{train,val}/<number>.jpg
+      photo (A) left, coloured labels (B) right; train with --direction BtoA
+  ROOT/gtFine/.../<frame>_gtFine_trainIds.png
+      classes 0..18, 255 = ignored; only where the file is missing
+  OUTPUT/{train,val}_table.txt, TABLES/{train,val}_table.txt
+      lines "<number> <trainIds png> <photo>", paths below ROOT
 
 Frames are numbered in the order of their paths, from 0, as in the published tables; the published
 split of train names these numbers. The tables say which frame each number is. Pairs that are there

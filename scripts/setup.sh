@@ -13,7 +13,7 @@ if asks_for_help "$@"; then
 fi
 [ $# -le 1 ] || die "setup.sh takes one argument at most, got $# (--help)"
 what="${1:-}"
-# Each of the three holds those before it: which is wanted, and which do as well.
+# Each file of requirements includes the smaller ones. The first one here is wanted; any will do.
 case "$what" in
   dev) enough=(requirements-dev.txt) ;;
   web) enough=(requirements-deploy.txt requirements-dev.txt) ;;

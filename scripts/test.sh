@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Set up and run everything that CI runs: lint, format, tests.
 #   bash scripts/test.sh [ARGUMENT...]      arguments go to pytest, e.g. -x tests/models -k config
-# All tests run in one process on each core (8 at most), those of files and folders that are named
-# in one: give -n 2 for two.
+# The whole suite runs in one process per core (8 at most). Named files and folders run in a single
+# process; give -n 2 for two.
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 if asks_for_help "$@"; then
   header scripts/test.sh

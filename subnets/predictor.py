@@ -51,7 +51,7 @@ class GaussianProcess:
 
     @torch.no_grad()
     def believe(self, x: np.ndarray) -> None:
-        """Take the prediction at (k,) as measured (Ginsbourger et al. 2010).
+        """Add the prediction at ``x``, (k,), as if it were measured (Ginsbourger et al. 2010).
 
         The next choice then looks elsewhere.
         """
@@ -127,12 +127,13 @@ class PredictedSearch(GeneticSearch):
     Those are the children with the highest expected improvement, and a few drawn at random.
 
     Args:
-        share:  of the population that is proposed, and so measured, per generation
-        score:  measured quality of a configuration, lower is better; infinite where it has none
-        on_fit: called at each generation with ``evaluated`` (measurements fitted to) and rank
-                correlations: ``spearman_left_out``, of predictions of each measurement from the
-                others, and ``spearman_unseen``, of the last generation's before it was measured;
-                None where a correlation is not defined
+        share:  share of the population that is proposed, and so measured, in each generation
+        score:  measured quality of a configuration, lower is better; infinite if it has none
+        on_fit: called in each generation with a dictionary: ``generation``; ``evaluated``, the
+                number of measurements fitted; ``spearman_left_out``, the rank correlation of
+                measurements with leave-one-out predictions; and, for three or more,
+                ``spearman_unseen``, the same for the last generation, predicted before it was
+                measured. A correlation that is not defined is None
     """
 
     def __init__(

@@ -12,7 +12,7 @@ from subnets.space import SearchSpace
 class Sampling:
     """Draws the passes of a training step.
 
-    A function of seed and step, so a run that was interrupted continues with the same draws.
+    Draws depend on seed and step alone, so an interrupted run continues with the same ones.
 
     Args:
         space:     what is drawn from, uniformly in every gene

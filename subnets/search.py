@@ -175,8 +175,8 @@ def _warn_of_unknown(records: list[Evaluated], source: str) -> None:
     unknown = sum(not record.measured_with for record in records)
     if unknown and distributed.is_main():
         warnings.warn(
-            f"{source}: {unknown} evaluations do not say what they were measured with; that it was "
-            "the same supernet, images and measure is taken on trust",
+            f"{source}: {unknown} evaluations do not say what they were measured with; they are "
+            "trusted to be of the same supernet, images and measure",
             stacklevel=3,
         )
 
@@ -245,7 +245,7 @@ def evolve(
 
 
 def exhaust(measurer: Measurer, budget: float, num_splits: int = 1, split: int = 0) -> None:
-    """Every configuration within the budget, or every ``num_splits``-th of them from ``split`` on.
+    """Measure every configuration within the budget, or every ``num_splits``-th from ``split`` on.
 
     Raises:
         InputError: no configuration is within the budget, or none falls to this share.
@@ -291,7 +291,7 @@ def pareto_front(
 
 
 def read_comparable(paths: Iterable[Path], criterion: str, flag: str = "") -> list[Evaluated]:
-    """The evaluations of several files as one search's; of a configuration, the last one read.
+    """Read several files as if one search had made them. The last evaluation of a subnet counts.
 
     Args:
         flag: how messages name the setting that gave the files

@@ -1,4 +1,4 @@
-"""What a training run keeps on disk, and how it goes on from there."""
+"""The files of a training run, and how a run continues from them."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class Archive:
         self._save_cost = self._last_save - start
 
     def save_state_if_due(self) -> None:
-        """After a minute, if saving costs less than 5% of the time."""
+        """Save the state if a minute has passed and saving takes less than 5% of the time."""
         # The times are the main process's own.
         if self.is_main and time.monotonic() - self._last_save > max(60.0, 20 * self._save_cost):
             self.save_state()
@@ -105,7 +105,7 @@ class Archive:
             )
         return InputError(f"{what} not finite at step {self.progress.step}; {advice}")
 
-    # ---- going on
+    # ---- continuing
 
     def restore(self, rates: LearningRate) -> bool:
         """Give all parts the state of an earlier run in the folder; False when there is none.
@@ -143,7 +143,7 @@ class Archive:
         return True
 
     def warn_of_missing(self, epochs: list[int]) -> None:
-        """Numbered checkpoints of ``epochs``, which are over, are not made again."""
+        """Warn about missing numbered checkpoints of past ``epochs``: they are not made again."""
         gone = [e for e in epochs if not (self.checkpoints / f"{e}_net_G.pth").exists()]
         if gone and self.is_main:
             listed = ", ".join(map(str, gone[:5])) + (" ..." if len(gone) > 5 else "")
@@ -174,7 +174,7 @@ class Archive:
             listed = ", ".join(f"`{k}` {now[k]} (was {then[k]})" for k in now if now[k] != then[k])
             raise InputError(
                 f"`log_dir` {self.folder} cannot be extended: with {listed} its {progress.step} "
-                "steps would have had other learning rates. Train on in another folder from its "
+                "steps would have had other learning rates. Continue in another folder from its "
                 "checkpoints. Runs of constant rate (`nepochs_decay` 0) can be extended"
             )
         return now

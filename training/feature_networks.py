@@ -94,12 +94,12 @@ class DiscriminatorFeatures:
     """Activations of a discriminator's blocks, after each LeakyReLU (after DCD, CVPR 2023).
 
     A discriminator is trained on the data set and needs no weights from elsewhere. ``n_layers=3``
-    gives four maps of ndf, 2 ndf, 4 ndf, 8 ndf channels; its scores are none of them. The feature
-    loss compares all. See `FeatureNetwork` for the call.
+    gives four maps of ndf, 2 ndf, 4 ndf, 8 ndf channels. The scores are not among them. The feature
+    loss compares all maps. See `FeatureNetwork` for the call.
 
-    The discriminator may be one that trains: each call uses its weights of that moment, gives them
-    no gradients, and changes no state of it. Its batch norms use their running statistics, so that
-    both images are seen by one and the same function.
+    The discriminator may be in training. Each call uses its current weights, gives them no
+    gradients, and changes none of its state. Its batch norms use their running statistics, so that
+    both images go through the same function.
 
     Args:
         net_d:  ``NLayerDiscriminator`` or ``PixelDiscriminator``

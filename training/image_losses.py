@@ -99,9 +99,9 @@ def haar_bands(x: Tensor, levels: int) -> list[tuple[Tensor, Tensor, Tensor]]:
     """The high-frequency bands of the orthonormal Haar transform, of each level, finest first.
 
     A level takes blocks of 2x2 pixels, [[p, q], [r, s]], to (p + q + r + s) / 2, the image of the
-    next level, and to three bands: (p - q + r - s) / 2, (p + q - r - s) / 2, (p - q - r + s) / 2:
-    change along rows, down columns, and both. Where a side is odd its last row or column is
-    repeated, which adds no change.
+    next level, and to three bands: (p - q + r - s) / 2, (p + q - r - s) / 2, (p - q - r + s) / 2.
+    They hold the change along rows, down columns, and both. If a side is odd, its last row or
+    column is repeated, which adds no change.
 
     Args:
         x: N C H W of any size
@@ -177,8 +177,8 @@ def channel_distillation(connected: Sequence[Tensor], teacher: Sequence[Tensor])
         connected: the student's taps through their connectors, each N C H W
         teacher:   the teacher's taps, each N C H' W'
 
-    Instance norm without affine parameters makes the spatial means of a ResNet's taps after its
-    blocks equal to those before: there, all such taps ask for the same numbers.
+    In a ResNet with instance norm without affine parameters, blocks do not change the spatial
+    means. All taps after blocks then ask for the same numbers.
     """
     losses = []
     for s, t in zip(connected, teacher, strict=True):
@@ -191,14 +191,15 @@ def kernel_alignment(x: Tensor, y: Tensor) -> Tensor:
     """<K, L> / (|K| |L|), K = X X^T, L = Y Y^T, Frobenius; in [0, 1] (CAT, CVPR 2021).
 
     X and Y are the features of one batch, an image a row, so K and L say how like each other its
-    images are. Scale, and any orthogonal transform of the features, change nothing; neither does
-    the number of channels matter, so no adaptor is needed. Not centred. 0 where X or Y is all 0.
+    images are. Scale, and any orthogonal transform of the features, change nothing. The number of
+    channels may differ, so no adaptor is needed. K and L are not centred. The result is 0 if X or Y
+    is all 0.
 
     Args:
         x, y: N C H W and N C' H' W', or any other shapes with the same N; gradients flow to both
 
     Raises:
-        InputError: one image alone is like itself whatever its features: N must be 2 or more.
+        InputError: N is 1. A single image is always similar to itself.
     """
     if len(x) < 2:
         raise InputError(
@@ -207,7 +208,7 @@ def kernel_alignment(x: Tensor, y: Tensor) -> Tensor:
         )
     with _no_autocast(x):
         rows = [_widened(features).flatten(1) for features in (x, y)]
-        # Far below what counts: it is only there for features that are all zero.
+        # eps only matters for features that are all zero.
         kernels = [F.normalize((r @ r.mT).flatten(), dim=0, eps=1e-30) for r in rows]
         return kernels[0] @ kernels[1]
 

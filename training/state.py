@@ -58,7 +58,7 @@ def restore(part: object, state: object) -> None:
 
 
 def upgrade(state: dict) -> dict:
-    """The state of a run in today's layout; one that an earlier version began is rearranged."""
+    """Convert a state to the current layout if an earlier version wrote it."""
     if "position" not in state:
         return state
     old = dict(state)

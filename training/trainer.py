@@ -222,7 +222,7 @@ class Trainer:
             self._evaluate(at.epoch)
         self.archive.save_networks("latest")
         self.archive.save_state()
-        # The last file of a run: what it says finished is.
+        # Written last: a run that has this file is finished.
         self.archive.write("results.json", self._results())
 
     # ---- evaluations and logs
@@ -268,14 +268,14 @@ class Trainer:
     # ---- stopping
 
     def _stop_or_save(self) -> None:
-        """Save on a signal and stop; else when it is time again."""
+        """On a signal save and stop. Otherwise save if it is due."""
         # A signal to one process stops all of them at this step: no one waits in a collective.
         signum = distributed.largest(self._signals.received or 0)
         if signum:
             self.archive.save_state()
             stop = Stopped(signum)
             print(f"stopped by {stop}: the state is saved, the same command continues")
-            # torchrun ends the others as soon as one is gone: none goes before all is saved.
+            # torchrun ends all processes as soon as one exits: wait until the state is saved.
             distributed.largest(0)
             distributed.shutdown()
             raise stop

@@ -228,7 +228,7 @@ def test_latency_says_what_it_skips(call, tmp_path, latency_flags, monkeypatch):
     outcome = call("latency.py", *latency_flags, "--backends", "onnxruntime", "eager").succeeded()
     assert "onnxruntime skipped: " in outcome.stdout and "requirements-deploy.txt" in outcome.stdout
     name = f"sub_mobile_resnet_9blocks {NARROWEST}"
-    said = f"{name} in onnxruntime could not be run: ratios are against {name} in eager"
+    said = f"{name} in onnxruntime could not run: ratios are against {name} in eager"
     assert said in outcome.stdout
     found = json.loads((tmp_path / "latency" / "latency.json").read_text())
     assert [e["backend"] for e in found["all"]] == ["eager"] and found["backend"] == "eager"
