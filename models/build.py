@@ -47,9 +47,9 @@ class Checkpoint:
     prefix: str = ""
     weights_only: bool = False
 
-    def load(self, weights_only: bool = False) -> tuple[nn.Module, GeneratorSpec]:
-        """The network and what it is; ``weights_only``: as a start for training."""
-        return load_generator(self.path, self.setting, self.wanted, self.prefix, weights_only)
+    def load(self) -> tuple[nn.Module, GeneratorSpec]:
+        """The network and what it is."""
+        return load_generator(self.path, self.setting, self.wanted, self.prefix, self.weights_only)
 
     def open(self) -> Stored:
         """The file, read once, for those who must know what it holds before they build it."""
@@ -157,7 +157,7 @@ def load_teacher(
 def new_student(settings: StudentSettings, how: Initialisation) -> tuple[nn.Module, GeneratorSpec]:
     """The student: new, from a checkpoint, or pruned from a wider network."""
     if settings.restored:
-        net, found = settings.restored.load(weights_only=True)
+        net, found = settings.restored.load()
         set_dropout(net, settings.dropout_rate)
         found = replace(
             found, dropout_rate=settings.dropout_rate, trained_on=settings.spec.trained_on

@@ -95,7 +95,7 @@ def not_written(path: Path | str, error: Exception) -> InputError:
     if number in (errno.EACCES, errno.EPERM, errno.EROFS):
         remedy = "check the permissions or choose another folder"
     elif number in (errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG):
-        remedy = "something else is in its way, or the name is too long"
+        remedy = "choose another, shorter name, or move away what is in its place"
     else:
         remedy = "free some space"
     reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
