@@ -1,8 +1,8 @@
-"""Time one distillation step of a supernet against a plain step.
+"""Time one distillation step of a supernet, and one step of a teacher, against plain steps.
 
-The plain step follows the order of operations in SPEC 3: eager, NCHW, separate passes, float32.
+A plain step follows the order of operations in SPEC 3: eager, NCHW, separate passes, float32.
 Both sides start from the same weights, run the same configurations on the same batch, and take
-turns. A second table compares slicing with masking.
+turns. A last table compares slicing with masking.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from subnets.space import SearchSpace
 from runtime.cuda_graphs import CapturedStep, CudaGraphs
 from runtime.machine import wait
 from training.losses import discriminator_loss, generator_loss
-from training.tasks import DistillTask, LossWeights, Subnets, make_adaptors
+from training.tasks import DistillTask, LossWeights, Subnets, TeacherTask, make_adaptors
 
 LAMBDA_RECON, LAMBDA_DISTILL = 10.0, 0.01
 
@@ -74,6 +74,37 @@ class PlainStep:
         return {name: value.detach() for name, value in losses.items()}
 
 
+class PlainTeacherStep:
+    """The step of pix2pix as SPEC 3 describes it.
+
+    The discriminator learns first. The generator learns against the updated one.
+    """
+
+    def __init__(self, generator, net_d):
+        self.generator, self.net_d = generator, net_d
+        self.optimizer_g = torch.optim.Adam(generator.parameters(), 2e-4, (0.5, 0.999))
+        self.optimizer_d = torch.optim.Adam(net_d.parameters(), 2e-4, (0.5, 0.999))
+
+    def step(self, batch: Batch, step: int) -> dict:
+        fake = self.generator(batch.A)
+        self.optimizer_d.zero_grad()
+        fake_score = self.net_d(torch.cat((batch.A, fake), 1).detach())
+        real_score = self.net_d(torch.cat((batch.A, batch.B), 1))
+        d_fake, d_real = discriminator_loss("hinge", fake_score, real_score)
+        ((d_fake + d_real) / 2).backward()
+        self.optimizer_d.step()
+
+        self.net_d.requires_grad_(False)
+        self.optimizer_g.zero_grad()
+        g_gan = generator_loss("hinge", self.net_d(torch.cat((batch.A, fake), 1)))
+        g_recon = LAMBDA_RECON * F.l1_loss(fake, batch.B)
+        (g_gan + g_recon).backward()
+        self.net_d.requires_grad_(True)
+        self.optimizer_g.step()
+        losses = {"D_fake": d_fake, "D_real": d_real, "G_gan": g_gan, "G_recon": g_recon}
+        return {name: value.detach() for name, value in losses.items()}
+
+
 # --------------------------------------------------------------------------------------------------
 # The two sides
 
@@ -83,7 +114,7 @@ class Start:
     """What every side starts from; `copies` gives each side networks of its own.
 
     Args:
-        spec:     describes the student, a supernet
+        spec, teacher_spec: describe the student, a supernet, and the teacher
         nets:     student, teacher, discriminator
         adaptors: from the student's taps to the teacher's
         space:    configurations are drawn from it
@@ -91,6 +122,7 @@ class Start:
     """
 
     spec: GeneratorSpec
+    teacher_spec: GeneratorSpec
     nets: tuple[nn.Module, nn.Module, nn.Module]
     adaptors: list[nn.Module]
     space: SearchSpace
@@ -115,18 +147,26 @@ def new_start(ngf: int, ndf: int, device: torch.device) -> Start:
     net_d = init_weights(build_discriminator("n_layers", 6, ndf))
     adaptors = make_adaptors(spec, teacher_spec, "normal", 0.02)
     space = SearchSpace("channels-64-pix2pix" if ngf >= 64 else "channels-32")
-    return Start(spec, (student, teacher, net_d), adaptors, space, device)
+    return Start(spec, teacher_spec, (student, teacher, net_d), adaptors, space, device)
 
 
-def plain_side(start: Start) -> PlainStep:
+# The forms of our step -> precision, and whether it is recorded as a CUDA graph.
+FORMS = {"ours, float32": ("none", False), "ours, bf16": ("bf16", False)}
+CUDA_FORMS = FORMS | {
+    "ours, fp16": ("fp16", False),
+    "ours, float32, CUDA graphs": ("none", True),
+    "ours, bf16, CUDA graphs": ("bf16", True),
+}
+
+
+def plain_distillation(start: Start) -> PlainStep:
     nets, adaptors = start.copies()
     return PlainStep(*nets, adaptors, start.draw)
 
 
-def our_side(start: Start, amp: str, captured: bool = False) -> DistillTask:
-    """The product's step. ``amp``: none | bf16 | fp16; ``captured``: record it as a CUDA graph."""
+def our_distillation(start: Start, amp: str) -> DistillTask:
     nets, adaptors = start.copies()
-    task = DistillTask(
+    return DistillTask(
         *nets,
         adaptors,
         start.spec,
@@ -137,24 +177,35 @@ def our_side(start: Start, amp: str, captured: bool = False) -> DistillTask:
         Subnets(lambda step, images: [start.draw(step)], {}),
         amp=amp,
     )
-    if captured:
-        task.record(CudaGraphs(start.device))
-    return task
 
 
-def make_sides(start: Start) -> dict[str, PlainStep | DistillTask]:
+def plain_teacher(start: Start) -> PlainTeacherStep:
+    _, teacher, net_d = start.copies()[0]
+    return PlainTeacherStep(teacher, net_d)
+
+
+def our_teacher(start: Start, amp: str) -> TeacherTask:
+    _, teacher, net_d = start.copies()[0]
+    weights = LossWeights(reconstruction=LAMBDA_RECON)
+    return TeacherTask(teacher, net_d, start.teacher_spec, weights, 2e-4, 0.5, start.device, amp)
+
+
+# What is trained -> its plain step, its step of ours.
+KINDS = {
+    "distillation": (plain_distillation, our_distillation),
+    "teacher": (plain_teacher, our_teacher),
+}
+
+
+def make_sides(start: Start, kind: str) -> dict:
     """Label -> side: the plain step, and the product's in every form that the device can run."""
-    sides = {
-        "plain": plain_side(start),
-        "ours, float32": our_side(start, "none"),
-        "ours, bf16": our_side(start, "bf16"),
-    }
-    if start.device.type == "cuda":
-        sides |= {
-            "ours, fp16": our_side(start, "fp16"),
-            "ours, float32, CUDA graphs": our_side(start, "none", captured=True),
-            "ours, bf16, CUDA graphs": our_side(start, "bf16", captured=True),
-        }
+    plain, ours = KINDS[kind]
+    sides = {"plain": plain(start)}
+    forms = CUDA_FORMS if start.device.type == "cuda" else FORMS
+    for name, (amp, captured) in forms.items():
+        sides[name] = ours(start, amp)
+        if captured:
+            sides[name].record(CudaGraphs(start.device))
     return sides
 
 
@@ -186,9 +237,11 @@ def time_in_turns(
     return times
 
 
-def compare_steps(start: Start, images: int, size: int, steps: int) -> list[dict]:
+def compare_steps(
+    start: Start, images: int, size: int, steps: int, kind: str = "distillation"
+) -> list[dict]:
     """One row per side for batches of ``images`` random images of ``size`` x ``size`` pixels."""
-    sides = make_sides(start)
+    sides = make_sides(start, kind)
     x = (torch.rand(images, 3, size, size) * 2 - 1).to(start.device)
     batch = Batch(x, x.flip(3), ["x"] * images)
     first = {name: side.step(batch, 0) for name, side in sides.items()}
@@ -199,6 +252,7 @@ def compare_steps(start: Start, images: int, size: int, steps: int) -> list[dict
     middle = {name: statistics.median(t) for name, t in times.items()}
     return [
         {
+            "trained": kind,
             "batch": images,
             "step": name,
             "median [ms]": 1e3 * value,
@@ -271,15 +325,16 @@ def main() -> None:
     start = new_start(opt.ngf, opt.ndf, device)
     batch_sizes = opt.batch_sizes or ([1, 4] if device.type == "cuda" else [1])
     rows = []
-    for images in batch_sizes:
-        rows += compare_steps(start, images, opt.size, opt.steps)
+    for kind in KINDS:
+        for images in batch_sizes:
+            rows += compare_steps(start, images, opt.size, opt.steps, kind)
     facts = machine(opt.device) | {
         "size": opt.size,
         "ngf": opt.ngf,
         "ndf": opt.ndf,
         "timed steps": opt.steps,
     }
-    report("A distillation step against a plain one", rows, facts, opt.json)
+    report("Steps of training against plain ones", rows, facts, opt.json)
     title = f"Slicing against masking (forward and backward of the student; taps {TAPS})"
     report(title, compare_forms(start, opt.size), facts, None)
 

@@ -106,7 +106,7 @@ def misses(found: dict, device: torch.device) -> list[str]:
         speed = row["speed against plain"]
         if row["step"] != "plain" and speed < 1:
             lines.append(
-                f"training step, batch {row['batch']}, {row['step']}: "
+                f"{row['trained']} step, batch {row['batch']}, {row['step']}: "
                 f"{speed:.2f} times the speed of a plain step, at least 1"
             )
     return lines

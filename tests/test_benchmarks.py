@@ -41,10 +41,11 @@ def test_losses_are_compared_relative_to_the_plain_step(load):
     assert load("train_step").relative_difference(ours, {"G_gan": 1.0, "G_recon": 4.0}) == 0.5
 
 
-def test_both_training_steps_compute_the_same_losses(load):
+@pytest.mark.parametrize("kind", ["distillation", "teacher"])
+def test_both_training_steps_compute_the_same_losses(load, kind):
     module = load("train_step")
     start = module.new_start(32, 8, torch.device("cpu"))
-    rows = module.compare_steps(start, 1, 32, 1)
+    rows = module.compare_steps(start, 1, 32, 1, kind)
     assert [row["step"] for row in rows] == ["plain", "ours, float32", "ours, bf16"]
     assert rows[0]["speed against plain"] == 1
     assert float(rows[1]["first losses differ by"]) < 1e-4
