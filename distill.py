@@ -35,7 +35,8 @@ def distill(opt: Namespace) -> None:
     updates = settings.updates(opt)
     online = opt.distiller == "online"
     taps = opt.tap_loss if online else "mse"
-    adaptors = new_adaptors(spec, teacher_spec, updates, init, taps)
+    compared = not online or opt.lambda_distill > 0
+    adaptors = new_adaptors(spec, teacher_spec, updates, init, taps, compared)
     # Without pairs no input belongs to a real image: the discriminator sees images alone (SPEC 3).
     seen = data.output_nc + (data.input_nc if data.paired else 0)
     discriminator = new_discriminator(settings.discriminator(opt), seen, init)

@@ -203,7 +203,7 @@ def make_form(name: str, net: nn.Module, x: Tensor) -> Form:
     """Build the form ``name`` of `FORMS` and run it once.
 
     Args:
-        net: a `ResnetGenerator` in evaluation mode, on the device of ``x``; left as it is
+        net: a generator in evaluation mode, on the device of ``x``; left as it is
         x:   N C H W float32, of the size it will be run at: ``compile`` compiles for this size, and
              again for others; ``cuda_graph`` accepts no others
 

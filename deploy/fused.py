@@ -85,7 +85,7 @@ class FoldedBlock(nn.Module):
 
 
 class FusedGenerator(nn.Module):
-    """A `ResnetGenerator` that runs a batch image by image, in NHWC and with folded norms.
+    """A generator that runs a batch image by image, in NHWC and with folded norms.
 
     forward(x): as the generator, N C H W float32 -> N output_nc H W float32.
     """

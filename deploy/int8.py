@@ -90,7 +90,7 @@ def export_int8(net: nn.Module, path: Path, images: Iterable[Tensor]) -> Quantis
     """Write ``net`` as `deploy.onnx.export_onnx` does, with its convolutions in 8 bits.
 
     Args:
-        net:    a `ResnetGenerator`, on the CPU; left as it is
+        net:    a generator, on the CPU; left as it is
         path:   the file to write, atomically
         images: typical inputs that ranges are measured on, 1 C H W float32 in [-1, 1] each; all are
                 kept in memory

@@ -114,7 +114,7 @@ def export_onnx(net: nn.Module, path: Path, fp16: bool = False) -> Exported:
     PyTorch at several sizes.
 
     Args:
-        net:  a `ResnetGenerator`; left as it is
+        net:  a generator; left as it is
         path: the file to write, atomically
         fp16: store the weights as float16 (half the size; computes in float32)
 

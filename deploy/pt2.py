@@ -57,7 +57,7 @@ def export_pt2(net: nn.Module, path: Path, fp16: bool = False) -> Exported:
     It is read back and compared with ``net`` at several sizes.
 
     Args:
-        net:  a `ResnetGenerator`; left as it is
+        net:  a generator; left as it is
         path: the file to write, atomically
         fp16: store the weights as float16 (half the size; computes in float32)
 

@@ -154,7 +154,16 @@ def load_teacher(
 
 
 def new_student(settings: StudentSettings, how: Initialisation) -> tuple[nn.Module, GeneratorSpec]:
-    """The student: new, from a checkpoint, or pruned from a wider network."""
+    """The student: new, from a checkpoint, or pruned from a wider network.
+
+    Raises:
+        InputError: of a kind that has no activations to learn by.
+    """
+    if not settings.spec.kind.tapped:
+        raise InputError(
+            f"`student_netG` {settings.spec.netG} has no activations that distillation compares, "
+            "and is no student; train.py trains it alone"
+        )
     if settings.restored:
         net, found = settings.restored.load(weights_only=True)
         set_dropout(net, settings.dropout_rate)

@@ -178,9 +178,25 @@ def new_adaptors(
     updates: UpdateSettings,
     how: Initialisation,
     tap_loss: str = "mse",
+    compared: bool = True,
 ) -> list[nn.Module]:
     """From the student's taps to what a loss of `training.online.TAP_LOSSES` compares; restored if
-    wanted."""
+    wanted.
+
+    Args:
+        compared: whether taps are compared at all: where they are not, the teacher may have none
+
+    Raises:
+        InputError: the teacher has no taps and they are compared, or adaptors are to be restored.
+    """
+    if not teacher.kind.tapped:
+        remedy = "`lambda_distill` 0 with `distiller` online" if compared else "no `restore_A_path`"
+        if compared or updates.adaptors_path:
+            raise InputError(
+                f"`teacher_netG` {teacher.netG} has no activations that distillation compares: "
+                f"give {remedy}, or another teacher"
+            )
+        return []
     if tap_loss == "alignment":
         return []
     widths = student.config.widths.trunk, teacher.config.widths.trunk

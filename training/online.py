@@ -16,7 +16,7 @@ from models.winograd import with_winograd
 from runtime.cuda_graphs import CapturedStep, Recorder
 from training.image_losses import ImageLosses, channel_distillation, kernel_alignment_loss
 from training.losses import layer_losses
-from training.tasks import Choice, StudentTask, Subnets, TeacherTask, make_adam
+from training.tasks import Choice, StudentTask, Subnets, TeacherTask, generate, make_adam
 
 # How activations are compared (`tap_loss`).
 TAP_LOSSES: dict[str, Callable[[Sequence[Tensor], Sequence[Tensor]], Tensor]] = {
@@ -82,7 +82,7 @@ class OnlineTask(StudentTask):
 
     def update(self, a: Tensor, b: Tensor, *choices: Choice | Tensor) -> dict[str, Tensor]:
         """A step of both."""
-        losses, target, taps = self.teaching.learn(a, b, taps=True)
+        losses, target, taps = self.teaching.learn(a, b, taps=self.weights.distill > 0)
         # The teacher's own are called T_gan, T_recon: in the log G is the student.
         losses = {name.replace("G_", "T_"): value for name, value in losses.items()}
         return losses | self._learn(a, target, taps, choices)
@@ -90,7 +90,7 @@ class OnlineTask(StudentTask):
     def follow(self, a: Tensor, b: Tensor, *choices: Choice | Tensor) -> dict[str, Tensor]:
         """A step of the student alone."""
         with torch.no_grad(), self._autocast():
-            target, taps = self.teacher(a, taps=True)
+            target, taps = generate(self.teacher, a, self.weights.distill > 0)
         return self._learn(a, target, taps, choices)
 
     def _update_at(self, step: int) -> Callable[..., dict[str, Tensor]]:

@@ -134,6 +134,11 @@ def _detached(losses: dict[str, Tensor]) -> dict[str, Tensor]:
 # Teacher
 
 
+def generate(net: nn.Module, a: Tensor, taps: bool) -> tuple[Tensor, list[Tensor]]:
+    """A teacher's images of ``a``, and its taps where they are wanted, else none."""
+    return net(a, taps=True) if taps else (net(a), [])
+
+
 class TeacherTask(Task):
     """pix2pix: the discriminator steps first, the generator against the stepped discriminator."""
 
@@ -163,7 +168,7 @@ class TeacherTask(Task):
         """
         w, (optimizer_g, optimizer_d) = self.weights, self.optimizers
         with self._autocast():
-            fake, kept = self.net_g(a, taps=True) if taps else (self.net_g(a), [])
+            fake, kept = generate(self.net_g, a, taps)
             fake_pair, real_pair = torch.cat((a, fake), 1), torch.cat((a, b), 1)
             scores = self.net_d(fake_pair.detach()), self.net_d(real_pair)
         d_fake, d_real = discriminator_loss(w.gan_mode, *scores)

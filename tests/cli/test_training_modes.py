@@ -113,6 +113,21 @@ def test_an_online_student_from_nothing_to_a_trained_teacher(
             ("all weights", "are 0"),
         ),
         (
+            ("--distiller", "online", "--teacher_netG", "mobile_deepest_resnet"),
+            ("--teacher_netG mobile_deepest_resnet", "--lambda_distill 0"),
+        ),
+        (
+            (
+                *("--distiller", "online", "--teacher_netG", "mobile_deepest_resnet"),
+                *("--lambda_distill", 0, "--restore_A_path", "a"),
+            ),
+            ("no --restore_A_path",),
+        ),
+        (
+            ("--distiller", "online", "--student_netG", "mobile_deepest_resnet"),
+            ("--student_netG mobile_deepest_resnet", "no student"),
+        ),
+        (
             ("--distiller", "online", "--feature_net", "vgg16", "--vgg_path", "gone.pth"),
             ("--feature_net vgg16", "gone.pth"),
         ),
@@ -129,3 +144,34 @@ def test_flags_of_the_other_distiller_are_named(call, tmp_path, training_flags, 
     flags += ("--restore_teacher_G_path", teacher / "checkpoints" / "latest_net_G.pth")
     outcome = call("distill.py", *flags, "--lambda_ssim", 1, "--log_dir", tmp_path / "run")
     assert "--lambda_ssim: no effect, --distiller is not online" in outcome.succeeded().stdout
+
+
+def test_the_deepest_network_learns_alone_is_tested_and_teaches_images(
+    call, tmp_path, training_flags, inference_flags
+):
+    """What it cannot be is refused: the teacher of activations, a supernet, one that is pruned."""
+    folder, net = tmp_path / "alone", ("--netG", "mobile_deepest_resnet", "--ngf", 2)
+    call("train.py", *training_flags, *net, "--log_dir", folder).succeeded()
+    pth = folder / "checkpoints" / "best_net_G.pth"
+    flags = (*inference_flags, "--restore_G_path", pth, "--results_dir", tmp_path / "results")
+    tested = call("test.py", *flags, "--need_profile").succeeded()
+    assert "mobile_deepest_resnet ngf 2" in tested.stdout
+    forms = ("--backends", "eager", "fused", "--times", 2)
+    call("latency.py", *flags, *forms).succeeded()
+
+    students = (*training_flags, "--niters", 1, "--student_ngf", 2)
+    given = ("--restore_teacher_G_path", pth)
+    online = ("--distiller", "online", "--teacher_freq", 0, "--lambda_style", 0)
+    online += ("--lambda_feature", 0, "--lambda_distill", 0)
+    call("distill.py", *students, *given, *online, "--log_dir", tmp_path / "one").succeeded()
+    for flags, words in (
+        (given, ("--teacher_netG mobile_deepest_resnet", "--distiller online")),
+        ((*online, *given, "--restore_pretrained_G_path", pth), ("different kinds",)),
+        ((*online, *given, "--restore_student_G_path", pth), ("holds mobile_deepest_resnet",)),
+    ):
+        refused = call("distill.py", *students, *flags, "--log_dir", tmp_path / "none")
+        assert refused.returncode == 2 and not (tmp_path / "none").exists()
+        assert all(word in refused.stderr for word in words), refused.stderr
+    flags = (*inference_flags, "--restore_G_path", pth, "--config_set", "channels-32")
+    refused = call("search.py", *flags, "--output_path", tmp_path / "none.jsonl")
+    assert refused.returncode == 2 and "not a supernet" in refused.stderr
