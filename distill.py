@@ -4,7 +4,7 @@
 """
 
 from data.build import training_loader
-from models.build import load_teacher, new_discriminator, new_generator, new_student
+from models.build import new_discriminator, new_student, new_teacher
 from options import DistillOptions, Namespace, run, settings
 from report.run import write_run_page
 from training.build import (
@@ -23,13 +23,10 @@ def distill(opt: Namespace) -> None:
     data, init = settings.data(opt), settings.initialisation(opt)
     loader = training_loader(data, device)
 
-    if opt.restore_teacher_G_path:
-        checkpoint = settings.teacher(opt)
-        teacher, teacher_spec = load_teacher(checkpoint, data.channels)
-        checkpoint.warn_of_other_images(teacher_spec, data.described)
-    else:
-        teacher_spec = settings.spec(opt, "teacher_")
-        teacher = new_generator(teacher_spec, init)
+    teachers = [
+        new_teacher(each, data.channels, data.described, init) for each in settings.teachers(opt)
+    ]
+    teacher, teacher_spec = teachers[0]
     student, spec = new_student(settings.student(opt), init)
     chosen = subnets(settings.subnets(opt), spec, data.batch_size)
     updates = settings.updates(opt)
@@ -43,7 +40,6 @@ def distill(opt: Namespace) -> None:
     parts = dict(
         student=student,
         spec=spec,
-        teacher=teacher,
         adaptors=adaptors,
         discriminator=discriminator,
         weights=settings.losses(opt),
@@ -53,9 +49,9 @@ def distill(opt: Namespace) -> None:
         paired=data.paired,
     )
     if online:
-        task = online_task(**parts, teacher_spec=teacher_spec, settings=settings.online(opt))
+        task = online_task(**parts, teachers=teachers, settings=settings.online(opt))
     else:
-        task = distillation_task(**parts)
+        task = distillation_task(**parts, teacher=teacher)
 
     evaluation = validation(
         data,
@@ -63,7 +59,7 @@ def distill(opt: Namespace) -> None:
         device,
         opt.eval_batch_size,
         page=write_run_page,
-        columns={"teacher": teacher},
+        columns={f"teacher{n + 1 if n else ''}": net for n, (net, _) in enumerate(teachers)},
         picture_size=opt.display_winsize,
     )
     train(task, loader, evaluation, settings.run(opt))

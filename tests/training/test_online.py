@@ -31,7 +31,7 @@ def make_teaching(distill: float = 1.0) -> TeacherTask:
     net_d = init_weights(build_discriminator("n_layers", 6, 2, 1), gain=0.2)
     net_g = init_weights(TEACHER.build(), gain=0.2)
     weights = LossWeights(distill=distill)
-    return TeacherTask(net_g, net_d, TEACHER, weights, RATE, 0.5, CPU)
+    return TeacherTask([net_g], net_d, [TEACHER], weights, RATE, 0.5, CPU)
 
 
 def make_task(
@@ -88,26 +88,26 @@ def test_the_teacher_learns_as_it_does_alone():
         expected = alone.step(batch_of(step), step)
         for name, value in expected.items():
             assert torch.equal(losses[name.replace("G_", "T_")], value)
-    assert same(weights_of(task.networks["T"]), weights_of(alone.net_g))
+    assert same(weights_of(task.networks["T"]), weights_of(alone.nets_g[0]))
     assert same(weights_of(task.networks["D"]), weights_of(alone.net_d))
 
 
 def test_the_teacher_learns_in_every_nth_step():
     task = make_task(every=2)
     for step in range(4):
-        before = weights_of(task.teaching.net_g, task.teaching.net_d), weights_of(task.student)
+        before = weights_of(task.teaching.nets_g[0], task.teaching.net_d), weights_of(task.student)
         losses = task.step(batch_of(step), step)
-        after = weights_of(task.teaching.net_g, task.teaching.net_d), weights_of(task.student)
+        after = weights_of(task.teaching.nets_g[0], task.teaching.net_d), weights_of(task.student)
         assert same(before[0], after[0]) == (step % 2 == 1) == ("T_gan" not in losses)
         assert not same(before[1], after[1])
 
 
 def test_a_trained_teacher_stays_as_it_is_and_is_not_saved():
     task = make_task(every=0)
-    before = weights_of(task.teaching.net_g, task.teaching.net_d)
+    before = weights_of(task.teaching.nets_g[0], task.teaching.net_d)
     for step in range(2):
         assert all(name.startswith("G_") for name in task.step(batch_of(step), step))
-    assert same(before, weights_of(task.teaching.net_g, task.teaching.net_d))
+    assert same(before, weights_of(task.teaching.nets_g[0], task.teaching.net_d))
     assert set(task.networks) == {"G", "A-0", "A-1", "A-2", "A-3"} and len(task.optimizers) == 1
 
 
@@ -118,7 +118,7 @@ def test_a_trained_teacher_stays_as_it_is_and_is_not_saved():
 def test_the_student_compares_itself_with_the_teacher_before_its_update():
     """Every loss from the images of two plain forward passes; the update is Adam's on their sum."""
     task = make_task()
-    teacher, student = copy.deepcopy(task.teaching.net_g), copy.deepcopy(task.student)
+    teacher, student = copy.deepcopy(task.teaching.nets_g[0]), copy.deepcopy(task.student)
     adaptors = copy.deepcopy(task.adaptors)
     batch = batch_of(7)
     found = task.step(batch, 0)

@@ -78,11 +78,11 @@ def make_task(kind: str = "supernet"):
     net_d = init_weights(build_discriminator("n_layers", 6, 2, 1), gain=0.2)
     teacher = init_weights(TEACHER.build(), gain=0.2)
     if kind == "teacher":  # with a gradient penalty, which draws random numbers
-        return TeacherTask(teacher, net_d, TEACHER, LossWeights("wgangp"), 1e-3, 0.5, CPU)
+        return TeacherTask([teacher], net_d, [TEACHER], LossWeights("wgangp"), 1e-3, 0.5, CPU)
     student = init_weights(STUDENT.build(), gain=0.2)
     adaptors = make_adaptors(STUDENT, TEACHER, "normal", 0.2)
     if kind == "online":
-        teaching = TeacherTask(teacher, net_d, TEACHER, LossWeights(), 1e-3, 0.5, CPU)
+        teaching = TeacherTask([teacher], net_d, [TEACHER], LossWeights(), 1e-3, 0.5, CPU)
         losses = ImageLosses(ImageLossWeights(), DiscriminatorFeatures(net_d))
         draw = lambda step, images: [ChannelConfig.uniform(2 + step % 2)]  # noqa: E731
         return OnlineTask(
@@ -635,7 +635,7 @@ def test_what_is_fine_tuned_may_have_been_better_before(tmp_path):
     """Measured before the first step: the network that came in is the best one, and is kept as it
     was."""
     task = make_task("teacher")
-    before = {k: v.clone() for k, v in task.net_g.state_dict().items()}
+    before = {k: v.clone() for k, v in task.nets_g[0].state_dict().items()}
     plan = Plan(epochs=1, save_epoch_freq=1, evaluate_first=True)
     results = make_trainer(tmp_path, task, plan, evaluation=make_evaluation([1.0, 2.0])).run()
     assert results["best"]["step"] == 0
