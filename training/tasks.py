@@ -202,7 +202,7 @@ class TeacherTask(Task):
                 scores = [judge(pair) for judge, pair in zip(self.judges, fake_pairs, strict=True)]
         losses_g, loss_g = self._losses_g(fakes, b, scores)
         self._add_gradients(loss_g, optimizer_g)
-        self._step(*(self.optimizers if together else [optimizer_g]))
+        self._step(*([optimizer_d, optimizer_g] if together else [optimizer_g]))
         self.scaler.update()
         images = [fake.detach() for fake in fakes]
         return _detached(losses | losses_g), images, [tap.detach() for tap in kept]
