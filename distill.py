@@ -4,7 +4,7 @@
 """
 
 from data.build import training_loader
-from models.build import load_teacher, new_discriminator, new_generator, new_student
+from models.build import new_discriminator, new_student, new_teacher
 from options import DistillOptions, Namespace, run, settings
 from report.run import write_run_page
 from training.build import (
@@ -23,19 +23,17 @@ def distill(opt: Namespace) -> None:
     data, init = settings.data(opt), settings.initialisation(opt)
     loader = training_loader(data, device)
 
-    if opt.restore_teacher_G_path:
-        checkpoint = settings.teacher(opt)
-        teacher, teacher_spec = load_teacher(checkpoint, data.channels)
-        checkpoint.warn_of_other_images(teacher_spec, data.described)
-    else:
-        teacher_spec = settings.spec(opt, "teacher_")
-        teacher = new_generator(teacher_spec, init)
+    teachers = [
+        new_teacher(each, data.channels, data.described, init) for each in settings.teachers(opt)
+    ]
+    teacher, teacher_spec = teachers[0]
     student, spec = new_student(settings.student(opt), init)
     chosen = subnets(settings.subnets(opt), spec, data.batch_size)
     updates = settings.updates(opt)
     online = opt.distiller == "online"
     taps = opt.tap_loss if online else "mse"
-    adaptors = new_adaptors(spec, teacher_spec, updates, init, taps)
+    compared = not online or opt.lambda_distill > 0
+    adaptors = new_adaptors(spec, teacher_spec, updates, init, taps, compared)
     # Without pairs no input belongs to a real image, so the discriminator sees images alone
     # (SPEC 3).
     seen = data.output_nc + (data.input_nc if data.paired else 0)
@@ -43,7 +41,6 @@ def distill(opt: Namespace) -> None:
     parts = dict(
         student=student,
         spec=spec,
-        teacher=teacher,
         adaptors=adaptors,
         discriminator=discriminator,
         weights=settings.losses(opt),
@@ -53,9 +50,9 @@ def distill(opt: Namespace) -> None:
         paired=data.paired,
     )
     if online:
-        task = online_task(**parts, teacher_spec=teacher_spec, settings=settings.online(opt))
+        task = online_task(**parts, teachers=teachers, settings=settings.online(opt))
     else:
-        task = distillation_task(**parts)
+        task = distillation_task(**parts, teacher=teacher)
 
     evaluation = validation(
         data,
@@ -63,7 +60,7 @@ def distill(opt: Namespace) -> None:
         device,
         opt.eval_batch_size,
         page=write_run_page,
-        columns={"teacher": teacher},
+        columns={f"teacher{n + 1 if n else ''}": net for n, (net, _) in enumerate(teachers)},
         picture_size=opt.display_winsize,
     )
     train(task, loader, evaluation, settings.run(opt))

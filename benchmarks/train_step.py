@@ -187,7 +187,8 @@ def plain_teacher(start: Start) -> PlainTeacherStep:
 def our_teacher(start: Start, amp: str) -> TeacherTask:
     _, teacher, net_d = start.copies()[0]
     weights = LossWeights(reconstruction=LAMBDA_RECON)
-    return TeacherTask(teacher, net_d, start.teacher_spec, weights, 2e-4, 0.5, start.device, amp)
+    spec = start.teacher_spec
+    return TeacherTask([teacher], net_d, [spec], weights, 2e-4, 0.5, start.device, amp)
 
 
 # What is trained -> its plain step, its step of ours.

@@ -213,7 +213,7 @@ def make_form(name: str, net: nn.Module, x: Tensor) -> Form:
 
     Args:
         name: a key of `FORMS`
-        net:  a `ResnetGenerator` in evaluation mode, on the device of ``x``; not changed
+        net:  a generator in evaluation mode, on the device of ``x``; not changed
         x:    N C H W float32, of the size that the form will run at: ``compile`` compiles again for
               another size, and ``cuda_graph`` accepts no other
 

@@ -93,7 +93,7 @@ class FoldedBlock(nn.Module):
 
 
 class FusedGenerator(nn.Module):
-    """A copy of a `ResnetGenerator` that runs a batch image by image, in NHWC with folded norms.
+    """A copy of a generator that runs a batch image by image, in NHWC with folded norms.
 
     forward(x): as the generator, N C H W float32 -> N output_nc H W float32.
     """

@@ -92,7 +92,7 @@ def export_int8(net: nn.Module, path: Path, images: Iterable[Tensor]) -> Quantis
     """Write ``net`` as `deploy.onnx.export_onnx` does, with its convolutions in 8 bits.
 
     Args:
-        net:    a `ResnetGenerator` on the CPU; left as it is
+        net:    a generator on the CPU; left as it is
         path:   the file to write, whole or not at all
         images: typical inputs, 1 C H W float32 in [-1, 1] each; the ranges of activations are
                 measured on them, and all are kept in memory

@@ -115,7 +115,7 @@ def export_onnx(net: nn.Module, path: Path, fp16: bool = False) -> Exported:
     in ONNX Runtime and compared with PyTorch at several sizes.
 
     Args:
-        net:  a `ResnetGenerator`; not changed
+        net:  a generator; not changed
         path: the file to write, whole or not at all
         fp16: store the weights as float16: half the size, still computes in float32
 

@@ -65,7 +65,7 @@ def export_pt2(net: nn.Module, path: Path, fp16: bool = False) -> Exported:
     Before the file gets its name, it is read back and compared with ``net`` at several sizes.
 
     Args:
-        net:  a `ResnetGenerator`; not changed
+        net:  a generator; not changed
         path: the file to write, whole or not at all
         fp16: store the weights as float16: half the size, still computes in float32
 

@@ -8,8 +8,6 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from models.layout import LAST
-
 
 class RowSummedConv2d(nn.Module):
     """A k x k convolution to few channels, as a 1 x k convolution and a sum over rows.
@@ -66,14 +64,15 @@ def replace_layers(net: nn.Module, kind: type, make: Callable[[nn.Module], nn.Mo
 
 
 def rewrite(net: nn.Module, written_norms: bool = False) -> nn.Module:
-    """A frozen copy of a `ResnetGenerator` with the same function and a faster last convolution.
+    """A frozen copy of a generator with the same function and a faster last convolution.
 
     Args:
         net:           a `ResnetGenerator`; not changed
         written_norms: also replace its instance norms, see `TwoPassInstanceNorm2d`
     """
     net = copy.deepcopy(net).eval().requires_grad_(False)
-    net.model[LAST] = RowSummedConv2d(net.model[LAST])
+    # The last layer is a tanh.
+    net.model[-2] = RowSummedConv2d(net.model[-2])
     if written_norms:
         replace_layers(net, nn.InstanceNorm2d, lambda norm: TwoPassInstanceNorm2d(norm.eps))
     return net

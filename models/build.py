@@ -10,7 +10,7 @@ from torch import nn
 
 from errors import InputError
 from models import weights
-from models.discriminators import build_discriminator
+from models.discriminators import Discriminator, build_discriminator
 from models.generators import GeneratorSpec
 from models.layers import init_weights, set_dropout
 from models.pruning import prune_into
@@ -96,13 +96,24 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class DiscriminatorSettings:
-    """``netD`` n_layers | pixel; ``ndf`` its base width; ``restore_path`` a checkpoint of it."""
+    """``netD`` n_layers | pixel; ``ndf`` its base width; ``restore_path`` a checkpoint of it;
+    ``heads`` the generators that it judges, ``share`` the blocks that it has in common for them."""
 
     netD: str = "n_layers"
     ndf: int = 128
     n_layers: int = 3
     norm: str = "instance"
     restore_path: str | None = None
+    heads: int = 1
+    share: int = 0
+
+
+@dataclass(frozen=True)
+class TeacherSettings:
+    """A network that a student learns from: a new one, or that of a checkpoint."""
+
+    spec: GeneratorSpec
+    restored: Checkpoint | None = None
 
 
 @dataclass(frozen=True)
@@ -132,10 +143,10 @@ def new_generator(spec: GeneratorSpec, how: Initialisation) -> nn.Module:
 
 def new_discriminator(
     settings: DiscriminatorSettings, channels: int, how: Initialisation
-) -> nn.Module:
+) -> Discriminator:
     """A discriminator of images with ``channels`` channels; restored if the settings say so."""
     s = settings
-    net = build_discriminator(s.netD, channels, s.ndf, s.n_layers, s.norm)
+    net = build_discriminator(s.netD, channels, s.ndf, s.n_layers, s.norm, s.heads, s.share)
     init_weights(net, how.type, how.gain)
     if s.restore_path:
         load_network(net, s.restore_path, "`restore_D_path`")
@@ -154,8 +165,28 @@ def load_teacher(
     return net, spec
 
 
+def new_teacher(
+    settings: TeacherSettings, channels: tuple[int, int], images: Mapping, how: Initialisation
+) -> tuple[nn.Module, GeneratorSpec]:
+    """A teacher and what it is; see `load_teacher`, `Checkpoint.warn_of_other_images`."""
+    if settings.restored is None:
+        return new_generator(settings.spec, how), settings.spec
+    net, spec = load_teacher(settings.restored, channels)
+    settings.restored.warn_of_other_images(spec, images)
+    return net, spec
+
+
 def new_student(settings: StudentSettings, how: Initialisation) -> tuple[nn.Module, GeneratorSpec]:
-    """The student: new, from a checkpoint, or pruned from a wider network."""
+    """The student: new, from a checkpoint, or pruned from a wider network.
+
+    Raises:
+        InputError: of a kind that has no activations to learn by.
+    """
+    if not settings.spec.kind.tapped:
+        raise InputError(
+            f"`student_netG` {settings.spec.netG} has no activations that distillation compares, "
+            "and is no student; train.py trains it alone"
+        )
     if settings.restored:
         net, found = settings.restored.load()
         set_dropout(net, settings.dropout_rate)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from models.config import ChannelConfig
-from models.layout import BLOCKS, BLOCKS_PER_GENE, real_channels
+from models.layout import BLOCKS, BLOCKS_PER_GENE, EXPANSION, real_channels
 
 # ``no_norm`` is ``published`` without the normalisations: printed figures use either.
 CONVENTIONS = ("published", "exact", "no_norm")
@@ -33,12 +33,15 @@ class Architecture:
 
     separable: mobile blocks (True) or dense 3x3 (``resnet_9blocks``)
     norm:      instance | batch | none
+    expanded:  with the expansion blocks and further convolutions of `models.deepest`, at the same
+               channels elsewhere
     """
 
     separable: bool = True
     input_nc: int = 3
     output_nc: int = 3
     norm: str = "instance"
+    expanded: bool = False
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,27 @@ def count_macs(
     # The instance norm inside a separable convolution is there whatever `norm` is.
     if convention == "published" and arch.separable:
         macs = macs + blocks * quarter
+    if arch.expanded:
+        normed = convention == "published" and arch.norm != "none"
+        for scale, channels, expansions, convs in _expanded(c):
+            size = height // scale, width // scale
+            macs = macs + expansions * _expansion_macs(channels, *size, normed)
+            macs = macs + convs * (9 * channels + normed) * channels * size[0] * size[1]
     return macs
+
+
+def _expanded(c: Channels) -> tuple[tuple, ...]:
+    """What `models.deepest` has more than a mobile network, as (downsampling, channels, expansion
+    blocks, 3x3 convolutions) of each resolution on the way down, then up."""
+    return (2, c.down1, 1, 1), (4, c.trunk, 3, 1), (2, c.up1, 1, 1), (1, c.up2, 1, 1)
+
+
+def _expansion_macs(channels, height: int, width: int, normed: bool):
+    """Of an expansion block, whose first convolution and norm see the border too."""
+    inside, padded, wide = height * width, (height + 2) * (width + 2), EXPANSION * channels
+    dense = 9 * wide * wide + wide * channels + 9 * channels * channels
+    macs = channels * wide * padded + dense * inside
+    return macs + normed * (wide * padded + (wide + 2 * channels) * inside)
 
 
 def count_params(channels: Channels, arch: Architecture = Architecture()):
@@ -131,6 +154,12 @@ def count_params(channels: Channels, arch: Architecture = Architecture()):
     # A convolution before a batch norm has no bias; the norm itself has a weight and a bias.
     per_channel = 2 if arch.norm == "batch" else 1
     params = params + per_channel * normed
+    if arch.expanded:
+        for _, channels, expansions, convs in _expanded(c):
+            wide, dense = EXPANSION * channels, 9 * channels * channels
+            block = 9 * wide * wide + 2 * wide * channels + dense
+            params = params + expansions * (block + per_channel * 2 * (wide + channels))
+            params = params + convs * (dense + per_channel * channels)
     if arch.separable:
         bias_and_norm = blocks + blocks + (2 * blocks if arch.norm == "batch" else 0)
         return params + 9 * blocks + 2 * c.trunk * c.inner_sum + bias_and_norm

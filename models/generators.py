@@ -76,7 +76,8 @@ class GeneratorSpec:
     @property
     def architecture(self) -> Architecture:
         """What its cost depends on besides its channels."""
-        return Architecture(self.kind.separable, self.input_nc, self.output_nc, self.norm)
+        kind = self.kind
+        return Architecture(kind.separable, self.input_nc, self.output_nc, self.norm, kind.expanded)
 
     def subnet(self, config: ChannelConfig) -> GeneratorSpec:
         """Of a supernet: what `extract` makes of it at ``config``."""

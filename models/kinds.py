@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
+from models.deepest import DeepestResnetGenerator
+from models.deepest import read_channels as read_deepest
 from models.resnet import ResnetGenerator, read_channels
 from models.supernet import SuperMobileResnetGenerator
 
@@ -28,6 +30,7 @@ class Kind:
                those of another kind
     family:    kinds of one family have equal keys, and equal shapes at equal channels
     separable: 3x3 convolutions of the blocks are depthwise and pointwise, not dense
+    expanded:  a mobile network with expansion blocks (`models.deepest`)
     by_config: its channels are a config string, otherwise an ``ngf``
     legacy:    a config string has the meaning of early releases, see `ChannelConfig`
     subnet:    of a supernet, the kind of the networks that are cut out of it
@@ -37,6 +40,7 @@ class Kind:
     infer: Callable[[Mapping[str, Tensor]], dict] | None
     family: str
     separable: bool = True
+    expanded: bool = False
     by_config: bool = False
     legacy: bool = False
     subnet: str | None = None
@@ -46,9 +50,14 @@ class Kind:
         """Whether it is a supernet: one network that runs at any configuration."""
         return self.subnet is not None
 
+    @property
+    def tapped(self) -> bool:
+        """Whether it gives the activations that distillation compares, and may be a student."""
+        return not self.expanded
+
 
 # --------------------------------------------------------------------------------------------------
-# Building and recognising the nine-block ResNets
+# Building and recognising networks
 
 
 def _resnet(spec: GeneratorSpec) -> nn.Module:
@@ -64,6 +73,12 @@ def _resnet(spec: GeneratorSpec) -> nn.Module:
 
 def _super_resnet(spec: GeneratorSpec) -> nn.Module:
     return SuperMobileResnetGenerator(
+        spec.ngf, spec.input_nc, spec.output_nc, spec.norm, spec.dropout_rate
+    )
+
+
+def _deepest(spec: GeneratorSpec) -> nn.Module:
+    return DeepestResnetGenerator(
         spec.ngf, spec.input_nc, spec.output_nc, spec.norm, spec.dropout_rate
     )
 
@@ -97,6 +112,7 @@ KINDS: dict[str, Kind] = {
     "legacy_sub_mobile_resnet_9blocks": Kind(
         _resnet, _mobile_by_legacy_config, "mobile", by_config=True, legacy=True
     ),
+    "mobile_deepest_resnet": Kind(_deepest, read_deepest, "deepest", expanded=True),
 }
 
 # Names for flags: all, those whose weights are trained at one width, and supernets.

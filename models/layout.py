@@ -25,6 +25,9 @@ FIRST_CONV, SECOND_CONV, DROPOUT = 1, 6, 4
 # Inside a separable convolution: a depthwise 3x3, a norm, a pointwise 1x1.
 DEPTHWISE, POINTWISE = 0, 2
 
+# How much wider an expansion block is inside; only `models.deepest` has any.
+EXPANSION = 4
+
 # --------------------------------------------------------------------------------------------------
 # Genes
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from data.datasets import path_of_side
 from models.kinds import PLAIN, SUPERNETS
-from options.flags import FLAGS, ONLINE
+from options.flags import DEEPER, FLAGS, ONLINE
 from options.no_effect import notes
 from runtime import entry
 
@@ -266,9 +266,15 @@ class _StudentOptions(_TrainingOptions):
     def check(cls, opt, parser):
         super().check(opt, parser)
         online = opt.distiller == "online"
-        if online and opt.teacher_freq == 0 and opt.restore_teacher_G_path is None:
+        two = online and opt.deeper_netG is not None
+        for flag, value in DEEPER.items() if two else ():
+            setattr(opt, flag, value if getattr(opt, flag) is None else getattr(opt, flag))
+        for needed, flag in ((online, "restore_teacher_G_path"), (two, "restore_deeper_G_path")):
+            if needed and opt.teacher_freq == 0 and getattr(opt, flag) is None:
+                parser.error(f"--teacher_freq 0 trains no teacher: give --{flag}, a trained one")
+        if online and not two and opt.restore_deeper_G_path is not None:
             parser.error(
-                "--teacher_freq 0 trains no teacher: give --restore_teacher_G_path, a trained one"
+                "--restore_deeper_G_path is of a second teacher: say of which kind by --deeper_netG"
             )
         if online and opt.tap_loss == "alignment" and opt.batch_size == 1 and opt.lambda_distill:
             parser.error(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from data.transforms import PREPROCESS
 from errors import InputError
 from models.config import CONFIG_SETS, ChannelConfig, ConfigSet
-from models.kinds import GENERATORS
+from models.kinds import GENERATORS, PLAIN
 from runtime.machine import DEVICES
 from training.losses import GAN_MODES
 from training.schedules import POLICIES
@@ -126,6 +126,10 @@ _DATA, _NET, _LOSS, _TIME, _LOG = (
 )
 _MEASURE, _SEARCH, _RUN, _START = "measures", "search", "machine", "starting weights"
 
+# What flags of a second teacher are when there is one. Without one they are not set: a run that an
+# earlier version began has none of them either.
+DEEPER = {"deeper_ngf": 16, "share_D": 3}
+
 FLAGS: dict[str, Flag] = {
     # ---- data
     "dataroot": Flag(_DATA, "folder with the images: <dataroot>/<phase>/*.jpg", metavar="DIR"),
@@ -225,6 +229,11 @@ FLAGS: dict[str, Flag] = {
     "teacher_netG": Flag(
         _NET, "generator of the teacher", default="mobile_resnet_9blocks", choices=GENERATORS
     ),
+    "deeper_netG": Flag(
+        _NET,
+        "online: generator of a second teacher, of whose images the student learns too",
+        choices=PLAIN,
+    ),
     "student_netG": Flag(_NET, "generator of the student", choices=GENERATORS),
     "pretrained_netG": Flag(
         _NET,
@@ -235,12 +244,25 @@ FLAGS: dict[str, Flag] = {
     "ngf": Flag(_NET, "base width of the generator [channels]", channels, 64, metavar="N"),
     "ndf": Flag(_NET, "base width of the discriminator [channels]", channels, 128, metavar="N"),
     "teacher_ngf": Flag(_NET, "base width of the teacher [channels]", channels, 64, metavar="N"),
+    "deeper_ngf": Flag(
+        _NET,
+        f"base width of the second teacher [channels]; {DEEPER['deeper_ngf']} without it",
+        channels,
+        metavar="N",
+    ),
     "student_ngf": Flag(_NET, "base width of the student [channels]", channels, 48, metavar="N"),
     "pretrained_ngf": Flag(
         _NET, "base width of the pretrained network [channels]", channels, 64, metavar="N"
     ),
     "n_layers_D": Flag(
         _NET, "stride-2 layers of the n_layers discriminator", _number(int, 1, 12), 3, metavar="N"
+    ),
+    "share_D": Flag(
+        _NET,
+        "first blocks of the discriminator that both teachers share, of --n_layers_D + 2 (pixel: "
+        f"of 3); {DEEPER['share_D']} without it",
+        natural,
+        metavar="N",
     ),
     "norm": Flag(_NET, "normalisation", default="instance", choices=("instance", "batch", "none")),
     "init_type": Flag(
@@ -253,7 +275,7 @@ FLAGS: dict[str, Flag] = {
         _NET, "standard deviation or gain of the initialisation", non_negative, 0.02, metavar="X"
     ),
     "dropout_rate": Flag(_NET, "dropout inside the residual blocks", share, 0.0, metavar="P"),
-    "teacher_dropout_rate": Flag(_NET, "dropout of the teacher's blocks", share, 0.0, metavar="P"),
+    "teacher_dropout_rate": Flag(_NET, "dropout of the teachers' blocks", share, 0.0, metavar="P"),
     "student_dropout_rate": Flag(_NET, "dropout of the student's blocks", share, 0.0, metavar="P"),
     "config_set": Flag(
         _NET,
@@ -285,6 +307,9 @@ FLAGS: dict[str, Flag] = {
         "checkpoint of the teacher; where models are compared, they are compared with it",
         metavar="PTH",
     ),
+    "restore_deeper_G_path": Flag(
+        _START, "checkpoint of the second teacher (--deeper_netG)", metavar="PTH"
+    ),
     "compare": Flag(
         _START,
         "further checkpoints, measured side by side with the first; they need no flags on their "
@@ -311,7 +336,7 @@ FLAGS: dict[str, Flag] = {
     ),
     "teacher_freq": Flag(
         _LOSS,
-        "the online teacher is updated in every N-th step; 0 = it is trained already",
+        "online teachers are updated in every N-th step; 0 = they are trained already",
         natural,
         1,
         metavar="N",
@@ -639,3 +664,4 @@ FLAGS: dict[str, Flag] = {
 # Flags of `distiller` online alone.
 ONLINE = ("teacher_freq", "lambda_l1", "lambda_ssim", "lambda_style", "lambda_feature")
 ONLINE += ("lambda_tv", "lambda_wavelet", "tap_loss", "feature_net", "vgg_path")
+ONLINE += ("deeper_netG", "deeper_ngf", "restore_deeper_G_path", "share_D")

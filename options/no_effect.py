@@ -41,7 +41,8 @@ _IMAGES += ("num_threads", "load_in_memory", "cache_gb")
 
 
 def _new_teacher(opt: argparse.Namespace) -> bool:
-    return opt.distiller == "online" and opt.restore_teacher_G_path is None
+    second = opt.deeper_netG is not None and opt.restore_deeper_G_path is None
+    return opt.distiller == "online" and (opt.restore_teacher_G_path is None or second)
 
 
 RULES = (
@@ -62,6 +63,12 @@ RULES = (
         ONLINE,
         "--distiller is not online",
         lambda opt: opt.distiller != "online",
+    ),
+    Rule(
+        STUDENTS,
+        ("deeper_ngf", "share_D"),
+        "there is no second teacher (--deeper_netG)",
+        lambda opt: opt.distiller == "online" and opt.deeper_netG is None,
     ),
     Rule(
         STUDENTS,

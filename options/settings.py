@@ -11,6 +11,7 @@ import os
 import sys
 from argparse import Namespace
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -19,7 +20,13 @@ from data.build import DataSettings
 from data.datasets import path_of_side
 from errors import InputError
 from evaluation.build import MeasureSettings
-from models.build import Checkpoint, DiscriminatorSettings, Initialisation, StudentSettings
+from models.build import (
+    Checkpoint,
+    DiscriminatorSettings,
+    Initialisation,
+    StudentSettings,
+    TeacherSettings,
+)
 from models.generators import GeneratorSpec
 from models.kinds import KINDS
 from runtime import machine
@@ -93,7 +100,10 @@ def spec(opt: Namespace, prefix: str = "", config_str: str | None = None) -> Gen
 
 
 def discriminator(opt: Namespace) -> DiscriminatorSettings:
-    return DiscriminatorSettings(opt.netD, opt.ndf, opt.n_layers_D, opt.norm, opt.restore_D_path)
+    several = {"heads": 2, "share": opt.share_D} if _two_teachers(opt) else {}
+    return DiscriminatorSettings(
+        opt.netD, opt.ndf, opt.n_layers_D, opt.norm, opt.restore_D_path, **several
+    )
 
 
 def generator(opt: Namespace, flag: str = "restore_G_path") -> Checkpoint:
@@ -102,10 +112,25 @@ def generator(opt: Namespace, flag: str = "restore_G_path") -> Checkpoint:
     return Checkpoint(getattr(opt, flag), f"`{flag}`", _typed(opt, names))
 
 
-def teacher(opt: Namespace) -> Checkpoint:
-    names = {"teacher_netG": "netG", "teacher_ngf": "ngf"} | _images_and_norm()
-    path = opt.restore_teacher_G_path
-    return Checkpoint(path, "`restore_teacher_G_path`", _typed(opt, names), "teacher_")
+def teacher(opt: Namespace, prefix: str = "teacher_") -> Checkpoint:
+    names = {f"{prefix}{name}": name for name in ("netG", "ngf")} | _images_and_norm()
+    flag = f"restore_{prefix}G_path"
+    return Checkpoint(getattr(opt, flag), f"`{flag}`", _typed(opt, names), prefix)
+
+
+def _two_teachers(opt: Namespace) -> bool:
+    online = getattr(opt, "distiller", None) == "online"
+    return online and opt.deeper_netG is not None
+
+
+def teachers(opt: Namespace) -> list[TeacherSettings]:
+    """The teacher of ``--teacher_netG`` and, of an online student, that of ``--deeper_netG``."""
+    found = []
+    for prefix in ("teacher_", "deeper_")[: 1 + _two_teachers(opt)]:
+        new = replace(spec(opt, prefix), dropout_rate=opt.teacher_dropout_rate)
+        given = getattr(opt, f"restore_{prefix}G_path") is not None
+        found.append(TeacherSettings(new, teacher(opt, prefix) if given else None))
+    return found
 
 
 def student(opt: Namespace) -> StudentSettings:
@@ -250,6 +275,7 @@ HARMLESS |= {"max_cache_size", "evolution_iters", "patience", "threads"}
 
 # Files that decide a result by what they hold, not by where they are.
 INPUT_FILES = {"restore_G_path", "restore_D_path", "restore_teacher_G_path"}
+INPUT_FILES |= {"restore_deeper_G_path"}
 INPUT_FILES |= {"restore_student_G_path", "restore_pretrained_G_path", "real_stat_path"}
 INPUT_FILES |= {"meta_path", "fid_weights", "drn_path", "table_path", "vgg_path"}
 

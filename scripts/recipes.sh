@@ -1,4 +1,5 @@
-# The published recipes (fast and full pipelines), each fact once.
+# The published recipes, each fact once: GAN Compression's fast and full pipelines, and OMGD's, which
+# trains student and teachers at once.
 #
 # run.sh takes no arguments. A stage's script takes the flags of the Python script that it runs;
 # they come last and win. finetune, export, test_compressed, test_supernet and latency_compressed
@@ -6,18 +7,21 @@
 #
 # Environment, all optional:
 #   DATAROOT      the dataset (database/<name>)
-#   OUT           folder of checkpoints and results (logs/{pix2pix,cycle_gan}/<dataset>[_fast])
+#   OUT           folder of checkpoints and results
+#                 (logs/{pix2pix,cycle_gan}/<dataset>[_fast|_omgd])
 #   TEACHER       weights of a trained original generator (resnet_9blocks), instead of training one;
 #                 horse2zebra needs one
 #   BUDGET        MACs of the compressed generator
 #   CRITERION     what the search ranks by: fid or mIoU (mIoU for cityscapes, else fid)
+#   STUDENT_NGF   omgd: base width of the student, 16, 12 or 8 (16)
+#   VGG_PATH      omgd: weights of VGG-16, instead of torch's cache or a download
 #   GPU_IDS       -1 = CPU (0)
 #   MORE          flags for every stage but export, e.g. "--fid_features random"; quotes hold words
 #                 with spaces together
 #   MORE_<STAGE>  flags for one stage, e.g. MORE_TRAIN_SUPERNET="--nepochs 5"
 #   DRY_RUN       1 = show the commands without running them
 
-# Sourced by {pix2pix,cycle_gan}/<dataset>[_fast]/recipe.sh, which sets DATASET and PIPELINE; the
+# Sourced by {pix2pix,cycle_gan}/<dataset>[_fast|_omgd]/recipe.sh, which sets DATASET and PIPELINE; the
 # stage scripts beside it call one function each.
 CALLED="$(cd "$(dirname "$0")" && pwd)/$(basename "$0")"
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -54,19 +58,40 @@ case "$DATASET" in
     BUDGET=${BUDGET:-3e9} CRITERION=${CRITERION:-fid} ;;
 esac
 DATAROOT="${DATAROOT:-database/$NAME}"
-OUT="${OUT:-logs/$MODEL/$DATASET$([ "$PIPELINE" = fast ] && echo _fast || true)}"
+OUT="${OUT:-logs/$MODEL/$DATASET$([ "$PIPELINE" = full ] || echo "_$PIPELINE")}"
+
+# What OMGD's recipes have of their own, by dataset and width of the student. That of map2sat is
+# ours: edges2shoes-r's, with the dataset's own weight of the reconstruction and length.
+SAVE_EPOCH_FREQ=5
+if [ "$PIPELINE" = omgd ]; then
+  STUDENT_NGF="${STUDENT_NGF:-16}"
+  case "$STUDENT_NGF" in
+    16) WIDER_NGF=64 DEEPER_NGF=16 NDF=128 SHARE_D=3 LAMBDA_DISTILL=100 ;;
+    12 | 8) WIDER_NGF=48 DEEPER_NGF=12 NDF=96 SHARE_D=3 LAMBDA_DISTILL=1000 ;;
+    *) die "STUDENT_NGF $STUDENT_NGF: there are recipes for 16, 12 and 8" ;;
+  esac
+  TEACHER_FREQ=1 BATCH=4
+  case "$DATASET" in
+    edges2shoes-r) ONLINE_EPOCHS=(100 100) ;;
+    cityscapes)
+      ONLINE_EPOCHS=(300 450) BATCH=1 TEACHER_FREQ=3 LAMBDA_DISTILL=0 SAVE_EPOCH_FREQ=25
+      [ "$STUDENT_NGF" != 16 ] || SHARE_D=4 ;;
+    map2sat) ONLINE_EPOCHS=(100 200) ;;
+  esac
+  OUT="$OUT/ngf$STUDENT_NGF"
+fi
+
 SPLITS="$OUT/splits"
 HELD_OUT="${HELD_OUT:-datasets/metas/$DATASET/train2.meta}"
 FULL="$OUT/full" MOBILE="$OUT/mobile" DISTILL="$OUT/distill" SUPERNET="$OUT/supernet"
-SEARCH="$OUT/search"
+SEARCH="$OUT/search" ONLINE="$OUT/online"
 DRN_PATH="${DRN_PATH:-pretrained/drn-d-105_ms_cityscapes.pth}"
 # The full pipeline distils from a mobile teacher and pre-trains the student; the fast one does
 # neither.
-if [ "$PIPELINE" = fast ]; then
-  STUDENT_NGF=64 CONFIG_SET=$SPACE
-else
-  STUDENT_NGF=48 CONFIG_SET=channels-48
-fi
+case "$PIPELINE" in
+  fast) STUDENT_NGF=64 CONFIG_SET=$SPACE ;;
+  full) STUDENT_NGF=48 CONFIG_SET=channels-48 ;;
+esac
 
 # ---- flags that stages share: each function adds to FLAGS, which `go` uses and empties
 
@@ -74,7 +99,7 @@ FLAGS=()
 
 train_flags() {
   FLAGS+=(--batch_size "$BATCH" --gan_mode "$GAN_MODE" --lambda_recon "$LAMBDA_RECON"
-    --nepochs "$1" --nepochs_decay "$2" --save_epoch_freq 5)
+    --nepochs "$1" --nepochs_decay "$2" --save_epoch_freq "$SAVE_EPOCH_FREQ")
 }
 
 student_flags() {
@@ -284,6 +309,45 @@ get_real_stat() {
   go get_real_stat get_real_stat.py "$@"
 }
 
+# ---- the stages of OMGD: one training, then what becomes of the student
+
+train_online() {
+  train_flags "${ONLINE_EPOCHS[@]}"
+  measure_flags val
+  FLAGS+=(--distiller online --student_ngf "$STUDENT_NGF" --teacher_netG mobile_resnet_9blocks
+    --teacher_ngf "$WIDER_NGF" --deeper_netG mobile_deepest_resnet --deeper_ngf "$DEEPER_NGF"
+    --ndf "$NDF" --share_D "$SHARE_D" --teacher_freq "$TEACHER_FREQ" --feature_net vgg16
+    --lambda_distill "$LAMBDA_DISTILL" --log_dir "$ONLINE")
+  [ "$LAMBDA_DISTILL" = 0 ] || FLAGS+=(--tap_loss channel)
+  [ -z "${VGG_PATH:-}" ] || FLAGS+=(--vgg_path "$VGG_PATH")
+  go train_online distill.py "$@"
+}
+
+# of_online NAME: a network of the training: G, T (the wider teacher) or T2 (the deeper one).
+of_online() { beside "$(best_of "$ONLINE/checkpoints")" "$1.pth"; }
+student() { echo "$OUT/compressed/latest_net_G.pth"; }
+
+export_student() {
+  FLAGS+=(--input_path "$(of_online G)" --output_path "$(student)")
+  do_stage export export.py "$@"
+}
+
+test_wider() { test_model wider "$(of_online T)" "$@"; }
+test_deeper() { test_model deeper "$(of_online T2)" "$@"; }
+test_student() { test_model compressed "$(student)" "$@"; }
+latency_wider() { time_model wider "$(of_online T)" "$@"; }
+latency_student() { time_model compressed "$(student)" "$@"; }
+
+online_stages() {
+  stage train_online "$ONLINE/results.json" train_online
+  stage export "$(student)" export_student
+  stage test_wider "$OUT/results/wider/results.json" test_wider
+  stage test_deeper "$OUT/results/deeper/results.json" test_deeper
+  stage test_compressed "$OUT/results/compressed/results.json" test_student
+  stage latency_wider "$OUT/results/wider/latency.json" latency_wider
+  stage latency_compressed "$OUT/results/compressed/latency.json" latency_student
+}
+
 # ---- everything in order, each stage skipped when its result is there
 
 stages() {
@@ -307,31 +371,45 @@ stages() {
 }
 
 # The flags of every stage are checked before the first starts: a mistake in the last one's would
-# else be found days later.
+# else be found days later. check_stages STAGES
 check_stages() {
   local COMMANDS
   COMMANDS="$(mktemp)"
   trap 'rm -f "$COMMANDS"' EXIT
-  (DRY_RUN=1 && stages >/dev/null) || exit 2
+  (DRY_RUN=1 && "$1" >/dev/null) || exit 2
   [ ! -s "$COMMANDS" ] || "$PYTHON" scripts/check_flags.py <"$COMMANDS" || exit 2
   rm -f "$COMMANDS"
   trap - EXIT
 }
 
-run_all() {
-  [ $# -eq 0 ] || die "run.sh takes no arguments, got $1; flags go into MORE and MORE_<STAGE>" \
+# go_through STAGES ARGUMENT...: run.sh, which takes no arguments.
+go_through() {
+  [ $# -eq 1 ] || die "run.sh takes no arguments, got $2; flags go into MORE and MORE_<STAGE>" \
     "(--help)"
-  need_teacher
   need_drn
-  check_stages
-  stages
+  check_stages "$1"
+  "$1"
+}
+
+# summary TEACHER FLAG...: the page that compares a teacher with the compressed generator.
+summary() {
+  py scripts/summarise.py --teacher "$OUT/results/$1" --compressed "$OUT/results/compressed" \
+    "${@:2}" --output "$OUT/index.html" --title "$DATASET, $PIPELINE pipeline"
+}
+
+run_all() {
+  need_teacher
+  go_through stages "$@"
   # The summary shows the quality before and after fine-tuning, where there was one.
   local tuned=() folder
   folder="$OUT/finetune_$(config_of "$SEARCH")"
   if [ "${#FINETUNE_EPOCHS[@]}" -ne 0 ] && [ -n "${DRY_RUN:-}" ] || [ -e "$folder/log.jsonl" ]; then
     tuned=(--finetune "$folder")
   fi
-  py scripts/summarise.py --teacher "$OUT/results/full" --compressed "$OUT/results/compressed" \
-    --search "$SEARCH" ${tuned[@]+"${tuned[@]}"} --output "$OUT/index.html" \
-    --title "$DATASET, $PIPELINE pipeline"
+  summary full --search "$SEARCH" ${tuned[@]+"${tuned[@]}"}
+}
+
+run_online() {
+  go_through online_stages "$@"
+  summary wider
 }

@@ -45,7 +45,7 @@ def filled_task(name: str, device: torch.device = CPU) -> tuple[Task, nn.Module]
         fill(n).to(device) for n in (TEACHER.build(), build_discriminator("n_layers", 6, 8))
     )
     if name == "pix2pix_teacher":
-        return TeacherTask(teacher, net_d, TEACHER, weights, 2e-4, 0.5, device), teacher
+        return TeacherTask([teacher], net_d, [TEACHER], weights, 2e-4, 0.5, device), teacher
     elastic = name.startswith("supernet")
     netG, ngf = ("super_mobile_resnet_9blocks", 16) if elastic else ("mobile_resnet_9blocks", 8)
     spec = GeneratorSpec(netG, ngf)

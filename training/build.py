@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from evaluation.pictures import montage_of
 from metrics.criteria import LOWER_IS_BETTER
 from models.build import Initialisation
 from models.config import ChannelConfig
+from models.discriminators import Discriminator
 from models.generators import GeneratorSpec
 from models.layout import TAPS
 from models.weights import load_network
@@ -64,13 +65,13 @@ class UpdateSettings:
 
 @dataclass(frozen=True)
 class OnlineSettings:
-    """How a student learns from its teacher's images (`training.online`).
+    """How a student learns from its teachers' images (`training.online`).
 
     Args:
-        every:    steps per update of the teacher; 0 = it does not train
+        every:    steps per update of the teachers; 0 = they do not train
         losses:   weights of the losses between images
         features: what looks at images for the style and feature losses: ``discriminator``, the
-                  teacher's, or ``vgg16``
+                  first teacher's, or ``vgg16``
         vgg_path: weights of VGG-16; None takes torch's cache or a download
         tap_loss: one of `training.online.TAP_LOSSES`
     """
@@ -123,6 +124,9 @@ class RunSettings:
 # --------------------------------------------------------------------------------------------------
 # Tasks
 
+# A generator and what it is.
+Described = tuple[nn.Module, GeneratorSpec]
+
 
 def subnets(settings: SubnetSettings, spec: GeneratorSpec, batch_size: int) -> Subnets | None:
     """What a supernet is trained and measured at; None for a student of fixed width."""
@@ -155,22 +159,32 @@ def subnets(settings: SubnetSettings, spec: GeneratorSpec, batch_size: int) -> S
 def teacher_task(
     generator: nn.Module,
     spec: GeneratorSpec,
-    discriminator: nn.Module,
+    discriminator: Discriminator,
     weights: LossWeights,
     updates: UpdateSettings,
     device: torch.device,
 ) -> TeacherTask:
-    task = TeacherTask(
-        generator.to(device),
+    teaching = _teaching([(generator, spec)], discriminator, weights, updates, device)
+    return _ready(teaching, updates)
+
+
+def _teaching(
+    teachers: Sequence[Described],
+    discriminator: Discriminator,
+    weights: LossWeights,
+    updates: UpdateSettings,
+    device: torch.device,
+) -> TeacherTask:
+    return TeacherTask(
+        [net.to(device) for net, _ in teachers],
         discriminator.to(device),
-        spec,
+        [spec for _, spec in teachers],
         weights,
         updates.lr,
         updates.beta1,
         device,
         updates.amp,
     )
-    return _ready(task, updates)
 
 
 def new_adaptors(
@@ -179,9 +193,25 @@ def new_adaptors(
     updates: UpdateSettings,
     how: Initialisation,
     tap_loss: str = "mse",
+    compared: bool = True,
 ) -> list[nn.Module]:
     """From the student's taps to what a loss of `training.online.TAP_LOSSES` compares; restored if
-    wanted."""
+    wanted.
+
+    Args:
+        compared: whether taps are compared at all: where they are not, the teacher may have none
+
+    Raises:
+        InputError: the teacher has no taps and they are compared, or adaptors are to be restored.
+    """
+    if not teacher.kind.tapped:
+        remedy = "`lambda_distill` 0 with `distiller` online" if compared else "no `restore_A_path`"
+        if compared or updates.adaptors_path:
+            raise InputError(
+                f"`teacher_netG` {teacher.netG} has no activations that distillation compares: "
+                f"give {remedy}, or another teacher"
+            )
+        return []
     if tap_loss == "alignment":
         return []
     widths = student.config.widths.trunk, teacher.config.widths.trunk
@@ -229,10 +259,9 @@ def distillation_task(
 def online_task(
     student: nn.Module,
     spec: GeneratorSpec,
-    teacher: nn.Module,
-    teacher_spec: GeneratorSpec,
+    teachers: Sequence[Described],
     adaptors: list[nn.Module],
-    discriminator: nn.Module,
+    discriminator: Discriminator,
     settings: OnlineSettings,
     weights: LossWeights,
     updates: UpdateSettings,
@@ -240,9 +269,11 @@ def online_task(
     subnets: Subnets | None,
     paired: bool = True,
 ) -> OnlineTask:
-    """A student learns from the images of a teacher, which may train along.
+    """A student learns from the images of one teacher or two, which may train along.
 
-    ``discriminator`` is the teacher's.
+    Args:
+        adaptors:      of the first teacher's taps
+        discriminator: the teachers', with a judge for each
 
     Raises:
         InputError: a teacher cannot train on unpaired data, or the weights of VGG-16 are missing.
@@ -253,24 +284,14 @@ def online_task(
             "`dataset_mode` unaligned: an online teacher learns from pairs; give a trained one "
             "as `restore_teacher_G_path` and `teacher_freq` 0"
         )
-    net_d = discriminator.to(device)
-    teaching = TeacherTask(
-        teacher.to(device),
-        net_d,
-        teacher_spec,
-        weights,
-        updates.lr,
-        updates.beta1,
-        device,
-        updates.amp,
-    )
+    teaching = _teaching(teachers, discriminator, weights, updates, device)
     features = None
     if s.losses.need_features:
         path = Path(s.vgg_path) if s.vgg_path else None
         if s.features == "vgg16":
             features = VGG16Features("`feature_net` vgg16", path)
         else:
-            features = DiscriminatorFeatures(net_d, paired)
+            features = DiscriminatorFeatures(teaching.net_d, paired)
     task = OnlineTask(
         student.to(device),
         teaching,

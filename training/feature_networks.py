@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from errors import InputError
-from models.discriminators import NLayerDiscriminator, PixelDiscriminator
+from models.discriminators import Discriminator, blocks_of
 from training.vgg import vgg_layers
 
 
@@ -102,19 +102,14 @@ class DiscriminatorFeatures:
     both images go through the same function.
 
     Args:
-        net_d:  ``NLayerDiscriminator`` or ``PixelDiscriminator``
+        net_d:  one that judges several generators looks as it looks at the first one's images
         paired: True: it sees cat(a, image); False (unpaired data): the image alone
     """
 
-    def __init__(self, net_d: NLayerDiscriminator | PixelDiscriminator, paired: bool = True):
+    def __init__(self, net_d: Discriminator, paired: bool = True):
         self.paired = paired
-        layers = net_d.model if isinstance(net_d, NLayerDiscriminator) else net_d.net
-        self.blocks: list[list[nn.Module]] = [[]]
-        for layer in layers:
-            self.blocks[-1].append(layer)
-            if isinstance(layer, nn.LeakyReLU):
-                self.blocks.append([])
-        self.blocks.pop()  # the convolution that makes the scores
+        # Without the block that makes the scores.
+        self.blocks = blocks_of(net_d.judges()[0])[:-1]
         self.compared = tuple(range(len(self.blocks)))
 
     def __call__(self, a: Tensor, image: Tensor, count: int | None = None) -> list[Tensor]:

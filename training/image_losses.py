@@ -254,14 +254,14 @@ class ImageLossWeights:
 
 
 class ImageLosses(nn.Module):
-    """The losses between a student's and its teacher's images, each times its weight.
+    """The losses between a student's images and those of its teachers, each times its weight.
 
-    forward(a, student, teacher) -> name in the log -> scalar, of weights above 0:
+    forward(a, student, *teachers) -> name in the log -> scalar, of weights above 0:
     G_l1, G_ssim, G_style, G_feature, G_tv, G_wavelet. The student's loss is their sum.
 
-        a:       float N C H W, input of both generators
-        student: float N C' H W in [-1, 1], its gradients flow
-        teacher: as ``student``; taken as a constant
+        a:        float N C H W, input of all generators
+        student:  float N C' H W in [-1, 1], its gradients flow
+        teachers: one or several as ``student``; taken as constants. Every loss is the sum over them
 
     Inside autocast the feature network runs in its type, and all else in float32.
 
@@ -283,32 +283,40 @@ class ImageLosses(nn.Module):
         self.weights, self.features, self.wavelet_levels = weights, features, wavelet_levels
         self.register_buffer("window", gaussian_window(), persistent=False)
 
-    def forward(self, a: Tensor, student: Tensor, teacher: Tensor) -> dict[str, Tensor]:
+    def forward(self, a: Tensor, student: Tensor, *teachers: Tensor) -> dict[str, Tensor]:
         w, losses = self.weights, {}
-        student, teacher = _widened(student), _widened(teacher.detach())
+        student = _widened(student)
+        targets = [_widened(teacher.detach()) for teacher in teachers]
         if w.l1:
-            losses["G_l1"] = w.l1 * F.l1_loss(student, teacher)
+            losses["G_l1"] = sum(w.l1 * F.l1_loss(student, t) for t in targets)
         if w.ssim:
-            losses["G_ssim"] = w.ssim * (1 - ssim(student, teacher, self.window))
+            losses["G_ssim"] = sum(w.ssim * (1 - ssim(student, t, self.window)) for t in targets)
         if w.need_features:
-            losses |= self._feature_losses(a, student, teacher)
+            losses |= self._feature_losses(a, student, targets)
         if w.tv:
-            losses["G_tv"] = w.tv * total_variation(student)
+            # OMGD adds it once for each teacher.
+            losses["G_tv"] = len(targets) * w.tv * total_variation(student)
         if w.wavelet:
-            losses["G_wavelet"] = w.wavelet * wavelet_loss(student, teacher, self.wavelet_levels)
+            levels = self.wavelet_levels
+            losses["G_wavelet"] = sum(w.wavelet * wavelet_loss(student, t, levels) for t in targets)
         return losses
 
-    def _feature_losses(self, a: Tensor, student: Tensor, teacher: Tensor) -> dict[str, Tensor]:
+    def _feature_losses(
+        self, a: Tensor, student: Tensor, targets: Sequence[Tensor]
+    ) -> dict[str, Tensor]:
         w, network, losses = self.weights, self.features, {}
         count = None if w.style else max(network.compared) + 1
-        # Two passes: in one of both images, the teacher's half would be kept for a backward pass,
-        # and take its time there.
+        # A pass for each image: in one of all, the teachers' parts would be kept for a backward
+        # pass, and take their time there.
         with torch.no_grad():
-            wanted = network(a, teacher, count)
+            wanted = [network(a, target, count) for target in targets]
         seen = network(a, student, count)
         if w.style:
-            losses["G_style"] = w.style * style_loss(seen, wanted)
+            losses["G_style"] = sum(w.style * style_loss(seen, maps) for maps in wanted)
         if w.feature:
-            compared = ([maps[i] for i in network.compared] for maps in (seen, wanted))
-            losses["G_feature"] = w.feature * feature_loss(*compared)
+            losses["G_feature"] = sum(
+                w.feature
+                * feature_loss(*([each[i] for i in network.compared] for each in (seen, maps)))
+                for maps in wanted
+            )
         return losses

@@ -1,7 +1,8 @@
-"""Online distillation: the student learns from its teacher's images while the teacher trains.
+"""Online distillation: the student learns from its teachers' images while the teachers train.
 
-After OMGD (ICCV 2021): the student has no discriminator of its own and sees no real image. A
-supernet may learn this way too (UGC, ICCV 2023).
+After OMGD (ICCV 2021): the student has no discriminator of its own and sees no real image. It has
+one teacher, or two: a wider one, and a deeper one. A supernet may learn this way too (UGC, ICCV
+2023).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from models.winograd import with_winograd
 from runtime.cuda_graphs import CapturedStep, Recorder
 from training.image_losses import ImageLosses, channel_distillation, kernel_alignment_loss
 from training.losses import layer_losses
-from training.tasks import Choice, StudentTask, Subnets, TeacherTask, make_adam
+from training.tasks import Choice, StudentTask, Subnets, TeacherTask, generate, make_adam
 
 # How activations are compared (`tap_loss`).
 TAP_LOSSES: dict[str, Callable[[Sequence[Tensor], Sequence[Tensor]], Tensor]] = {
@@ -26,19 +27,24 @@ TAP_LOSSES: dict[str, Callable[[Sequence[Tensor], Sequence[Tensor]], Tensor]] = 
 }
 
 
-class OnlineTask(StudentTask):
-    """A student and its teacher, trained in one loop.
+def _as_teacher(name: str) -> str:
+    """What a network or a loss of the teachers is called beside those of the student: G2 is T2."""
+    return name.replace("G", "T", 1)
 
-    The student compares itself with the teacher's images from before the teacher's update of the
-    same step (OMGD). Its weights are updated in every step.
+
+class OnlineTask(StudentTask):
+    """A student and its teachers, trained in one loop.
+
+    The student compares itself with the teachers' images from before their update of the same step
+    (OMGD), and with the activations of the first alone. Its weights are updated in every step.
 
     Args:
-        teaching: the teacher and how it learns; its weight ``distill`` is that of the taps' loss
-        adaptors: from the student's taps to what ``tap_loss`` compares with the teacher's
-        losses:   between the images of student and teacher
+        teaching: the teachers and how they learn; its weight ``distill`` is that of the taps' loss
+        adaptors: from the student's taps to what ``tap_loss`` compares with the first teacher's
+        losses:   between the images of the student and every teacher
         tap_loss: one of `TAP_LOSSES`
-        every:    the teacher is updated in steps 0, ``every``, 2 ``every`` ...; 0 leaves it as it
-                  is, and neither it nor its discriminator is then saved
+        every:    the teachers are updated in steps 0, ``every``, 2 ``every`` ...; 0 leaves them as
+                  they are, and neither they nor their discriminator are then saved
         subnets, ema: see `StudentTask`
     """
 
@@ -64,47 +70,52 @@ class OnlineTask(StudentTask):
         # One image alone, as an epoch's last batch may be, has nothing to be compared with.
         self.least_images = 2 if tap_loss == "alignment" else 1
         self.optimizers = [make_adam(self._trained(), lr, beta1)]
-        self.teacher = teaching.net_g
+        self.teachers = teaching.nets_g
         if every:
-            self.networks |= {"T": teaching.net_g, "D": teaching.net_d}
-            self.specs["T"] = teaching.specs["G"]
+            # Of the files and in the log, G is the student.
+            names = {name: _as_teacher(name) for name in teaching.networks}
+            self.networks |= {names[name]: net for name, net in teaching.networks.items()}
+            self.specs |= {names[name]: spec for name, spec in teaching.specs.items()}
             self.optimizers += teaching.optimizers
             teaching.scaler = self.scaler
         else:
-            for net in (teaching.net_g, teaching.net_d):
+            for net in teaching.networks.values():
                 net.eval().requires_grad_(False)
             if device.type == "cpu" and amp == "none":
-                self.teacher = with_winograd(self.teacher)
+                self.teachers = [with_winograd(net) for net in self.teachers]
 
     def record(self, recorder: Recorder) -> None:
         super().record(recorder)
         self.follow = CapturedStep(self.follow, self.optimizers[:1], recorder)
 
     def update(self, a: Tensor, b: Tensor, *choices: Choice | Tensor) -> dict[str, Tensor]:
-        """A step of both."""
-        losses, target, taps = self.teaching.learn(a, b, taps=True)
-        # The teacher's own are called T_gan, T_recon: in the log G is the student.
-        losses = {name.replace("G_", "T_"): value for name, value in losses.items()}
-        return losses | self._learn(a, target, taps, choices)
+        """A step of all."""
+        losses, targets, taps = self.teaching.learn(a, b, taps=self.weights.distill > 0)
+        losses = {_as_teacher(name): value for name, value in losses.items()}
+        return losses | self._learn(a, targets, taps, choices)
 
     def follow(self, a: Tensor, b: Tensor, *choices: Choice | Tensor) -> dict[str, Tensor]:
         """A step of the student alone."""
         with torch.no_grad(), self._autocast():
-            target, taps = self.teacher(a, taps=True)
-        return self._learn(a, target, taps, choices)
+            targets, taps = generate(self.teachers, a, self.weights.distill > 0)
+        return self._learn(a, targets, taps, choices)
 
     def _update_at(self, step: int) -> Callable[..., dict[str, Tensor]]:
         return self.update if self.every and step % self.every == 0 else self.follow
 
     def _learn(
-        self, a: Tensor, target: Tensor, taps: list[Tensor], choices: Sequence[Choice | Tensor]
+        self,
+        a: Tensor,
+        targets: list[Tensor],
+        taps: list[Tensor],
+        choices: Sequence[Choice | Tensor],
     ) -> dict[str, Tensor]:
         optimizer, passes = self.optimizers[0], choices or [None]
         sums: dict[str, Tensor] = {}
         for choice in passes:
             with self._autocast():
                 fake, adapted = self._student(a, choice)
-                losses = self.losses(a, fake, target)
+                losses = self.losses(a, fake, *targets)
             if self.weights.distill and len(a) >= self.least_images:
                 losses["G_distill"] = self.weights.distill * self.compare_taps(adapted, taps)
             if losses:  # one image alone may have none, see `least_images`

@@ -7,7 +7,7 @@ optimizers and makes one step; the `Trainer` owns everything around it.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from data.loader import Batch
 from models.config import ChannelConfig
+from models.discriminators import Discriminator
 from models.generators import GeneratorSpec
 from models.layers import ElasticConv2d, init_weights
 from models.layout import TAPS
@@ -131,17 +132,33 @@ def _detached(losses: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 # --------------------------------------------------------------------------------------------------
-# Teacher
+# Teachers
+
+
+def generate(nets: Sequence[nn.Module], a: Tensor, taps: bool) -> tuple[list[Tensor], list[Tensor]]:
+    """The images of ``a`` by each of ``nets``; the taps of the first, none unless wanted."""
+    first, *others = nets
+    image, kept = first(a, taps=True) if taps else (first(a), [])
+    return [image, *(net(a) for net in others)], kept
 
 
 class TeacherTask(Task):
-    """pix2pix: the discriminator steps first, the generator against the stepped discriminator."""
+    """One generator or several that learn from pairs, each before a judge of its own.
+
+    One alone is pix2pix: the discriminator steps first, the generator against the stepped
+    discriminator. Of several, as in OMGD, nobody steps before all gradients are there.
+
+    Args:
+        nets_g: networks and losses of the second are called G2 ..., of the third G3 ...
+        net_d:  with as many judges
+        specs:  of each generator
+    """
 
     def __init__(
         self,
-        net_g: nn.Module,
-        net_d: nn.Module,
-        spec: GeneratorSpec,
+        nets_g: Sequence[nn.Module],
+        net_d: Discriminator,
+        specs: Sequence[GeneratorSpec],
         weights: LossWeights,
         lr: float,
         beta1: float,
@@ -149,43 +166,80 @@ class TeacherTask(Task):
         amp: str = "none",
     ):
         super().__init__(weights, device, amp)
-        self.net_g, self.net_d = net_g, net_d
-        self.networks, self.specs = {"G": net_g, "D": net_d}, {"G": spec}
-        self.optimizers = [make_adam([*n.parameters()], lr, beta1) for n in (net_g, net_d)]
+        self.nets_g, self.net_d, self.judges = list(nets_g), net_d, net_d.judges()
+        self.tags = ["", *map(str, range(2, len(nets_g) + 1))]
+        names = [f"G{tag}" for tag in self.tags]
+        self.networks = dict(zip(names, nets_g, strict=True)) | {"D": net_d}
+        self.specs = dict(zip(names, specs, strict=True))
+        trained = [p for net in nets_g for p in net.parameters()], [*net_d.parameters()]
+        self.optimizers = [make_adam(parameters, lr, beta1) for parameters in trained]
 
     def update(self, a: Tensor, b: Tensor) -> dict[str, Tensor]:
         return self.learn(a, b)[0]
 
-    def learn(self, a: Tensor, b: Tensor, taps: bool = False) -> tuple[dict[str, Tensor], ...]:
-        """An update; its losses, the images it was for, and the taps if they are wanted.
+    def learn(
+        self, a: Tensor, b: Tensor, taps: bool = False
+    ) -> tuple[dict[str, Tensor], list[Tensor], list[Tensor]]:
+        """An update; its losses, every generator's images, and the first one's taps if wanted.
 
-        Images and taps are of the generator before the update, detached.
+        Images and taps are of the generators before the update, detached.
         """
-        w, (optimizer_g, optimizer_d) = self.weights, self.optimizers
+        (optimizer_g, optimizer_d), together = self.optimizers, len(self.nets_g) > 1
         with self._autocast():
-            fake, kept = self.net_g(a, taps=True) if taps else (self.net_g(a), [])
-            fake_pair, real_pair = torch.cat((a, fake), 1), torch.cat((a, b), 1)
-            scores = self.net_d(fake_pair.detach()), self.net_d(real_pair)
-        d_fake, d_real = discriminator_loss(w.gan_mode, *scores)
-        losses = {"D_fake": d_fake, "D_real": d_real}
-        loss_d = (d_fake + d_real) / 2
-        if w.gan_mode == "wgangp":
-            losses["D_gp"] = gradient_penalty(self.net_d, fake_pair.float(), real_pair)
-            loss_d = loss_d + losses["D_gp"]
-        self._add_gradients(loss_d, optimizer_d)
-        self._step(optimizer_d)
-
-        with self._autocast():
-            score = self.net_d(fake_pair)
-        losses["G_gan"] = w.gan * generator_loss(w.gan_mode, score)
-        losses["G_recon"] = w.reconstruction * self.reconstruct(fake.float(), b)
-        self._add_gradients(losses["G_gan"] + losses["G_recon"], optimizer_g)
-        self._step(optimizer_g)
+            fakes, kept = generate(self.nets_g, a, taps)
+            fake_pairs = [torch.cat((a, fake), 1) for fake in fakes]
+            real_pair = torch.cat((a, b), 1)
+            # Where the discriminator does not step in between, it sees a fake once: its own
+            # gradient stops at its weights, the generator's passes through them.
+            seen = fake_pairs if together else [pair.detach() for pair in fake_pairs]
+            scores = [judge(pair) for judge, pair in zip(self.judges, seen, strict=True)]
+            real_scores = self.net_d.scores(real_pair)
+        losses, loss_d = self._losses_d(fake_pairs, real_pair, scores, real_scores)
+        self._add_gradients(loss_d, optimizer_d, retain_graph=together)
+        if not together:
+            self._step(optimizer_d)
+            with self._autocast():
+                scores = [judge(pair) for judge, pair in zip(self.judges, fake_pairs, strict=True)]
+        losses_g, loss_g = self._losses_g(fakes, b, scores)
+        self._add_gradients(loss_g, optimizer_g)
+        self._step(*([optimizer_d, optimizer_g] if together else [optimizer_g]))
         self.scaler.update()
-        return _detached(losses), fake.detach(), [tap.detach() for tap in kept]
+        images = [fake.detach() for fake in fakes]
+        return _detached(losses | losses_g), images, [tap.detach() for tap in kept]
+
+    def _losses_d(
+        self,
+        fake_pairs: list[Tensor],
+        real_pair: Tensor,
+        scores: list[Tensor],
+        real_scores: list[Tensor],
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """(losses by their names, what the discriminator minimises)."""
+        mode, losses, total = self.weights.gan_mode, {}, 0
+        for index, tag in enumerate(self.tags):
+            fake, real = discriminator_loss(mode, scores[index], real_scores[index])
+            losses |= {f"D{tag}_fake": fake, f"D{tag}_real": real}
+            total = total + (fake + real) / 2
+            if mode == "wgangp":
+                judge, pair = self.judges[index], fake_pairs[index].float()
+                losses[f"D{tag}_gp"] = gradient_penalty(judge, pair, real_pair)
+                total = total + losses[f"D{tag}_gp"]
+        return losses, total
+
+    def _losses_g(
+        self, fakes: list[Tensor], b: Tensor, scores: list[Tensor]
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """(losses by their names, what the generators minimise, each its own part)."""
+        w, losses, total = self.weights, {}, 0
+        for tag, fake, score in zip(self.tags, fakes, scores, strict=True):
+            gan = w.gan * generator_loss(w.gan_mode, score)
+            recon = w.reconstruction * self.reconstruct(fake.float(), b)
+            losses |= {f"G{tag}_gan": gan, f"G{tag}_recon": recon}
+            total = total + (gan + recon)
+        return losses, total
 
     def generators(self) -> dict[str, Generate]:
-        return {"G": self.net_g}
+        return {name: net for name, net in self.networks.items() if name in self.specs}
 
 
 # --------------------------------------------------------------------------------------------------

@@ -128,11 +128,10 @@ def read_spec(path: Path) -> tuple[GeneratorSpec | None, int]:
         for name, shape in sizes.items()
         if "model." in name
     }
-    rows = state.pop("model.26.rows.weight", None)  # see `deploy.rewrite.RowSummedConv2d`
-    if rows is not None:
-        state["model.26.weight"] = torch.empty(
-            rows.shape[0] // 7, rows.shape[1], 7, 7, device="meta"
-        )
+    # The last convolution, see `deploy.rewrite.RowSummedConv2d`.
+    for name in [name for name in state if name.endswith(".rows.weight")]:
+        out, channels, *_ = state.pop(name).shape
+        state[name.replace(".rows", "")] = torch.empty(out // 7, channels, 7, 7, device="meta")
     try:
         spec = infer_spec(state)
     except InputError:

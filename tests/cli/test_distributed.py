@@ -49,7 +49,7 @@ assert distributed.largest(15 * rank) == 15
 torch.manual_seed(0)
 spec = GeneratorSpec("resnet_9blocks", ngf=4, norm="batch")
 net_d = build_discriminator("n_layers", 6, 4, 1, "batch")
-task = TeacherTask(spec.build(), net_d, spec, LossWeights(), 1e-3, 0.5, torch.device("cpu"))
+task = TeacherTask([spec.build()], net_d, [spec], LossWeights(), 1e-3, 0.5, torch.device("cpu"))
 torch.manual_seed(1 + rank)
 task.step(Batch(torch.rand(2, 3, 16, 16), torch.rand(2, 3, 16, 16), ["a", "b"]), 0)
 states = distributed.gather_objects({k: n.state_dict() for k, n in task.networks.items()})

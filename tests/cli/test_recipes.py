@@ -1,6 +1,7 @@
-"""The shell recipes: every stage's command is valid and says what SPEC 6 publishes; one pipeline is
-run for real."""
+"""The shell recipes: every stage's command is valid and says what SPEC 6 and OMGD publish; two
+pipelines are run for real."""
 
+import json
 import os
 import shlex
 import subprocess
@@ -16,8 +17,9 @@ FOLDERS = sorted(
     p
     for kind in ("pix2pix", "cycle_gan")
     for p in (ROOT / "scripts" / kind).iterdir()
-    if p.is_dir()
+    if p.is_dir() and not p.name.endswith("_omgd")
 )
+OMGD = sorted((ROOT / "scripts" / "pix2pix").glob("*_omgd"))
 PIX2PIX = [folder for folder in FOLDERS if folder.parent.name == "pix2pix"]
 HORSE2ZEBRA = ROOT / "scripts" / "cycle_gan" / "horse2zebra_fast"
 # The full pipeline with mIoU, and the fast one without pairs: between them every line of
@@ -42,7 +44,8 @@ def quick_python(fork_server, monkeypatch):
 
 def shown(folder: Path, stage: str, *args: str, **environment: str) -> dict[str, object]:
     """Script -> parsed flags, of the commands that a stage shows."""
-    call = ["bash", str(folder / f"{stage}.sh"), *([CONFIG] if stage in NEED_CONFIG else []), *args]
+    config = [CONFIG] if stage in NEED_CONFIG and folder not in OMGD else []
+    call = ["bash", str(folder / f"{stage}.sh"), *config, *args]
     done = subprocess.run(
         call,
         env=os.environ | {"DRY_RUN": "1"} | environment,
@@ -172,6 +175,55 @@ def test_the_published_recipe_of_unpaired_data():
         assert shown(HORSE2ZEBRA, stage)[script].dataset_mode == "unaligned"
 
 
+# Epochs (constant, decay), batch, lambda_recon, teacher_freq, direction; then by the student's
+# width: share_D and lambda_distill. OMGD publishes none for maps.
+ONLINE = {
+    "edges2shoes-r": ((100, 100), 4, 100, 1, "AtoB", {16: (3, 100), 12: (3, 1000), 8: (3, 1000)}),
+    "cityscapes": ((300, 450), 1, 100, 3, "BtoA", {16: (4, 0), 12: (3, 0), 8: (3, 0)}),
+    "map2sat": ((100, 200), 4, 10, 1, "BtoA", {16: (3, 100), 12: (3, 1000), 8: (3, 1000)}),
+}
+
+
+@pytest.mark.parametrize("folder", OMGD, ids=lambda f: f.name)
+def test_the_recipes_with_two_teachers(folder):
+    stages = {p.stem for p in folder.glob("*.sh")} - {"recipe", "run"}
+    assert stages == {
+        *("train_online", "export", "test_wider", "test_deeper", "test_compressed"),
+        *("latency_wider", "latency_compressed", "get_real_stat"),
+    }
+    assert all(shown(folder, stage) for stage in stages)
+    epochs, batch, recon, freq, direction, by_width = ONLINE[folder.name.removesuffix("_omgd")]
+    for student, (share, distill) in by_width.items():
+        chosen = {} if student == 16 else {"STUDENT_NGF": str(student)}
+        opt = shown(folder, "train_online", **chosen)["distill.py"]
+        assert (opt.nepochs, opt.nepochs_decay, opt.batch_size) == (*epochs, batch)
+        assert (opt.lambda_recon, opt.teacher_freq, opt.direction) == (recon, freq, direction)
+        assert (opt.student_netG, opt.student_ngf) == ("mobile_resnet_9blocks", student)
+        widths = (64, 16, 128) if student == 16 else (48, 12, 96)
+        assert (opt.teacher_ngf, opt.deeper_ngf, opt.ndf) == widths
+        kinds = ("mobile_resnet_9blocks", "mobile_deepest_resnet")
+        assert (opt.teacher_netG, opt.deeper_netG) == kinds
+        assert (opt.share_D, opt.lambda_distill, opt.feature_net) == (share, distill, "vgg16")
+        assert opt.distiller == "online" and (distill == 0 or opt.tap_loss == "channel")
+        assert (opt.lambda_ssim, opt.lambda_style, opt.lambda_feature) == (10, 1e4, 10)
+        assert (opt.lambda_tv, opt.lr, opt.beta1, opt.gan_mode) == (1e-5, 2e-4, 0.5, "hinge")
+        assert f"/ngf{student}/" in opt.log_dir
+    for width in ("24", "x"):
+        done = bash(folder / "train_online.sh", DRY_RUN="1", STUDENT_NGF=width)
+        assert done.returncode == 2 and f"STUDENT_NGF {width}" in done.stderr
+
+
+@pytest.mark.parametrize("folder", OMGD, ids=lambda f: f.name)
+def test_all_stages_with_two_teachers_are_shown(folder):
+    done = bash(folder / "run.sh", DRY_RUN="1", OUT="/nowhere/my out")
+    assert done.returncode == 0, done.stderr
+    scripts = [line.split()[2] for line in done.stderr.splitlines() if line.startswith("$ python")]
+    tests = ["test.py"] * 3 + ["latency.py"] * 2
+    assert scripts == ["distill.py", "export.py", *tests, "scripts/summarise.py"]
+    refused = bash(folder / "run.sh", "--ngf", OUT="/nowhere/my out")
+    assert refused.returncode == 2 and "--ngf" in refused.stderr
+
+
 @pytest.mark.parametrize(
     "stage", ["train_supernet", "finetune", "test_full", "latency_full", "run"]
 )
@@ -205,12 +257,16 @@ def bash(script: Path, *args: str, **environment: str) -> subprocess.CompletedPr
     )
 
 
-@pytest.mark.parametrize("folder", VARIED, ids=lambda f: f.name)
+@pytest.mark.parametrize("folder", [*VARIED, OMGD[0]], ids=lambda f: f.name)
 def test_paths_with_spaces(folder):
     """Every path that the environment gives reaches its flag whole."""
     places = {"OUT": "/my out", "DATAROOT": "/my data", "TEACHER": "/my teacher.pth"}
     places |= {"DRN_PATH": "/my drn.pth", "TABLE_DIR": "/my tables", "CITYSCAPES_PATH": "/my city"}
-    places |= {"HELD_OUT": "/my list.meta", "MORE": "--meta_path '/my names.meta'"}
+    places |= {
+        "VGG_PATH": "/my vgg.pth",
+        "HELD_OUT": "/my list.meta",
+        "MORE": "--meta_path '/my names.meta'",
+    }
     for stage in {p.stem for p in folder.glob("*.sh")} - {"recipe", "run"}:
         for opt in shown(folder, stage, **places).values():
             paths = [value for value in vars(opt).values() if str(value).startswith("/my")]
@@ -436,3 +492,34 @@ def test_a_whole_pipeline_and_again(tmp_path, dataset):
     done = subprocess.run(["bash", str(script)], env=environment, capture_output=True, text=True)
     assert done.returncode == 0 and done.stdout.count(": done (") == 9, done.stdout + done.stderr
     assert before == {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("*.pth")}
+
+
+def test_two_teachers_from_training_to_table_and_again(tmp_path, dataset):
+    """map2sat_omgd/run.sh on the tiny dataset, with features that need no download."""
+    images = "--crop_size 32 --fid_features random --fid_dims 64 --num_threads 1"
+    tested = "--load_size 32"
+    environment = os.environ | {
+        "OMP_NUM_THREADS": "1",
+        "DATAROOT": str(dataset),
+        "OUT": str(tmp_path / "out"),
+        "GPU_IDS": "-1",
+        "STUDENT_NGF": "8",
+        "MORE": images,
+        "MORE_TRAIN_ONLINE": "--load_size 36 --nepochs 1 --nepochs_decay 0 --ndf 8 --teacher_ngf 9 "
+        "--deeper_ngf 2 --feature_net discriminator",
+        **{f"MORE_TEST_{name}": tested for name in ("WIDER", "DEEPER", "COMPRESSED")},
+        **{f"MORE_LATENCY_{name}": f"{tested} --times 3" for name in ("WIDER", "COMPRESSED")},
+    }
+    script = ROOT / "scripts" / "pix2pix" / "map2sat_omgd" / "run.sh"
+    for done_before in (0, 7):
+        done = subprocess.run(
+            ["bash", str(script)], env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+        assert done.stdout.count(": done (") == done_before
+    out = tmp_path / "out" / "ngf8"
+    table = (out / "summary.md").read_text()
+    assert "teacher: mobile_resnet_9blocks ngf 9" in table
+    assert "compressed: mobile_resnet_9blocks ngf 8" in table and "n=6" in table
+    deeper = json.loads((out / "results" / "deeper" / "results.json").read_text())
+    assert deeper["name"] == "mobile_deepest_resnet ngf 2"

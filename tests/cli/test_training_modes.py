@@ -2,6 +2,8 @@
 
 import pytest
 
+from models.weights import load_generator
+
 
 def test_bf16_trains_close_to_float32_and_the_run_has_a_page(
     call, teacher, tmp_path, teacher_flags, read_lines
@@ -78,6 +80,29 @@ def test_an_online_student_from_nothing_to_a_trained_teacher(
     assert names == {"best_net_G.pth"}
 
 
+def test_an_online_student_of_two_teachers_and_of_both_trained(
+    call, tmp_path, training_flags, read_lines
+):
+    online = (*training_flags, "--distiller", "online", "--student_ngf", 2, "--n_layers_D", 2)
+    two = ("--deeper_netG", "mobile_deepest_resnet", "--share_D", 2)
+    flags = ("--teacher_ngf", 4, "--deeper_ngf", 2, "--teacher_freq", 2)
+    both = tmp_path / "both"
+    call("distill.py", *online, *two, *flags, "--log_dir", both).succeeded()
+    train = [r["losses"] for r in read_lines(both / "log.jsonl") if r["event"] == "train"]
+    assert [{"T_recon", "T2_gan", "T2_recon"} <= set(losses) for losses in train] == [
+        True,
+        False,
+    ] * 3
+    d, t, t2 = (both / "checkpoints" / f"latest_net_{name}.pth" for name in ("D", "T", "T2"))
+    assert load_generator(t2, "")[1].netG == "mobile_deepest_resnet"
+
+    given = ("--teacher_freq", 0, "--restore_teacher_G_path", t, "--restore_D_path", d)
+    flags = (*online, *two, *given, "--restore_deeper_G_path", t2, "--log_dir", tmp_path / "one")
+    call("distill.py", *flags).succeeded()
+    names = {p.name for p in (tmp_path / "one" / "checkpoints").glob("best_*")}
+    assert names == {"best_net_G.pth", *(f"best_net_A-{i}.pth" for i in range(4))}
+
+
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
@@ -113,6 +138,43 @@ def test_an_online_student_from_nothing_to_a_trained_teacher(
             ("all weights", "are 0"),
         ),
         (
+            ("--distiller", "online", "--restore_deeper_G_path", "x.pth"),
+            ("--restore_deeper_G_path", "--deeper_netG"),
+        ),
+        (
+            (
+                *("--distiller", "online", "--deeper_netG", "mobile_deepest_resnet"),
+                *("--teacher_freq", 0, "--restore_teacher_G_path", "x.pth"),
+            ),
+            ("--teacher_freq 0", "--restore_deeper_G_path"),
+        ),
+        (
+            (
+                *("--distiller", "online", "--teacher_ngf", 4),
+                *("--deeper_netG", "mobile_deepest_resnet", "--share_D", 6),
+            ),
+            ("--share_D 6", "5 blocks"),
+        ),
+        (
+            ("--distiller", "online", "--deeper_netG", "super_mobile_resnet_9blocks"),
+            ("--deeper_netG", "mobile_deepest_resnet"),
+        ),
+        (
+            ("--distiller", "online", "--teacher_netG", "mobile_deepest_resnet"),
+            ("--teacher_netG mobile_deepest_resnet", "--lambda_distill 0"),
+        ),
+        (
+            (
+                *("--distiller", "online", "--teacher_netG", "mobile_deepest_resnet"),
+                *("--lambda_distill", 0, "--restore_A_path", "a"),
+            ),
+            ("no --restore_A_path",),
+        ),
+        (
+            ("--distiller", "online", "--student_netG", "mobile_deepest_resnet"),
+            ("--student_netG mobile_deepest_resnet", "no student"),
+        ),
+        (
             ("--distiller", "online", "--feature_net", "vgg16", "--vgg_path", "gone.pth"),
             ("--feature_net vgg16", "gone.pth"),
         ),
@@ -127,5 +189,38 @@ def test_online_flags_that_cannot_be(call, tmp_path, training_flags, flags, word
 def test_flags_of_the_other_distiller_are_named(call, tmp_path, training_flags, teacher):
     flags = (*training_flags, "--niters", 1, "--no_fid", "--student_ngf", 8)
     flags += ("--restore_teacher_G_path", teacher / "checkpoints" / "latest_net_G.pth")
-    outcome = call("distill.py", *flags, "--lambda_ssim", 1, "--log_dir", tmp_path / "run")
-    assert "--lambda_ssim: no effect, --distiller is not online" in outcome.succeeded().stdout
+    others = ("--lambda_ssim", 1, "--deeper_netG", "mobile_deepest_resnet", "--share_D", 1)
+    outcome = call("distill.py", *flags, *others, "--log_dir", tmp_path / "run").succeeded()
+    named = "--lambda_ssim, --deeper_netG, --share_D: no effect, --distiller is not online"
+    assert named in outcome.stdout
+
+
+def test_the_deepest_network_learns_alone_is_tested_and_teaches_images(
+    call, tmp_path, training_flags, inference_flags
+):
+    """What it cannot be is refused: the teacher of activations, a supernet, one that is pruned."""
+    folder, net = tmp_path / "alone", ("--netG", "mobile_deepest_resnet", "--ngf", 2)
+    call("train.py", *training_flags, *net, "--log_dir", folder).succeeded()
+    pth = folder / "checkpoints" / "best_net_G.pth"
+    flags = (*inference_flags, "--restore_G_path", pth, "--results_dir", tmp_path / "results")
+    tested = call("test.py", *flags, "--need_profile").succeeded()
+    assert "mobile_deepest_resnet ngf 2" in tested.stdout
+    forms = ("--backends", "eager", "fused", "--times", 2)
+    call("latency.py", *flags, *forms).succeeded()
+
+    students = (*training_flags, "--niters", 1, "--student_ngf", 2)
+    given = ("--restore_teacher_G_path", pth)
+    online = ("--distiller", "online", "--teacher_freq", 0, "--lambda_style", 0)
+    online += ("--lambda_feature", 0, "--lambda_distill", 0)
+    call("distill.py", *students, *given, *online, "--log_dir", tmp_path / "one").succeeded()
+    for flags, words in (
+        (given, ("--teacher_netG mobile_deepest_resnet", "--distiller online")),
+        ((*online, *given, "--restore_pretrained_G_path", pth), ("different kinds",)),
+        ((*online, *given, "--restore_student_G_path", pth), ("holds mobile_deepest_resnet",)),
+    ):
+        refused = call("distill.py", *students, *flags, "--log_dir", tmp_path / "none")
+        assert refused.returncode == 2 and not (tmp_path / "none").exists()
+        assert all(word in refused.stderr for word in words), refused.stderr
+    flags = (*inference_flags, "--restore_G_path", pth, "--config_set", "channels-32")
+    refused = call("search.py", *flags, "--output_path", tmp_path / "none.jsonl")
+    assert refused.returncode == 2 and "not a supernet" in refused.stderr

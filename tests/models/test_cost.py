@@ -6,6 +6,7 @@ import torch
 from golden_values import PUBLISHED
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from metrics.macs import print_costs
@@ -18,6 +19,7 @@ from models.cost import (
     count_macs,
     count_params,
 )
+from models.deepest import DeepestResnetGenerator
 from models.generators import GeneratorSpec, count_parameters
 from models.resnet import ResnetGenerator
 
@@ -35,9 +37,25 @@ architectures = st.builds(
 )
 
 
-def on_meta(config: ChannelConfig, arch: Architecture) -> ResnetGenerator:
+expanded = st.builds(
+    Architecture,
+    input_nc=st.sampled_from([1, 3]),
+    output_nc=st.sampled_from([1, 3]),
+    norm=st.sampled_from(["instance", "batch", "none"]),
+    expanded=st.just(True),
+)
+# A network with expansion blocks has one width.
+networks = st.tuples(configs | legacy_configs, architectures) | st.tuples(
+    st.integers(1, 96).map(ChannelConfig.uniform), expanded
+)
+
+
+def on_meta(config: ChannelConfig, arch: Architecture) -> nn.Module:
     """The network without memory or arithmetic: only its shapes."""
     with torch.device("meta"):
+        if arch.expanded:
+            ngf = config.genes[0]
+            return DeepestResnetGenerator(ngf, arch.input_nc, arch.output_nc, arch.norm)
         return ResnetGenerator(config, arch.input_nc, arch.output_nc, arch.separable, arch.norm)
 
 
@@ -74,23 +92,21 @@ def test_legacy_configs(name):
 # Against networks
 
 
-@settings(max_examples=12)
-@given(
-    configs | legacy_configs,
-    architectures,
-    st.sampled_from([(256, 256), (64, 128), (148, 196), (16, 20)]),
-)
-def test_exact_equals_what_pytorch_counts(config, arch, size):
+@settings(max_examples=16)
+@given(networks, st.sampled_from([(256, 256), (64, 128), (148, 196), (16, 20)]))
+def test_exact_equals_what_pytorch_counts(network, size):
+    config, arch = network
     net = on_meta(config, arch)
     with FlopCounterMode(display=False) as counter:
         net(torch.empty(1, arch.input_nc, *size, device="meta"))
     assert config_cost(config, arch, "exact", *size)[0] * 2 == counter.get_total_flops()
 
 
-@settings(max_examples=6)
-@given(configs, architectures)
-def test_the_published_convention_is_what_it_says(config, arch):
+@settings(max_examples=10)
+@given(networks)
+def test_the_published_convention_is_what_it_says(network):
     """Counted by hooks: transposed convs at their outputs, one operation per element of a norm."""
+    config, arch = network
     net, counts = on_meta(config, arch), {"no_norm": 0, "norm": 0}
 
     def count(module, inputs, output):
@@ -107,8 +123,9 @@ def test_the_published_convention_is_what_it_says(config, arch):
     assert config_cost(config, arch, "published", 32, 48)[0] == counts["no_norm"] + counts["norm"]
 
 
-@given(configs | legacy_configs, architectures)
-def test_parameters_are_those_of_the_network(config, arch):
+@given(networks)
+def test_parameters_are_those_of_the_network(network):
+    config, arch = network
     assert config_cost(config, arch)[1] == count_parameters(on_meta(config, arch))
 
 

@@ -4,7 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from models.discriminators import build_discriminator
+from errors import InputError
+from models.discriminators import blocks_of, build_discriminator
+from models.generators import count_parameters
 
 
 def test_the_default_is_a_70_pixel_patchgan():
@@ -50,3 +52,54 @@ def test_the_pixel_discriminator_judges_each_pixel_by_itself():
     net = build_discriminator("pixel", 3, ndf=4, norm="none")
     x = torch.randn(1, 3, 8, 8)
     torch.testing.assert_close(net(x)[:, :, 2:3, 5:6], net(x[:, :, 2:3, 5:6]))
+
+
+# --------------------------------------------------------------------------------------------------
+# One for two generators
+
+
+def shared(share: int, name: str = "n_layers", **kwargs) -> nn.Module:
+    torch.manual_seed(3)
+    return build_discriminator(name, 6, 4, heads=2, share=share, **kwargs)
+
+
+@pytest.mark.parametrize(("ndf", "one"), [(64, 2_767_809), (96, 6_216_097), (128, 11_040_641)])
+def test_what_is_shared_exists_once(ndf, one):
+    blocks = {0: 2 * one, 5: one}
+    # Of a block: 4x4 weights from the channels before, and a bias.
+    last_two = (16 * 4 * ndf + 1) * 8 * ndf + 16 * 8 * ndf + 1
+    with torch.device("meta"):
+        for share, wanted in (blocks | {3: one + last_two}).items():
+            net = build_discriminator("n_layers", 6, ndf, heads=2, share=share)
+            assert count_parameters(net) == wanted
+            assert len(set(net.state_dict())) == len({id(p) for p in net.parameters()})
+
+
+@pytest.mark.parametrize("share", range(6))
+def test_a_judge_is_a_patchgan_of_shared_and_own_blocks(share):
+    """Scores are those of a plain discriminator with the same weights; gradients reach what the
+    judge looks through, and nothing else."""
+    net, x = shared(share), torch.randn(2, 6, 32, 32)
+    judges = net.judges()
+    for judge, scores in zip(judges, net.scores(x), strict=True):
+        plain = build_discriminator("n_layers", 6, 4)
+        plain.model.load_state_dict(judge.state_dict())
+        assert torch.equal(plain(x), scores) and torch.equal(judge(x), scores)
+    assert torch.equal(*net.scores(x)) == (share == 5)
+    judges[1](x).square().sum().backward()
+    touched = [
+        [any(p.grad is not None for layer in block for p in layer.parameters()) for block in cut]
+        for cut in map(blocks_of, judges)
+    ]
+    assert touched == [[True] * share + [False] * (5 - share), [True] * 5]
+
+
+def test_the_pixel_discriminator_is_shared_alike():
+    net, x = shared(2, "pixel", norm="none"), torch.randn(1, 6, 8, 8)
+    assert len(net.trunk) == 5 and [len(head) for head in net.heads] == [1, 1]
+    assert not torch.equal(*net.scores(x))
+
+
+def test_more_blocks_than_there_are_cannot_be_shared():
+    with pytest.raises(InputError, match="`share_D` 6: the discriminator has 5 blocks"):
+        shared(6)

@@ -21,7 +21,7 @@ from models.generators import (
     infer_spec,
     resolve_spec,
 )
-from models.kinds import GENERATORS, KINDS
+from models.kinds import GENERATORS, KINDS, PLAIN
 
 CASES = VALUES["cases"]
 DISCRIMINATORS = ("n_layers", "pixel")
@@ -126,7 +126,7 @@ genes = st.integers(1, 9)
 
 
 @given(
-    st.sampled_from(["resnet_9blocks", "mobile_resnet_9blocks"]),
+    st.sampled_from(PLAIN),
     genes,
     st.sampled_from([1, 3]),
     st.sampled_from([1, 3]),

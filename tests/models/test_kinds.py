@@ -64,5 +64,5 @@ def test_a_line_of_the_table_is_complete(name):
 
 
 def test_names_for_flags():
-    assert PLAIN == ("resnet_9blocks", "mobile_resnet_9blocks")
+    assert PLAIN == ("resnet_9blocks", "mobile_resnet_9blocks", "mobile_deepest_resnet")
     assert SUPERNETS == ("super_mobile_resnet_9blocks",)

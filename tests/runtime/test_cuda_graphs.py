@@ -58,7 +58,7 @@ def per_image(step, images):
 def teacher(mode: str) -> TeacherTask:
     torch.manual_seed(0)
     net_d = build_discriminator("n_layers", 6, 4, 1)
-    return TeacherTask(TINY.build(), net_d, TINY, LossWeights(mode), RATE, 0.5, CPU)
+    return TeacherTask([TINY.build()], net_d, [TINY], LossWeights(mode), RATE, 0.5, CPU)
 
 
 def batch_of(n: int, seed: int) -> Batch:
@@ -184,7 +184,7 @@ def test_a_captured_step_stays_on_the_device(kind, monkeypatch):
         with device:
             net, net_d = TINY.build(), build_discriminator("n_layers", 6, 4, 1)
         weights = LossWeights("wgangp" if kind == "wgangp" else "hinge")
-        task = TeacherTask(net, net_d, TINY, weights, RATE, 0.5, device)
+        task = TeacherTask([net], net_d, [TINY], weights, RATE, 0.5, device)
     else:
         spec, paired = GeneratorSpec("super_mobile_resnet_9blocks", 8), kind != "unpaired"
         draw = {"sandwich": sandwich, "config per image": per_image, "unpaired": one}[kind]

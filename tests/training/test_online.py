@@ -21,23 +21,27 @@ CPU = torch.device("cpu")
 # A recording reads rates in float32, which holds this one exactly.
 RATE = 2**-10
 TEACHER = GeneratorSpec("resnet_9blocks", ngf=4)
+DEEPER = GeneratorSpec("mobile_deepest_resnet", ngf=2)
 STUDENT = GeneratorSpec("mobile_resnet_9blocks", ngf=2)
 ELASTIC = GeneratorSpec("super_mobile_resnet_9blocks", ngf=3)
 ALL = ImageLossWeights(l1=2.0, ssim=3.0, style=5.0, feature=7.0, tv=0.01, wavelet=4.0)
 
 
-def make_teaching(distill: float = 1.0) -> TeacherTask:
+def make_teaching(distill: float = 1.0, share: int | None = None) -> TeacherTask:
+    """One teacher, or with ``share`` two that share so many blocks of their discriminator."""
     torch.manual_seed(0)
-    net_d = init_weights(build_discriminator("n_layers", 6, 2, 1), gain=0.2)
-    net_g = init_weights(TEACHER.build(), gain=0.2)
+    specs = [TEACHER] if share is None else [TEACHER, DEEPER]
+    net_d = build_discriminator("n_layers", 6, 2, 1, heads=len(specs), share=share or 0)
+    init_weights(net_d, gain=0.2)
+    nets_g = [init_weights(spec.build(), gain=0.2) for spec in specs]
     weights = LossWeights(distill=distill)
-    return TeacherTask(net_g, net_d, TEACHER, weights, RATE, 0.5, CPU)
+    return TeacherTask(nets_g, net_d, specs, weights, RATE, 0.5, CPU)
 
 
 def make_task(
-    every=1, tap_loss="mse", weights=ALL, elastic=False, draw=None, ema=0.0, distill=1.0
+    every=1, tap_loss="mse", weights=ALL, elastic=False, draw=None, ema=0.0, distill=1.0, share=None
 ) -> OnlineTask:
-    teaching = make_teaching(distill)
+    teaching = make_teaching(distill, share)
     spec = ELASTIC if elastic else STUDENT
     student = init_weights(spec.build(), gain=0.2)
     adaptors = {
@@ -88,27 +92,122 @@ def test_the_teacher_learns_as_it_does_alone():
         expected = alone.step(batch_of(step), step)
         for name, value in expected.items():
             assert torch.equal(losses[name.replace("G_", "T_")], value)
-    assert same(weights_of(task.networks["T"]), weights_of(alone.net_g))
+    assert same(weights_of(task.networks["T"]), weights_of(alone.nets_g[0]))
     assert same(weights_of(task.networks["D"]), weights_of(alone.net_d))
 
 
-def test_the_teacher_learns_in_every_nth_step():
-    task = make_task(every=2)
+@pytest.mark.parametrize("share", [None, 1], ids=["one", "two"])
+def test_teachers_learn_in_every_nth_step(share):
+    task = make_task(every=3, share=share)
+    nets = task.teaching.networks.values()
     for step in range(4):
-        before = weights_of(task.teaching.net_g, task.teaching.net_d), weights_of(task.student)
+        before, student = [weights_of(net) for net in nets], weights_of(task.student)
         losses = task.step(batch_of(step), step)
-        after = weights_of(task.teaching.net_g, task.teaching.net_d), weights_of(task.student)
-        assert same(before[0], after[0]) == (step % 2 == 1) == ("T_gan" not in losses)
-        assert not same(before[1], after[1])
+        learns = step % 3 == 0
+        for net, old in zip(nets, before, strict=True):
+            assert same(old, weights_of(net)) != learns
+        assert ("T_gan" in losses) == learns and ("T2_gan" in losses) == bool(share and learns)
+        assert not same(student, weights_of(task.student))
 
 
-def test_a_trained_teacher_stays_as_it_is_and_is_not_saved():
-    task = make_task(every=0)
-    before = weights_of(task.teaching.net_g, task.teaching.net_d)
+@pytest.mark.parametrize("share", [None, 1], ids=["one", "two"])
+def test_trained_teachers_stay_as_they_are_and_are_not_saved(share):
+    task = make_task(every=0, share=share)
+    before = weights_of(*task.teaching.networks.values())
     for step in range(2):
         assert all(name.startswith("G_") for name in task.step(batch_of(step), step))
-    assert same(before, weights_of(task.teaching.net_g, task.teaching.net_d))
+    assert same(before, weights_of(*task.teaching.networks.values()))
     assert set(task.networks) == {"G", "A-0", "A-1", "A-2", "A-3"} and len(task.optimizers) == 1
+
+
+# --------------------------------------------------------------------------------------------------
+# Two teachers
+
+
+def recorded_gradients(task) -> list[torch.Tensor]:
+    """Fills with the gradients of each optimizer that ``task`` steps, one after another."""
+    found, step = [], task._step
+
+    def record(*optimizers):
+        for optimizer in optimizers:
+            parameters = [p for group in optimizer.param_groups for p in group["params"]]
+            found.append([p.grad.clone() for p in parameters])
+        step(*optimizers)
+
+    task._step = record
+    return found
+
+
+@pytest.mark.parametrize("share", [0, 2, 3])
+def test_two_teachers_learn_before_an_unstepped_discriminator(share):
+    """Every loss and gradient by hand, then the student's from the images before the update."""
+    task, batch = make_task(share=share), batch_of(7)
+    teachers, student, net_d = copy.deepcopy((task.teachers, task.student, task.teaching.net_d))
+    adaptors = copy.deepcopy(task.adaptors)
+    teacher_gradients, student_gradients = map(recorded_gradients, (task.teaching, task))
+    found = task.step(batch, 0)
+
+    a, b, w = batch.A, batch.B, task.weights
+    wider, taps = teachers[0](a, taps=True)
+    images = [wider, teachers[1](a)]
+    loss_d, losses = 0, {}
+    for tag, image, head in zip(("", "2"), images, net_d.heads, strict=True):
+        judge = lambda x, head=head: head(net_d.trunk(torch.cat((a, x), 1)))  # noqa: E731
+        losses[f"D{tag}_fake"] = (1 + judge(image.detach())).relu().mean()
+        losses[f"D{tag}_real"] = (1 - judge(b)).relu().mean()
+        losses[f"T{tag}_gan"] = -judge(image).mean()
+        losses[f"T{tag}_recon"] = w.reconstruction * (image - b).abs().mean()
+        loss_d = loss_d + (losses[f"D{tag}_fake"] + losses[f"D{tag}_real"]) / 2
+    of_d = torch.autograd.grad(loss_d, [*net_d.parameters()])
+    of_teachers = [
+        gradient
+        for tag, net in zip(("", "2"), teachers, strict=True)
+        for gradient in torch.autograd.grad(
+            losses[f"T{tag}_gan"] + losses[f"T{tag}_recon"], [*net.parameters()], retain_graph=True
+        )
+    ]
+    for mine, wanted in zip(teacher_gradients, (of_d, of_teachers), strict=True):
+        torch.testing.assert_close(mine, [*wanted], rtol=1e-4, atol=1e-6)
+
+    # The discriminator that looks at the student is the one after its step.
+    features = DiscriminatorFeatures(task.teaching.net_d)
+    compare = ImageLosses(ALL, features, wavelet_levels=2)
+    fake, adapted = student(a, taps=True)
+    each = [compare(a, fake, image) for image in images]
+    losses |= {name: each[0][name] + each[1][name] for name in each[0]}
+    losses["G_distill"] = sum(
+        (adaptor(tap) - wanted.detach()).square().mean()
+        for adaptor, tap, wanted in zip(adaptors, adapted, taps, strict=True)
+    )
+    assert set(found) == set(losses)
+    for name, value in losses.items():
+        assert found[name].item() == pytest.approx(value.item(), rel=1e-5), name
+    total = sum(value for name, value in losses.items() if name.startswith("G_"))
+    wanted = torch.autograd.grad(total, [p for n in (student, *adaptors) for p in n.parameters()])
+    torch.testing.assert_close(student_gradients[0], [*wanted], rtol=1e-4, atol=1e-5)
+
+
+def test_teachers_and_their_discriminator_learn_nothing_from_the_student():
+    task = make_task(every=2, share=1)
+    for step in range(2):
+        task.step(batch_of(step), step)
+    # Step 1 was the student's alone: what it leaves behind would go into the next update.
+    for net in task.teaching.networks.values():
+        assert all(p.grad is None for p in net.parameters())
+
+
+def test_what_two_teachers_are_called():
+    task = make_task(share=1)
+    assert set(task.networks) >= {"G", "T", "T2", "D"}
+    assert task.specs == {"G": STUDENT, "T": TEACHER, "T2": DEEPER}
+    assert list(task.teaching.generators()) == ["G", "G2"]
+
+
+def test_a_teacher_without_activations_may_come_first():
+    """Where activations are not compared, none are asked for."""
+    task = make_task(share=0, distill=0.0)
+    task.teachers.reverse()
+    assert "G_distill" not in task.step(batch_of(1), 0)
 
 
 # --------------------------------------------------------------------------------------------------
@@ -118,7 +217,7 @@ def test_a_trained_teacher_stays_as_it_is_and_is_not_saved():
 def test_the_student_compares_itself_with_the_teacher_before_its_update():
     """Every loss from the images of two plain forward passes; the update is Adam's on their sum."""
     task = make_task()
-    teacher, student = copy.deepcopy(task.teaching.net_g), copy.deepcopy(task.student)
+    teacher, student = copy.deepcopy(task.teaching.nets_g[0]), copy.deepcopy(task.student)
     adaptors = copy.deepcopy(task.adaptors)
     batch = batch_of(7)
     found = task.step(batch, 0)
@@ -212,8 +311,9 @@ def several(step, images):
         (dict(every=2), 2),
         (dict(every=0, tap_loss="alignment"), 1),
         (dict(every=2, elastic=True, draw=several, tap_loss="channel", ema=0.9), 2),
+        (dict(every=2, share=2), 2),
     ],
-    ids=["online", "every second step", "trained teacher", "supernet"],
+    ids=["online", "every second step", "trained teacher", "supernet", "two teachers"],
 )
 def test_replayed_steps_are_the_steps(kwargs, recordings):
     plain, task = make_task(**kwargs), make_task(**kwargs)

@@ -252,7 +252,7 @@ def test_adaptors_map_the_students_trunk_to_the_teachers():
 def test_teachers_learn_in_every_mode(mode):
     torch.manual_seed(0)
     net, net_d = TINY.build(), build_discriminator("n_layers", 6, 4, 1)
-    task = TeacherTask(net, net_d, TINY, LossWeights(mode), 1e-3, 0.5, CPU)
+    task = TeacherTask([net], net_d, [TINY], LossWeights(mode), 1e-3, 0.5, CPU)
     first = [task.step(tiny_batch(), step) for step in range(8)]
     assert float(first[-1]["G_recon"]) < float(first[0]["G_recon"])
     assert ("D_gp" in first[0]) == (mode == "wgangp")

@@ -41,6 +41,7 @@ from training.trainer import Evaluation, Plan, Stopped, Trainer
 ROOT = Path(__file__).parents[2]
 CPU = torch.device("cpu")
 TEACHER = GeneratorSpec("resnet_9blocks", 2)
+DEEPER = GeneratorSpec("mobile_deepest_resnet", 2, dropout_rate=0.3)
 # Dropout draws random numbers in every step: a run is only continued rightly when they are too.
 STUDENT = GeneratorSpec("super_mobile_resnet_9blocks", 3, dropout_rate=0.3)
 SETTINGS = {"script": "train_supernet.py", "lr": 1e-3, "seed": 1}
@@ -75,14 +76,19 @@ def make_loader() -> Loader:
 
 def make_task(kind: str = "supernet"):
     torch.manual_seed(0)
-    net_d = init_weights(build_discriminator("n_layers", 6, 2, 1), gain=0.2)
+    heads = 2 if kind == "two teachers" else 1
+    net_d = build_discriminator("n_layers", 6, 2, 1, heads=heads, share=1)
+    init_weights(net_d, gain=0.2)
     teacher = init_weights(TEACHER.build(), gain=0.2)
     if kind == "teacher":  # with a gradient penalty, which draws random numbers
-        return TeacherTask(teacher, net_d, TEACHER, LossWeights("wgangp"), 1e-3, 0.5, CPU)
+        return TeacherTask([teacher], net_d, [TEACHER], LossWeights("wgangp"), 1e-3, 0.5, CPU)
     student = init_weights(STUDENT.build(), gain=0.2)
     adaptors = make_adaptors(STUDENT, TEACHER, "normal", 0.2)
-    if kind == "online":
-        teaching = TeacherTask(teacher, net_d, TEACHER, LossWeights(), 1e-3, 0.5, CPU)
+    if kind in ("online", "two teachers"):
+        nets, specs = [teacher], [TEACHER]
+        if kind == "two teachers":
+            nets, specs = [*nets, init_weights(DEEPER.build(), gain=0.2)], [*specs, DEEPER]
+        teaching = TeacherTask(nets, net_d, specs, LossWeights(), 1e-3, 0.5, CPU)
         losses = ImageLosses(ImageLossWeights(), DiscriminatorFeatures(net_d))
         draw = lambda step, images: [ChannelConfig.uniform(2 + step % 2)]  # noqa: E731
         return OnlineTask(
@@ -275,7 +281,13 @@ def test_a_run_may_be_stopped_at_every_step(whole, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("kind", "policy"), [("teacher", "plateau"), ("teacher", "step"), ("online", "linear")]
+    ("kind", "policy"),
+    [
+        ("teacher", "plateau"),
+        ("teacher", "step"),
+        ("online", "linear"),
+        ("two teachers", "linear"),
+    ],
 )
 def test_other_tasks_continue_as_well(tmp_path, kind, policy):
     schedule = Schedule(policy, "epoch", 1, 2, decay_steps=1)
@@ -635,7 +647,7 @@ def test_what_is_fine_tuned_may_have_been_better_before(tmp_path):
     """Measured before the first step: the network that came in is the best one, and is kept as it
     was."""
     task = make_task("teacher")
-    before = {k: v.clone() for k, v in task.net_g.state_dict().items()}
+    before = {k: v.clone() for k, v in task.nets_g[0].state_dict().items()}
     plan = Plan(epochs=1, save_epoch_freq=1, evaluate_first=True)
     results = make_trainer(tmp_path, task, plan, evaluation=make_evaluation([1.0, 2.0])).run()
     assert results["best"]["step"] == 0

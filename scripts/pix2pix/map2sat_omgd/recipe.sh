@@ -1,0 +1,2 @@
+DATASET=map2sat PIPELINE=omgd
+source "$(dirname "${BASH_SOURCE[0]}")/../../recipes.sh"
