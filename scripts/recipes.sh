@@ -1,5 +1,6 @@
-# The published recipes, each fact once: GAN Compression's fast and full pipelines, and OMGD's, which
-# trains student and teachers at once.
+# The recipes, each fact once. Published: GAN Compression's fast and full pipelines, and OMGD's, which
+# trains student and teachers at once. Ours: online, the fast pipeline with a supernet that learns
+# from its teacher's images (--distiller online).
 #
 # run.sh takes no arguments. A stage's script takes the flags of the Python script that it runs;
 # they come last and win. finetune, export, test_compressed, test_supernet and latency_compressed
@@ -8,21 +9,22 @@
 # Environment, all optional:
 #   DATAROOT      the dataset (database/<name>)
 #   OUT           folder of checkpoints and results
-#                 (logs/{pix2pix,cycle_gan}/<dataset>[_fast|_omgd])
+#                 (logs/{pix2pix,cycle_gan}/<dataset>[_fast|_online|_omgd])
 #   TEACHER       weights of a trained original generator (resnet_9blocks), instead of training one;
 #                 horse2zebra needs one
 #   BUDGET        MACs of the compressed generator
 #   CRITERION     what the search ranks by: fid or mIoU (mIoU for cityscapes, else fid)
 #   STUDENT_NGF   omgd: base width of the student, 16, 12 or 8 (16)
-#   VGG_PATH      omgd: weights of VGG-16, instead of torch's cache or a download
+#   VGG_PATH      omgd, online: weights of VGG-16, instead of torch's cache or a download; online
+#                 needs them only if no discriminator lies beside TEACHER
 #   GPU_IDS       -1 = CPU (0)
 #   MORE          flags for every stage but export, e.g. "--fid_features random"; quotes hold words
 #                 with spaces together
 #   MORE_<STAGE>  flags for one stage, e.g. MORE_TRAIN_SUPERNET="--nepochs 5"
 #   DRY_RUN       1 = show the commands without running them
 
-# Sourced by {pix2pix,cycle_gan}/<dataset>[_fast|_omgd]/recipe.sh, which sets DATASET and PIPELINE; the
-# stage scripts beside it call one function each.
+# Sourced by {pix2pix,cycle_gan}/<dataset>[_fast|_online|_omgd]/recipe.sh, which sets DATASET and
+# PIPELINE; the stage scripts beside it call one function each.
 CALLED="$(cd "$(dirname "$0")" && pwd)/$(basename "$0")"
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
@@ -60,6 +62,11 @@ esac
 DATAROOT="${DATAROOT:-database/$NAME}"
 OUT="${OUT:-logs/$MODEL/$DATASET$([ "$PIPELINE" = full ] || echo "_$PIPELINE")}"
 
+# Online, the winner was trained by the same losses all along: a quarter of the epochs refine it.
+if [ "$PIPELINE" = online ]; then
+  FINETUNE_EPOCHS=($(((SUPERNET_EPOCHS[0] + 3) / 4)) $(((SUPERNET_EPOCHS[1] + 3) / 4)))
+fi
+
 # What OMGD's recipes have of their own, by dataset and width of the student. That of map2sat is
 # ours: edges2shoes-r's, with the dataset's own weight of the reconstruction and length.
 SAVE_EPOCH_FREQ=5
@@ -86,10 +93,9 @@ HELD_OUT="${HELD_OUT:-datasets/metas/$DATASET/train2.meta}"
 FULL="$OUT/full" MOBILE="$OUT/mobile" DISTILL="$OUT/distill" SUPERNET="$OUT/supernet"
 SEARCH="$OUT/search" ONLINE="$OUT/online"
 DRN_PATH="${DRN_PATH:-pretrained/drn-d-105_ms_cityscapes.pth}"
-# The full pipeline distils from a mobile teacher and pre-trains the student; the fast one does
-# neither.
+# The full pipeline distils from a mobile teacher and pre-trains the student; the others do neither.
 case "$PIPELINE" in
-  fast) STUDENT_NGF=64 CONFIG_SET=$SPACE ;;
+  fast | online) STUDENT_NGF=64 CONFIG_SET=$SPACE ;;
   full) STUDENT_NGF=48 CONFIG_SET=channels-48 ;;
 esac
 
@@ -103,8 +109,26 @@ train_flags() {
 }
 
 student_flags() {
-  FLAGS+=(--restore_teacher_G_path "$(teacher)" --student_ngf "$STUDENT_NGF"
-    --lambda_distill "$LAMBDA_DISTILL")
+  FLAGS+=(--restore_teacher_G_path "$(teacher)" --student_ngf "$STUDENT_NGF")
+  if [ "$PIPELINE" = online ]; then
+    online_flags
+  else
+    FLAGS+=(--lambda_distill "$LAMBDA_DISTILL")
+  fi
+}
+
+# The student compares its images with those of the trained teacher, by the eyes of the teacher's
+# discriminator, or of VGG-16 where that was not kept.
+online_flags() {
+  local d
+  d="$(beside "$(teacher)" D).pth"
+  FLAGS+=(--distiller online --teacher_freq 0 --lambda_distill 0)
+  if [ -e "$(teacher)" ] && [ ! -e "$d" ]; then
+    FLAGS+=(--feature_net vgg16)
+    [ -z "${VGG_PATH:-}" ] || FLAGS+=(--vgg_path "$VGG_PATH")
+  else
+    FLAGS+=(--restore_D_path "$d")
+  fi
 }
 
 # measure_flags PHASE: a run measures mIoU where the task is label -> photo.
@@ -116,11 +140,13 @@ measure_flags() {
 }
 
 # start_from G: continue a student with the discriminator and the adaptors of its own run, where
-# they are saved beside it. New ones would first have to learn what those know.
+# they are saved beside it. New ones would first have to learn what those know. An online student
+# has neither.
 start_from() {
   local d a
   d="$(beside "$1" D).pth" a="$(beside "$1" A)"
   FLAGS+=(--restore_student_G_path "$1")
+  [ "$PIPELINE" != online ] || return 0
   [ -e "$1" ] && [ ! -e "$d" ] || FLAGS+=(--restore_D_path "$d")
   [ -e "$1" ] && [ ! -e "$a-0.pth" ] || FLAGS+=(--restore_A_path "$a")
 }
@@ -161,7 +187,7 @@ go() {
 
 # The original generator, and the one that the student learns from.
 original() { echo "${TEACHER:-$(best_of "$FULL/checkpoints")}"; }
-teacher() { if [ "$PIPELINE" = fast ]; then original; else best_of "$MOBILE/checkpoints"; fi; }
+teacher() { if [ "$PIPELINE" = full ]; then best_of "$MOBILE/checkpoints"; else original; fi; }
 need_teacher() {
   [ -z "${TEACHER:-}" ] || [ -e "$TEACHER" ] || [ -n "${DRY_RUN:-}" ] ||
     die "TEACHER $TEACHER: no such file; set it to the weights of a trained resnet_9blocks" \
@@ -214,7 +240,7 @@ train_supernet() {
   student_flags
   measure_flags val
   FLAGS+=(--config_set "$CONFIG_SET" --meta_path "$SPLITS/train1.meta" --log_dir "$SUPERNET")
-  [ "$PIPELINE" = fast ] || start_from "$(best_of "$DISTILL/checkpoints")"
+  [ "$PIPELINE" != full ] || start_from "$(best_of "$DISTILL/checkpoints")"
   go train_supernet train_supernet.py "$@"
 }
 
@@ -240,8 +266,8 @@ search() {
   go search search.py "$@"
 }
 
-# What the pipeline searches by: the fast one genetically, the full one exhaustively.
-find_subnet() { if [ "$PIPELINE" = fast ]; then evolution_search "$@"; else search "$@"; fi; }
+# What the pipeline searches by: the full one exhaustively, the others genetically.
+find_subnet() { if [ "$PIPELINE" = full ]; then search "$@"; else evolution_search "$@"; fi; }
 
 finetune() {
   need_config "$@"
@@ -352,7 +378,7 @@ online_stages() {
 
 stages() {
   [ -n "${TEACHER:-}" ] || stage train_full "$FULL/results.json" train_full
-  if [ "$PIPELINE" != fast ]; then
+  if [ "$PIPELINE" = full ]; then
     stage train_mobile "$MOBILE/results.json" train_mobile
     stage distill "$DISTILL/results.json" distill
   fi

@@ -17,8 +17,9 @@ FOLDERS = sorted(
     p
     for kind in ("pix2pix", "cycle_gan")
     for p in (ROOT / "scripts" / kind).iterdir()
-    if p.is_dir() and not p.name.endswith("_omgd")
+    if p.is_dir() and not p.name.endswith(("_omgd", "_online"))
 )
+SEARCHED_ONLINE = sorted((ROOT / "scripts" / "pix2pix").glob("*_online"))
 OMGD = sorted((ROOT / "scripts" / "pix2pix").glob("*_omgd"))
 PIX2PIX = [folder for folder in FOLDERS if folder.parent.name == "pix2pix"]
 HORSE2ZEBRA = ROOT / "scripts" / "cycle_gan" / "horse2zebra_fast"
@@ -222,6 +223,32 @@ def test_all_stages_with_two_teachers_are_shown(folder):
     assert scripts == ["distill.py", "export.py", *tests, "scripts/summarise.py"]
     refused = bash(folder / "run.sh", "--ngf", OUT="/nowhere/my out")
     assert refused.returncode == 2 and "--ngf" in refused.stderr
+
+
+@pytest.mark.parametrize("folder", SEARCHED_ONLINE, ids=lambda f: f.name)
+def test_a_search_in_an_online_supernet(folder, tmp_path):
+    """The fast pipeline but for how the student learns: supernet and winner alike, the winner for a
+    quarter of the epochs."""
+    fast = folder.with_name(folder.name.replace("_online", "_fast"))
+    assert {p.name for p in folder.iterdir()} == {p.name for p in fast.iterdir()}
+    ours, theirs = (shown(f, "evolution_search")["evolution_search.py"] for f in (folder, fast))
+    assert (ours.config_set, ours.budget) == (theirs.config_set, theirs.budget)
+    supernet = shown(fast, "train_supernet")["train_supernet.py"]
+    lengths = {"train_supernet": 1, "finetune": 4}
+    for stage, part in lengths.items():
+        opt = shown(folder, stage)["train_supernet.py"]
+        assert (opt.distiller, opt.teacher_freq, opt.lambda_distill) == ("online", 0, 0)
+        assert opt.restore_D_path.endswith("/full/checkpoints/latest_net_D.pth")
+        assert opt.nepochs_decay == -(-supernet.nepochs_decay // part)
+        assert (opt.student_ngf, opt.batch_size) == (64, supernet.batch_size)
+    assert opt.restore_student_G_path.endswith("/supernet/checkpoints/latest_net_G.pth")
+    assert (opt.config_str, opt.restore_A_path) == (CONFIG, None)
+    # Without the discriminator of a given teacher, VGG-16 looks at the images.
+    teacher = tmp_path / "net_G.pth"
+    teacher.touch()
+    given = {"TEACHER": str(teacher), "VGG_PATH": "/vgg.pth"}
+    opt = shown(folder, "train_supernet", **given)["train_supernet.py"]
+    assert (opt.feature_net, opt.vgg_path, opt.restore_D_path) == ("vgg16", "/vgg.pth", None)
 
 
 @pytest.mark.parametrize(
@@ -438,8 +465,9 @@ def test_the_recipes_use_the_published_splits(folder, images, rest, tmp_path):
     )
 
 
-def test_a_whole_pipeline_and_again(tmp_path, dataset):
-    """map2sat_fast/run.sh from teacher to table on the tiny dataset; a second run does nothing
+@pytest.mark.parametrize("pipeline", ["fast", "online"])
+def test_a_whole_pipeline_and_again(tmp_path, dataset, pipeline):
+    """run.sh of map2sat from teacher to table on the tiny dataset; a second run does nothing
     twice."""
     names = sorted(p.name for p in (dataset / "train").iterdir())
     (tmp_path / "held_out.meta").write_text("\n".join(names[:3]) + "\n")
@@ -468,7 +496,7 @@ def test_a_whole_pipeline_and_again(tmp_path, dataset):
     }
     environment["MORE_LATENCY_FULL"] += " --times 3"
     environment["MORE_LATENCY_COMPRESSED"] += " --times 3"
-    script = ROOT / "scripts" / "pix2pix" / "map2sat_fast" / "run.sh"
+    script = ROOT / "scripts" / "pix2pix" / f"map2sat_{pipeline}" / "run.sh"
     done = subprocess.run(["bash", str(script)], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     for stage in (
