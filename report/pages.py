@@ -183,16 +183,26 @@ def write_page(
     note: str,
     headings: list[str],
     rows: list[list[str]],
-    gallery: Gallery,
+    gallery: Gallery | None,
     plots: dict[str, Path] | None = None,
     links: dict[str, Path] | None = None,
     flags: dict[str, object] | None = None,
+    tables: dict[str, tuple[list[str], list[list[str]]]] | None = None,
 ) -> None:
-    """Write a page with a table, plots and a gallery; arguments as in `write_report`."""
+    """Write a page with a table, plots, further tables and a gallery.
+
+    Args:
+        tables: caption -> headings, rows
+        others: as in `write_report`
+    """
     page = _start(path, title, note, links)
     with page:
         add_table(headings, rows, sortable=len(rows) > 2)
         _add_images(plots or {}, path, "plot")
-        t.h2("Images")
-        add_gallery(gallery, path.parent)
+        for caption, (names, lines) in (tables or {}).items():
+            t.h2(caption)
+            add_table(names, lines, sortable=len(lines) > 2)
+        if gallery:
+            t.h2("Images")
+            add_gallery(gallery, path.parent)
     _finish(page, path, flags)

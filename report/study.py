@@ -13,11 +13,10 @@ import math
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-from matplotlib.ticker import NullFormatter, ScalarFormatter
+from matplotlib.ticker import ScalarFormatter
 
 from errors import InputError
 from report.pages import Gallery, write_page
@@ -143,9 +142,7 @@ def _read_json(path: Path) -> dict | None:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
-        raise InputError(
-            f"{path} is damaged; remove it and run scripts/study.sh again"
-        ) from None
+        raise InputError(f"{path} is damaged; remove it and run scripts/study.sh again") from None
 
 
 def _row_of(checkpoint: str) -> str:
@@ -495,7 +492,9 @@ def _facts(study: Study, title: str) -> dict:
                 "seeds": seeds,
             }
         )
-    noise = [{"seed": n.seed, "halves": [half["metrics"] for half in n.halves]} for n in study.noise]
+    noise = [
+        {"seed": n.seed, "halves": [half["metrics"] for half in n.halves]} for n in study.noise
+    ]
     found = study.all[0].found
     return {
         "title": title,
@@ -550,12 +549,12 @@ def write_study(folder: Path, title: str) -> None:
     tables = {"Every seed": seeds_table(study)}
     if noise := noise_table(study):
         tables["The noise of this protocol"] = noise
-    links = {
-        f"test, seed {seed}": page
-        for seed in study.seeds
-        for page in [next(t.images for t in study.all if t.seed == seed).parent.parent]
-        if (page := page / "index.html").is_file()
-    }
+    links = {}
+    for seed in study.seeds:
+        images = next(t.images for t in study.all if t.seed == seed)
+        page = images.parent.parent / "index.html"
+        if page.is_file():
+            links[f"test, seed {seed}"] = page
     write_page(
         folder / "index.html",
         title,

@@ -63,7 +63,9 @@ def main(argv: list[str] | None = None) -> None:
         return True
 
     written = run_all(copy, list(range(len(pairs))), opt.num_threads, "resizing")
-    print(f"{opt.output}: {len(written)} pairs of {opt.size}x{opt.size}, {sum(written)} written now")
+    print(
+        f"{opt.output}: {len(written)} pairs of {opt.size}x{opt.size}, {sum(written)} written now"
+    )
 
 
 if __name__ == "__main__":

@@ -20,16 +20,20 @@ from options import run
 
 
 def choices_of(space: str, flag: str) -> tuple[tuple[int, ...], ...]:
-    """The widths that each gene of a space may have: those of a named set, or of a comma list."""
+    """The widths that each gene of a space may have: of a named set, of one comma list for all
+    genes, or of eight such lists joined by semicolons.
+    """
     if space in CONFIG_SETS:
         return CONFIG_SETS[space]
-    parts = space.split(",")
-    if not all(part.strip().isdecimal() and int(part) for part in parts):
+    lists = [[part.strip() for part in each.split(",")] for each in space.split(";")]
+    numbers = all(part.isdecimal() and int(part) for each in lists for part in each)
+    if not numbers or len(lists) not in (1, 8):
         raise InputError(
             f"{flag} {space}: give widths joined by commas, e.g. 24,20,16,12,8,6,4, or one of "
             f"{', '.join(CONFIG_SETS)}"
         )
-    return (tuple(int(part) for part in parts),) * 8
+    choices = tuple(tuple(int(part) for part in each) for each in lists)
+    return choices * 8 if len(choices) == 1 else choices
 
 
 def main(argv: list[str] | None = None) -> None:
