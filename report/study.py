@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from matplotlib.ticker import ScalarFormatter
+from matplotlib.axis import Axis
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator, ScalarFormatter
 
 from errors import InputError
 from report.pages import Gallery, write_page
@@ -66,16 +67,29 @@ class Tested:
         row:        key of `ROWS`
         images:     folder of its outputs, beside those of the inputs and of the real images
         found:      its entry in results.json
-        exact_macs: multiply-accumulates that are really done; None where they were not counted
-        latency_ms: median time of one image [ms]; None where it was not measured
+        timing:     its entry in latency.json, whose MACs are exact ones; None without it
     """
 
     row: str
     seed: int
     images: Path
     found: dict
-    exact_macs: int | None
-    latency_ms: float | None
+    timing: dict | None
+
+    @property
+    def exact_macs(self) -> int | None:
+        """Multiply-accumulates of the convolutions that are really done."""
+        return self.timing["macs"] if self.timing else None
+
+    @property
+    def latency_ms(self) -> float | None:
+        """Median time of one image [ms]."""
+        return self.timing["median_ms"] if self.timing else None
+
+    @property
+    def network(self) -> str:
+        """Its widths; of the teacher its kind too."""
+        return self.found["name"] if self.row == "teacher" else self.found["name"].split(" ", 1)[1]
 
     def value(self, key: str) -> float:
         """A measure of its images, or ``macs`` (published) or ``params``."""
@@ -152,17 +166,16 @@ def _row_of(checkpoint: str) -> str:
 
 def _read_tests(folder: Path, seed: int) -> list[Tested]:
     """The networks that a seed's tests measured; of equal ones that of the latest test."""
-    exact, times = {}, {}
+    timings = {}
     for path in sorted(folder.glob("latency_*/latency.json")):
         for entry in (_read_json(path) or {}).get("all", []):
-            row = _row_of(entry["checkpoint"])
-            exact[row], times[row] = entry["macs"], entry["median_ms"]
+            timings[_row_of(entry["checkpoint"])] = entry
     found = {}
     for path in sorted(folder.glob("test_*/results.json"), key=lambda p: p.stat().st_mtime_ns):
         for entry in (_read_json(path) or {}).get("models", []):
             row = _row_of(entry["checkpoint"])
             images = path.parent / entry["images"]
-            found[row] = Tested(row, seed, images, entry, exact.get(row), times.get(row))
+            found[row] = Tested(row, seed, images, entry, timings.get(row))
     return [found[row] for row in ROWS if row in found]
 
 
@@ -257,6 +270,11 @@ def _smaller(value: float | None, teachers: float | None, show: Callable[[float]
     return show(value) + (f" ({ratio(teachers, value)})" if less else "")
 
 
+def _macs(value: float) -> str:
+    """Millions below 1e9: small images leave few digits of a billion."""
+    return giga(value) if value >= 1e9 else f"{value / 1e6:.1f}M"
+
+
 def _milliseconds(value: float) -> str:
     return f"{value:.1f} ms"
 
@@ -277,7 +295,7 @@ def summary_table(study: Study) -> tuple[list[str], list[list[str]]]:
             _mean(t.latency_ms for t in networks),
         ]
 
-    shows = (mega, giga, giga, _milliseconds)
+    shows = (mega, _macs, _macs, _milliseconds)
     rows = []
     for row, networks in study.tested.items():
         pairs = zip(costs(networks), costs(teachers), shows, strict=True)
@@ -295,15 +313,14 @@ def summary_table(study: Study) -> tuple[list[str], list[list[str]]]:
 
 def seeds_table(study: Study) -> tuple[list[str], list[list[str]]]:
     """(headings, rows): every network of every seed."""
-    headings = ["network", "seed", "what it is", "parameters", "MACs"]
+    headings = ["network", "seed", "parameters", "MACs"]
     headings += list(study.measures.values())
     rows = [
         [
-            ROWS[t.row],
+            f"{ROWS[t.row]}: {t.network}",
             str(t.seed),
-            t.found["name"],
             mega(t.value("params")),
-            giga(t.value("macs")),
+            _macs(t.value("macs")),
             *(_number(key, t.value(key)) for key in study.measures),
         ]
         for t in study.all
@@ -334,7 +351,7 @@ def noise_table(study: Study) -> tuple[list[str], list[list[str]]] | None:
 # Plots
 
 
-def _plain_numbers(axis) -> None:
+def _plain_numbers(axis: Axis) -> None:
     """Ticks of a logarithmic axis as 0.5, 1, 2 instead of powers of ten."""
     axis.set_major_formatter(ScalarFormatter())
     axis.set_minor_formatter(ScalarFormatter())
@@ -346,7 +363,7 @@ def plot_quality(study: Study, path: Path) -> None:
     """
     figure, axes = new_figure(7.0, 5.0)
     for row, evaluations in study.searches.items():
-        points = [(e.macs / 1e9, e.value("fid")) for e in evaluations if e.value("fid") is not None]
+        points = [(e.macs, e.value("fid")) for e in evaluations if e.value("fid") is not None]
         if points:
             axes.scatter(*zip(*points, strict=True), s=6, color=COLOURS[row], alpha=0.35, lw=0)
     if study.searches:
@@ -355,7 +372,7 @@ def plot_quality(study: Study, path: Path) -> None:
     for row, networks in study.tested.items():
         fids = [t.value("fid") for t in networks]
         axes.errorbar(
-            statistics.fmean(t.value("macs") for t in networks) / 1e9,
+            statistics.fmean(t.value("macs") for t in networks),
             statistics.fmean(fids),
             yerr=statistics.stdev(fids) if len(fids) > 1 else None,
             fmt="*" if row == "teacher" else "o",
@@ -371,10 +388,13 @@ def plot_quality(study: Study, path: Path) -> None:
         axes.axhline(mean, color=COLOURS["teacher"], linestyle="--", linewidth=1, zorder=1)
     axes.set_xscale("log")
     axes.set_yscale("log")
-    _plain_numbers(axes.xaxis)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda macs, _: f"{macs / 1e6:g}M"))
     _plain_numbers(axes.yaxis)
     axes.tick_params(which="both", labelsize=8)
-    axes.set_xlabel("GMACs, published convention")
+    axes.grid(True, axis="y", which="minor", color="#e6e6e6", linewidth=0.8)
+    axes.set_xlabel("MACs, published convention")
     axes.set_ylabel(study.measures["fid"])
     axes.set_title(f"large marks: test images, n={study.n}", fontsize=10)
     axes.legend(frameon=False, fontsize=8)
@@ -382,7 +402,7 @@ def plot_quality(study: Study, path: Path) -> None:
 
 
 def plot_curves(study: Study, path: Path) -> None:
-    """A panel per training, a line per seed: the score on the held-out images over the epochs."""
+    """A panel per training, a line per seed: the score on the held-out images over the steps."""
     names = list(study.curves)
     columns = min(2, len(names))
     lines = math.ceil(len(names) / columns)
@@ -391,9 +411,9 @@ def plot_curves(study: Study, path: Path) -> None:
     panels = figure.subplots(lines, columns, squeeze=False, sharey=True).flat
     for name, panel in zip(names, panels, strict=False):
         for number, (seed, curve) in enumerate(study.curves[name].items()):
-            epochs, scores = zip(*((r["epoch"], r["score"]) for r in curve), strict=True)
+            steps, scores = zip(*((r["step"], r["score"]) for r in curve), strict=True)
             panel.plot(
-                epochs,
+                steps,
                 scores,
                 marker="o",
                 markersize=3,
@@ -404,14 +424,15 @@ def plot_curves(study: Study, path: Path) -> None:
         panel.set_title(TRAININGS[name], fontsize=9)
         panel.set_yscale("log")
         _plain_numbers(panel.yaxis)
+        panel.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         panel.tick_params(which="both", labelsize=7)
-        panel.grid(True, color="#e6e6e6", linewidth=0.8)
+        panel.grid(True, which="both", color="#e6e6e6", linewidth=0.8)
         panel.set_axisbelow(True)
         for side in ("top", "right"):
             panel.spines[side].set_visible(False)
     for panel in list(panels):
         panel.remove()
-    figure.supxlabel("epoch", fontsize=9)
+    figure.supxlabel("step", fontsize=9)
     figure.supylabel(next(iter(study.curves[names[0]].values()))[-1]["measure"], fontsize=9)
     figure.axes[0].legend(frameon=False, fontsize=7)
     save_figure(figure, path)
@@ -462,6 +483,9 @@ def notes(study: Study) -> list[str]:
     else:
         lines.append(f"one seed ({seeds}), so no spread is known")
     lines.append(f"MACs of the {found['macs_convention']} convention")
+    timed = next((t.timing for t in study.all if t.timing), None)
+    if timed:
+        lines.append(f"time of one image on {timed['device']}, {timed['threads']} threads")
     lines.append("comparable within this page only")
     return lines
 
@@ -543,7 +567,8 @@ def write_study(folder: Path, title: str) -> None:
     plots = {"FID over MACs": folder / "quality.png"}
     plot_quality(study, plots["FID over MACs"])
     if study.curves:
-        caption = "Learning curves, on the held-out images"
+        caption = "Learning curves on the held-out images; of a supernet, the mean of its largest "
+        caption += "and smallest subnet"
         plots[caption] = folder / "curves.png"
         plot_curves(study, plots[caption])
     tables = {"Every seed": seeds_table(study)}
