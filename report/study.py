@@ -38,9 +38,9 @@ ROWS = {
 TRAININGS = {
     "teacher": "teacher",
     "alone": "alone",
-    "layerwise_supernet": "(b) supernet",
+    "layerwise_supernet": "(b) supernet, mean of largest and smallest",
     "layerwise": "(b) fine-tuning",
-    "online_supernet": "online supernet",
+    "online_supernet": "online supernet, mean of largest and smallest",
     "online12": "(d) fine-tuning",
     "online40": "(e) fine-tuning",
 }
@@ -485,7 +485,7 @@ def notes(study: Study) -> list[str]:
     lines.append(f"MACs of the {found['macs_convention']} convention")
     timed = next((t.timing for t in study.all if t.timing), None)
     if timed:
-        lines.append(f"time of one image on {timed['device']}, {timed['threads']} threads")
+        lines.append(f"time of one image on {timed['device']}, threads: {timed['threads']}")
     lines.append("comparable within this page only")
     return lines
 
@@ -567,8 +567,7 @@ def write_study(folder: Path, title: str) -> None:
     plots = {"FID over MACs": folder / "quality.png"}
     plot_quality(study, plots["FID over MACs"])
     if study.curves:
-        caption = "Learning curves on the held-out images; of a supernet, the mean of its largest "
-        caption += "and smallest subnet"
+        caption = "Learning curves on the held-out images"
         plots[caption] = folder / "curves.png"
         plot_curves(study, plots[caption])
     tables = {"Every seed": seeds_table(study)}
