@@ -65,7 +65,8 @@ while [ $# -gt 0 ]; do
       shift
       continue ;;
   esac
-  [ $# -ge 2 ] || die "$1 needs a value (--help)"
+  # Flags are the values of --more and its kin alone.
+  [ $# -ge 2 ] && [[ "$1" == --more* || "$2" != --* ]] || die "$1 needs a value (--help)"
   printf -v "$name" %s "$2"
   shift 2
 done
