@@ -71,30 +71,36 @@ while [ $# -gt 0 ]; do
   shift 2
 done
 
-# number FLAG VALUE LEAST: die unless it is a whole number, LEAST or more.
+# number FLAG VALUE LEAST MOST: die unless it is a whole number within these.
 number() {
-  [[ "$2" =~ ^(0|[1-9][0-9]{0,8})$ ]] && [ "$2" -ge "$3" ] ||
-    die "$1 '$2': give a whole number, $3 or more"
+  [[ "$2" =~ ^(0|[1-9][0-9]{0,9})$ ]] && [ "$2" -ge "$3" ] && [ "$2" -le "$4" ] ||
+    die "$1 '$2': give a whole number from $3 to $4"
 }
 
 [ -n "$DATAROOT" ] || die "give the folder of the pairs: bash scripts/study.sh DATAROOT --size 64"
 [ -n "$SIZE" ] || die "--size is missing: the width and height of all images, e.g. --size 64"
-number --size "$SIZE" 24
+number --size "$SIZE" 24 4096
 [ $((SIZE % 4)) -eq 0 ] || die "--size $SIZE: give a multiple of 4"
 [[ "$DIRECTION" =~ ^(AtoB|BtoA)$ ]] || die "--direction '$DIRECTION': it is AtoB or BtoA"
 [[ "$SEEDS" =~ [^\ ] ]] || die "--seeds is empty: give at least one"
-for seed in $SEEDS; do number --seeds "$seed" 0; done
+for seed in $SEEDS; do number --seeds "$seed" 0 4294967295; done
 [[ "$ROWS" =~ [^\ ] ]] || die "--rows is empty: give at least one of a b d e"
 given=" $ROWS " ROWS=''
 for row in $given; do
   [[ "$row" =~ ^[abde]$ ]] || die "--rows '$row': the rows are a b d e"
 done
 for row in a b d e; do [[ "$given" != *" $row "* ]] || ROWS+="$row "; done
-number --epochs "$EPOCHS" 1
-number --ngf "$NGF" 2
-number --count "$COUNT" 2
+number --epochs "$EPOCHS" 1 1000000
+number --ngf "$NGF" 2 1024
+number --count "$COUNT" 2 1000000000
 [ -z "$HELD_OUT" ] || [ -f "$HELD_OUT" ] || die "--held_out $HELD_OUT: no such file"
-[ -d "$DATAROOT" ] || [ -n "${DRY_RUN:-}" ] || die "$DATAROOT: no such folder"
+if [ -z "${DRY_RUN:-}" ]; then
+  [ -d "$DATAROOT" ] || die "$DATAROOT: no such folder"
+  for phase in train val; do
+    [ -d "$DATAROOT/$phase" ] || [ -d "$DATAROOT/${phase}A" ] ||
+      die "$DATAROOT has no folder $phase of pairs, and no ${phase}A"
+  done
+fi
 
 # split_words NAME: make the text of a variable an array of its words; quotes hold words with spaces
 # together.
@@ -171,14 +177,29 @@ start_from() {
 
 # ---- the images
 
+# Both lists, and what this study is: a folder belongs to one from here on.
 split() {
   local which=(--count "$COUNT")
   [ -z "$HELD_OUT" ] || which=(--held_out "$HELD_OUT")
   py scripts/make_split.py "$DATAROOT" "${which[@]}" --output "$OUT/splits"
+  [ -z "${DRY_RUN:-}" ] || return 0
+  settings >"$OUT/settings.txt.part"
+  mv "$OUT/settings.txt.part" "$OUT/settings.txt"
 }
 
-# Stored at the size that they are used at. What trainings and searches are judged by is phase val of
-# these images: the held-out part of train. Phase test is val of DATAROOT.
+# All that decides a result; seeds and rows may be added later.
+settings() {
+  printf '%s\n' "DATAROOT $(cd "$DATAROOT" && pwd)" "--size $SIZE" "--direction $DIRECTION" \
+    "--epochs $EPOCHS" "--ngf $NGF" "--held_out $HELD_OUT" "--count $COUNT" "--space $SPACE" \
+    "--space_b $SPACE_B" "--more ${MORE[*]}" "--more_train ${MORE_TRAIN[*]}" \
+    "--more_search ${MORE_SEARCH[*]}" "--more_test ${MORE_TEST[*]}" \
+    "--more_latency ${MORE_LATENCY[*]}" "MEASURE ${MEASURE[*]}" "TRAIN ${TRAIN[*]}" \
+    "SEARCH ${SEARCH[*]}" "LAYERWISE ${LAYERWISE[*]}" "OURS ${OURS[*]}" \
+    "OURS_SUPERNET ${OURS_SUPERNET[*]}" "OURS_FINETUNE ${OURS_FINETUNE[*]}"
+}
+
+# Stored at the size that they are used at. Trainings and searches are judged by phase val of these
+# images, the held-out part of train. Phase test is val of DATAROOT.
 images() {
   resize train "$LOAD_SIZE" train --meta_path "$OUT/splits/train1.meta"
   resize train "$SIZE" val --meta_path "$OUT/splits/train2.meta"
@@ -275,7 +296,7 @@ seed_stages() {
 
 stages() {
   local seed
-  stage split "$OUT/splits/train2.meta" split
+  stage split "$OUT/settings.txt" split
   stage images "$OUT/data/done" images
   stage halves "$OUT/halves/train2.meta" halves
   for seed in $SEEDS; do
@@ -299,21 +320,13 @@ check_stages() {
   trap - EXIT
 }
 
-# A folder belongs to one study: its results would else be mixed with those of other settings.
+# Results of other settings must not be mixed with those of this study.
 check_folder() {
-  local settings differs
-  settings="$(printf '%s\n' "dataroot $(cd "$DATAROOT" && pwd)" "size $SIZE" \
-    "direction $DIRECTION" "epochs $EPOCHS" "ngf $NGF" "held_out $HELD_OUT" "count $COUNT" \
-    "space $SPACE" "space_b $SPACE_B")"
-  if [ -e "$OUT/settings.txt" ]; then
-    differs="$(diff <(echo "$settings") "$OUT/settings.txt" | sed -n 's/^> //p' | head -n 1)" || true
-    [ -z "$differs" ] || die "--output $OUT holds a study with other settings (it had:" \
-      "$differs); give these or another --output"
-    return
-  fi
-  mkdir -p "$OUT"
-  echo "$settings" >"$OUT/settings.txt.part"
-  mv "$OUT/settings.txt.part" "$OUT/settings.txt"
+  local had
+  [ -e "$OUT/settings.txt" ] || return 0
+  had="$(diff <(settings) "$OUT/settings.txt" | sed -n 's/^> //p' | head -n 1)" || true
+  [ -z "$had" ] || die "--output $OUT holds a study with other settings, it had: $had. Give the" \
+    "same or another --output"
 }
 
 check_stages

@@ -64,8 +64,10 @@ def main(argv: list[str] | None = None) -> None:
             )
     widths = range(1, opt.ngf + 1)
     within = [width for width in widths if macs(ChannelConfig.uniform(width)) <= budgets[12]]
+    if "a" in opt.rows.split() and not within:
+        raise InputError(f"--ngf {opt.ngf}: no mobile network is within 1/12 of so small a teacher")
     widest = (max(map(max, spaces[flag])) for flag in ("--space", "--space_b"))
-    print(*budgets.values(), max(within, default=1), *widest, sep="\n")
+    print(*budgets.values(), max(within, default=0), *widest, sep="\n")
 
 
 if __name__ == "__main__":

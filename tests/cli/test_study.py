@@ -182,7 +182,7 @@ def test_help():
         ((), ("give the folder of the pairs",)),
         (("DATA",), ("--size is missing", "--size 64")),
         (("DATA", "--size", "66"), ("--size 66", "multiple of 4")),
-        (("DATA", "--size", "1e2"), ("--size '1e2'", "24 or more")),
+        (("DATA", "--size", "1e2"), ("--size '1e2'", "from 24 to 4096")),
         (("DATA", "MORE", "--size", "64"), ("DATA and MORE",)),
         (("DATA", "--size"), ("--size needs a value",)),
         (("DATA", "--sizes", "64"), ("unknown flag --sizes", "--help")),
@@ -191,7 +191,10 @@ def test_help():
         (("DATA", "--size", "64", "--seeds", "1 two"), ("--seeds 'two'",)),
         (("DATA", "--size", "64", "--seeds", ""), ("--seeds is empty",)),
         (("DATA", "--size", "64", "--direction", "atob"), ("--direction 'atob'", "BtoA")),
-        (("DATA", "--size", "64", "--epochs", "0"), ("--epochs '0'", "1 or more")),
+        (("DATA", "--size", "64", "--epochs", "0"), ("--epochs '0'", "from 1")),
+        (("DATA", "--size", "64", "--ngf", "99999999999"), ("--ngf '99999999999'", "1024")),
+        (("DATA", "--size", "64", *SPACES, "--ngf", "2", "--rows", "a"), ("--ngf 2", "1/12")),
+        (("DATA/train", "--size", "64"), ("DATA/train has no folder train", "trainA")),
         (("DATA", "--size", "64", "--held_out", "/none"), ("--held_out /none: no such file",)),
         (("/none", "--size", "64"), ("/none: no such folder",)),
         (("DATA", "--size", "64", "--more", "--phase 'val"), ("--more: a quote is not closed",)),
@@ -207,7 +210,7 @@ def test_help():
     ],
 )
 def test_bad_input_starts_nothing(args, words, dataset, tmp_path):
-    args = [dataset if arg == "DATA" else arg for arg in args]
+    args = [arg.replace("DATA", str(dataset)) for arg in args]
     words = [word.replace("DATA", str(dataset)) for word in words]
     done = study(*args, "--output", tmp_path / "out")
     assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
@@ -216,11 +219,11 @@ def test_bad_input_starts_nothing(args, words, dataset, tmp_path):
 
 
 def test_a_folder_of_another_study_is_left_alone(dataset, tmp_path, snapshot):
-    (tmp_path / "settings.txt").write_text("size 32\nngf 32\n")
+    (tmp_path / "settings.txt").write_text("--size 32\n--ngf 48\n")
     before = snapshot(tmp_path)
     done = study(dataset, "--size", 64, *SPACES, "--output", tmp_path)
     assert done.returncode == 2 and done.stderr.count("\n") == 1
-    assert "other settings" in done.stderr and "size 32" in done.stderr
+    assert "other settings, it had: --size 32." in done.stderr
     assert snapshot(tmp_path) == before
 
 
@@ -336,4 +339,14 @@ def test_a_study_that_is_killed_goes_on(dataset, tmp_path, snapshot):
     assert done.returncode == 0 and done.stdout.count(": done (") == 18, done.stdout
     assert snapshot(out / "data", run, out / "splits", out / "halves") == results
     done = study(*flags, "--size", 64)
-    assert done.returncode == 2 and "size 32" in done.stderr
+    assert done.returncode == 2 and "it had: --size 32" in done.stderr
+    done = study(*flags, "--more_train", "--ndf 9")
+    assert done.returncode == 2 and "it had: --more_train --ndf 8" in done.stderr
+
+
+def test_a_split_that_fails_binds_no_folder(dataset, tmp_path):
+    """Mistakes in what is held out can be corrected in the same folder."""
+    out = tmp_path / "out"
+    done = study(dataset, "--size", 32, *SPACES, "--output", out, "--count", 8)
+    assert done.returncode == 2 and "--count 8: must be from 2 to 7" in done.stderr
+    assert not (out / "settings.txt").exists()
