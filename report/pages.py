@@ -204,20 +204,28 @@ def write_page(
     note: str,
     headings: list[str],
     rows: list[list[str]],
-    gallery: Gallery,
+    gallery: Gallery | None,
     plots: dict[str, Path] | None = None,
     links: dict[str, Path] | None = None,
     flags: dict[str, object] | None = None,
+    tables: dict[str, tuple[list[str], list[list[str]]]] | None = None,
 ) -> None:
-    """Write a page with a table, plots and a gallery.
+    """Write a page with a table, plots, further tables and a gallery.
 
-    The table is sortable if it has more than two rows. Other arguments and errors are those of
-    `write_report`.
+    A table is sortable if it has more than two rows.
+
+    Args:
+        tables: caption -> (headings, rows)
+        others: as in `write_report`, errors too
     """
     page = _start(path, title, note, links)
     with page:
         add_table(headings, rows, sortable=len(rows) > 2)
         _add_images(plots or {}, path, "plot")
-        t.h2("Images")
-        add_gallery(gallery, path.parent)
+        for caption, (names, lines) in (tables or {}).items():
+            t.h2(caption)
+            add_table(names, lines, sortable=len(lines) > 2)
+        if gallery:
+            t.h2("Images")
+            add_gallery(gallery, path.parent)
     _finish(page, path, flags)

@@ -6,6 +6,7 @@ of the words that follow, the script, and its flags. Exit code 2 and one line fo
 that its script would refuse.
 """
 
+import argparse
 import contextlib
 import io
 import sys
@@ -27,6 +28,11 @@ def commands(words: list[str]):
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--remedy", metavar="TEXT", help="where the user's flags are given")
+    opt = parser.parse_args()
     for stage, script, flags in commands(sys.stdin.read().split("\0")[:-1]):
         if script not in SCRIPTS:
             continue
@@ -36,10 +42,10 @@ def main() -> None:
                 SCRIPTS[script].parse(flags)
         except SystemExit:
             message = said.getvalue().strip()
-            raise InputError(
-                f"stage {stage}: {message}; nothing was started. MORE holds flags of every stage, "
-                f"MORE_{stage.upper()} those of this one"
-            ) from None
+            remedy = opt.remedy or (
+                f"MORE holds flags of every stage, MORE_{stage.upper()} those of this one"
+            )
+            raise InputError(f"stage {stage}: {message}; nothing was started. {remedy}") from None
 
 
 if __name__ == "__main__":

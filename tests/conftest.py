@@ -28,7 +28,7 @@ settings.load_profile("tests")
 # Files that take longest, slowest first: begun last, one would keep a single core busy at the end.
 SLOWEST = ("test_pipeline", "test_trainer", "test_bad_input", "test_web_demo", "test_distributed")
 SLOWEST += ("test_pretended_gpu", "test_export_formats", "test_unaligned", "test_deploy")
-SLOWEST += ("test_recipes", "test_street_scenes", "test_install", "test_predictor")
+SLOWEST += ("test_recipes", "test_study", "test_street_scenes", "test_install", "test_predictor")
 SLOWEST += ("test_channels", "test_cuda_graphs")
 
 
