@@ -342,6 +342,11 @@ def _plain_numbers(axis: Axis) -> None:
     axis.set_minor_formatter(ScalarFormatter())
 
 
+def _short_macs(value: float, _: int = 0) -> str:
+    """A tick: ``50M``, ``2G``."""
+    return f"{value / 1e9:g}G" if value >= 1e9 else f"{value / 1e6:g}M"
+
+
 def plot_quality(study: Study, path: Path) -> None:
     """FID over MACs: a large mark per row, its spread as a bar; small dots for what the searches
     measured on the held-out images.
@@ -350,10 +355,10 @@ def plot_quality(study: Study, path: Path) -> None:
     for row, evaluations in study.searches.items():
         points = [(e.macs, e.value("fid")) for e in evaluations if e.value("fid") is not None]
         if points:
-            axes.scatter(*zip(*points, strict=True), s=6, color=COLOURS[row], alpha=0.35, lw=0)
+            axes.scatter(*zip(*points, strict=True), s=11, color=COLOURS[row], alpha=0.5, lw=0)
     if study.searches:
         label = f"search images, n={next(iter(study.searches.values()))[0].n}"
-        axes.scatter([], [], s=6, color="#888888", label=label)
+        axes.scatter([], [], s=11, color="#888888", label=label)
     for row, networks in study.tested.items():
         fids = [t.value("fid") for t in networks]
         axes.errorbar(
@@ -375,7 +380,7 @@ def plot_quality(study: Study, path: Path) -> None:
     axes.set_yscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda macs, _: f"{macs / 1e6:g}M"))
+    axes.xaxis.set_major_formatter(FuncFormatter(_short_macs))
     _plain_numbers(axes.yaxis)
     axes.tick_params(which="both", labelsize=8)
     axes.grid(True, axis="y", which="minor", color="#e6e6e6", linewidth=0.8)
