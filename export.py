@@ -105,7 +105,8 @@ def main() -> None:
     for name, path in paths.items():
         if name == "int8":
             images = (batch.A for batch in inference_loader(data, torch.device("cpu"), 1).epoch())
-            print(f"{path}: {spec.config}, {export_int8(net, path, images)}")
+            float32 = None if opt.fp16 else paths["onnx"]
+            print(f"{path}: {spec.config}, {export_int8(net, path, images, float32)}")
             continue
         if name == "pth":
             exported = export_pth(net, path, opt.fp16, spec)

@@ -50,7 +50,7 @@ class Quantised:
         )
 
 
-def _quantise(source: Path, target: Path, images: list[Tensor]) -> None:
+def _quantise(source: Path, target: Path, images: list[Tensor], folder: Path) -> None:
     import onnx
     from onnxruntime.quantization import (
         CalibrationDataReader,
@@ -68,7 +68,7 @@ def _quantise(source: Path, target: Path, images: list[Tensor]) -> None:
             x = next(self.images, None)
             return None if x is None else {"input": x.numpy()}
 
-    prepared = source.with_name("prepared.onnx")
+    prepared = folder / "prepared.onnx"
     # Symbolic shapes are not needed, and not every version can infer them.
     quant_pre_process(source, prepared, skip_symbolic_shape=True)
     convolutions = [
@@ -88,14 +88,18 @@ def _quantise(source: Path, target: Path, images: list[Tensor]) -> None:
 
 
 @torch.inference_mode()
-def export_int8(net: nn.Module, path: Path, images: Iterable[Tensor]) -> Quantised:
+def export_int8(
+    net: nn.Module, path: Path, images: Iterable[Tensor], exported: Path | None = None
+) -> Quantised:
     """Write ``net`` as `deploy.onnx.export_onnx` does, with its convolutions in 8 bits.
 
     Args:
-        net:    a generator on the CPU; left as it is
-        path:   the file to write, whole or not at all
-        images: typical inputs, 1 C H W float32 in [-1, 1] each; the ranges of activations are
-                measured on them, and all are kept in memory
+        net:      a generator on the CPU; left as it is
+        path:     the file to write, whole or not at all
+        images:   typical inputs, 1 C H W float32 in [-1, 1] each; the ranges of activations are
+                  measured on them, and all are kept in memory
+        exported: what `deploy.onnx.export_onnx` wrote of ``net`` in float32; without it the
+                  network is exported again
 
     Raises:
         InputError: a package is missing, there are no images, the output of the file is not finite
@@ -112,8 +116,9 @@ def export_int8(net: nn.Module, path: Path, images: Iterable[Tensor]) -> Quantis
     logging.disable(logging.WARNING)
     try:
         with tempfile.TemporaryDirectory() as folder, written_whole(path) as temporary:
-            export_onnx(net, Path(folder) / "net.onnx")
-            _quantise(Path(folder) / "net.onnx", temporary, images)
+            folder = Path(folder)
+            exported = exported or export_onnx(net, folder / "net.onnx").path
+            _quantise(exported, temporary, images, folder)
             run = OnnxGenerator(temporary)
             for shape in SHAPES:
                 x = sample(shape[0], input_channels(net), *shape[1:])
