@@ -399,7 +399,7 @@ class EvolutionOptions(_SearchOptions):
 
 class SelectOptions(Options):
     positional = "JSONL [JSONL ...]"
-    prog = "search.py --select"
+    prog = "search.py"
     description = "Choose the best subnet within a budget from the results of earlier searches."
     flags = ("select", "criterion")
     required = ("select",)
