@@ -22,6 +22,7 @@ from data.loader import Loader
 from data.transforms import Crops, Resize
 from metrics.criteria import FeatureCriterion
 from metrics.inception import load_inception
+from models.build import Initialisation, new_generator
 from models.config import ChannelConfig
 from models.generators import GeneratorSpec
 from models.supernet import extract
@@ -114,9 +115,8 @@ def main() -> None:
     inception._fold_batch_norms = fold
     net = load_inception(opt.dims, features="random", device=opt.device)
     torch.manual_seed(0)
-    supernet = (
-        GeneratorSpec("super_mobile_resnet_9blocks", ngf=opt.ngf).build().eval().to(opt.device)
-    )
+    spec = GeneratorSpec("super_mobile_resnet_9blocks", ngf=opt.ngf)
+    supernet = new_generator(spec, Initialisation()).eval().to(opt.device)
     config = ChannelConfig.parse(opt.config_str)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)

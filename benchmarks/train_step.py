@@ -18,17 +18,22 @@ import torch.nn.functional as F
 from torch import nn
 
 from data.loader import Batch
+from models.build import (
+    DiscriminatorSettings,
+    Initialisation,
+    new_discriminator,
+    new_generator,
+)
 from models.config import ChannelConfig
-from models.discriminators import build_discriminator
 from models.generators import GeneratorSpec
-from models.layers import init_weights
 from models.layout import TAPS
 from models.supernet import widths_of
-from subnets.space import SearchSpace
-from runtime.cuda_graphs import CapturedStep, CudaGraphs
+from runtime.cuda_graphs import CapturedStep
 from runtime.machine import wait
+from subnets.space import SearchSpace
+from training.build import UpdateSettings, distillation_task, new_adaptors, teacher_task
 from training.losses import discriminator_loss, generator_loss
-from training.tasks import DistillTask, LossWeights, Subnets, TeacherTask, make_adaptors
+from training.tasks import DistillTask, LossWeights, Subnets, TeacherTask
 
 LAMBDA_RECON, LAMBDA_DISTILL = 10.0, 0.01
 
@@ -143,19 +148,20 @@ def new_start(ngf: int, ndf: int, device: torch.device) -> Start:
     torch.manual_seed(0)
     teacher_spec = GeneratorSpec("resnet_9blocks", ngf)
     spec = GeneratorSpec("super_mobile_resnet_9blocks", ngf)
-    student, teacher = (init_weights(n) for n in (spec.build(), teacher_spec.build()))
-    net_d = init_weights(build_discriminator("n_layers", 6, ndf))
-    adaptors = make_adaptors(spec, teacher_spec, "normal", 0.02)
+    how = Initialisation()
+    student, teacher = new_generator(spec, how), new_generator(teacher_spec, how)
+    net_d = new_discriminator(DiscriminatorSettings(ndf=ndf), 6, how)
+    adaptors = new_adaptors(spec, teacher_spec, UpdateSettings(), how)
     space = SearchSpace("channels-64-pix2pix" if ngf >= 64 else "channels-32")
     return Start(spec, teacher_spec, (student, teacher, net_d), adaptors, space, device)
 
 
-# The forms of our step -> precision, and whether it is recorded as a CUDA graph.
-FORMS = {"ours, float32": ("none", False), "ours, bf16": ("bf16", False)}
+# The forms of our step.
+FORMS = {"ours, float32": UpdateSettings(), "ours, bf16": UpdateSettings(amp="bf16")}
 CUDA_FORMS = FORMS | {
-    "ours, fp16": ("fp16", False),
-    "ours, float32, CUDA graphs": ("none", True),
-    "ours, bf16, CUDA graphs": ("bf16", True),
+    "ours, fp16": UpdateSettings(amp="fp16"),
+    "ours, float32, CUDA graphs": UpdateSettings(cuda_graphs=True),
+    "ours, bf16, CUDA graphs": UpdateSettings(amp="bf16", cuda_graphs=True),
 }
 
 
@@ -164,18 +170,12 @@ def plain_distillation(start: Start) -> PlainStep:
     return PlainStep(*nets, adaptors, start.draw)
 
 
-def our_distillation(start: Start, amp: str) -> DistillTask:
-    nets, adaptors = start.copies()
-    return DistillTask(
-        *nets,
-        adaptors,
-        start.spec,
-        LossWeights(reconstruction=LAMBDA_RECON, distill=LAMBDA_DISTILL),
-        2e-4,
-        0.5,
-        start.device,
-        Subnets(lambda step, images: [start.draw(step)], {}),
-        amp=amp,
+def our_distillation(start: Start, updates: UpdateSettings) -> DistillTask:
+    (student, teacher, net_d), adaptors = start.copies()
+    weights = LossWeights(reconstruction=LAMBDA_RECON, distill=LAMBDA_DISTILL)
+    drawn = Subnets(lambda step, images: [start.draw(step)], {})
+    return distillation_task(
+        student, start.spec, teacher, adaptors, net_d, weights, updates, start.device, drawn
     )
 
 
@@ -184,11 +184,10 @@ def plain_teacher(start: Start) -> PlainTeacherStep:
     return PlainTeacherStep(teacher, net_d)
 
 
-def our_teacher(start: Start, amp: str) -> TeacherTask:
+def our_teacher(start: Start, updates: UpdateSettings) -> TeacherTask:
     _, teacher, net_d = start.copies()[0]
     weights = LossWeights(reconstruction=LAMBDA_RECON)
-    spec = start.teacher_spec
-    return TeacherTask([teacher], net_d, [spec], weights, 2e-4, 0.5, start.device, amp)
+    return teacher_task(teacher, start.teacher_spec, net_d, weights, updates, start.device)
 
 
 # What is trained -> its plain step, its step of ours.
@@ -201,13 +200,8 @@ KINDS = {
 def make_sides(start: Start, kind: str) -> dict:
     """Label -> side: the plain step, and the product's in every form that the device can run."""
     plain, ours = KINDS[kind]
-    sides = {"plain": plain(start)}
     forms = CUDA_FORMS if start.device.type == "cuda" else FORMS
-    for name, (amp, captured) in forms.items():
-        sides[name] = ours(start, amp)
-        if captured:
-            sides[name].record(CudaGraphs(start.device))
-    return sides
+    return {"plain": plain(start)} | {name: ours(start, each) for name, each in forms.items()}
 
 
 # --------------------------------------------------------------------------------------------------
@@ -276,7 +270,7 @@ def compare_forms(start: Start, size: int) -> list[dict]:
     The batch holds four random images of ``size`` x ``size`` pixels.
     """
     device = start.device
-    supernet = init_weights(start.spec.build()).to(device)
+    supernet = start.copies()[0][0]
     configs = [start.space.draw_at(1, i) for i in range(4)]
     x = (torch.rand(4, 3, size, size) * 2 - 1).to(device)
     forms = {
