@@ -40,6 +40,15 @@ def _elastic_norm(norm: str) -> nn.Module:
 
 
 class ElasticBlock(nn.Module):
+    """A residual block of the mobile ResNet that runs at any width up to its own.
+
+    Args:
+        trunk, inner: largest number of channels of its input and output, and between its two
+                      convolutions
+        norm:         instance | none
+        dropout_rate: between the convolutions, 0 = none
+    """
+
     def __init__(self, trunk: int, inner: int, norm: str, dropout_rate: float):
         super().__init__()
         self.conv_block = nn.Sequential(

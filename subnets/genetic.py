@@ -32,6 +32,8 @@ class Candidate:
 
 @dataclass(frozen=True)
 class GeneticSettings:
+    """How a `GeneticSearch` proposes; shares and probabilities are from 0 to 1."""
+
     population_size: int = 100
     # Share of the population that become parents.
     parent_ratio: float = 0.25
