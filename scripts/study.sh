@@ -36,7 +36,7 @@ SEARCH=(--mutate_prob 0.3 --population_size 50 --evolution_iters 20 --batch_size
 # (b) as published for maps, in widths halved.
 LAYERWISE=(--lambda_distill 0.01)
 # (d) and (e), ours: the losses of supernet and fine-tuning, then what only one of them takes.
-OURS=(--distiller online --teacher_freq 0)
+OURS=(--distiller online --teacher_freq 0 --lambda_distill 0)
 OURS_SUPERNET=()
 OURS_FINETUNE=()
 
@@ -250,9 +250,9 @@ ours() {
   train online_supernet train_supernet.py $((2 * EPOCHS)) "${student[@]}" "${OURS_SUPERNET[@]}" \
     --config_set "$SPACE"
   search "$1_search" online_supernet "$SPACE" "$2"
-  start_from online_supernet
   train "$1" train_supernet.py $(((EPOCHS + 2) / 3)) "${student[@]}" "${OURS_FINETUNE[@]}" \
-    "${START[@]}" --config_str "$(config_of "$RUN/$1_search")"
+    --restore_student_G_path "$(trained online_supernet)" \
+    --config_str "$(config_of "$RUN/$1_search")"
 }
 
 # ---- the measures
