@@ -31,9 +31,10 @@ def distill(opt: Namespace) -> None:
     chosen = subnets(settings.subnets(opt), spec, data.batch_size)
     updates = settings.updates(opt)
     online = opt.distiller == "online"
-    taps = opt.tap_loss if online else "mse"
-    compared = not online or opt.lambda_distill > 0
-    adaptors = new_adaptors(spec, teacher_spec, updates, init, taps, compared)
+    taps = "mse"
+    if online:
+        taps = opt.tap_loss if opt.lambda_distill else None
+    adaptors = new_adaptors(spec, teacher_spec, updates, init, taps)
     # Without pairs no input belongs to a real image, so the discriminator sees images alone
     # (SPEC 3).
     seen = data.output_nc + (data.input_nc if data.paired else 0)

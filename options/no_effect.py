@@ -84,6 +84,12 @@ RULES = (
     ),
     Rule(
         STUDENTS,
+        ("restore_A_path", "tap_loss"),
+        "--lambda_distill 0 compares no activations",
+        lambda opt: opt.distiller == "online" and not opt.lambda_distill,
+    ),
+    Rule(
+        STUDENTS,
         ("vgg_path",),
         "--feature_net is not vgg16",
         lambda opt: opt.distiller == "online" and opt.feature_net != "vgg16",

@@ -192,26 +192,24 @@ def new_adaptors(
     teacher: GeneratorSpec,
     updates: UpdateSettings,
     how: Initialisation,
-    tap_loss: str = "mse",
-    compared: bool = True,
+    tap_loss: str | None = "mse",
 ) -> list[nn.Module]:
     """From the student's taps to what a loss of `training.online.TAP_LOSSES` compares; restored if
     wanted.
 
     Args:
-        compared: whether taps are compared at all: where they are not, the teacher may have none
+        tap_loss: that loss; None where no taps are compared, which needs no adaptors
 
     Raises:
-        InputError: the teacher has no taps and they are compared, or adaptors are to be restored.
+        InputError: taps are compared and the teacher has none.
     """
-    if not teacher.kind.tapped:
-        remedy = "`lambda_distill` 0 with `distiller` online" if compared else "no `restore_A_path`"
-        if compared or updates.adaptors_path:
-            raise InputError(
-                f"`teacher_netG` {teacher.netG} has no activations that distillation compares: "
-                f"give {remedy}, or another teacher"
-            )
+    if tap_loss is None:
         return []
+    if not teacher.kind.tapped:
+        raise InputError(
+            f"`teacher_netG` {teacher.netG} has no activations that distillation compares: give "
+            "`lambda_distill` 0 with `distiller` online, or another teacher"
+        )
     if tap_loss == "alignment":
         return []
     widths = student.config.widths.trunk, teacher.config.widths.trunk
