@@ -26,8 +26,6 @@ from models.build import (
 )
 from models.config import ChannelConfig
 from models.generators import GeneratorSpec
-from models.layout import TAPS
-from models.supernet import widths_of
 from runtime.cuda_graphs import CapturedStep
 from runtime.machine import wait
 from subnets.space import SearchSpace
@@ -279,7 +277,7 @@ def compare_forms(start: Start, size: int) -> list[dict]:
             supernet(x[i : i + 1], c, taps=True) for i, c in enumerate(configs)
         ],
         "masking, a config per image": lambda: supernet(
-            x, widths_of(configs).to(device), taps=True
+            x, supernet.widths_of(configs).to(device), taps=True
         ),
     }
 
@@ -330,7 +328,7 @@ def main() -> None:
         "timed steps": opt.steps,
     }
     report("Steps of training against plain ones", rows, facts, opt.json)
-    title = f"Slicing against masking (forward and backward of the student; taps {TAPS})"
+    title = "Slicing against masking (forward and backward of the student, with taps)"
     report(title, compare_forms(start, opt.size), facts, None)
 
 

@@ -16,6 +16,7 @@ from models.build import Checkpoint, load_teacher
 from models.config import ChannelConfig
 from models.cost import config_cost
 from models.generators import GeneratorSpec
+from models.layers import set_dropout
 from models.supernet import extract
 
 
@@ -32,11 +33,12 @@ class TestedModel:
     macs_convention: str
     height: int  # of the image, in pixels
     width: int
+    mode: str = "eval"  # see `TestSettings`
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A network in evaluation mode on its device, what it is, and its ``label`` beside others."""
+    """A network on its device, what it is, and its ``label`` beside others."""
 
     label: str
     net: nn.Module
@@ -85,6 +87,9 @@ class TestSettings:
         macs_convention: see `models.cost.CONVENTIONS`
         size:       (height, width) in pixels
         images:     what is known about the images, in the terms of `GeneratorSpec.trained_on`
+        mode:       ``eval``; ``train``: batch norm takes the statistics of the batch and dropout
+                    stays on, as pix2pix in PyTorch tests unless it is told otherwise
+        dropout_rate: of mode ``train``; None = that of the file, which bare files do not state
     """
 
     __test__ = False  # not a pytest class
@@ -96,6 +101,8 @@ class TestSettings:
     macs_convention: str
     size: tuple[int, int]
     images: Mapping = field(default_factory=dict)
+    mode: str = "eval"
+    dropout_rate: float | None = None
 
 
 def load_tested(settings: TestSettings, device: torch.device) -> tuple[Loaded | None, list[Loaded]]:
@@ -156,7 +163,15 @@ def _loaded(
     macs, params = config_cost(config, spec.architecture, settings.macs_convention, *settings.size)
     by_config = spec.ngf is None or config != spec.config
     name = f"{spec.netG} {config}" if by_config else f"{spec.netG} ngf {spec.ngf}"
+    if settings.dropout_rate is not None:
+        set_dropout(net, settings.dropout_rate)
     model = TestedModel(
-        name, checkpoint.path, macs, params, settings.macs_convention, *settings.size
+        name,
+        checkpoint.path,
+        macs,
+        params,
+        settings.macs_convention,
+        *settings.size,
+        settings.mode,
     )
-    return Loaded(label, net.to(device).eval(), model)
+    return Loaded(label, net.to(device).train(settings.mode == "train"), model)

@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass
 
 from errors import InputError
-from models.layout import BLOCKS, BLOCKS_PER_GENE, GENE_NAMES, MULTIPLIERS, real_channels
+from models.layout import GENE_NAMES, GROUPS, MULTIPLIERS, real_channels
 
 # Wider networks are typing errors: at this width the trunk has 4096 channels.
 MAX_WIDTH = 1024
@@ -29,7 +29,7 @@ class Widths:
     stem:  out of the first 7x7 convolution
     down1: out of the first convolution of stride 2
     trunk: out of the second convolution of stride 2, so in and out of every residual block
-    inner: between the two convolutions of each of the nine blocks
+    inner: between the two convolutions of each block
     up1:   out of the first transposed convolution
     up2:   out of the second transposed convolution, so in of the last 7x7 convolution
     """
@@ -42,7 +42,7 @@ class Widths:
     up2: int
 
     def __iter__(self):
-        """In the order of `models.layout.ELASTIC`: stem, down1, trunk, inner x 9, up1, up2."""
+        """In the order of `models.layout.Layout.elastic`."""
         return iter((self.stem, self.down1, self.trunk, *self.inner, self.up1, self.up2))
 
 
@@ -52,7 +52,7 @@ class Widths:
 
 @dataclass(frozen=True)
 class ChannelConfig:
-    """Eight genes, or six: one inner gene for all nine blocks. Hashable, ordered as in the string.
+    """Eight genes, or six: one inner gene for all blocks. Hashable, ordered as in the string.
 
     ``legacy`` changes what six numbers mean (the ``legacy_sub_*`` networks of early releases): the
     first block of each group of three has the inner width, the other two have the trunk's.
@@ -96,7 +96,8 @@ class ChannelConfig:
     @classmethod
     def from_widths(cls, widths: Widths, legacy: bool = False) -> ChannelConfig | None:
         """The configuration of a network with these real channels; None if there is none."""
-        inner = widths.inner[::BLOCKS_PER_GENE]
+        blocks = len(widths.inner)
+        inner = widths.inner[:: blocks // GROUPS]
         real = (widths.stem, widths.down1, widths.trunk, *inner, widths.up1, widths.up2)
         genes = tuple(width // times for width, times in zip(real, MULTIPLIERS, strict=True))
         if legacy:
@@ -104,7 +105,7 @@ class ChannelConfig:
         if min(genes) < 1:
             return None
         config = cls(genes, legacy)
-        return config if config.widths == widths else None
+        return config if config.widths(blocks) == widths else None
 
     def __str__(self) -> str:
         return "_".join(map(str, self.genes))
@@ -123,15 +124,14 @@ class ChannelConfig:
         stem, down1, trunk, inner, up1, up2 = self.genes
         return (stem, down1, trunk, inner, inner, inner, up1, up2)
 
-    @property
-    def widths(self) -> Widths:
+    def widths(self, blocks: int = 9) -> Widths:
+        """The real channels of a network with this number of residual blocks."""
         stem, down1, trunk, *groups, up1, up2 = real_channels(self._eight)
+        each = blocks // GROUPS
         if self.legacy:
-            rest = (trunk,) * (BLOCKS_PER_GENE - 1)
-            inner = tuple(width for group in groups for width in (group, *rest))
+            inner = tuple(w for group in groups for w in (group, *(trunk,) * (each - 1)))
         else:
-            inner = tuple(width for width in groups for _ in range(BLOCKS_PER_GENE))
-        assert len(inner) == len(BLOCKS)
+            inner = tuple(width for width in groups for _ in range(each))
         return Widths(stem, down1, trunk, inner, up1, up2)
 
     def wider_than(self, width: int) -> list[str]:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from models.config import ChannelConfig
-from models.layout import BLOCKS, BLOCKS_PER_GENE, EXPANSION, real_channels
+from models.layout import EXPANSION, GROUPS, real_channels
 
 # ``no_norm`` is ``published`` without the normalisations: printed figures use either.
 CONVENTIONS = ("published", "exact", "no_norm")
@@ -35,6 +35,7 @@ class Architecture:
     norm:      instance | batch | none
     expanded:  with the expansion blocks and further convolutions of `models.deepest`, at the same
                channels elsewhere
+    blocks:    how many residual blocks
     """
 
     separable: bool = True
@@ -42,6 +43,7 @@ class Architecture:
     output_nc: int = 3
     norm: str = "instance"
     expanded: bool = False
+    blocks: int = 9
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class Channels:
     """Real widths as int64 arrays.
 
     The cost of the blocks is linear in their inner widths, so only the sum of these counts.
+    ``blocks``, in what makes them: how many residual blocks there are.
     """
 
     stem: np.ndarray
@@ -59,18 +62,18 @@ class Channels:
     up2: np.ndarray
 
     @classmethod
-    def of_config(cls, config: ChannelConfig) -> Channels:
-        w = config.widths
+    def of_config(cls, config: ChannelConfig, blocks: int = 9) -> Channels:
+        w = config.widths(blocks)
         values = (w.stem, w.down1, w.trunk, sum(w.inner), w.up1, w.up2)
         return cls(*(np.int64(v) for v in values))
 
     @classmethod
-    def of_genes(cls, genes) -> Channels:
+    def of_genes(cls, genes, blocks: int = 9) -> Channels:
         """From genes: (..., 8) integers, or eight arrays that broadcast (``np.ix_`` of a space)."""
         if isinstance(genes, np.ndarray):
             genes = np.moveaxis(genes.astype(np.int64), -1, 0)
         stem, down1, trunk, *groups, up1, up2 = real_channels(genes)
-        return cls(stem, down1, trunk, BLOCKS_PER_GENE * sum(groups), up1, up2)
+        return cls(stem, down1, trunk, blocks // GROUPS * sum(groups), up1, up2)
 
 
 def count_macs(
@@ -91,8 +94,8 @@ def count_macs(
     # Pixels after one and after two convolutions of stride 2.
     half, quarter = full // 4, full // 16
     at_outputs = convention != "exact"
-    # Channels that enter the 18 convolutions of the blocks.
-    blocks = len(BLOCKS) * c.trunk + c.inner_sum
+    # Channels that enter the convolutions of the blocks.
+    blocks = arch.blocks * c.trunk + c.inner_sum
 
     macs = 49 * arch.input_nc * c.stem * full
     macs = macs + 9 * c.stem * c.down1 * half
@@ -141,7 +144,7 @@ def count_params(channels: Channels, arch: Architecture = Architecture()):
     """
     c = channels
     # Channels that enter (and, in another order, leave) the convolutions of the blocks.
-    blocks = len(BLOCKS) * c.trunk + c.inner_sum
+    blocks = arch.blocks * c.trunk + c.inner_sum
     normed = c.stem + c.down1 + c.trunk + c.up1 + c.up2
     params = 49 * arch.input_nc * c.stem + 9 * c.stem * c.down1 + 9 * c.down1 * c.trunk
     params = (
@@ -174,7 +177,7 @@ def config_cost(
     width: int = 256,
 ) -> tuple[int, int]:
     """(MACs, parameters) of one configuration as Python integers."""
-    channels = Channels.of_config(config)
+    channels = Channels.of_config(config, arch.blocks)
     return int(count_macs(channels, arch, convention, height, width)), int(
         count_params(channels, arch)
     )

@@ -62,7 +62,7 @@ class DeepestResnetGenerator(nn.Module):
 
     forward(x): x N C H W float, clamped to [-1, 1]; H and W multiples of 4. Returns N output_nc H W
     in [-1, 1]. It has no activations to compare with those of other networks: where theirs stand
-    (`models.layout.TAPS`), it has other layers.
+    (`models.layout.Layout.taps`), it has other layers.
     """
 
     def __init__(

@@ -77,7 +77,9 @@ class GeneratorSpec:
     def architecture(self) -> Architecture:
         """What its cost depends on besides its channels."""
         kind = self.kind
-        return Architecture(kind.separable, self.input_nc, self.output_nc, self.norm, kind.expanded)
+        return Architecture(
+            kind.separable, self.input_nc, self.output_nc, self.norm, kind.expanded, kind.blocks
+        )
 
     def subnet(self, config: ChannelConfig) -> GeneratorSpec:
         """Of a supernet: what `extract` makes of it at ``config``."""
@@ -160,9 +162,12 @@ def infer_spec(state: Mapping[str, Tensor]) -> GeneratorSpec:
         if kind.infer is None:
             continue
         try:
-            return GeneratorSpec(name, **kind.infer(state), inferred=True)
+            found = kind.infer(state)
         except InputError as error:
             reasons.append(str(error))
+            continue
+        if found is not None:
+            return GeneratorSpec(name, **found, inferred=True)
     raise InputError("; ".join(dict.fromkeys(reasons)))
 
 
@@ -225,7 +230,7 @@ def resolve_spec(
         if kind and kind.legacy and wanted.get("config_str"):
             # Some legacy networks have the shapes of another kind: the settings say which it is.
             legacy = replace(spec, netG=wanted["netG"], ngf=None, config_str=wanted["config_str"])
-            if legacy.config.widths == spec.config.widths:
+            if legacy.config.widths() == spec.config.widths():
                 spec = legacy
     if "norm" in wanted and {wanted["norm"], spec.norm} == {"instance", "none"}:
         spec = replace(spec, norm=wanted["norm"])
@@ -239,7 +244,7 @@ def resolve_spec(
                 continue
             config = spec.tuned_config or spec.config
             chosen = ChannelConfig.parse(wanted[name], legacy=spec.kind.legacy)
-            if chosen.widths == config.widths:
+            if chosen.widths() == config.widths():
                 continue
             have = str(config)
         # A network with a config string has no ngf; the published scripts pass one all the same.

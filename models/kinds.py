@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
@@ -26,23 +27,26 @@ class Kind:
     """What the rest of the project asks about a kind of generator.
 
     build:     spec -> network with PyTorch's default weights
-    infer:     state dict -> the fields of its spec, or InputError; None where keys and shapes are
-               those of another kind
+    infer:     state dict -> the fields of its spec; None for one that says it is of another kind;
+               InputError for any other. No function where keys and shapes are those of another
+               kind
     family:    kinds of one family have equal keys, and equal shapes at equal channels
     separable: 3x3 convolutions of the blocks are depthwise and pointwise, not dense
     expanded:  a mobile network with expansion blocks (`models.deepest`)
     by_config: its channels are a config string, otherwise an ``ngf``
     legacy:    a config string has the meaning of early releases, see `ChannelConfig`
+    blocks:    how many residual blocks
     subnet:    of a supernet, the kind of the networks that are cut out of it
     """
 
     build: Callable[[GeneratorSpec], nn.Module]
-    infer: Callable[[Mapping[str, Tensor]], dict] | None
+    infer: Callable[[Mapping[str, Tensor]], dict | None] | None
     family: str
     separable: bool = True
     expanded: bool = False
     by_config: bool = False
     legacy: bool = False
+    blocks: int = 9
     subnet: str | None = None
 
     @property
@@ -68,12 +72,13 @@ def _resnet(spec: GeneratorSpec) -> nn.Module:
         separable=spec.kind.separable,
         norm=spec.norm,
         dropout_rate=spec.dropout_rate,
+        blocks=spec.kind.blocks,
     )
 
 
 def _super_resnet(spec: GeneratorSpec) -> nn.Module:
     return SuperMobileResnetGenerator(
-        spec.ngf, spec.input_nc, spec.output_nc, spec.norm, spec.dropout_rate
+        spec.ngf, spec.input_nc, spec.output_nc, spec.norm, spec.dropout_rate, spec.kind.blocks
     )
 
 
@@ -83,35 +88,46 @@ def _deepest(spec: GeneratorSpec) -> nn.Module:
     )
 
 
-def _dense_by_ngf(state: Mapping[str, Tensor]) -> dict:
-    return read_channels(state, separable=False, uniform=True)
+def _resnets(blocks: int) -> dict[str, Kind]:
+    """The ResNet with this number of blocks, and its mobile forms."""
 
+    def read(**how) -> Callable[[Mapping[str, Tensor]], dict | None]:
+        return partial(read_channels, blocks=blocks, **how)
 
-def _mobile_by_ngf(state: Mapping[str, Tensor]) -> dict:
-    return read_channels(state, separable=True, uniform=True)
+    def name(kind: str) -> str:
+        return f"{kind}_{blocks}blocks"
 
+    def mobile(build, infer, **how) -> Kind:
+        return Kind(build, infer, name("mobile"), blocks=blocks, **how)
 
-def _mobile_by_config(state: Mapping[str, Tensor]) -> dict:
-    return read_channels(state, separable=True)
-
-
-def _mobile_by_legacy_config(state: Mapping[str, Tensor]) -> dict:
-    return read_channels(state, separable=True, legacy=True)
+    sub = name("sub_mobile_resnet")
+    return {
+        name("resnet"): Kind(
+            _resnet,
+            read(separable=False, uniform=True),
+            name("resnet"),
+            separable=False,
+            blocks=blocks,
+        ),
+        name("mobile_resnet"): mobile(_resnet, read(separable=True, uniform=True)),
+        name("super_mobile_resnet"): mobile(_super_resnet, None, subnet=sub),
+        sub: mobile(_resnet, read(separable=True), by_config=True),
+    }
 
 
 # --------------------------------------------------------------------------------------------------
 # The table. A state dict is of the first kind that recognises it.
 
-_SUB = "sub_mobile_resnet_9blocks"
-
 KINDS: dict[str, Kind] = {
-    "resnet_9blocks": Kind(_resnet, _dense_by_ngf, "resnet", separable=False),
-    "mobile_resnet_9blocks": Kind(_resnet, _mobile_by_ngf, "mobile"),
-    "super_mobile_resnet_9blocks": Kind(_super_resnet, None, "mobile", subnet=_SUB),
-    _SUB: Kind(_resnet, _mobile_by_config, "mobile", by_config=True),
+    **_resnets(9),
     "legacy_sub_mobile_resnet_9blocks": Kind(
-        _resnet, _mobile_by_legacy_config, "mobile", by_config=True, legacy=True
+        _resnet,
+        partial(read_channels, separable=True, legacy=True),
+        "mobile_9blocks",
+        by_config=True,
+        legacy=True,
     ),
+    **_resnets(6),
     "mobile_deepest_resnet": Kind(_deepest, read_deepest, "deepest", expanded=True),
 }
 

@@ -6,19 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from errors import InputError
-from models.layout import (
-    BLOCKS,
-    DEPTHWISE,
-    DOWN1,
-    FIRST_CONV,
-    LAST,
-    POINTWISE,
-    SECOND_CONV,
-    STEM,
-    TRUNK,
-    UP1,
-    UP2,
-)
+from models.layout import DEPTHWISE, DOWN1, FIRST_CONV, POINTWISE, SECOND_CONV, STEM, TRUNK
 
 
 def _strongest(weight: Tensor, kept_in: Tensor | None, keep: int) -> Tensor:
@@ -33,7 +21,7 @@ def _strongest(weight: Tensor, kept_in: Tensor | None, keep: int) -> Tensor:
 
 @torch.no_grad()
 def prune_into(wide: nn.Module, narrow: nn.Module) -> None:
-    """Fill ``narrow`` with the strongest channels of ``wide``, both ResNet generators.
+    """Fill ``narrow`` with the strongest channels of ``wide``, both ResNets of the same depth.
 
     Layer by layer: keep the input channels that the previous layer kept, then the output channels
     with the largest L1 norm over those inputs, in descending order. The blocks' outputs keep the
@@ -111,12 +99,13 @@ def prune_into(wide: nn.Module, narrow: nn.Module) -> None:
         copy_norm(f"model.{block}.conv_block.{index + 1}", kept)
         return kept
 
+    layout = wide.layout
     kept = layer(STEM, None)
     kept = layer(DOWN1, kept)
     trunk = layer(TRUNK, kept)
-    for block in BLOCKS:
+    for block in layout.blocks:
         inner = block_conv(block, FIRST_CONV, trunk)
         block_conv(block, SECOND_CONV, inner, trunk)
-    kept = layer(UP1, trunk, transposed=True)
-    kept = layer(UP2, kept, transposed=True)
-    copy(f"model.{LAST}", kept, None)
+    kept = layer(layout.up1, trunk, transposed=True)
+    kept = layer(layout.up2, kept, transposed=True)
+    copy(f"model.{layout.last}", kept, None)

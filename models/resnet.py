@@ -6,6 +6,7 @@ where.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from torch import Tensor, nn
@@ -14,17 +15,16 @@ from errors import InputError
 from models.config import ChannelConfig, Widths
 from models.layers import SeparableConv2d, make_norm
 from models.layout import (
-    BLOCKS,
-    CONVS,
+    DEPTHS,
     DOWN1,
+    DROPOUT,
+    FIRST_BLOCK,
     FIRST_CONV,
-    LAST,
     POINTWISE,
+    SECOND_CONV,
     STEM,
-    TAPS,
     TRUNK,
-    UP1,
-    UP2,
+    Layout,
 )
 
 # --------------------------------------------------------------------------------------------------
@@ -61,16 +61,17 @@ class ResnetBlock(nn.Module):
 
 
 class ResnetGenerator(nn.Module):
-    """Image-to-image ResNet generator with nine blocks.
+    """Image-to-image ResNet generator.
 
     Args:
         config:       channels of every layer; ``ChannelConfig.uniform(ngf)`` for a single width
         separable:    blocks of separable convolutions (the mobile networks) or of dense ones
         norm:         instance | batch | none
         dropout_rate: dropout inside the blocks, 0 = none
+        blocks:       how many residual blocks, one of `models.layout.DEPTHS`
 
     forward(x): x N C H W float, clamped to [-1, 1]; H and W multiples of 4. Returns N output_nc H W
-    in [-1, 1]; with ``taps=True`` also the list of the four activations at `TAPS`.
+    in [-1, 1]; with ``taps=True`` also the list of the four activations at `Layout.taps`.
     """
 
     def __init__(
@@ -81,9 +82,11 @@ class ResnetGenerator(nn.Module):
         separable: bool = True,
         norm: str = "instance",
         dropout_rate: float = 0.0,
+        blocks: int = 9,
     ):
         super().__init__()
-        w = config.widths
+        self.layout = Layout(blocks)
+        w = config.widths(blocks)
         bias = norm != "batch"
         down = dict(kernel_size=3, stride=2, padding=1, bias=bias)
         up = dict(kernel_size=3, stride=2, padding=1, output_padding=1, bias=bias)
@@ -103,17 +106,17 @@ class ResnetGenerator(nn.Module):
         tapped = []
         for index, layer in enumerate(self.model):
             x = layer(x)
-            if taps and index in TAPS:
+            if taps and index in self.layout.taps:
                 tapped.append(x)
         return (x, tapped) if taps else x
 
     def tap(self, x: Tensor) -> list[Tensor]:
-        """Only the activations at `TAPS`; the layers after the last are not run."""
+        """Only the activations at `Layout.taps`; the layers after the last are not run."""
         x = x.clamp(-1, 1)
-        tapped = []
-        for index in range(TAPS[-1] + 1):
+        tapped, wanted = [], self.layout.taps
+        for index in range(wanted[-1] + 1):
             x = self.model[index](x)
-            if index in TAPS:
+            if index in wanted:
                 tapped.append(x)
         return tapped
 
@@ -122,27 +125,64 @@ class ResnetGenerator(nn.Module):
 # Recognising the network of a state dict
 
 
+def with_dropout_places(state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """A state dict with the keys that blocks have here, where dropout always has its place.
+
+    pix2pix and CycleGAN in PyTorch leave the module out of networks without dropout. All that comes
+    after it in a block then has a number that is one lower.
+    """
+    without = f"model.{FIRST_BLOCK}.conv_block.{SECOND_CONV - 1}.weight"
+    if without not in state or state[without].dim() != 4:
+        return state
+    moved: dict[str, Tensor] = {}
+    for key, value in state.items():
+        match = re.fullmatch(r"(model\.\d+\.conv_block\.)(\d+)(\..*)", key)
+        if match and int(match[2]) > DROPOUT:
+            key = f"{match[1]}{int(match[2]) + 1}{match[3]}"
+        moved[key] = value
+    return moved
+
+
+def count_blocks(state: Mapping[str, Tensor]) -> int:
+    """How many residual blocks the network of ``state`` has: the last one's place; 0 = none."""
+    found = (re.match(r"model\.(\d+)\.conv_block\.", key) for key in state)
+    last = max((int(match[1]) for match in found if match), default=FIRST_BLOCK - 1)
+    return last - FIRST_BLOCK + 1
+
+
 def read_channels(
-    state: Mapping[str, Tensor], separable: bool, uniform: bool = False, legacy: bool = False
-) -> dict:
-    """The fields of a `GeneratorSpec` that say how the network of ``state`` is built.
+    state: Mapping[str, Tensor],
+    separable: bool,
+    uniform: bool = False,
+    legacy: bool = False,
+    blocks: int = 9,
+) -> dict | None:
+    """The fields of a `GeneratorSpec` that say how the network of ``state`` is built; None where it
+    is a ResNet of another depth.
 
     Args:
         separable: the kind looked for has separable convolutions
         uniform:   it has one width, ``ngf``; otherwise a config string
         legacy:    the config string is that of early releases
+        blocks:    it has this number of residual blocks
 
     Raises:
-        InputError: not a nine-block ResNet, or of another kind than the one looked for.
+        InputError: not a ResNet, or of another kind than the one looked for.
     """
+    found, layout = count_blocks(state), Layout(blocks)
+    if found in DEPTHS and found != blocks:
+        return None
+    if found and found not in DEPTHS:
+        known = " and ".join(map(str, sorted(DEPTHS)))
+        raise InputError(f"a ResNet generator of {found} blocks; known are those of {known}")
     pointwise = f"conv_block.{FIRST_CONV}.conv.{POINTWISE}.weight"
-    found_separable = f"model.{BLOCKS[0]}.{pointwise}" in state
+    found_separable = f"model.{FIRST_BLOCK}.{pointwise}" in state
     first = pointwise if found_separable else f"conv_block.{FIRST_CONV}.weight"
-    inner_keys = [f"model.{i}.{first}" for i in BLOCKS]
-    needed = [*(f"model.{i}.weight" for i in (*CONVS, LAST)), *inner_keys]
+    inner_keys = [f"model.{i}.{first}" for i in layout.blocks]
+    needed = [*(f"model.{i}.weight" for i in (*layout.convs, layout.last)), *inner_keys]
     missing = [key for key in needed if key not in state or state[key].dim() != 4]
     if missing:
-        raise InputError(f"not a 9-block ResNet generator: it has no {missing[0]}")
+        raise InputError(f"not a {blocks}-block ResNet generator: it has no {missing[0]}")
 
     def channels(layer: int, axis: int = 0) -> int:
         return state[f"model.{layer}.weight"].shape[axis]
@@ -153,8 +193,8 @@ def read_channels(
         trunk=channels(TRUNK),
         inner=tuple(state[key].shape[0] for key in inner_keys),
         # The weights of transposed convolutions are in, out, kh, kw.
-        up1=channels(UP1, axis=1),
-        up2=channels(UP2, axis=1),
+        up1=channels(layout.up1, axis=1),
+        up2=channels(layout.up2, axis=1),
     )
     config = ChannelConfig.from_widths(widths, legacy)
     fits = config is not None and found_separable == separable
@@ -167,6 +207,6 @@ def read_channels(
     named = {"ngf": config.genes[0]} if uniform else {"config_str": str(config)}
     return named | dict(
         input_nc=channels(STEM, axis=1),
-        output_nc=channels(LAST),
+        output_nc=channels(layout.last),
         norm="batch" if f"model.{STEM + 1}.weight" in state else "instance",
     )

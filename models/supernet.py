@@ -25,7 +25,7 @@ from models.layers import (
     ElasticSeparableConv2d,
     make_norm,
 )
-from models.layout import BLOCKS, CONVS, DROPOUT, ELASTIC, LAST, STEM, TAPS, TRUNK
+from models.layout import DROPOUT, FIRST_BLOCK, STEM, TRUNK, Layout
 from models.resnet import ResnetGenerator
 
 # --------------------------------------------------------------------------------------------------
@@ -75,11 +75,6 @@ class ElasticBlock(nn.Module):
         return x + norm2(conv2(pad2(y), keep=inner)) * trunk
 
 
-def widths_of(configs: Sequence[ChannelConfig]) -> Tensor:
-    """int64 (N, 14): the real channels of every elastic layer, one row for each configuration."""
-    return torch.tensor([[*config.widths] for config in configs])
-
-
 class SuperMobileResnetGenerator(nn.Module):
     """The supernet: forward(x, config) runs the subnet ``config``; None = full width.
 
@@ -93,10 +88,11 @@ class SuperMobileResnetGenerator(nn.Module):
         output_nc: int = 3,
         norm: str = "instance",
         dropout_rate: float = 0.0,
+        blocks: int = 9,
     ):
         super().__init__()
-        self.ngf = ngf
-        w = ChannelConfig.uniform(ngf).widths
+        self.ngf, self.layout = ngf, Layout(blocks)
+        w = ChannelConfig.uniform(ngf).widths(blocks)
         down = dict(kernel_size=3, stride=2, padding=1)
         up = dict(kernel_size=3, stride=2, padding=1, output_padding=1)
         self.model = nn.Sequential(
@@ -114,6 +110,11 @@ class SuperMobileResnetGenerator(nn.Module):
             *(nn.ReflectionPad2d(3), ElasticConv2d(w.up2, output_nc, 7), nn.Tanh()),
         )
 
+    def widths_of(self, configs: Sequence[ChannelConfig]) -> Tensor:
+        """int64 (N, 5 + blocks): the real channels of every elastic layer, one row for each
+        configuration."""
+        return torch.tensor([[*config.widths(self.layout.count)] for config in configs])
+
     def forward(
         self, x: Tensor, config: ChannelConfig | Tensor | None = None, taps: bool = False
     ) -> Tensor | tuple[Tensor, list[Tensor]]:
@@ -122,29 +123,31 @@ class SuperMobileResnetGenerator(nn.Module):
         Args:
             config: a `ChannelConfig` (slicing); `widths_of` one configuration per image, on the
                     device of ``x`` (masking); None = full width
-            taps:   also return the four activations at `TAPS`. Masked ones have full width, with
-                    zeros beyond each image's trunk
+            taps:   also return the four activations at `Layout.taps`. Masked ones have full width,
+                    with zeros beyond each image's trunk
         """
         run = self._masked if torch.is_tensor(config) else self._sliced
         tapped: list[Tensor] = []
         for index, y in run(x.clamp(-1, 1), config):
-            if taps and index in TAPS:
+            if taps and index in self.layout.taps:
                 tapped.append(y)
         return (y, tapped) if taps else y
 
     def _sliced(self, x: Tensor, config: ChannelConfig | None) -> Iterator[tuple[int, Tensor]]:
         config = ChannelConfig.uniform(self.ngf) if config is None else config
         # A block is told its inner width; its output is as wide as the trunk.
-        out = dict(zip(ELASTIC, config.widths, strict=True))
+        widths = config.widths(self.layout.count)
+        out = dict(zip(self.layout.elastic, widths, strict=True))
         for index, layer in enumerate(self.model):
             x = layer(x, out[index]) if index in out else layer(x)
             yield index, x
 
     def _masked(self, x: Tensor, widths: Tensor) -> Iterator[tuple[int, Tensor]]:
-        full = ChannelConfig.uniform(self.ngf).widths
+        layout = self.layout
+        full = ChannelConfig.uniform(self.ngf).widths(layout.count)
         keep = {
             index: (torch.arange(channels, device=x.device) < width[:, None])[..., None, None]
-            for index, channels, width in zip(ELASTIC, full, widths.unbind(1), strict=True)
+            for index, channels, width in zip(layout.elastic, full, widths.unbind(1), strict=True)
         }
         for index, layer in enumerate(self.model):
             if isinstance(layer, ElasticBlock):
@@ -152,7 +155,7 @@ class SuperMobileResnetGenerator(nn.Module):
             else:
                 x = layer(x)
                 # The norm after a convolution.
-                if index - 1 in CONVS:
+                if index - 1 in layout.convs:
                     x = x * keep[index - 1]
             yield index, x
 
@@ -171,14 +174,15 @@ def extract(supernet: SuperMobileResnetGenerator, config: ChannelConfig) -> Resn
         InputError: the supernet is narrower than ``config``.
     """
     config.check_fits(supernet.ngf)
-    source = supernet.state_dict()
+    source, layout = supernet.state_dict(), supernet.layout
     norm = "instance" if isinstance(supernet.model[STEM + 1], ElasticInstanceNorm2d) else "none"
     subnet = ResnetGenerator(
         config,
         input_nc=supernet.model[STEM].in_channels,
-        output_nc=supernet.model[LAST].out_channels,
+        output_nc=supernet.model[layout.last].out_channels,
         norm=norm,
-        dropout_rate=supernet.model[BLOCKS[0]].conv_block[DROPOUT].p,
+        dropout_rate=supernet.model[FIRST_BLOCK].conv_block[DROPOUT].p,
+        blocks=layout.count,
     )
     for key, target in subnet.state_dict().items():
         target.copy_(source[key][tuple(slice(n) for n in target.shape)])

@@ -18,6 +18,7 @@ from models.generators import (
     infer_spec,
     resolve_spec,
 )
+from models.resnet import with_dropout_places
 from runtime.files import load_tensors, save_tensors
 
 # Where the metadata of a state dict, which `load_state_dict` ignores, holds its `GeneratorSpec`.
@@ -46,7 +47,8 @@ def save_network(net: nn.Module, path: Path, spec: GeneratorSpec | None = None) 
 
 
 def load_state(path: Path, flag: str) -> Mapping[str, torch.Tensor]:
-    """A state dict from a checkpoint, ``module.`` prefixes of parallel training removed."""
+    """A state dict from a checkpoint, its keys as they are here: without the ``module.`` of
+    parallel training, see also `models.resnet.with_dropout_places`."""
     state = load_tensors(path, flag)
     named_tensors = isinstance(state, Mapping) and all(
         isinstance(k, str) and torch.is_tensor(v) for k, v in state.items()
@@ -59,7 +61,7 @@ def load_state(path: Path, flag: str) -> Mapping[str, torch.Tensor]:
         problem = _why_no_weight(key, value)
         if problem:
             raise InputError(f"{flag} {path}: {key} is {problem}")
-    return state
+    return with_dropout_places(state)
 
 
 def _why_no_weight(key: str, value: torch.Tensor) -> str | None:

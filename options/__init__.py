@@ -444,6 +444,8 @@ class TestOptions(Options):
         "times",
         "restore_teacher_G_path",
         "compare",
+        "test_mode",
+        "test_dropout_rate",
     )
     required = ("dataroot", "restore_G_path", "results_dir")
     defaults = dict(**_TEST_SIZES, model="test", netG="sub_mobile_resnet_9blocks")
@@ -453,7 +455,7 @@ class TestOptions(Options):
 class LatencyOptions(TestOptions):
     prog = "latency.py"
     description = "Measure the speed of checkpoints, side by side."
-    flags = (*TestOptions.flags, "backends")
+    flags = (*(f for f in TestOptions.flags if not f.startswith("test_")), "backends")
 
 
 class ExportOptions(Options):

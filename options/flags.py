@@ -522,6 +522,20 @@ FLAGS: dict[str, Flag] = {
         choices=("published", "exact"),
     ),
     "need_profile": Flag(_MEASURE, "print MACs and parameters", bool),
+    "test_mode": Flag(
+        _NET,
+        "eval: batch norm by its running statistics, no dropout | train: batch norm by those of "
+        "the batch, with dropout, as pix2pix in PyTorch tests unless it is given --eval",
+        default="eval",
+        choices=("eval", "train"),
+    ),
+    "test_dropout_rate": Flag(
+        _NET,
+        "dropout of --test_mode train, without it that of the file; a file of pix2pix in PyTorch "
+        "does not say its rate, which is 0.5 there unless it was trained with --no_dropout",
+        share,
+        metavar="P",
+    ),
     "times": Flag(
         _MEASURE,
         "timed runs; test.py times networks only if this is given, or several models (then 10 runs "

@@ -95,6 +95,12 @@ RULES = (
         lambda opt: opt.distiller == "online" and opt.feature_net != "vgg16",
     ),
     Rule(
+        ("test.py",),
+        ("test_dropout_rate",),
+        "--test_mode eval has no dropout",
+        lambda opt: opt.test_mode == "eval",
+    ),
+    Rule(
         ("distill.py",),
         ("config_set",),
         "--student_netG is not a supernet",

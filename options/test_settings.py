@@ -25,6 +25,8 @@ def tested(opt: Namespace) -> TestSettings:
         macs_convention=opt.macs_convention,
         size=images.network_size,
         images=images.described,
+        mode=getattr(opt, "test_mode", "eval"),
+        dropout_rate=getattr(opt, "test_dropout_rate", None),
     )
 
 

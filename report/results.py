@@ -66,6 +66,10 @@ def _notes(entries: list[dict], reference: dict | None) -> list[str]:
         notes.append(
             "L1, PSNR and SSIM to real: means over the images, L1 in grey levels (0 to 255)"
         )
+    if first["mode"] == "train":
+        notes.append(
+            "test mode train: batch norms took the statistics of the batch, and dropout was on"
+        )
     if timing:
         notes.append(
             f"latency: one image of {timing['width']}x{timing['height']} on {timing['device']}, "

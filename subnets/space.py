@@ -102,13 +102,13 @@ class SearchSpace:
         # One stem at a time: what lies between the genes and their cost is as large as the cost.
         for of_stem, stem in zip(macs, stems, strict=True):
             grid = np.ix_(*others)
-            channels = Channels.of_genes((stem, *grid))
+            channels = Channels.of_genes((stem, *grid), self.arch.blocks)
             of_stem[...] = count_macs(channels, self.arch, self.convention, self.height, self.width)
         return macs.reshape(-1)
 
     def cost(self, config: ChannelConfig) -> tuple[int, int]:
         """(MACs, parameters) of one configuration."""
-        channels = Channels.of_config(config)
+        channels = Channels.of_config(config, self.arch.blocks)
         macs = count_macs(channels, self.arch, self.convention, self.height, self.width)
         return int(macs), int(count_params(channels, self.arch))
 

@@ -21,7 +21,7 @@ from models.build import Initialisation
 from models.config import ChannelConfig
 from models.discriminators import Discriminator
 from models.generators import GeneratorSpec
-from models.layout import TAPS
+from models.layout import TAP_COUNT
 from models.weights import load_network
 from runtime import distributed
 from runtime.cuda_graphs import CudaGraphs
@@ -212,9 +212,9 @@ def new_adaptors(
         )
     if tap_loss == "alignment":
         return []
-    widths = student.config.widths.trunk, teacher.config.widths.trunk
+    widths = student.config.widths().trunk, teacher.config.widths().trunk
     if tap_loss == "channel":
-        adaptors = [make_connector(*widths, how.type, how.gain) for _ in TAPS]
+        adaptors = [make_connector(*widths, how.type, how.gain) for _ in range(TAP_COUNT)]
     else:
         adaptors = make_adaptors(student, teacher, how.type, how.gain)
     if updates.adaptors_path:

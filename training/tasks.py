@@ -18,9 +18,8 @@ from models.config import ChannelConfig
 from models.discriminators import Discriminator
 from models.generators import GeneratorSpec
 from models.layers import ElasticConv2d, init_weights
-from models.layout import TAPS
+from models.layout import TAP_COUNT
 from models.resnet import ResnetGenerator
-from models.supernet import widths_of
 from models.winograd import with_winograd
 from runtime import distributed
 from runtime.cuda_graphs import CapturedStep, Recorder
@@ -253,8 +252,8 @@ def make_adaptors(
 
     Their inputs follow the student's configuration.
     """
-    widths = student.config.widths.trunk, teacher.config.widths.trunk
-    return [init_weights(ElasticConv2d(*widths, 1), init_type, gain) for _ in TAPS]
+    widths = student.config.widths().trunk, teacher.config.widths().trunk
+    return [init_weights(ElasticConv2d(*widths, 1), init_type, gain) for _ in range(TAP_COUNT)]
 
 
 # What a supernet runs in one pass: one configuration, or one for each image of the batch.
@@ -337,7 +336,8 @@ class StudentTask(Task):
 
     def _widths(self, choice: Choice) -> Tensor:
         """int64 (1 or N, 14): a choice as the masked form takes it."""
-        return widths_of(choice if isinstance(choice, tuple) else (choice,)).to(self.device)
+        configs = choice if isinstance(choice, tuple) else (choice,)
+        return self.student.widths_of(configs).to(self.device)
 
     def _student(self, x: Tensor, choice: Choice | Tensor | None) -> tuple[Tensor, list[Tensor]]:
         """(output, adapted taps) of the student, at a configuration if it is a supernet."""

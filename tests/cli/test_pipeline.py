@@ -157,12 +157,12 @@ def test_fine_tuning(finetuned, best_config, supernet_pth, read_lines):
     assert after._metadata["generator"]["config_str"] == best_config
     assert before._metadata["generator"]["config_str"] is None
     config = ChannelConfig.parse(best_config)
-    trained = after["model.1.weight"][: config.widths.stem]
-    assert not torch.equal(trained, before["model.1.weight"][: config.widths.stem])
+    trained = after["model.1.weight"][: config.widths().stem]
+    assert not torch.equal(trained, before["model.1.weight"][: config.widths().stem])
     # Channels outside the configuration are nobody's business.
-    assert config.widths.stem < 32 or config.widths.up2 < 32
-    unused = after["model.26.weight"][:, config.widths.up2 :]
-    assert torch.equal(unused, before["model.26.weight"][:, config.widths.up2 :])
+    assert config.widths().stem < 32 or config.widths().up2 < 32
+    unused = after["model.26.weight"][:, config.widths().up2 :]
+    assert torch.equal(unused, before["model.26.weight"][:, config.widths().up2 :])
 
 
 def test_the_same_seed_trains_the_same_network(

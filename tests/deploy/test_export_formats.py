@@ -16,7 +16,6 @@ from errors import InputError
 from models.config import ChannelConfig
 from models.generators import GeneratorSpec
 from models.layers import init_weights
-from models.layout import BLOCKS
 from models.resnet import ResnetGenerator
 
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
@@ -45,7 +44,7 @@ def network(config="8_4_8_8_4_8_4_8", seed=1, gain=0.1, **kwargs) -> ResnetGener
 
 def shallow(net: ResnetGenerator) -> ResnetGenerator:
     """``net`` with two of its nine blocks: exporters take their time block by block."""
-    for index in BLOCKS[2:]:
+    for index in net.layout.blocks[2:]:
         net.model[index] = torch.nn.Identity()
     return net
 

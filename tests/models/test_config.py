@@ -15,20 +15,26 @@ GENES = st.integers(1, 128)
 
 
 def test_eight_genes_become_real_widths():
-    found = ChannelConfig.parse("1_2_3_4_5_6_7_8").widths
+    found = ChannelConfig.parse("1_2_3_4_5_6_7_8").widths()
     assert found == Widths(1, 4, 12, (16, 16, 16, 20, 20, 20, 24, 24, 24), 14, 8)
     assert list(found) == [1, 4, 12, 16, 16, 16, 20, 20, 20, 24, 24, 24, 14, 8]
 
 
+def test_of_six_blocks_two_share_a_gene():
+    found = ChannelConfig.parse("1_2_3_4_5_6_7_8").widths(6)
+    assert list(found) == [1, 4, 12, 16, 16, 20, 20, 24, 24, 14, 8]
+    assert ChannelConfig.from_widths(found) == ChannelConfig.parse("1_2_3_4_5_6_7_8")
+
+
 def test_six_genes_share_one_inner_width():
     six, eight = ChannelConfig.parse("1_2_3_4_7_8"), ChannelConfig.parse("1_2_3_4_4_4_7_8")
-    assert six.widths == eight.widths
+    assert six.widths() == eight.widths()
     assert six.full == eight.full == eight.genes
 
 
 def test_a_legacy_config_narrows_only_the_first_block_of_each_group():
     config = ChannelConfig.parse("1_2_3_4_7_8", legacy=True)
-    assert config.widths == Widths(1, 4, 12, (16, 12, 12) * 3, 14, 8)
+    assert config.widths() == Widths(1, 4, 12, (16, 12, 12) * 3, 14, 8)
     with pytest.raises(ValueError, match="eight-gene"):
         _ = config.full
 
@@ -74,7 +80,7 @@ def test_a_legacy_config_has_six_numbers():
 
 def test_uniform_is_a_network_named_by_its_ngf():
     assert str(ChannelConfig.uniform(64)) == "64_64_64_64_64_64_64_64"
-    assert set(ChannelConfig.uniform(64).widths.inner) == {256}
+    assert set(ChannelConfig.uniform(64).widths().inner) == {256}
 
 
 def test_what_is_too_wide_for_a_supernet_is_named_gene_by_gene():

@@ -58,11 +58,12 @@ def test_a_line_of_the_table_is_complete(name):
         assert any(k.family == kind.family and k.infer for k in KINDS.values())
     else:
         found = GeneratorSpec(name, **kind.infer(state))
-        assert found.config.widths == spec.config.widths
+        assert found.config.widths() == spec.config.widths()
     if kind.elastic:
         assert KINDS[kind.subnet].by_config and KINDS[kind.subnet].family == kind.family
 
 
 def test_names_for_flags():
-    assert PLAIN == ("resnet_9blocks", "mobile_resnet_9blocks", "mobile_deepest_resnet")
-    assert SUPERNETS == ("super_mobile_resnet_9blocks",)
+    resnets = [f"{kind}_{n}blocks" for n in (9, 6) for kind in ("resnet", "mobile_resnet")]
+    assert (*resnets, "mobile_deepest_resnet") == PLAIN
+    assert SUPERNETS == ("super_mobile_resnet_9blocks", "super_mobile_resnet_6blocks")

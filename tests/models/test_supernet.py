@@ -12,7 +12,7 @@ from errors import InputError
 from models.config import ChannelConfig
 from models.generators import GeneratorSpec
 from models.layers import init_weights
-from models.supernet import SuperMobileResnetGenerator, extract, widths_of
+from models.supernet import SuperMobileResnetGenerator, extract
 from models.weights import load_generator, save_network
 
 CHOICES = (64, 56, 48, 40, 32, 24, 16)
@@ -146,7 +146,7 @@ def doubled(net: SuperMobileResnetGenerator) -> SuperMobileResnetGenerator:
 def test_masking_equals_slicing_in_outputs_taps_and_gradients(chosen, seed):
     x = random_images(seed, len(chosen), 3, 16, 24).double()
     masked, sliced = doubled(supernet()), doubled(supernet())
-    y, taps = masked(x, widths_of(chosen), taps=True)
+    y, taps = masked(x, masked.widths_of(chosen), taps=True)
     (y.square().mean() * len(chosen) + sum(t.square().sum() for t in taps)).backward()
     for index, config in enumerate(chosen):
         y_one, taps_one = sliced(x[index : index + 1], config, taps=True)
@@ -163,7 +163,8 @@ def test_masking_equals_slicing_in_outputs_taps_and_gradients(chosen, seed):
 
 def test_masked_gradients_of_unused_channels_are_exactly_zero():
     net = doubled(supernet()).float()
-    net(random_images(0, 2, 3, 16, 16), widths_of([ChannelConfig.uniform(16)] * 2)).sum().backward()
+    widths = net.widths_of([ChannelConfig.uniform(16)] * 2)
+    net(random_images(0, 2, 3, 16, 16), widths).sum().backward()
     for index in (1, 4, 7):
         gradient = net.model[index].weight.grad
         out = 16 * (1, 2, 4)[(1, 4, 7).index(index)]
@@ -177,4 +178,5 @@ def test_masking_in_float32_is_slicing_to_rounding():
     chosen = [ChannelConfig.parse("16_24_48_56_40_48_24_16"), ChannelConfig.uniform(64)]
     x = random_images(3, 2, 3, 64, 64)
     sliced = torch.cat([supernet()(x[i : i + 1], c) for i, c in enumerate(chosen)])
-    torch.testing.assert_close(supernet()(x, widths_of(chosen)), sliced, rtol=0, atol=2e-4)
+    masked = supernet()(x, supernet().widths_of(chosen))
+    torch.testing.assert_close(masked, sliced, rtol=0, atol=2e-4)

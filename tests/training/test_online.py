@@ -11,7 +11,7 @@ from models.config import ChannelConfig
 from models.discriminators import build_discriminator
 from models.generators import GeneratorSpec
 from models.layers import ElasticConv2d, init_weights
-from models.layout import TAPS
+from models.layout import TAP_COUNT
 from training.feature_networks import DiscriminatorFeatures
 from training.image_losses import ImageLosses, ImageLossWeights, make_connector, ssim
 from training.online import TAP_LOSSES, OnlineTask
@@ -46,7 +46,9 @@ def make_task(
     student = init_weights(spec.build(), gain=0.2)
     adaptors = {
         "mse": lambda: make_adaptors(spec, TEACHER, "normal", 0.2),
-        "channel": lambda: [make_connector(4 * spec.ngf, 16, "normal", 0.2) for _ in TAPS],
+        "channel": lambda: [
+            make_connector(4 * spec.ngf, 16, "normal", 0.2) for _ in range(TAP_COUNT)
+        ],
         "alignment": list,
     }[tap_loss]()
     losses = ImageLosses(weights, DiscriminatorFeatures(teaching.net_d), wavelet_levels=2)
