@@ -51,7 +51,10 @@ def distill(opt: Namespace) -> None:
         paired=data.paired,
     )
     if online:
-        task = online_task(**parts, teachers=teachers, settings=settings.online(opt))
+        own = settings.own_discriminator(opt)
+        own = new_discriminator(own, seen, init) if own else None
+        how = settings.online(opt)
+        task = online_task(**parts, teachers=teachers, settings=how, own_discriminator=own)
     else:
         task = distillation_task(**parts, teacher=teacher)
 

@@ -96,8 +96,9 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class DiscriminatorSettings:
-    """``netD`` n_layers | pixel; ``ndf`` its base width; ``restore_path`` a checkpoint of it;
-    ``heads`` the generators that it judges, ``share`` the blocks that it has in common for them."""
+    """``netD`` n_layers | pixel; ``ndf`` its base width; ``restore_path`` a checkpoint of it, which
+    messages call ``setting``; ``heads`` the generators that it judges, ``share`` the blocks that it
+    has in common for them."""
 
     netD: str = "n_layers"
     ndf: int = 128
@@ -106,6 +107,7 @@ class DiscriminatorSettings:
     restore_path: str | None = None
     heads: int = 1
     share: int = 0
+    setting: str = "`restore_D_path`"
 
 
 @dataclass(frozen=True)
@@ -149,7 +151,7 @@ def new_discriminator(
     net = build_discriminator(s.netD, channels, s.ndf, s.n_layers, s.norm, s.heads, s.share)
     init_weights(net, how.type, how.gain)
     if s.restore_path:
-        load_network(net, s.restore_path, "`restore_D_path`")
+        load_network(net, s.restore_path, s.setting)
     return net
 
 

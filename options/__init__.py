@@ -41,11 +41,11 @@ _LOGGING = ("log_dir", "tensorboard_dir", "print_freq", "save_latest_freq", "sav
 _LOGGING += ("display_winsize",)
 _LOSS = ("gan_mode", "recon_loss_type", "lambda_gan", "lambda_recon")
 _TRAIN = (*_INPUT, *_MACHINE, *_CONFIG, *_INIT, *_DISCRIMINATOR, *_LOSS, *_LENGTH, *_LOGGING)
-_TRAIN += (*_MEASURE, "eval_batch_size", "amp", "cuda_graphs")
+_TRAIN += (*_MEASURE, "eval_batch_size", "amp", "cuda_graphs", "ema", "augment_D")
 _STUDENT = ("teacher_netG", "student_netG", "teacher_ngf", "student_ngf")
 _STUDENT += ("teacher_dropout_rate", "student_dropout_rate")
 _STUDENT += ("restore_teacher_G_path", "restore_student_G_path", "restore_A_path")
-_STUDENT += ("restore_D_path", "restore_O_path", "lambda_distill", "ema", "distiller")
+_STUDENT += ("restore_D_path", "restore_O_path", "lambda_distill", "distiller")
 _STUDENT += ONLINE
 _INFERENCE = (*_INPUT, *_MACHINE, *_INIT, *_CONFIG, *_MEASURE, "model", "netG", "ngf")
 _INFERENCE += ("dropout_rate", "restore_G_path", "num_test", "display_winsize", "macs_convention")
@@ -282,6 +282,11 @@ class _StudentOptions(_TrainingOptions):
             )
         if online and opt.restore_teacher_G_path is None and opt.teacher_netG in SUPERNETS:
             parser.error(f"--teacher_netG {opt.teacher_netG}: a teacher is no supernet")
+        if online and opt.restore_student_D_path is not None and not opt.lambda_adversarial:
+            parser.error(
+                "--restore_student_D_path: the student has a discriminator only with "
+                "--lambda_adversarial"
+            )
         weights = [getattr(opt, name) for name in ONLINE if name.startswith("lambda_")]
         if online and not any((*weights, opt.lambda_distill)):
             parser.error("all weights of the student's losses (--lambda_...) are 0: give one")

@@ -12,6 +12,7 @@ from errors import InputError
 from models.config import CONFIG_SETS, ChannelConfig, ConfigSet
 from models.kinds import GENERATORS, PLAIN
 from runtime.machine import DEVICES
+from training.augmentation import CHANGES
 from training.losses import GAN_MODES
 from training.schedules import POLICIES
 
@@ -219,7 +220,7 @@ FLAGS: dict[str, Flag] = {
     "distiller": Flag(
         _NET,
         "resnet: a trained teacher's activations, and a discriminator | online: the images of a "
-        "teacher that trains along, and no discriminator",
+        "teacher that trains along; a discriminator only with --lambda_adversarial",
         default="resnet",
         choices=("resnet", "online"),
     ),
@@ -264,6 +265,12 @@ FLAGS: dict[str, Flag] = {
         natural,
         metavar="N",
     ),
+    "student_ndf": Flag(
+        _NET,
+        "online: base width of the student's own discriminator [channels]; --ndf without it",
+        channels,
+        metavar="N",
+    ),
     "norm": Flag(_NET, "normalisation", default="instance", choices=("instance", "batch", "none")),
     "init_type": Flag(
         _NET,
@@ -291,6 +298,9 @@ FLAGS: dict[str, Flag] = {
     # ---- starting weights
     "restore_G_path": Flag(_START, "checkpoint of the generator", metavar="PTH"),
     "restore_D_path": Flag(_START, "checkpoint of the discriminator", metavar="PTH"),
+    "restore_student_D_path": Flag(
+        _START, "online: checkpoint of the student's own discriminator", metavar="PTH"
+    ),
     "restore_A_path": Flag(
         _START,
         "checkpoints of the adaptors: their common start, completed by -0.pth to -3.pth",
@@ -359,6 +369,24 @@ FLAGS: dict[str, Flag] = {
     "lambda_wavelet": Flag(
         _LOSS, "online: weight of the high frequencies (Haar)", non_negative, 0.0, metavar="X"
     ),
+    "lambda_adversarial": Flag(
+        _LOSS,
+        "online: weight of the adversarial loss of a discriminator of the student's own; 0 = it "
+        "has none",
+        non_negative,
+        0.0,
+        metavar="X",
+    ),
+    "lambda_real": Flag(
+        _LOSS, "online: weight of L1 to the real image", non_negative, 0.0, metavar="X"
+    ),
+    "augment_D": Flag(
+        _LOSS,
+        "how all that a discriminator sees is changed at random: color, translation, cutout; "
+        "against learning few images by heart",
+        choices=tuple(CHANGES),
+        many=True,
+    ),
     "tap_loss": Flag(
         _LOSS,
         "online: how activations are compared, with weight --lambda_distill",
@@ -386,9 +414,9 @@ FLAGS: dict[str, Flag] = {
     ),
     "ema": Flag(
         _LOSS,
-        "decay per step of a moving average of the student's weights, e.g. 0.999; the average is "
-        "measured and saved as G, the "
-        "student itself as G_raw; 0 = off",
+        "decay per step of a moving average of the generator's weights (of a student's where there "
+        "is one), e.g. 0.999; the average is measured and saved as G, the network itself as "
+        "G_raw; 0 = off",
         below_one,
         0.0,
         metavar="X",
@@ -678,4 +706,5 @@ FLAGS: dict[str, Flag] = {
 # Flags of `distiller` online alone.
 ONLINE = ("teacher_freq", "lambda_l1", "lambda_ssim", "lambda_style", "lambda_feature")
 ONLINE += ("lambda_tv", "lambda_wavelet", "tap_loss", "feature_net", "vgg_path")
+ONLINE += ("lambda_adversarial", "lambda_real", "student_ndf", "restore_student_D_path")
 ONLINE += ("deeper_netG", "deeper_ngf", "restore_deeper_G_path", "share_D")

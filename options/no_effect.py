@@ -72,9 +72,25 @@ RULES = (
     ),
     Rule(
         STUDENTS,
-        ("gan_mode", "lambda_gan", "lambda_recon", "recon_loss_type"),
-        "--teacher_freq 0 trains no teacher, and the student learns from its images alone",
+        ("lambda_gan", "lambda_recon", "recon_loss_type"),
+        "--teacher_freq 0 trains no teacher; for the student see --lambda_adversarial and "
+        "--lambda_real",
         lambda opt: opt.distiller == "online" and not opt.teacher_freq,
+    ),
+    Rule(
+        STUDENTS,
+        ("gan_mode", "augment_D"),
+        "no discriminator trains: the teacher does not, and the student has none "
+        "(--lambda_adversarial)",
+        lambda opt: (
+            opt.distiller == "online" and not opt.teacher_freq and not opt.lambda_adversarial
+        ),
+    ),
+    Rule(
+        STUDENTS,
+        ("student_ndf",),
+        "the student has no discriminator (--lambda_adversarial)",
+        lambda opt: opt.distiller == "online" and not opt.lambda_adversarial,
     ),
     Rule(
         STUDENTS,

@@ -106,6 +106,17 @@ def discriminator(opt: Namespace) -> DiscriminatorSettings:
     )
 
 
+def own_discriminator(opt: Namespace) -> DiscriminatorSettings | None:
+    """That of an online student, where it has an adversarial loss."""
+    if opt.distiller != "online" or not opt.lambda_adversarial:
+        return None
+    ndf = opt.ndf if opt.student_ndf is None else opt.student_ndf
+    path = opt.restore_student_D_path
+    return DiscriminatorSettings(
+        opt.netD, ndf, opt.n_layers_D, opt.norm, path, setting="`restore_student_D_path`"
+    )
+
+
 def generator(opt: Namespace, flag: str = "restore_G_path") -> Checkpoint:
     """The checkpoint of a flag, with the flags on the architecture that were typed."""
     names = {name: name for name in ("netG", "ngf", "config_str")} | _images_and_norm()
@@ -204,7 +215,8 @@ def updates(opt: Namespace) -> UpdateSettings:
         lr=opt.lr,
         beta1=opt.beta1,
         amp=opt.amp,
-        ema=getattr(opt, "ema", 0.0),
+        ema=opt.ema,
+        augment=tuple(opt.augment_D),
         cuda_graphs=opt.cuda_graphs,
         restore_path=opt.restore_O_path,
         adaptors_path=getattr(opt, "restore_A_path", None),
@@ -225,6 +237,8 @@ def online(opt: Namespace) -> OnlineSettings:
         features=opt.feature_net,
         vgg_path=opt.vgg_path,
         tap_loss=opt.tap_loss,
+        adversarial=opt.lambda_adversarial,
+        l1_real=opt.lambda_real,
     )
 
 

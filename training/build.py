@@ -28,12 +28,21 @@ from runtime.cuda_graphs import CudaGraphs
 from runtime.folders import make_folder
 from subnets.sampling import Sampling
 from subnets.space import SearchSpace
+from training.augmentation import Augmentation
 from training.feature_networks import DiscriminatorFeatures, VGG16Features
 from training.image_losses import ImageLosses, ImageLossWeights, make_connector
-from training.online import OnlineTask
+from training.online import OnlineTask, RealLosses
 from training.schedules import Schedule
 from training.state import load_optimizers
-from training.tasks import DistillTask, LossWeights, Subnets, Task, TeacherTask, make_adaptors
+from training.tasks import (
+    DistillTask,
+    Judge,
+    LossWeights,
+    Subnets,
+    Task,
+    TeacherTask,
+    make_adaptors,
+)
 from training.trainer import Evaluation, Plan, Stopped, Trainer
 
 # --------------------------------------------------------------------------------------------------
@@ -48,7 +57,9 @@ class UpdateSettings:
         lr, beta1:     of Adam
         amp:           none | bf16 | fp16: precision of the networks; weights and losses stay
                        float32
-        ema:           decay per step of a moving average of the student's weights; 0 = none
+        ema:           decay per step of a moving average of the generator's weights; 0 = none
+        augment:       names of `training.augmentation.CHANGES`: how what a discriminator sees is
+                       changed
         cuda_graphs:   record a step once and replay it (CUDA only)
         restore_path:  optimizers to start from, see `training.state.load_optimizers`
         adaptors_path: common start of the adaptors' checkpoints
@@ -58,6 +69,7 @@ class UpdateSettings:
     beta1: float = 0.5
     amp: str = "none"
     ema: float = 0.0
+    augment: tuple[str, ...] = ()
     cuda_graphs: bool = False
     restore_path: str | None = None
     adaptors_path: str | None = None
@@ -74,6 +86,7 @@ class OnlineSettings:
                   first teacher's, or ``vgg16``
         vgg_path: weights of VGG-16; None takes torch's cache or a download
         tap_loss: one of `training.online.TAP_LOSSES`
+        adversarial, l1_real: see `training.online.RealLosses`
     """
 
     every: int = 1
@@ -81,6 +94,8 @@ class OnlineSettings:
     features: str = "discriminator"
     vgg_path: str | None = None
     tap_loss: str = "mse"
+    adversarial: float = 0.0
+    l1_real: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -164,7 +179,7 @@ def teacher_task(
     updates: UpdateSettings,
     device: torch.device,
 ) -> TeacherTask:
-    teaching = _teaching([(generator, spec)], discriminator, weights, updates, device)
+    teaching = _teaching([(generator, spec)], discriminator, weights, updates, device, updates.ema)
     return _ready(teaching, updates)
 
 
@@ -174,6 +189,7 @@ def _teaching(
     weights: LossWeights,
     updates: UpdateSettings,
     device: torch.device,
+    ema: float = 0.0,
 ) -> TeacherTask:
     return TeacherTask(
         [net.to(device) for net, _ in teachers],
@@ -184,6 +200,8 @@ def _teaching(
         updates.beta1,
         device,
         updates.amp,
+        Augmentation(updates.augment),
+        ema,
     )
 
 
@@ -250,6 +268,7 @@ def distillation_task(
         paired,
         amp=updates.amp,
         ema=updates.ema,
+        augment=Augmentation(updates.augment),
     )
     return _ready(task, updates)
 
@@ -266,12 +285,14 @@ def online_task(
     device: torch.device,
     subnets: Subnets | None,
     paired: bool = True,
+    own_discriminator: Discriminator | None = None,
 ) -> OnlineTask:
     """A student learns from the images of one teacher or two, which may train along.
 
     Args:
         adaptors:      of the first teacher's taps
         discriminator: the teachers', with a judge for each
+        own_discriminator: the student's, where it has an adversarial loss
 
     Raises:
         InputError: a teacher cannot train on unpaired data, or the weights of VGG-16 are missing.
@@ -282,7 +303,13 @@ def online_task(
             "`dataset_mode` unaligned: an online teacher learns from pairs; give a trained one "
             "as `restore_teacher_G_path` and `teacher_freq` 0"
         )
+    if s.l1_real and not paired:
+        raise InputError("`lambda_real`: unaligned data has no real image of an input; give 0")
     teaching = _teaching(teachers, discriminator, weights, updates, device)
+    judge = None
+    if own_discriminator is not None:
+        augment = Augmentation(updates.augment)
+        judge = Judge(own_discriminator.to(device), paired, augment, updates.amp)
     features = None
     if s.losses.need_features:
         path = Path(s.vgg_path) if s.vgg_path else None
@@ -304,6 +331,7 @@ def online_task(
         s.every,
         updates.amp,
         updates.ema,
+        RealLosses(judge, s.adversarial, s.l1_real),
     )
     return _ready(task, updates)
 

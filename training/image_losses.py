@@ -249,6 +249,10 @@ class ImageLossWeights:
     wavelet: float = 0.0
 
     @property
+    def need_teachers(self) -> bool:
+        return bool(self.l1 or self.ssim or self.wavelet or self.need_features)
+
+    @property
     def need_features(self) -> bool:
         return bool(self.style or self.feature)
 
@@ -295,7 +299,7 @@ class ImageLosses(nn.Module):
             losses |= self._feature_losses(a, student, targets)
         if w.tv:
             # OMGD adds it once for each teacher.
-            losses["G_tv"] = len(targets) * w.tv * total_variation(student)
+            losses["G_tv"] = max(1, len(targets)) * w.tv * total_variation(student)
         if w.wavelet:
             levels = self.wavelet_levels
             losses["G_wavelet"] = sum(w.wavelet * wavelet_loss(student, t, levels) for t in targets)

@@ -23,6 +23,7 @@ from models.resnet import ResnetGenerator
 from models.winograd import with_winograd
 from runtime import distributed
 from runtime.cuda_graphs import CapturedStep, Recorder
+from training.augmentation import Augmentation
 from training.losses import (
     discriminator_loss,
     generator_loss,
@@ -51,6 +52,27 @@ class LossWeights:
 
 def make_adam(parameters: list[nn.Parameter], lr: float, beta1: float) -> torch.optim.Adam:
     return torch.optim.Adam(parameters, lr=lr, betas=(beta1, 0.999), fused=True)
+
+
+class Average:
+    """A moving average of a network's weights, as a network of its own.
+
+    Args:
+        decay: per step; early steps move it faster, otherwise it would long remember the initial
+               weights
+    """
+
+    def __init__(self, net: nn.Module, decay: float):
+        self.source, self.decay = net, decay
+        self.net = copy.deepcopy(net).requires_grad_(False)
+
+    @torch.no_grad()
+    def follow(self, step: int) -> None:
+        """Move towards the network, after ``step``; buffers are copied."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        torch._foreach_lerp_([*self.net.parameters()], [*self.source.parameters()], 1 - decay)
+        for average, value in zip(self.net.buffers(), self.source.buffers(), strict=True):
+            average.copy_(value)
 
 
 class Task:
@@ -151,6 +173,9 @@ class TeacherTask(Task):
         nets_g: networks and losses of the second are called G2 ..., of the third G3 ...
         net_d:  with as many judges
         specs:  of each generator
+        augment: of all that the discriminator sees
+        ema:    decay per step of a moving average of every generator's weights, 0 = none. With one,
+                ``G`` is the average, and ``G_raw`` the generator as the optimizer left it
     """
 
     def __init__(
@@ -163,15 +188,30 @@ class TeacherTask(Task):
         beta1: float,
         device: torch.device,
         amp: str = "none",
+        augment: Augmentation = Augmentation(),
+        ema: float = 0.0,
     ):
         super().__init__(weights, device, amp)
         self.nets_g, self.net_d, self.judges = list(nets_g), net_d, net_d.judges()
+        self.augment = augment
         self.tags = ["", *map(str, range(2, len(nets_g) + 1))]
         names = [f"G{tag}" for tag in self.tags]
-        self.networks = dict(zip(names, nets_g, strict=True)) | {"D": net_d}
+        self.averages = [Average(net, ema) for net in nets_g] if ema else []
+        shown = [average.net for average in self.averages] or nets_g
+        self.networks = dict(zip(names, shown, strict=True)) | {"D": net_d}
         self.specs = dict(zip(names, specs, strict=True))
+        if ema:
+            raw = [f"{name}_raw" for name in names]
+            self.networks |= zip(raw, nets_g, strict=True)
+            self.specs |= zip(raw, specs, strict=True)
         trained = [p for net in nets_g for p in net.parameters()], [*net_d.parameters()]
         self.optimizers = [make_adam(parameters, lr, beta1) for parameters in trained]
+
+    def step(self, batch: Batch, step: int) -> dict[str, Tensor]:
+        losses = super().step(batch, step)
+        for average in self.averages:
+            average.follow(step)
+        return losses
 
     def update(self, a: Tensor, b: Tensor) -> dict[str, Tensor]:
         return self.learn(a, b)[0]
@@ -186,8 +226,8 @@ class TeacherTask(Task):
         (optimizer_g, optimizer_d), together = self.optimizers, len(self.nets_g) > 1
         with self._autocast():
             fakes, kept = generate(self.nets_g, a, taps)
-            fake_pairs = [torch.cat((a, fake), 1) for fake in fakes]
-            real_pair = torch.cat((a, b), 1)
+            fake_pairs = [self._shown(a, fake) for fake in fakes]
+            real_pair = self._shown(a, b)
             # Where the discriminator does not step in between, it sees a fake once: its own
             # gradient stops at its weights, the generator's passes through them.
             seen = fake_pairs if together else [pair.detach() for pair in fake_pairs]
@@ -198,13 +238,20 @@ class TeacherTask(Task):
         if not together:
             self._step(optimizer_d)
             with self._autocast():
-                scores = [judge(pair) for judge, pair in zip(self.judges, fake_pairs, strict=True)]
+                scores = [
+                    judge(self._shown(a, fake))
+                    for judge, fake in zip(self.judges, fakes, strict=True)
+                ]
         losses_g, loss_g = self._losses_g(fakes, b, scores)
         self._add_gradients(loss_g, optimizer_g)
         self._step(*([optimizer_d, optimizer_g] if together else [optimizer_g]))
         self.scaler.update()
         images = [fake.detach() for fake in fakes]
         return _detached(losses | losses_g), images, [tap.detach() for tap in kept]
+
+    def _shown(self, a: Tensor, image: Tensor) -> Tensor:
+        """What the discriminator sees of an image and its input."""
+        return self.augment(torch.cat((a, image), 1), image.shape[1])
 
     def _losses_d(
         self,
@@ -238,7 +285,8 @@ class TeacherTask(Task):
         return losses, total
 
     def generators(self) -> dict[str, Generate]:
-        return {name: net for name, net in self.networks.items() if name in self.specs}
+        raw = [name for name in self.specs if name.endswith("_raw")]
+        return {name: self.networks[name] for name in self.specs if name not in raw}
 
 
 # --------------------------------------------------------------------------------------------------
@@ -298,9 +346,10 @@ class StudentTask(Task):
         ema: float,
     ):
         super().__init__(weights, device, amp)
-        self.student, self.adaptors, self.subnets, self.ema = student, adaptors, subnets, ema
-        self.average = copy.deepcopy(student).requires_grad_(False) if ema else student
-        self.networks = {"G": self.average} | {f"A-{i}": a for i, a in enumerate(adaptors)}
+        self.student, self.adaptors, self.subnets = student, adaptors, subnets
+        self.average = Average(student, ema) if ema else None
+        self.shown = self.average.net if self.average else student
+        self.networks = {"G": self.shown} | {f"A-{i}": a for i, a in enumerate(adaptors)}
         self.specs = {"G": spec}
         if ema:
             self.networks["G_raw"] = student
@@ -310,8 +359,8 @@ class StudentTask(Task):
 
     def step(self, batch: Batch, step: int) -> dict[str, Tensor]:
         losses = super().step(batch, step)
-        if self.ema:
-            self._follow(step)
+        if self.average:
+            self.average.follow(step)
         return losses
 
     def record(self, recorder: Recorder) -> None:
@@ -320,9 +369,9 @@ class StudentTask(Task):
 
     def generators(self) -> dict[str, Generate]:
         if self.subnets is None:
-            return {"student": self.average}
+            return {"student": self.shown}
         return {
-            label: lambda x, config=config: self.average(x, config)
+            label: lambda x, config=config: self.shown(x, config)
             for label, config in self.subnets.measured.items()
         }
 
@@ -358,16 +407,26 @@ class StudentTask(Task):
             return fake, taps
         return fake, [adaptor(tap) for adaptor, tap in zip(self.adaptors, taps, strict=True)]
 
-    @torch.no_grad()
-    def _follow(self, step: int) -> None:
-        """Move the average towards the student.
 
-        Early steps move it faster; otherwise it would long remember the initial weights.
-        """
-        decay = min(self.ema, (1 + step) / (10 + step))
-        torch._foreach_lerp_([*self.average.parameters()], [*self.student.parameters()], 1 - decay)
-        for average, value in zip(self.average.buffers(), self.student.buffers(), strict=True):
-            average.copy_(value)
+class Judge:
+    """A student's discriminator, and what it sees.
+
+    Called with the inputs and images, each N C H W; returns its scores.
+
+    Args:
+        paired:  it sees cat(input, image); otherwise the image alone
+        augment: how these are changed before every look
+    """
+
+    def __init__(self, net_d: nn.Module, paired: bool, augment: Augmentation, amp: str):
+        self.net_d, self.paired, self.augment = net_d, paired, augment
+        # Low-precision kernels want channels last; in float32 that made a discriminator slower.
+        self.layout = torch.contiguous_format if amp == "none" else torch.channels_last
+        net_d.to(memory_format=self.layout)
+
+    def __call__(self, a: Tensor, image: Tensor) -> Tensor:
+        seen = self.augment(torch.cat((a, image), 1) if self.paired else image, image.shape[1])
+        return self.net_d(seen.contiguous(memory_format=self.layout))
 
 
 class DistillTask(StudentTask):
@@ -379,6 +438,7 @@ class DistillTask(StudentTask):
         subnets, ema: see `StudentTask`
         paired:  True: reconstruct the real image, conditional discriminator; False (unpaired data):
                  reconstruct the teacher's output, the discriminator sees the output alone
+        augment: of all that the discriminator sees
     """
 
     def __init__(
@@ -396,15 +456,14 @@ class DistillTask(StudentTask):
         paired: bool = True,
         amp: str = "none",
         ema: float = 0.0,
+        augment: Augmentation = Augmentation(),
     ):
         super().__init__(student, spec, adaptors, weights, device, subnets, amp, ema)
+        self.judge = Judge(net_d, paired, augment, amp)
         self.net_d, self.paired = net_d, paired
         self.networks["D"] = net_d
         teacher.eval().requires_grad_(False)
         self.teacher = with_winograd(teacher) if device.type == "cpu" and amp == "none" else teacher
-        # Low-precision kernels want channels last; in float32 that made a discriminator slower.
-        self.layout = torch.contiguous_format if amp == "none" else torch.channels_last
-        net_d.to(memory_format=self.layout)
         self.optimizers = [
             make_adam(self._trained(), lr, beta1),
             make_adam([*net_d.parameters()], lr, beta1),
@@ -419,7 +478,7 @@ class DistillTask(StudentTask):
                     target, teacher_taps = b, self.teacher.tap(a)
                 else:
                     target, teacher_taps = self.teacher(a, taps=True)
-            score_real = self._judge(a, b)
+            score_real = self.judge(a, b)
 
         sums: dict[str, Tensor] = {}
         for index, choice in enumerate(passes):
@@ -427,7 +486,7 @@ class DistillTask(StudentTask):
                 fake, adapted = self._student(a, choice)
                 # The discriminator sees a fake once: its own gradient stops at its weights, the
                 # generator's passes through them.
-                score_fake = self._judge(a, fake)
+                score_fake = self.judge(a, fake)
             d_fake, d_real = discriminator_loss(w.gan_mode, score_fake, score_real)
             layers = layer_losses(adapted, teacher_taps)
             g_gan = w.gan * generator_loss(w.gan_mode, score_fake)
@@ -446,8 +505,3 @@ class DistillTask(StudentTask):
         self._step(optimizer_d, optimizer_g)
         self.scaler.update()
         return sums
-
-    def _judge(self, a: Tensor, b: Tensor) -> Tensor:
-        return self.net_d(
-            (torch.cat((a, b), 1) if self.paired else b).contiguous(memory_format=self.layout)
-        )

@@ -103,10 +103,38 @@ def test_an_online_student_of_two_teachers_and_of_both_trained(
     assert names == {"best_net_G.pth", *(f"best_net_A-{i}.pth" for i in range(4))}
 
 
+def test_an_online_student_then_learns_from_real_images(
+    call, tmp_path, teacher, training_flags, read_lines
+):
+    """By a discriminator of its own, which is saved beside it and taken up again."""
+    given = ("--restore_teacher_G_path", teacher / "checkpoints" / "best_net_G.pth")
+    images = ("--lambda_ssim", 0, "--lambda_style", 0, "--lambda_feature", 0, "--lambda_tv", 0)
+    online = (*training_flags, "--distiller", "online", "--teacher_freq", 0, *given)
+    own = ("--lambda_adversarial", 1, "--lambda_real", 10, "--student_ndf", 4)
+    own += ("--augment_D", "color", "translation", "cutout", "--ema", 0.9)
+    flags = (*online, *images, *own, "--lambda_distill", 0, "--student_ngf", 4)
+    first, second = tmp_path / "first", tmp_path / "second"
+    call("distill.py", *flags, "--log_dir", first).succeeded()
+    train = [r["losses"] for r in read_lines(first / "log.jsonl") if r["event"] == "train"]
+    assert all(
+        set(losses) == {"D_student_fake", "D_student_real", "G_gan", "G_real"} for losses in train
+    )
+    raw, net_d = (first / "checkpoints" / f"latest_net_{n}.pth" for n in ("G_raw", "D_student"))
+    again = ("--restore_student_G_path", raw, "--restore_student_D_path", net_d)
+    call("distill.py", *flags, *again, "--log_dir", second).succeeded()
+    continued = [r["losses"] for r in read_lines(second / "log.jsonl") if r["event"] == "train"]
+    assert continued[0]["G_real"] < train[0]["G_real"]
+
+
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
         ((), ("required: --restore_teacher_G_path",)),
+        (
+            ("--distiller", "online", "--restore_student_D_path", "x.pth"),
+            ("--restore_student_D_path", "--lambda_adversarial"),
+        ),
+        (("--augment_D", "blur"), ("--augment_D", "translation")),
         (("--distiller", "online", "--teacher_freq", 0), ("--teacher_freq 0 trains no teacher",)),
         (
             ("--distiller", "online", "--teacher_freq", 0, "--restore_teacher_G_path", "x.pth"),

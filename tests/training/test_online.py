@@ -12,10 +12,11 @@ from models.discriminators import build_discriminator
 from models.generators import GeneratorSpec
 from models.layers import ElasticConv2d, init_weights
 from models.layout import TAP_COUNT
+from training.augmentation import CHANGES, Augmentation
 from training.feature_networks import DiscriminatorFeatures
 from training.image_losses import ImageLosses, ImageLossWeights, make_connector, ssim
-from training.online import TAP_LOSSES, OnlineTask
-from training.tasks import LossWeights, Subnets, TeacherTask, make_adaptors
+from training.online import TAP_LOSSES, OnlineTask, RealLosses
+from training.tasks import Judge, LossWeights, Subnets, TeacherTask, make_adaptors
 
 CPU = torch.device("cpu")
 # A recording reads rates in float32, which holds this one exactly.
@@ -39,7 +40,16 @@ def make_teaching(distill: float = 1.0, share: int | None = None) -> TeacherTask
 
 
 def make_task(
-    every=1, tap_loss="mse", weights=ALL, elastic=False, draw=None, ema=0.0, distill=1.0, share=None
+    every=1,
+    tap_loss="mse",
+    weights=ALL,
+    elastic=False,
+    draw=None,
+    ema=0.0,
+    distill=1.0,
+    share=None,
+    own=False,
+    augment=(),
 ) -> OnlineTask:
     teaching = make_teaching(distill, share)
     spec = ELASTIC if elastic else STUDENT
@@ -53,6 +63,11 @@ def make_task(
     }[tap_loss]()
     losses = ImageLosses(weights, DiscriminatorFeatures(teaching.net_d), wavelet_levels=2)
     subnets = Subnets(draw, {}) if elastic else None
+    real = RealLosses()
+    if own:
+        net_d = init_weights(build_discriminator("n_layers", 6, 2, 1), gain=0.2)
+        judge = Judge(net_d, True, Augmentation(augment), "none")
+        real = RealLosses(judge, adversarial=2.0, l1=6.0)
     return OnlineTask(
         student,
         teaching,
@@ -66,6 +81,7 @@ def make_task(
         subnets,
         every,
         ema=ema,
+        real=real,
     )
 
 
@@ -133,7 +149,7 @@ def recorded_gradients(task) -> list[torch.Tensor]:
     def record(*optimizers):
         for optimizer in optimizers:
             parameters = [p for group in optimizer.param_groups for p in group["params"]]
-            found.append([p.grad.clone() for p in parameters])
+            found.append([p.grad.clone() for p in parameters if p.grad is not None])
         step(*optimizers)
 
     task._step = record
@@ -247,6 +263,64 @@ def test_the_student_compares_itself_with_the_teacher_before_its_update():
         torch.testing.assert_close(mine, wanted, rtol=0, atol=RATE / 100)
 
 
+NOTHING = ImageLossWeights(ssim=0, style=0, feature=0, tv=0)
+
+
+@pytest.mark.parametrize("augment", [(), tuple(CHANGES)], ids=["plain", "augmented"])
+@pytest.mark.parametrize("every", [0, 1])
+def test_a_discriminator_of_its_own_judges_the_student(every, augment):
+    """Losses and gradients of both by hand: each is computed before either steps."""
+    task, batch = make_task(every=every, own=True, augment=augment, distill=0.0), batch_of(7)
+    student, net_d = copy.deepcopy((task.student, task.networks["D_student"]))
+    teacher = copy.deepcopy(task.teachers[0])
+    gradients = recorded_gradients(task)
+    torch.manual_seed(3)
+    found = task.step(batch, 0)
+
+    torch.manual_seed(3)
+    change = Augmentation(augment)
+    real = net_d(change(torch.cat((batch.A, batch.B), 1), 3))
+    fake = student(batch.A)
+    score = net_d(change(torch.cat((batch.A, fake), 1), 3))
+    losses = {
+        "D_student_fake": (1 + score).relu().mean(),
+        "D_student_real": (1 - real).relu().mean(),
+        "G_gan": -2 * score.mean(),
+        "G_real": 6 * (fake - batch.B).abs().mean(),
+    }
+    for name, value in losses.items():
+        assert found[name].item() == pytest.approx(value.item(), rel=1e-5), name
+    compare = ImageLosses(ALL, DiscriminatorFeatures(task.teaching.net_d), wavelet_levels=2)
+    of_images = compare(batch.A, fake, teacher(batch.A).detach())
+    loss_d = (losses["D_student_fake"] + losses["D_student_real"]) / 2
+    loss_g = losses["G_gan"] + losses["G_real"] + sum(of_images.values())
+    for loss, net, mine in zip((loss_g, loss_d), (student, net_d), gradients, strict=True):
+        wanted = torch.autograd.grad(loss, [*net.parameters()], retain_graph=True)
+        torch.testing.assert_close(mine, [*wanted], rtol=1e-4, atol=1e-5)
+
+
+def test_a_supernet_shows_its_discriminator_the_real_images_once():
+    draw = lambda step, images: [ChannelConfig.uniform(3), ChannelConfig.uniform(2)]  # noqa: E731
+    task = make_task(every=0, elastic=True, draw=draw, own=True, weights=NOTHING, distill=0.0)
+    batch, net_d = batch_of(2), copy.deepcopy(task.networks["D_student"])
+    gradients = recorded_gradients(task)
+    student = copy.deepcopy(task.student)
+    task.step(batch, 0)
+    fakes = [student(batch.A, config) for config in draw(0, 2)]
+    scores = [net_d(torch.cat((batch.A, fake), 1)) for fake in fakes]
+    of_fakes = sum((1 + score).relu().mean() for score in scores) / 2
+    loss_d = (of_fakes + (1 - net_d(torch.cat((batch.A, batch.B), 1))).relu().mean()) / 2
+    wanted = torch.autograd.grad(loss_d, [*net_d.parameters()])
+    torch.testing.assert_close(gradients[1], [*wanted], rtol=1e-4, atol=1e-6)
+
+
+def test_a_teacher_that_no_loss_compares_with_is_not_run():
+    task = make_task(every=0, own=True, weights=NOTHING, distill=0.0)
+    task.teachers = [lambda *args: pytest.fail("it was run")]
+    losses = task.step(batch_of(1), 0)
+    assert set(losses) == {"D_student_fake", "D_student_real", "G_gan", "G_real"}
+
+
 def test_losses_without_weight_are_not_there():
     weights = ImageLossWeights(l1=1.0, ssim=0, style=0, feature=0, tv=0)
     losses = make_task(every=0, weights=weights, distill=0.0).step(batch_of(1), 0)
@@ -314,8 +388,9 @@ def several(step, images):
         (dict(every=0, tap_loss="alignment"), 1),
         (dict(every=2, elastic=True, draw=several, tap_loss="channel", ema=0.9), 2),
         (dict(every=2, share=2), 2),
+        (dict(every=2, own=True), 2),
     ],
-    ids=["online", "every second step", "trained teacher", "supernet", "two teachers"],
+    ids=["online", "every second step", "trained", "supernet", "two teachers", "own judge"],
 )
 def test_replayed_steps_are_the_steps(kwargs, recordings):
     plain, task = make_task(**kwargs), make_task(**kwargs)

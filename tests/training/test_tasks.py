@@ -11,6 +11,7 @@ from data.loader import Batch
 from models.config import ChannelConfig
 from models.discriminators import build_discriminator
 from models.generators import GeneratorSpec
+from training.augmentation import CHANGES, Augmentation
 from training.tasks import DistillTask, LossWeights, Subnets, TeacherTask, make_adaptors
 
 
@@ -257,6 +258,51 @@ def test_teachers_learn_in_every_mode(mode):
     assert float(first[-1]["G_recon"]) < float(first[0]["G_recon"])
     assert ("D_gp" in first[0]) == (mode == "wgangp")
     assert list(task.generators()) == ["G"]
+
+
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+def test_a_discriminator_sees_changed_pairs_alone(ema):
+    """A teacher's step by hand: the discriminator first, then the generator against the new one."""
+    torch.manual_seed(0)
+    net, net_d = TINY.build(), build_discriminator("n_layers", 6, 4, 1)
+    change = Augmentation(CHANGES)
+    task = TeacherTask([net], net_d, [TINY], LossWeights(), 1e-3, 0.5, CPU, augment=change, ema=ema)
+    generator, judge = copy.deepcopy((net, net_d))
+    batch = tiny_batch()
+    torch.manual_seed(1)
+    found = task.step(batch, 0)
+
+    torch.manual_seed(1)
+    fake = generator(batch.A)
+    of_fake, of_real = (
+        judge(change(torch.cat((batch.A, image), 1), 3)) for image in (fake.detach(), batch.B)
+    )
+    d_fake, d_real = (1 + of_fake).relu().mean(), (1 - of_real).relu().mean()
+    assert found["D_fake"].item() == pytest.approx(d_fake.item(), rel=1e-5)
+    assert found["D_real"].item() == pytest.approx(d_real.item(), rel=1e-5)
+    ((d_fake + d_real) / 2).backward()
+    torch.optim.Adam(judge.parameters(), 1e-3, (0.5, 0.999), fused=True).step()
+    g_gan = -judge(change(torch.cat((batch.A, fake), 1), 3)).mean()
+    assert found["G_gan"].item() == pytest.approx(g_gan.item(), rel=1e-4)
+    assert float(found["G_recon"]) == pytest.approx(
+        100 * float((fake - batch.B).abs().mean()), rel=1e-5
+    )
+
+
+def test_the_average_of_a_teacher_is_what_is_saved_and_measured():
+    torch.manual_seed(0)
+    net, net_d = TINY.build(), build_discriminator("n_layers", 6, 4, 1)
+    task = TeacherTask([net], net_d, [TINY], LossWeights(), 1e-3, 0.5, CPU, ema=0.5)
+    start = copy.deepcopy(net)
+    assert task.networks["G_raw"] is net and task.generators() == {"G": task.networks["G"]}
+    assert set(task.specs) == {"G", "G_raw"}
+    for step in range(3):
+        task.step(tiny_batch(), step)
+        decay = min(0.5, (1 + step) / (10 + step))
+        for average, value in zip(start.parameters(), net.parameters(), strict=True):
+            average.data.lerp_(value.data, 1 - decay)
+    for mine, expected in zip(task.networks["G"].parameters(), start.parameters(), strict=True):
+        torch.testing.assert_close(mine, expected)
 
 
 def test_a_supernet_is_measured_at_the_configs_it_names():

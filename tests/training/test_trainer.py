@@ -31,11 +31,12 @@ from models.layers import init_weights
 from models.weights import load_generator
 from report.run import write_run_page
 from runtime.files import load_tensors, read_json_lines, save_tensors
+from training.augmentation import CHANGES, Augmentation
 from training.feature_networks import DiscriminatorFeatures
 from training.image_losses import ImageLosses, ImageLossWeights
-from training.online import OnlineTask
+from training.online import OnlineTask, RealLosses
 from training.schedules import Schedule
-from training.tasks import DistillTask, LossWeights, Subnets, TeacherTask, make_adaptors
+from training.tasks import DistillTask, Judge, LossWeights, Subnets, TeacherTask, make_adaptors
 from training.trainer import Evaluation, Plan, Stopped, Trainer
 
 ROOT = Path(__file__).parents[2]
@@ -80,6 +81,12 @@ def make_task(kind: str = "supernet"):
     net_d = build_discriminator("n_layers", 6, 2, 1, heads=heads, share=1)
     init_weights(net_d, gain=0.2)
     teacher = init_weights(TEACHER.build(), gain=0.2)
+    if kind == "augmented teacher":
+        return TeacherTask(
+            *([teacher], net_d, [TEACHER], LossWeights(), 1e-3, 0.5, CPU),
+            augment=Augmentation(CHANGES),
+            ema=0.9,
+        )
     if kind == "teacher":  # with a gradient penalty, which draws random numbers
         return TeacherTask([teacher], net_d, [TEACHER], LossWeights("wgangp"), 1e-3, 0.5, CPU)
     student = init_weights(STUDENT.build(), gain=0.2)
@@ -90,12 +97,15 @@ def make_task(kind: str = "supernet"):
             nets, specs = [*nets, init_weights(DEEPER.build(), gain=0.2)], [*specs, DEEPER]
         teaching = TeacherTask(nets, net_d, specs, LossWeights(), 1e-3, 0.5, CPU)
         losses = ImageLosses(ImageLossWeights(), DiscriminatorFeatures(net_d))
+        own = init_weights(build_discriminator("n_layers", 6, 2, 1), gain=0.2)
+        real = RealLosses(Judge(own, True, Augmentation(CHANGES), "none"))
         draw = lambda step, images: [ChannelConfig.uniform(2 + step % 2)]  # noqa: E731
         return OnlineTask(
             *(student, teaching, adaptors, STUDENT, losses, "mse", 1e-3, 0.5, CPU),
             subnets=Subnets(draw, {"smallest": ChannelConfig.uniform(2)}),
             every=2,
             ema=0.9,
+            real=real,
         )
     large, small = ChannelConfig.uniform(3), ChannelConfig.uniform(2)
     subnets = Subnets(
@@ -287,6 +297,7 @@ def test_a_run_may_be_stopped_at_every_step(whole, tmp_path):
         ("teacher", "step"),
         ("online", "linear"),
         ("two teachers", "linear"),
+        ("augmented teacher", "linear"),
     ],
 )
 def test_other_tasks_continue_as_well(tmp_path, kind, policy):
