@@ -62,7 +62,7 @@ esac
 DATAROOT="${DATAROOT:-database/$NAME}"
 OUT="${OUT:-logs/$MODEL/$DATASET$([ "$PIPELINE" = full ] || echo "_$PIPELINE")}"
 
-# Online, the winner was trained by the same losses all along: a quarter of the epochs refine it.
+# Online, the winner knows its teacher's images by then: a quarter of the epochs refine it.
 if [ "$PIPELINE" = online ]; then
   FINETUNE_EPOCHS=($(((SUPERNET_EPOCHS[0] + 3) / 4)) $(((SUPERNET_EPOCHS[1] + 3) / 4)))
 fi
@@ -129,6 +129,14 @@ online_flags() {
   else
     FLAGS+=(--restore_D_path "$d")
   fi
+}
+
+# What follows the teacher's images alone stays smooth. The winner goes on against the real ones, by
+# a discriminator of its own, which sees them changed at random (docs/quality.md).
+real_flags() {
+  FLAGS+=(--lambda_ssim 0 --lambda_style 0 --lambda_feature 0 --lambda_tv 0
+    --lambda_adversarial 1 --lambda_real "$LAMBDA_RECON"
+    --augment_D color translation cutout --ema 0.999)
 }
 
 # measure_flags PHASE: a run measures mIoU where the task is label -> photo.
@@ -281,6 +289,7 @@ finetune() {
   fi
   train_flags "${FINETUNE_EPOCHS[@]}"
   student_flags
+  [ "$PIPELINE" != online ] || real_flags
   measure_flags val
   start_from "$(best_of "$SUPERNET/checkpoints")"
   FLAGS+=(--config_str "$config" --log_dir "$OUT/finetune_$config")

@@ -38,7 +38,11 @@ LAYERWISE=(--lambda_distill 0.01)
 # (d) and (e), ours: the losses of supernet and fine-tuning, then what only one of them takes.
 OURS=(--distiller online --teacher_freq 0 --lambda_distill 0)
 OURS_SUPERNET=()
-OURS_FINETUNE=()
+# What follows the teacher's images alone stays smooth: the winner goes on against the real ones,
+# by a discriminator of its own.
+OURS_FINETUNE=(--lambda_ssim 0 --lambda_style 0 --lambda_feature 0 --lambda_tv 0
+  --lambda_adversarial 1 --lambda_real 10 --student_ndf 32 --augment_D color translation cutout
+  --ema 0.999)
 
 # ---- the command line
 

@@ -227,8 +227,8 @@ def test_all_stages_with_two_teachers_are_shown(folder):
 
 @pytest.mark.parametrize("folder", SEARCHED_ONLINE, ids=lambda f: f.name)
 def test_a_search_in_an_online_supernet(folder, tmp_path):
-    """The fast pipeline but for how the student learns: supernet and winner alike, the winner for a
-    quarter of the epochs."""
+    """The fast pipeline but for how the student learns: the supernet from its teacher's images, the
+    winner from real ones, for a quarter of the epochs."""
     fast = folder.with_name(folder.name.replace("_online", "_fast"))
     assert {p.name for p in folder.iterdir()} == {p.name for p in fast.iterdir()}
     ours, theirs = (shown(f, "evolution_search")["evolution_search.py"] for f in (folder, fast))
@@ -241,6 +241,10 @@ def test_a_search_in_an_online_supernet(folder, tmp_path):
         assert opt.restore_D_path.endswith("/full/checkpoints/latest_net_D.pth")
         assert opt.nepochs_decay == -(-supernet.nepochs_decay // part)
         assert (opt.student_ngf, opt.batch_size) == (64, supernet.batch_size)
+        assert (opt.lambda_ssim > 0) == (stage == "train_supernet")
+        assert (opt.lambda_adversarial, opt.ema > 0) == ((stage == "finetune"),) * 2
+    assert opt.lambda_real == supernet.lambda_recon
+    assert opt.augment_D == ["color", "translation", "cutout"]
     assert opt.restore_student_G_path.endswith("/supernet/checkpoints/latest_net_G.pth")
     assert (opt.config_str, opt.restore_A_path) == (CONFIG, None)
     # Without the discriminator of a given teacher, VGG-16 looks at the images.

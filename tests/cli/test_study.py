@@ -88,6 +88,7 @@ def test_the_recipes(tmp_path):
         assert (opt.distiller, opt.teacher_freq, opt.student_ngf) == ("online", 0, 8)
         assert opt.restore_teacher_G_path == f"{teacher}_G.pth"
         assert opt.restore_D_path == f"{teacher}_D.pth"
+        assert (opt.lambda_adversarial > 0) == (name != "online_supernet") != (opt.lambda_ssim > 0)
     supernet = "/my out/seed5/layerwise_supernet/checkpoints/latest_net"
     opt = stages["layerwise"]
     assert opt.restore_teacher_G_path == f"{teacher}_G.pth"
