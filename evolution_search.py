@@ -8,7 +8,6 @@ from errors import InputError
 from evaluation.evaluator import Evaluator
 from evaluation.pictures import montage_of
 from models.build import load_supernet
-from models.config import ChannelConfig
 from options import EvolutionOptions, Namespace, run, search_settings, settings
 from report.search import summarise_search, write_search_page
 from runtime import distributed
@@ -43,7 +42,7 @@ def open_search(
     data, wanted = settings.data(opt), search_settings.search(opt)
     checkpoint = settings.generator(opt)
     net, spec = load_supernet(checkpoint)
-    checkpoint.warn_of_other_images(spec, data.described)
+    checkpoint.check_images(spec, data.described)
     net.to(device).eval()
     space = search_space(wanted, spec, data.network_size)
     print(space.describe(wanted.budget))
@@ -101,7 +100,7 @@ def main() -> None:
     measurer, restored, finish = open_search(opt, folder, path, "`output_dir`")
 
     parents = 0 if opt.only_restore_cache else round(opt.parent_ratio * opt.population_size)
-    start = [ChannelConfig.parse(record.config_str) for record in restored[:parents]]
+    start = [measurer.space.parse(record.config_str) for record in restored[:parents]]
     share = opt.predictor_share if opt.predictor else None
     search = genetic_search(
         measurer, search_settings.genetic(opt), opt.budget, folder, opt.objective, share

@@ -13,7 +13,6 @@ from deploy.onnx import export_onnx, require_onnx
 from deploy.pt2 import export_pt2
 from errors import InputError
 from models.build import Checkpoint
-from models.config import ChannelConfig
 from models.generators import GeneratorSpec, as_supernet, count_parameters
 from models.supernet import extract
 from models.weights import save_network
@@ -35,7 +34,7 @@ def load(checkpoint: Checkpoint, config_str: str | None) -> tuple[nn.Module, Gen
     supernet = as_supernet(stored.spec)
     if supernet is None:
         return stored.generator(checkpoint.wanted, checkpoint.prefix)
-    config = ChannelConfig.parse(config_str) if config_str else supernet.tuned_config
+    config = supernet.parse(config_str) if config_str else supernet.tuned_config
     if config is None:
         reason = "does not say whether it is a supernet" if supernet.inferred else "is a supernet"
         raise InputError(

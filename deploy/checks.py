@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from errors import InputError
-from models.layout import STEM
+from models.layers import multiple_of
 
 # Largest difference between a file and its network; a file that differs more is not written.
 # Outputs are in [-1, 1]; one step of an 8-bit image is 8e-3.
@@ -20,6 +20,12 @@ TOLERANCE = 1e-3
 # (batch, height, width) of the inputs that a file is checked with. None has the traced size, some
 # are not square, and (36, 52) has odd sides after the two downsamplings.
 SHAPES = ((1, 64, 64), (2, 36, 52), (3, 8, 96), (1, 128, 96))
+
+
+def shapes_for(net: nn.Module) -> tuple[tuple[int, int, int], ...]:
+    """`SHAPES`, or the smallest that fit a network of other multiples."""
+    side = multiple_of(net)
+    return SHAPES if side == 4 else ((1, side, side), (2, side, 2 * side))
 
 
 # --------------------------------------------------------------------------------------------------
@@ -60,13 +66,13 @@ def sample(batch: int, channels: int, height: int, width: int) -> Tensor:
 
 
 def input_channels(net: nn.Module) -> int:
-    """Number of input channels of a `ResnetGenerator`."""
-    return net.model[STEM].in_channels
+    """Number of input channels of a generator."""
+    return next(m for m in net.modules() if isinstance(m, nn.Conv2d)).in_channels
 
 
 @torch.inference_mode()
 def max_difference(net: nn.Module, run: Callable[[Tensor], Tensor]) -> float:
-    """Largest ``|run(x) - net(x)|`` over test inputs of all `SHAPES`.
+    """Largest ``|run(x) - net(x)|`` over test inputs of all shapes, see `shapes_for`.
 
     Args:
         net: a generator on the CPU, in float32
@@ -76,7 +82,7 @@ def max_difference(net: nn.Module, run: Callable[[Tensor], Tensor]) -> float:
         the difference, >= 0; infinity when an output of either is not finite
     """
     worst = 0.0
-    for batch, height, width in SHAPES:
+    for batch, height, width in shapes_for(net):
         x = sample(batch, input_channels(net), height, width)
         found = (run(x.clone()).float() - net(x)).abs().max()
         worst = max(worst, found.item() if torch.isfinite(found) else float("inf"))

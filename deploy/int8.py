@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from deploy.checks import SHAPES, input_channels, sample
+from deploy.checks import input_channels, sample, shapes_for
 from deploy.onnx import OnnxGenerator, export_onnx, require_onnx
 from errors import InputError
 from runtime.files import written_whole
@@ -103,7 +103,7 @@ def export_int8(
 
     Raises:
         InputError: a package is missing, there are no images, the output of the file is not finite
-            at one of `SHAPES`, or the file cannot be written.
+            at one of `shapes_for`, or the file cannot be written.
     """
     require_onnx()
     images = list(images)
@@ -120,7 +120,7 @@ def export_int8(
             exported = exported or export_onnx(net, folder / "net.onnx").path
             _quantise(exported, temporary, images, folder)
             run = OnnxGenerator(temporary)
-            for shape in SHAPES:
+            for shape in shapes_for(net):
                 x = sample(shape[0], input_channels(net), *shape[1:])
                 if not bool(torch.isfinite(run(x)).all()):
                     raise InputError(

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from deploy.checks import Exported, input_channels, max_difference, require_equal, rounded, sample
-from deploy.pt2 import Traced, dynamic_shapes
+from deploy.pt2 import Traced, dynamic_shapes, traced_size
 from deploy.rewrite import rewrite
 from errors import InputError
 from runtime.files import written_whole
@@ -87,7 +87,7 @@ class OnnxGenerator:
 
 def _program(net: nn.Module, fp16: bool):
     """The ONNX program of ``net``. Messages of the exporter about itself are not shown."""
-    x = sample(2, input_channels(net), 64, 96)
+    x = sample(2, input_channels(net), *traced_size(net))
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -100,7 +100,7 @@ def _program(net: nn.Module, fp16: bool):
                 opset_version=OPSET,
                 input_names=["input"],
                 output_names=["output"],
-                dynamic_shapes=dynamic_shapes(),
+                dynamic_shapes=dynamic_shapes(net),
                 verbose=False,
             )
     finally:
@@ -110,7 +110,8 @@ def _program(net: nn.Module, fp16: bool):
 def export_onnx(net: nn.Module, path: Path, fp16: bool = False) -> Exported:
     """Write ``net`` as one file with dynamic batch, height and width.
 
-    Input ``input``: N C H W float32, H and W multiples of 4; values outside [-1, 1] are clamped.
+    Input ``input``: N C H W float32, H and W multiples of 4 (of a U-Net: of what it needs); values
+    outside [-1, 1] are clamped.
     Output ``output``: N output_nc H W float32 in [-1, 1]. Before the file gets its name, it is run
     in ONNX Runtime and compared with PyTorch at several sizes.
 

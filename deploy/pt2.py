@@ -5,10 +5,12 @@ PyTorch, AOTInductor and ExecuTorch load it without the code of this project.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from pathlib import Path
 
 import torch
+import torch.fx.experimental._config
 from torch import nn
 
 from deploy.checks import (
@@ -20,21 +22,41 @@ from deploy.checks import (
     rounded,
     sample,
 )
+from models.layers import multiple_of
 from runtime.files import written_whole
 
 # --------------------------------------------------------------------------------------------------
 # Input sizes that an exported program accepts
 
 
-def dynamic_shapes() -> dict:
+def dynamic_shapes(net: nn.Module) -> dict:
     """The dynamic dimensions of the argument ``x``, N C H W, as `torch.export` takes them.
 
-    N is 1 to 16384; H and W are multiples of 4, from 8 to 65536 pixels.
+    N is 1 to 16384; H and W are multiples of what the network needs: of 4, from 8 to 65536 pixels,
+    for a ResNet.
     """
-    largest = 1 << 14
+    largest, multiple = 1 << 14, multiple_of(net)
+    least = 2 if multiple == 4 else 1
     batch = torch.export.Dim("batch", min=1, max=largest)
-    height, width = (torch.export.Dim(name, min=2, max=largest) for name in ("height4", "width4"))
-    return {"x": {0: batch, 2: 4 * height, 3: 4 * width}}
+    height, width = (
+        torch.export.Dim(f"{name}{multiple}", min=least, max=4 * largest // multiple)
+        for name in ("height", "width")
+    )
+    return {"x": {0: batch, 2: multiple * height, 3: multiple * width}}
+
+
+def traced_size(net: nn.Module) -> tuple[int, int]:
+    """(height, width) of the input that a network is traced with, both different and not least."""
+    multiple = multiple_of(net)
+    return (64, 96) if multiple == 4 else (2 * multiple, 3 * multiple)
+
+
+def _single_pixels(net: nn.Module) -> contextlib.AbstractContextManager:
+    """Where the smallest images become a single pixel inside, as in a U-Net, tracing must not
+    assume that a side is more than 1."""
+    if multiple_of(net) == 4:
+        return contextlib.nullcontext()
+    return torch.fx.experimental._config.patch(backed_size_oblivious=True)
 
 
 class Traced(nn.Module):
@@ -79,11 +101,12 @@ def export_pt2(net: nn.Module, path: Path, fp16: bool = False) -> Exported:
             be written.
     """
     plain = copy.deepcopy(net).cpu().float().eval()
-    program = torch.export.export(
-        Traced(plain, fp16),
-        (sample(2, input_channels(plain), 64, 96),),
-        dynamic_shapes=dynamic_shapes(),
-    )
+    with _single_pixels(plain):
+        program = torch.export.export(
+            Traced(plain, fp16),
+            (sample(2, input_channels(plain), *traced_size(plain)),),
+            dynamic_shapes=dynamic_shapes(plain),
+        )
     with written_whole(path) as temporary:
         torch.export.save(program, temporary)
         run = torch.export.load(temporary).module()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 
 class RowSummedConv2d(nn.Module):
@@ -63,16 +65,33 @@ def replace_layers(net: nn.Module, kind: type, make: Callable[[nn.Module], nn.Mo
                 setattr(module, name, make(child))
 
 
+def fold_square_transposed(net: nn.Module) -> None:
+    """Put batch norms into the transposed convolutions before them, in place.
+
+    Only where those have as many inputs as outputs: there the compiler of PyTorch 2.14 scales the
+    inputs instead of the outputs when it does the same with frozen weights.
+    """
+    for layers in [m for m in net.modules() if isinstance(m, nn.Sequential)]:
+        for index, (conv, norm) in enumerate(itertools.pairwise(layers)):
+            square = isinstance(conv, nn.ConvTranspose2d) and conv.in_channels == conv.out_channels
+            if square and isinstance(norm, nn.BatchNorm2d):
+                layers[index] = fuse_conv_bn_eval(conv, norm, transpose=True)
+                layers[index + 1] = nn.Identity()
+
+
 def rewrite(net: nn.Module, written_norms: bool = False) -> nn.Module:
     """A frozen copy of a generator with the same function and a faster last convolution.
 
     Args:
-        net:           a `ResnetGenerator`; not changed
-        written_norms: also replace its instance norms, see `TwoPassInstanceNorm2d`
+        net:           a generator; not changed. A U-Net's last convolution stays: it is transposed
+        written_norms: for the compiler: also replace its instance norms and some batch norms, see
+                       `TwoPassInstanceNorm2d` and `fold_square_transposed`
     """
     net = copy.deepcopy(net).eval().requires_grad_(False)
     # The last layer is a tanh.
-    net.model[-2] = RowSummedConv2d(net.model[-2])
+    if isinstance(net.model, nn.Sequential):
+        net.model[-2] = RowSummedConv2d(net.model[-2])
     if written_norms:
         replace_layers(net, nn.InstanceNorm2d, lambda norm: TwoPassInstanceNorm2d(norm.eps))
+        fold_square_transposed(net)
     return net

@@ -13,7 +13,6 @@ from torch import nn
 
 from errors import InputError
 from models.build import Checkpoint, load_teacher
-from models.config import ChannelConfig
 from models.cost import config_cost
 from models.generators import GeneratorSpec
 from models.layers import set_dropout
@@ -112,7 +111,7 @@ def load_tested(settings: TestSettings, device: torch.device) -> tuple[Loaded | 
 
     Raises:
         InputError: a checkpoint is given twice, cannot be read, or has other channels than the
-            images.
+            images, or sizes that they do not have.
     """
     teacher = None
     given = [settings.teacher, *settings.models] if settings.teacher else [*settings.models]
@@ -152,13 +151,13 @@ def _loaded(
     A supernet is cut to the subnet that it was fine-tuned at, else to that of the settings, else to
     its full width.
     """
-    checkpoint.warn_of_other_images(spec, settings.images)
+    checkpoint.check_images(spec, settings.images)
     config = spec.config
     if spec.is_supernet:
         if spec.tuned_config:
             config = spec.tuned_config
         elif settings.config_str:
-            config = ChannelConfig.parse(settings.config_str)
+            config = spec.parse(settings.config_str)
         net = extract(net, config)
     macs, params = config_cost(config, spec.architecture, settings.macs_convention, *settings.size)
     by_config = spec.ngf is None or config != spec.config

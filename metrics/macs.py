@@ -6,9 +6,10 @@ with the values that this code computes.
 
 from __future__ import annotations
 
-from models.config import ChannelConfig
-from models.cost import Architecture, Channels, count_macs, count_params
+from models.cost import config_cost
+from models.generators import GeneratorSpec
 from models.kinds import KINDS
+from models.layers import require_size
 
 # Published results (paper table 1 and the released models), with the configuration if it is known.
 PUBLISHED = (
@@ -60,21 +61,24 @@ PUBLISHED = (
 )
 
 
-def _describe(name: str, size: int) -> tuple[int, int, int, int]:
+def _describe(
+    name: str, size: int, ngf: int = 64, norm: str = "instance"
+) -> tuple[int, int, int, int]:
     """(parameters, published MACs, published MACs without norms, exact MACs).
 
     Args:
-        name: a config string, or the name of a generator whose blocks are dense
+        name: a config string, or the name of a generator that has an ``ngf``
         size: height and width of the image in pixels
     """
-    dense = name in KINDS and not KINDS[name].separable
-    channels = Channels.of_config(ChannelConfig.uniform(64) if dense else ChannelConfig.parse(name))
-    arch = Architecture(separable=not dense)
-    macs = (
-        int(count_macs(channels, arch, kind, size, size))
+    named = name in KINDS and not KINDS[name].by_config
+    chosen = (name, ngf) if named else ("sub_mobile_resnet_9blocks", None, name)
+    spec = GeneratorSpec(*chosen, norm=norm)
+    require_size(size, size, spec.kind.multiple, "`size`")
+    costs = [
+        config_cost(spec.config, spec.architecture, kind, size, size)
         for kind in ("published", "no_norm", "exact")
-    )
-    return int(count_params(channels, arch)), *macs
+    ]
+    return costs[0][1], *(macs for macs, _ in costs)
 
 
 def _table(rows: list[tuple], headings: tuple[str, ...]) -> str:
@@ -87,17 +91,18 @@ def _table(rows: list[tuple], headings: tuple[str, ...]) -> str:
     return "\n".join([head, "  ".join("-" * w for w in widths), *lines])
 
 
-def print_costs(configs: list[str], size: int) -> None:
+def print_costs(configs: list[str], size: int, ngf: int = 64, norm: str = "instance") -> None:
     """Print the costs of ``configs``; if there are none, the published table with computed values.
 
     Args:
-        configs: config strings, or names of generators whose blocks are dense
+        configs: config strings, or names of generators that have an ``ngf``
         size:    height and width of the image in pixels
+        norm:    of the generators of ``configs``
     """
     if configs:
         rows = []
         for name in configs:
-            params, published, bare, exact = _describe(name, size)
+            params, published, bare, exact = _describe(name, size, ngf, norm)
             rows.append((name, f"{params:,}", f"{published:,}", f"{bare:,}", f"{exact:,}"))
         print(
             _table(
@@ -138,6 +143,6 @@ if __name__ == "__main__":
 
     def main() -> None:
         opt = MacsOptions.parse()
-        print_costs(opt.configs, opt.size)
+        print_costs(opt.configs, opt.size, opt.ngf, opt.norm)
 
     run(main)

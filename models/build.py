@@ -61,7 +61,7 @@ class Checkpoint:
         self.check_channels(spec, channels)
         return net, spec
 
-    def warn_of_other_images(self, spec: GeneratorSpec, images: Mapping) -> None:
+    def check_images(self, spec: GeneratorSpec, images: Mapping) -> None:
         """Warn if the network was trained on images of another direction or size.
 
         In the wrong direction it gets the images that it should produce, and its outputs are
@@ -69,7 +69,14 @@ class Checkpoint:
 
         Args:
             images: what it gets, in the terms of `GeneratorSpec.trained_on`
+
+        Raises:
+            InputError: images of that size do not fit the network.
         """
+        try:
+            spec.check_size(images)
+        except InputError as error:
+            raise InputError(f"{self.setting} {self.path} ({spec.netG}): {error}") from None
         made_for = spec.trained_on
         differ = [k for k in ("direction", "size") if k in made_for and k in images]
         differ = [k for k in differ if made_for[k] != images[k]]
@@ -140,6 +147,8 @@ class StudentSettings:
 
 
 def new_generator(spec: GeneratorSpec, how: Initialisation) -> nn.Module:
+    """A network with fresh weights. InputError if the images that it learns from do not fit it."""
+    spec.check_size(spec.trained_on)
     return init_weights(spec.build(), how.type, how.gain)
 
 
@@ -170,11 +179,11 @@ def load_teacher(
 def new_teacher(
     settings: TeacherSettings, channels: tuple[int, int], images: Mapping, how: Initialisation
 ) -> tuple[nn.Module, GeneratorSpec]:
-    """A teacher and what it is; see `load_teacher`, `Checkpoint.warn_of_other_images`."""
+    """A teacher and what it is; see `load_teacher`, `Checkpoint.check_images`."""
     if settings.restored is None:
         return new_generator(settings.spec, how), settings.spec
     net, spec = load_teacher(settings.restored, channels)
-    settings.restored.warn_of_other_images(spec, images)
+    settings.restored.check_images(spec, images)
     return net, spec
 
 
@@ -195,6 +204,7 @@ def new_student(settings: StudentSettings, how: Initialisation) -> tuple[nn.Modu
         found = replace(
             found, dropout_rate=settings.dropout_rate, trained_on=settings.spec.trained_on
         )
+        found.check_size(found.trained_on)
         # A supernet's file names its configuration if it is trained at a single one.
         if found.is_supernet:
             found = replace(found, config_str=settings.spec.config_str)

@@ -10,7 +10,9 @@ from __future__ import annotations
 import math
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from errors import InputError
 from models.layout import GENE_NAMES, GROUPS, MULTIPLIERS, real_channels
@@ -54,12 +56,17 @@ class Widths:
 class ChannelConfig:
     """Eight genes, or six: one inner gene for all blocks. Hashable, ordered as in the string.
 
+    So it is for ResNets. A family of networks with other genes has a subclass, see `models.unet`.
+
     ``legacy`` changes what six numbers mean (the ``legacy_sub_*`` networks of early releases): the
     first block of each group of three has the inner width, the other two have the trunk's.
     """
 
     genes: tuple[int, ...]
     legacy: bool = False
+
+    # What the genes are called, one each.
+    NAMES: ClassVar[tuple[str, ...]] = GENE_NAMES
 
     def __post_init__(self):
         if len(self.genes) not in ((6,) if self.legacy else (6, 8)):
@@ -77,7 +84,7 @@ class ChannelConfig:
         """From ``'16_16_40_40_40_64_24_16'``.
 
         Raises:
-            InputError: not six or eight positive whole numbers.
+            InputError: not as many positive whole numbers as there are genes.
         """
         try:
             genes = tuple(int(part) for part in str(text).strip().split("_"))
@@ -91,7 +98,7 @@ class ChannelConfig:
     @classmethod
     def uniform(cls, width: int) -> ChannelConfig:
         """The network whose every gene is ``width`` (``ngf``)."""
-        return cls((width,) * len(MULTIPLIERS))
+        return cls((width,) * len(cls.NAMES))
 
     @classmethod
     def from_widths(cls, widths: Widths, legacy: bool = False) -> ChannelConfig | None:
@@ -136,7 +143,7 @@ class ChannelConfig:
 
     def wider_than(self, width: int) -> list[str]:
         """The genes beyond a supernet of base width ``width``, each as ``stem=48``."""
-        genes = zip(GENE_NAMES, self.full, strict=True)
+        genes = zip(self.NAMES, self.full, strict=True)
         return [f"{name}={gene}" for name, gene in genes if gene > width]
 
     def check_fits(self, width: int) -> None:
@@ -182,7 +189,7 @@ class ConfigSet:
 
     * by name, a key of `CONFIG_SETS`;
     * one list for all genes: ``24,20,16``;
-    * a list for each of the eight, in the order of `GENE_NAMES`: ``24,16;24,16;...``.
+    * a list for each gene, in the order of their names: ``24,16;24,16;...``.
 
     Args:
         choices: of each gene, 1 to `MAX_WIDTH`, each once. `parse` puts the widest first
@@ -191,23 +198,26 @@ class ConfigSet:
     choices: tuple[tuple[int, ...], ...]
 
     @classmethod
-    def parse(cls, text: str) -> ConfigSet:
+    def parse(cls, text: str, genes: Sequence[str] = GENE_NAMES) -> ConfigSet:
         """From a name or lists.
+
+        Args:
+            genes: the names of the genes, `ChannelConfig.NAMES`
 
         Raises:
             InputError: neither; names the gene and what is wrong.
         """
         if text in CONFIG_SETS:
-            return cls(CONFIG_SETS[text])
+            return cls(_named(text, genes))
         if _LISTS.fullmatch(text) or _NEARLY_LISTS.match(text):
-            return cls._of_lists(text.split(";"), _shown(text))
+            return cls._of_lists(text.split(";"), _shown(text), genes)
         raise InputError(
             f"search space {_shown(text)} is neither a name ({', '.join(CONFIG_SETS)}) nor a list "
             "of widths such as 24,20,16 nor a file"
         )
 
     @classmethod
-    def read(cls, text: str) -> ConfigSet:
+    def read(cls, text: str, genes: Sequence[str] = GENE_NAMES) -> ConfigSet:
         """The same, or from the text file of that path: one list, or one per gene and line.
 
         In a file ``#`` starts a comment; blank lines do not count.
@@ -216,7 +226,7 @@ class ConfigSet:
             InputError: as `parse`, or the file cannot be read.
         """
         if text in CONFIG_SETS or _LISTS.fullmatch(text) or not os.path.isfile(text):
-            return cls.parse(text)
+            return cls.parse(text, genes)
         name = _shown(text)
         try:
             with open(text, "rb") as file:
@@ -230,25 +240,25 @@ class ConfigSet:
             lines = None
         if lines is None or len(content) > MAX_FILE_BYTES:
             raise InputError(
-                f"search space {name} is no text file with one or {len(GENE_NAMES)} lists of "
+                f"search space {name} is no text file with one or {len(genes)} lists of "
                 "widths such as 24,20,16"
             )
         lines = [line.partition("#")[0].strip() for line in lines]
-        return cls._of_lists([line for line in lines if line], name)
+        return cls._of_lists([line for line in lines if line], name, genes)
 
     @classmethod
-    def _of_lists(cls, lists: list[str], source: str) -> ConfigSet:
+    def _of_lists(cls, lists: list[str], source: str, genes: Sequence[str]) -> ConfigSet:
         """From lists such as ``24,20,16``; ``source``: what messages call them."""
         who = f"search space {source}"
         if len(lists) == 1:
-            choices = (_widths(lists[0], who),) * len(GENE_NAMES)
-        elif len(lists) == len(GENE_NAMES):
-            genes = zip(GENE_NAMES, lists, strict=True)
-            choices = tuple(_widths(each, f"{who}, {gene}") for gene, each in genes)
+            choices = (_widths(lists[0], who),) * len(genes)
+        elif len(lists) == len(genes):
+            named = zip(genes, lists, strict=True)
+            choices = tuple(_widths(each, f"{who}, {gene}") for gene, each in named)
         else:
             raise InputError(
-                f"{who} has {len(lists)} lists of widths; give one for all genes, or eight: "
-                f"{', '.join(GENE_NAMES)}"
+                f"{who} has {len(lists)} lists of widths; give one for all genes, or "
+                f"{len(genes)}: {', '.join(genes)}"
             )
         size = math.prod(map(len, choices))
         if size > MAX_CONFIGS:
@@ -267,6 +277,19 @@ class ConfigSet:
         return lists[0] if len(set(lists)) == 1 else ";".join(lists)
 
 
+def _named(name: str, genes: Sequence[str]) -> tuple[tuple[int, ...], ...]:
+    """The choices of a key of `CONFIG_SETS`; one list for all genes serves any number of them."""
+    choices = CONFIG_SETS[name]
+    if len(set(choices)) == 1:
+        return choices[:1] * len(genes)
+    if len(choices) != len(genes):
+        raise InputError(
+            f"search space {name} is for networks of {len(choices)} genes, not of {len(genes)} "
+            f"({', '.join(genes)}); give lists of widths"
+        )
+    return choices
+
+
 def _widths(text: str, who: str) -> tuple[int, ...]:
     """The widths of one gene, widest first; ``who``: what messages call it."""
     widths = []
@@ -276,7 +299,7 @@ def _widths(text: str, who: str) -> tuple[int, ...]:
         if not 1 <= width <= MAX_WIDTH:
             raise InputError(
                 f"{who}: {_shown(part)} is not a whole number from 1 to {MAX_WIDTH}; write "
-                "widths as 24,20,16, and eight such lists with ';' between them"
+                "widths as 24,20,16, and such a list for each gene with ';' between them"
             )
         if width in widths:
             raise InputError(f"{who}: {width} is listed twice; list each width once")

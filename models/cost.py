@@ -13,6 +13,7 @@ beside what this code computes.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -23,13 +24,33 @@ from models.layout import EXPANSION, GROUPS, real_channels
 CONVENTIONS = ("published", "exact", "no_norm")
 
 
+class Costs(Protocol):
+    """What a family of networks says about the cost of its configurations.
+
+    config: what its configurations are
+
+    ``channels`` makes what the other two take: from a configuration; from genes, (..., genes)
+    integers; or from as many arrays that broadcast (``np.ix_`` of a space). Those return int64 of
+    the broadcast shape: MACs of one image of ``height`` x ``width`` pixels in a convention of
+    `CONVENTIONS`, and learnable parameters.
+    """
+
+    config: type[ChannelConfig]
+
+    def channels(self, genes) -> Any: ...
+
+    def macs(self, channels: Any, convention: str, height: int, width: int): ...
+
+    def params(self, channels: Any): ...
+
+
 # --------------------------------------------------------------------------------------------------
-# The closed form. All widths are real channels: integers, or int64 arrays that broadcast.
+# ResNets in closed form. All widths are real channels: integers, or int64 arrays that broadcast.
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """What a configuration does not say about a generator.
+    """What a configuration does not say about a ResNet generator; see `Costs`.
 
     separable: mobile blocks (True) or dense 3x3 (``resnet_9blocks``)
     norm:      instance | batch | none
@@ -44,6 +65,19 @@ class Architecture:
     norm: str = "instance"
     expanded: bool = False
     blocks: int = 9
+
+    config: ClassVar[type[ChannelConfig]] = ChannelConfig
+
+    def channels(self, genes) -> Channels:
+        single = isinstance(genes, ChannelConfig)
+        make = Channels.of_config if single else Channels.of_genes
+        return make(genes, self.blocks)
+
+    def macs(self, channels: Channels, convention: str, height: int, width: int):
+        return count_macs(channels, self, convention, height, width)
+
+    def params(self, channels: Channels):
+        return count_params(channels, self)
 
 
 @dataclass(frozen=True)
@@ -171,13 +205,11 @@ def count_params(channels: Channels, arch: Architecture = Architecture()):
 
 def config_cost(
     config: ChannelConfig,
-    arch: Architecture = Architecture(),
+    arch: Costs = Architecture(),
     convention: str = "published",
     height: int = 256,
     width: int = 256,
 ) -> tuple[int, int]:
     """(MACs, parameters) of one configuration as Python integers."""
-    channels = Channels.of_config(config, arch.blocks)
-    return int(count_macs(channels, arch, convention, height, width)), int(
-        count_params(channels, arch)
-    )
+    channels = arch.channels(config)
+    return int(arch.macs(channels, convention, height, width)), int(arch.params(channels))

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from errors import InputError
 from models.config import MAX_WIDTH, ChannelConfig
-from models.cost import Architecture
+from models.cost import Costs
 from models.kinds import GENERATORS, KINDS, SUPERNETS, Kind
-from models.layers import NORMS
+from models.layers import NORMS, require_size
 
 MAX_IMAGE_CHANNELS = 1024
 
@@ -61,25 +61,31 @@ class GeneratorSpec:
     def config(self) -> ChannelConfig:
         """The channels of the whole network (full width for a supernet)."""
         if not self.kind.by_config:
-            return ChannelConfig.uniform(self.ngf)
+            return self.kind.config.uniform(self.ngf)
         if not self.config_str:
             raise InputError(f"{self.netG} needs `config_str`")
-        return ChannelConfig.parse(self.config_str, legacy=self.kind.legacy)
+        return self.parse(self.config_str)
+
+    def parse(self, config_str: str) -> ChannelConfig:
+        """A config string as networks of this kind understand it. InputError if they do not."""
+        return self.kind.config.parse(config_str, legacy=self.kind.legacy)
 
     @property
     def tuned_config(self) -> ChannelConfig | None:
         """Of a supernet that was fine-tuned at one configuration, that one."""
         if not (self.is_supernet and self.config_str):
             return None
-        return ChannelConfig.parse(self.config_str)
+        return self.parse(self.config_str)
 
     @property
-    def architecture(self) -> Architecture:
+    def architecture(self) -> Costs:
         """What its cost depends on besides its channels."""
-        kind = self.kind
-        return Architecture(
-            kind.separable, self.input_nc, self.output_nc, self.norm, kind.expanded, kind.blocks
-        )
+        return self.kind.costs(self)
+
+    def check_size(self, images: Mapping) -> None:
+        """InputError if images do not fit the network, in the terms of `trained_on`."""
+        if "size" in images:
+            require_size(*images["size"], self.kind.multiple)
 
     def subnet(self, config: ChannelConfig) -> GeneratorSpec:
         """Of a supernet: what `extract` makes of it at ``config``."""
@@ -243,7 +249,7 @@ def resolve_spec(
             if spec.is_supernet and (spec.tuned_config is None or weights_only):
                 continue
             config = spec.tuned_config or spec.config
-            chosen = ChannelConfig.parse(wanted[name], legacy=spec.kind.legacy)
+            chosen = spec.parse(wanted[name])
             if chosen.widths() == config.widths():
                 continue
             have = str(config)

@@ -1,7 +1,7 @@
 """The kinds of generators: the one table of what a name such as ``mobile_resnet_9blocks`` means.
 
-Nothing else in this project looks at the name. A new kind is a file with its network, a line here,
-its cost and its tests.
+Nothing else in this project looks at the name. A new kind is a file with its network and its cost,
+a line here, and its tests.
 """
 
 from __future__ import annotations
@@ -13,13 +13,40 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
+from models.config import ChannelConfig
+from models.cost import Architecture, Costs
 from models.deepest import DeepestResnetGenerator
 from models.deepest import read_channels as read_deepest
+from models.layout import TAP_COUNT
 from models.resnet import ResnetGenerator, read_channels
 from models.supernet import SuperMobileResnetGenerator
+from models.unet import CONFIGS, UNetArchitecture, UNetGenerator, read_widths, tap_widths
 
 if TYPE_CHECKING:
     from models.generators import GeneratorSpec
+
+
+@dataclass(frozen=True)
+class Taps:
+    """The four activations that distillation compares; only those of equal ``where`` can be.
+
+    where:  in which networks they are
+    widths: configuration -> channels of each
+    """
+
+    where: str
+    widths: Callable[[ChannelConfig], tuple[int, ...]]
+
+
+RESNET_TAPS = Taps("ResNets", lambda config: (config.widths().trunk,) * TAP_COUNT)
+UNET_TAPS = Taps("U-Nets", tap_widths)
+
+
+def _resnet_costs(spec: GeneratorSpec) -> Costs:
+    kind = spec.kind
+    return Architecture(
+        kind.separable, spec.input_nc, spec.output_nc, spec.norm, kind.expanded, kind.blocks
+    )
 
 
 @dataclass(frozen=True)
@@ -37,6 +64,10 @@ class Kind:
     legacy:    a config string has the meaning of early releases, see `ChannelConfig`
     blocks:    how many residual blocks
     subnet:    of a supernet, the kind of the networks that are cut out of it
+    config:    what its genes mean
+    costs:     spec -> what its configurations cost
+    multiple:  height and width of its images are multiples of that many pixels
+    taps:      what distillation compares; None = nothing, and it is no student
     """
 
     build: Callable[[GeneratorSpec], nn.Module]
@@ -48,6 +79,10 @@ class Kind:
     legacy: bool = False
     blocks: int = 9
     subnet: str | None = None
+    config: type[ChannelConfig] = ChannelConfig
+    costs: Callable[[GeneratorSpec], Costs] = _resnet_costs
+    multiple: int = 4
+    taps: Taps | None = RESNET_TAPS
 
     @property
     def elastic(self) -> bool:
@@ -57,7 +92,7 @@ class Kind:
     @property
     def tapped(self) -> bool:
         """Whether it gives the activations that distillation compares, and may be a student."""
-        return not self.expanded
+        return self.taps is not None
 
 
 # --------------------------------------------------------------------------------------------------
@@ -85,6 +120,27 @@ def _super_resnet(spec: GeneratorSpec) -> nn.Module:
 def _deepest(spec: GeneratorSpec) -> nn.Module:
     return DeepestResnetGenerator(
         spec.ngf, spec.input_nc, spec.output_nc, spec.norm, spec.dropout_rate
+    )
+
+
+def _unet(spec: GeneratorSpec) -> nn.Module:
+    images = spec.input_nc, spec.output_nc
+    return UNetGenerator(spec.config, *images, spec.norm, spec.dropout_rate)
+
+
+def _unet_costs(spec: GeneratorSpec) -> Costs:
+    return UNetArchitecture(len(spec.kind.config.NAMES), spec.input_nc, spec.output_nc, spec.norm)
+
+
+def _levels(count: int) -> dict:
+    """What all U-Nets of so many levels have in common."""
+    return dict(
+        family=f"unet{count}",
+        separable=False,
+        config=CONFIGS[count],
+        costs=_unet_costs,
+        multiple=2**count,
+        taps=UNET_TAPS,
     )
 
 
@@ -128,10 +184,14 @@ KINDS: dict[str, Kind] = {
         legacy=True,
     ),
     **_resnets(6),
-    "mobile_deepest_resnet": Kind(_deepest, read_deepest, "deepest", expanded=True),
+    "mobile_deepest_resnet": Kind(_deepest, read_deepest, "deepest", expanded=True, taps=None),
+    "unet_256": Kind(_unet, partial(read_widths, levels=8, uniform=True), **_levels(8)),
+    "unet_128": Kind(_unet, partial(read_widths, levels=7, uniform=True), **_levels(7)),
 }
 
 # Names for flags: all, those whose weights are trained at one width, and supernets.
 GENERATORS = tuple(KINDS)
 PLAIN = tuple(n for n, kind in KINDS.items() if not (kind.elastic or kind.by_config))
 SUPERNETS = tuple(n for n, kind in KINDS.items() if kind.elastic)
+# What the genes of a configuration may mean.
+CONFIG_KINDS = tuple(dict.fromkeys(kind.config for kind in KINDS.values()))

@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from errors import InputError
+
 # --------------------------------------------------------------------------------------------------
 # Normalisation
 
@@ -119,8 +121,36 @@ class ElasticSeparableConv2d(nn.Module):
 
 
 # --------------------------------------------------------------------------------------------------
-# Images of any size. A generator halves its input twice, and reflection padding by 1 needs at least
-# two pixels of what is left.
+# Images of any size. A ResNet halves its input twice, and reflection padding by 1 needs at least
+# two pixels of what is left. Networks that need other multiples say so by an attribute.
+
+
+def multiple_of(net: nn.Module) -> int:
+    """What height and width of a network's images must be multiples of, in pixels."""
+    return getattr(net, "multiple", 4)
+
+
+def require_multiple(x: Tensor, multiple: int) -> None:
+    """InputError unless H and W of N C H W are multiples of ``multiple``."""
+    require_size(x.shape[2], x.shape[3], multiple)
+
+
+# The settings that decide how large images are.
+_SIZES = "`preprocess`, `load_size`, `crop_size`"
+
+
+def require_size(height: int, width: int, multiple: int, settings: str = _SIZES) -> None:
+    """InputError, with the nearest size that fits, unless both are multiples of ``multiple``.
+
+    Args:
+        settings: what decides the size, for the message
+    """
+    if height % multiple or width % multiple:
+        near = [max(1, round(side / multiple)) * multiple for side in (width, height)]
+        raise InputError(
+            f"images of {width}x{height} pixels do not fit this network, whose sides are multiples "
+            f"of {multiple}: the nearest that fits is {near[0]}x{near[1]} ({settings})"
+        )
 
 
 def pad_to_fit(x: Tensor) -> Tensor:

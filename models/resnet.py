@@ -182,7 +182,8 @@ def read_channels(
     needed = [*(f"model.{i}.weight" for i in (*layout.convs, layout.last)), *inner_keys]
     missing = [key for key in needed if key not in state or state[key].dim() != 4]
     if missing:
-        raise InputError(f"not a {blocks}-block ResNet generator: it has no {missing[0]}")
+        which = f"{blocks}-block ResNet" if found else "ResNet"
+        raise InputError(f"not a {which} generator: it has no {missing[0]}")
 
     def channels(layer: int, axis: int = 0) -> int:
         return state[f"model.{layer}.weight"].shape[axis]

@@ -565,13 +565,16 @@ class MacsOptions(Options):
         "MACs and parameters of configurations; without one, the published table beside what is "
         "computed here."
     )
-    flags = ("size",)
+    flags = ("size", "ngf", "norm")
 
     @classmethod
     def parser(cls):
         parser = super().parser()
         parser.add_argument(
-            "configs", nargs="*", metavar="CONFIG", help="e.g. 16_16_40_40_40_64_24_16"
+            "configs",
+            nargs="*",
+            metavar="CONFIG",
+            help="e.g. 16_16_40_40_40_64_24_16, or the name of a generator that has an --ngf",
         )
         return parser
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import decimal
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from data.transforms import PREPROCESS
 from errors import InputError
 from models.config import CONFIG_SETS, ChannelConfig, ConfigSet
-from models.kinds import GENERATORS, PLAIN
+from models.kinds import CONFIG_KINDS, GENERATORS, PLAIN
 from runtime.machine import DEVICES
 from training.augmentation import CHANGES
 from training.losses import GAN_MODES
@@ -78,19 +79,27 @@ def count_or_all(text: str) -> int:
     return -1 if text.strip() == "-1" else positive(text)
 
 
+def _read_by_any(read: Callable[[type[ChannelConfig]], object]) -> str:
+    """What ``read`` makes of a text as configurations of the first family that understands it.
+
+    Which family is meant is known when its network is.
+    """
+    problems = []
+    for kind in CONFIG_KINDS:
+        try:
+            return str(read(kind))
+        except InputError as error:
+            problems.append(str(error))
+    raise argparse.ArgumentTypeError(problems[0])
+
+
 def config_string(text: str) -> str:
-    try:
-        return str(ChannelConfig.parse(text))
-    except InputError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+    return _read_by_any(lambda kind: kind.parse(text))
 
 
 def config_set(text: str) -> str:
     """A search space, as the text that says all of it: a file is read here and not named again."""
-    try:
-        return str(ConfigSet.read(text))
-    except InputError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+    return _read_by_any(lambda kind: ConfigSet.read(text, kind.NAMES))
 
 
 def gpu_list(text: str) -> str:
@@ -281,14 +290,14 @@ FLAGS: dict[str, Flag] = {
     "init_gain": Flag(
         _NET, "standard deviation or gain of the initialisation", non_negative, 0.02, metavar="X"
     ),
-    "dropout_rate": Flag(_NET, "dropout inside the residual blocks", share, 0.0, metavar="P"),
+    "dropout_rate": Flag(_NET, "dropout inside the blocks", share, 0.0, metavar="P"),
     "teacher_dropout_rate": Flag(_NET, "dropout of the teachers' blocks", share, 0.0, metavar="P"),
     "student_dropout_rate": Flag(_NET, "dropout of the student's blocks", share, 0.0, metavar="P"),
     "config_set": Flag(
         _NET,
         f"search space of the supernet: {', '.join(CONFIG_SETS)}; or the widths of all genes, "
-        "e.g. 24,20,16; or of each, eight such lists joined by ';'; or a file with one or eight "
-        "lines of widths",
+        "e.g. 24,20,16; or of each, as many such lists joined by ';' (a ResNet has 8); or a file "
+        "with one such list or one per line",
         config_set,
         metavar="SET",
     ),

@@ -105,7 +105,7 @@ def write_search_page(
     samples = {}
     for record in dict.fromkeys(r.config_str for r in [ranked[0], *spread]):
         path = folder / "samples" / f"{record}.png"
-        save_png(path, picture(ChannelConfig.parse(record)))
+        save_png(path, picture(measurer.space.parse(record)))
         samples[record] = path
     note = f"{measurer.label}; {len(ranked)} subnet{'s' * (len(ranked) > 1)} evaluated" + (
         f", the best {LISTED} listed" if len(ranked) > LISTED else ""

@@ -107,7 +107,7 @@ class GeneticSearch:
         Returns those not proposed before, as candidates.
         """
         # Six genes abbreviate eight.
-        full = [ChannelConfig(c.full) for c in configs]
+        full = [self.space.of_genes(c.full) for c in configs]
         fresh = [c for c in full if c not in self.known and self.space.cost(c)[0] <= self.budget]
         inside = list(dict.fromkeys(c for c in fresh if self.space.holds(c)))
         self.known.update(inside)
@@ -158,10 +158,10 @@ class GeneticSearch:
             new if again else old
             for old, new, again in zip(parent.genes, fresh, redraw, strict=True)
         )
-        return Candidate(ChannelConfig(genes), "mutation", (parent,))
+        return Candidate(self.space.of_genes(genes), "mutation", (parent,))
 
     def _cross(self, rng: np.random.Generator, parents: list[ChannelConfig]) -> Candidate:
         a, b = (parents[i] for i in rng.integers(len(parents), size=2))
         first = rng.random(len(a.genes)) < 0.5
         genes = tuple(x if take else y for x, y, take in zip(a.genes, b.genes, first, strict=True))
-        return Candidate(ChannelConfig(genes), "crossover", (a, b))
+        return Candidate(self.space.of_genes(genes), "crossover", (a, b))

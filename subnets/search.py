@@ -70,7 +70,7 @@ class Measurer:
             InputError: there are none, or they were measured with something else; names what.
         """
         self._check(records, source)
-        taken = [r for r in records if self.space.holds(_config(r, source))]
+        taken = [r for r in records if self.space.holds(self._config(r, source))]
         if not taken:
             raise InputError(f"{source} holds no evaluation of `config_set` {self.space.name}")
         for record in taken:
@@ -89,7 +89,7 @@ class Measurer:
                 )
             found = record.conditions if self.images is not None else record.measured_with
             differ = differences(found, wanted, self.criterion)
-            macs = self.space.cost(_config(record, source))[0]
+            macs = self.space.cost(self._config(record, source))[0]
             if not differ and record.macs != macs:
                 differ = [
                     f"{record.macs:,} MACs, not {macs:,} (another `macs_convention` or image size)"
@@ -101,6 +101,12 @@ class Measurer:
                 )
         if self.measured_with:
             _warn_of_unknown(records, source)
+
+    def _config(self, record: Evaluated, source: str) -> ChannelConfig:
+        try:
+            return self.space.parse(record.config_str)
+        except InputError as error:
+            raise InputError(f"{source}: {error}") from None
 
     def score(self, config: ChannelConfig) -> float:
         """The criterion of a measured configuration, lower is better; infinite where not finite."""
@@ -162,13 +168,6 @@ class Measurer:
             value = self.best.value(self.criterion)
             text = f"best {self.criterion} {value:.3f} {self.best.config_str}"
             bar.set_postfix_str(text, refresh=False)
-
-
-def _config(record: Evaluated, source: str) -> ChannelConfig:
-    try:
-        return ChannelConfig.parse(record.config_str)
-    except InputError as error:
-        raise InputError(f"{source}: {error}") from None
 
 
 def _warn_of_unknown(records: list[Evaluated], source: str) -> None:

@@ -1,19 +1,19 @@
 """Which configurations exist and what each costs: a search space as arrays.
 
-A configuration is a row of eight genes, or its number in the space (row-major over the genes'
-choices). The cost of all configurations is one array.
+A configuration is a row of genes (eight of a ResNet), or its number in the space (row-major over
+the genes' choices). The cost of all configurations is one array.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cached_property
 
 import numpy as np
 
 from errors import InputError
 from models.config import ChannelConfig, ConfigSet
-from models.cost import Architecture, Channels, count_macs, count_params
-from models.layout import GENE_NAMES
+from models.cost import Architecture, Costs, config_cost
 
 # --------------------------------------------------------------------------------------------------
 # The space
@@ -24,7 +24,7 @@ class SearchSpace:
 
     Args:
         name:       the text of a `ConfigSet` (``config_set``)
-        arch:       the network whose MACs are counted
+        arch:       the network whose MACs are counted; it says what the genes mean
         convention: how they are counted: ``published`` or ``exact``, see `models.cost`
         height, width: of the images [px]
 
@@ -35,12 +35,12 @@ class SearchSpace:
     def __init__(
         self,
         name: str,
-        arch: Architecture = Architecture(),
+        arch: Costs = Architecture(),
         convention: str = "published",
         height: int = 256,
         width: int = 256,
     ):
-        config_set = ConfigSet.parse(name)
+        config_set = ConfigSet.parse(name, arch.config.NAMES)
         self.name, self.choices = str(config_set), config_set.choices
         self.arch, self.convention, self.height, self.width = arch, convention, height, width
         self.shape = tuple(map(len, self.choices))
@@ -49,18 +49,27 @@ class SearchSpace:
     # ---- configurations <-> numbers
 
     def genes(self, numbers: np.ndarray) -> np.ndarray:
-        """(n,) numbers -> (n, 8) widths."""
+        """(n,) numbers -> (n, genes) widths."""
         positions = np.unravel_index(np.asarray(numbers), self.shape)
         return np.stack(
             [np.array(c)[p] for c, p in zip(self.choices, positions, strict=True)], axis=-1
         )
 
     def config(self, number: int) -> ChannelConfig:
-        return ChannelConfig(tuple(int(g) for g in self.genes(np.array([number]))[0]))
+        return self.of_genes(int(g) for g in self.genes(np.array([number]))[0])
+
+    def of_genes(self, genes: Iterable[int]) -> ChannelConfig:
+        """A configuration of this family of networks."""
+        return self.arch.config(tuple(genes))
+
+    def parse(self, config_str: str) -> ChannelConfig:
+        """The same from its text. InputError if it is none."""
+        return self.arch.config.parse(config_str)
 
     def number(self, config: ChannelConfig) -> int:
         """The number of a configuration. InputError when the space does not hold it."""
-        for name, gene, choices in zip(GENE_NAMES, config.full, self.choices, strict=True):
+        genes = zip(config.NAMES, config.full, self.choices, strict=True)
+        for name, gene, choices in genes:
             if gene not in choices:
                 raise InputError(
                     f"config '{config}' is not in `config_set` {self.name}: "
@@ -76,11 +85,11 @@ class SearchSpace:
 
     @property
     def largest(self) -> ChannelConfig:
-        return ChannelConfig(tuple(max(c) for c in self.choices))
+        return self.of_genes(max(c) for c in self.choices)
 
     @property
     def smallest(self) -> ChannelConfig:
-        return ChannelConfig(tuple(min(c) for c in self.choices))
+        return self.of_genes(min(c) for c in self.choices)
 
     def check_fits(self, width: int) -> None:
         """InputError unless a supernet of base width ``width`` holds every configuration."""
@@ -97,26 +106,25 @@ class SearchSpace:
     @cached_property
     def macs(self) -> np.ndarray:
         """int64 (size,): MACs of every configuration, by number."""
-        stems, *others = (np.array(c, dtype=np.int64) for c in self.choices)
+        firsts, *others = (np.array(c, dtype=np.int64) for c in self.choices)
         macs = np.empty(self.shape, dtype=np.int64)
-        # One stem at a time: what lies between the genes and their cost is as large as the cost.
-        for of_stem, stem in zip(macs, stems, strict=True):
+        # One value of the first gene at a time: what lies between the genes and their cost is as
+        # large as the cost.
+        for of_first, first in zip(macs, firsts, strict=True):
             grid = np.ix_(*others)
-            channels = Channels.of_genes((stem, *grid), self.arch.blocks)
-            of_stem[...] = count_macs(channels, self.arch, self.convention, self.height, self.width)
+            channels = self.arch.channels((first, *grid))
+            of_first[...] = self.arch.macs(channels, self.convention, self.height, self.width)
         return macs.reshape(-1)
 
     def cost(self, config: ChannelConfig) -> tuple[int, int]:
         """(MACs, parameters) of one configuration."""
-        channels = Channels.of_config(config, self.arch.blocks)
-        macs = count_macs(channels, self.arch, self.convention, self.height, self.width)
-        return int(macs), int(count_params(channels, self.arch))
+        return config_cost(config, self.arch, self.convention, self.height, self.width)
 
     # ---- drawing
 
     def draw(self, rng: np.random.Generator) -> ChannelConfig:
         """A configuration with every gene uniform."""
-        return ChannelConfig(tuple(int(c[rng.integers(len(c))]) for c in self.choices))
+        return self.of_genes(int(c[rng.integers(len(c))]) for c in self.choices)
 
     def draw_at(self, seed: int, step: int, index: int = 0) -> ChannelConfig:
         """The ``index``-th configuration of a training step, the same in every process."""

@@ -18,10 +18,8 @@ from evaluation.evaluator import Evaluator
 from evaluation.pictures import montage_of
 from metrics.criteria import LOWER_IS_BETTER
 from models.build import Initialisation
-from models.config import ChannelConfig
 from models.discriminators import Discriminator
 from models.generators import GeneratorSpec
-from models.layout import TAP_COUNT
 from models.weights import load_network
 from runtime import distributed
 from runtime.cuda_graphs import CudaGraphs
@@ -42,6 +40,7 @@ from training.tasks import (
     Task,
     TeacherTask,
     make_adaptors,
+    tap_widths,
 )
 from training.trainer import Evaluation, Plan, Stopped, Trainer
 
@@ -148,12 +147,12 @@ def subnets(settings: SubnetSettings, spec: GeneratorSpec, batch_size: int) -> S
     if not spec.is_supernet:
         return None
     if settings.config_str:
-        config = ChannelConfig.parse(settings.config_str)
+        config = spec.parse(settings.config_str)
         config.check_fits(spec.ngf)
         if settings.config_set:
-            SearchSpace(settings.config_set).number(config)
+            SearchSpace(settings.config_set, spec.architecture).number(config)
         return Subnets(lambda step, images: [config], {str(config): config})
-    space = SearchSpace(settings.config_set)
+    space = SearchSpace(settings.config_set, spec.architecture)
     space.check_fits(spec.ngf)
     if settings.per_image and batch_size * distributed.world_size() == 1:
         raise InputError(
@@ -219,7 +218,7 @@ def new_adaptors(
         tap_loss: that loss; None where no taps are compared, which needs no adaptors
 
     Raises:
-        InputError: taps are compared and the teacher has none.
+        InputError: taps are compared, and the teacher has none or those of another family.
     """
     if tap_loss is None:
         return []
@@ -228,11 +227,20 @@ def new_adaptors(
             f"`teacher_netG` {teacher.netG} has no activations that distillation compares: give "
             "`lambda_distill` 0 with `distiller` online, or another teacher"
         )
+    theirs, ours = teacher.kind.taps, student.kind.taps
+    if theirs != ours:
+        raise InputError(
+            f"`teacher_netG` {teacher.netG} and `student_netG` {student.netG}: distillation "
+            f"compares activations, and those of {theirs.where} have no counterpart in "
+            f"{ours.where}; give `lambda_distill` 0 with `distiller` online, which compares images "
+            "alone, or a teacher of the student's family"
+        )
     if tap_loss == "alignment":
         return []
-    widths = student.config.widths().trunk, teacher.config.widths().trunk
     if tap_loss == "channel":
-        adaptors = [make_connector(*widths, how.type, how.gain) for _ in range(TAP_COUNT)]
+        adaptors = [
+            make_connector(*widths, how.type, how.gain) for widths in tap_widths(student, teacher)
+        ]
     else:
         adaptors = make_adaptors(student, teacher, how.type, how.gain)
     if updates.adaptors_path:

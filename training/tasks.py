@@ -18,8 +18,6 @@ from models.config import ChannelConfig
 from models.discriminators import Discriminator
 from models.generators import GeneratorSpec
 from models.layers import ElasticConv2d, init_weights
-from models.layout import TAP_COUNT
-from models.resnet import ResnetGenerator
 from models.winograd import with_winograd
 from runtime import distributed
 from runtime.cuda_graphs import CapturedStep, Recorder
@@ -296,12 +294,20 @@ class TeacherTask(Task):
 def make_adaptors(
     student: GeneratorSpec, teacher: GeneratorSpec, init_type: str, gain: float
 ) -> list[nn.Module]:
-    """One 1x1 convolution per tap from the student's trunk to the teacher's.
+    """One 1x1 convolution per tap from the student's channels there to the teacher's.
 
     Their inputs follow the student's configuration.
     """
-    widths = student.config.widths().trunk, teacher.config.widths().trunk
-    return [init_weights(ElasticConv2d(*widths, 1), init_type, gain) for _ in range(TAP_COUNT)]
+    return [
+        init_weights(ElasticConv2d(*widths, 1), init_type, gain)
+        for widths in tap_widths(student, teacher)
+    ]
+
+
+def tap_widths(student: GeneratorSpec, teacher: GeneratorSpec) -> list[tuple[int, int]]:
+    """(channels of the student, of the teacher) at each of the activations that are compared."""
+    both = (spec.kind.taps.widths(spec.config) for spec in (student, teacher))
+    return list(zip(*both, strict=True))
 
 
 # What a supernet runs in one pass: one configuration, or one for each image of the batch.
@@ -444,7 +450,7 @@ class DistillTask(StudentTask):
     def __init__(
         self,
         student: nn.Module,
-        teacher: ResnetGenerator,
+        teacher: nn.Module,
         net_d: nn.Module,
         adaptors: list[nn.Module],
         spec: GeneratorSpec,

@@ -124,7 +124,7 @@ def read_spec(path: Path) -> tuple[GeneratorSpec | None, int]:
     names = {name for node in graph.node if "Conv" in node.op_type for name in node.input[1:]}
     shapes = [sizes.get(casts.get(name, name), (0,)) for name in names]
     state = {
-        f"model.{name.rpartition('model.')[2]}": torch.empty(shape, device="meta")
+        f"model.{name.partition('model.')[2]}": torch.empty(shape, device="meta")
         for name, shape in sizes.items()
         if "model." in name
     }

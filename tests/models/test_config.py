@@ -182,7 +182,7 @@ def test_no_file_hides_a_name_or_a_list(tmp_path, monkeypatch):
         ",": ["'' is not"],
         "24,16,24": ["24 is listed twice"],
         "24,024": ["24 is listed twice"],
-        "24;16": ["2 lists", "eight: stem, down1, trunk, inner0-2"],
+        "24;16": ["2 lists", "8: stem, down1, trunk, inner0-2"],
         "8;8;8;8;8;8;8;8;8": ["9 lists"],
         "8;8;8;8,6,8;8;8;8;8": ["inner0-2: 8 is listed twice"],
         "8;8;8;8;8;8;8;": ["up2: '' is not"],

@@ -163,13 +163,11 @@ def test_a_supernet_looks_like_a_mobile_network():
 
 
 def test_other_networks_are_not_recognised():
-    with pytest.raises(
-        InputError, match=r"not a 9-block ResNet generator: it has no model\.1\.weight"
-    ):
+    with pytest.raises(InputError, match=r"not a ResNet generator: it has no model\.1\.weight"):
         infer_spec({"conv.weight": torch.zeros(1)})
     with torch.device("meta"):
         discriminator = build_discriminator("n_layers", 6, 8)
-    with pytest.raises(InputError, match="not a 9-block ResNet generator"):
+    with pytest.raises(InputError, match="not a ResNet generator"):
         infer_spec(discriminator.state_dict())
 
 

@@ -284,8 +284,8 @@ def test_a_discriminator_sees_changed_pairs_alone(ema):
     torch.optim.Adam(judge.parameters(), 1e-3, (0.5, 0.999), fused=True).step()
     g_gan = -judge(change(torch.cat((batch.A, fake), 1), 3)).mean()
     assert found["G_gan"].item() == pytest.approx(g_gan.item(), rel=1e-4)
-    assert float(found["G_recon"]) == pytest.approx(
-        100 * float((fake - batch.B).abs().mean()), rel=1e-5
+    assert found["G_recon"].item() == pytest.approx(
+        100 * (fake - batch.B).abs().mean().item(), rel=1e-5
     )
 
 

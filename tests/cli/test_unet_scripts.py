@@ -1,0 +1,146 @@
+"""U-Nets through the scripts: as teachers, under test, exported; and what is refused."""
+
+import json
+
+import pytest
+import torch
+
+from models.generators import GeneratorSpec
+from models.weights import load_generator
+from prepare.builtin import write_builtin_dataset
+
+SIDE = 128
+
+
+@pytest.fixture(scope="session")
+def wide_data(shared):
+    """4 pairs to train on, 2 to validate, large enough for a U-Net of seven levels."""
+    sizes = dict(train=4, val=2, size=SIDE, workers=0, progress=False)
+    return shared("wide_data", lambda path: write_builtin_dataset(path, **sizes))
+
+
+@pytest.fixture(scope="session")
+def images(wide_data) -> tuple[object, ...]:
+    flags = ("--dataroot", wide_data, "--direction", "BtoA", "--num_threads", 1, "--gpu_ids", -1)
+    flags += ("--fid_features", "random", "--fid_dims", 64, "--batch_size", 2)
+    return (*flags, "--load_size", SIDE, "--crop_size", SIDE)
+
+
+@pytest.fixture(scope="session")
+def learning(images) -> tuple[object, ...]:
+    """Two steps."""
+    length = ("--nepochs", 1, "--nepochs_decay", 0, "--save_epoch_freq", 1, "--print_freq", 1)
+    return (*images, *length, "--ndf", 4)
+
+
+@pytest.fixture(scope="session")
+def unet(trained, learning):
+    """The checkpoint of a U-Net with batch norm and dropout."""
+    flags = ("--netG", "unet_128", "--ngf", 4, "--norm", "batch", "--dropout_rate", 0.5)
+    return trained("unet", "train.py", *learning, *flags) / "checkpoints" / "latest_net_G.pth"
+
+
+def test_a_teacher_is_trained_and_says_what_it_is(unet):
+    _, spec = load_generator(unet, "")
+    assert spec == GeneratorSpec("unet_128", 4, norm="batch", dropout_rate=0.5)
+    assert spec.trained_on == {"direction": "BtoA", "size": [SIDE, SIDE]}
+
+
+def test_it_is_measured_and_timed(call, images, unet, tmp_path):
+    """From the bare state dict too, of which nothing but the weights is known."""
+    bare = tmp_path / "bare" / "latest_net_G.pth"
+    bare.parent.mkdir()
+    torch.save(dict(torch.load(unet, weights_only=True)), bare)
+    flags = (*images, "--restore_G_path", bare, "--compare", unet, "--times", 1)
+    call("test.py", *flags, "--results_dir", tmp_path / "test", "--need_profile").succeeded()
+    results = json.loads((tmp_path / "test" / "results.json").read_text())
+    first, second = results["models"]
+    assert first["name"] == second["name"] == "unet_128 ngf 4"
+    assert first["params"] == sum(p.numel() for p in load_generator(unet, "")[0].parameters())
+    assert first["macs"] == 24_264_704 and first["metrics"] == second["metrics"]
+    forms = ("--backends", "eager", "fused", "onnxruntime")
+    done = call("latency.py", *flags[:-4], "--times", 1, *forms, "--results_dir", tmp_path / "time")
+    assert "unet_128 ngf 4" in done.succeeded().stdout
+
+
+def test_it_is_exported(call, unet, tmp_path):
+    flags = ("--input_path", unet, "--output_path", tmp_path / "net", "--format", "pth", "onnx")
+    call("export.py", *flags).succeeded()
+    again, spec = load_generator(tmp_path / "net.pth", "")
+    x = torch.rand(1, 3, SIDE, SIDE) * 2 - 1
+    with torch.no_grad():
+        assert spec.netG == "unet_128" and torch.equal(
+            again.eval()(x), load_generator(unet, "")[0].eval()(x)
+        )
+    assert (tmp_path / "net.onnx").is_file()
+
+
+def test_it_teaches_a_resnet_by_its_images(call, learning, unet, tmp_path):
+    online = ("--distiller", "online", "--lambda_distill", 0, "--student_ngf", 4)
+    trained_one = ("--restore_teacher_G_path", unet, "--teacher_freq", 0)
+    features = ("--lambda_style", 0, "--lambda_feature", 0)
+    flags = (*learning, *online, *trained_one, *features, "--log_dir", tmp_path / "student")
+    call("distill.py", *flags).succeeded()
+    folder = tmp_path / "student" / "checkpoints"
+    assert load_generator(folder / "latest_net_G.pth", "")[1].netG == "mobile_resnet_9blocks"
+    # A new teacher that trains along.
+    new = ("--teacher_netG", "unet_128", "--teacher_ngf", 4, "--norm", "batch")
+    flags = (*learning, *online, *new, "--log_dir", tmp_path / "both")
+    call("distill.py", *flags).succeeded()
+    folder = tmp_path / "both" / "checkpoints"
+    assert load_generator(folder / "latest_net_T.pth", "")[1].netG == "unet_128"
+
+
+def test_it_teaches_a_unet_layer_by_layer(call, learning, unet, tmp_path):
+    flags = ("--restore_teacher_G_path", unet, "--student_netG", "unet_128", "--student_ngf", 2)
+    flags = (*learning, *flags, "--norm", "batch", "--log_dir", tmp_path)
+    call("distill.py", *flags).succeeded()
+    line = json.loads((tmp_path / "log.jsonl").read_text().splitlines()[0])
+    assert (
+        all(line["losses"][f"G_distill{tap}"] > 0 for tap in range(4))
+        if "losses" in line
+        else (all(line[f"G_distill{tap}"] > 0 for tap in range(4)))
+    )
+    adaptor = torch.load(tmp_path / "checkpoints" / "latest_net_A-2.pth", weights_only=True)
+    assert adaptor["weight"].shape == (2 * 8 * 4, 2 * 8 * 2, 1, 1)
+
+
+# --------------------------------------------------------------------------------------------------
+# Refusals
+
+
+def test_activations_of_another_family_are_not_compared(call, learning, unet, tmp_path):
+    out = tmp_path / "out"
+    flags = (*learning, "--restore_teacher_G_path", unet, "--student_ngf", 4, "--log_dir", out)
+    for more in ((), ("--distiller", "online"), ("--distiller", "online", "--tap_loss", "channel")):
+        outcome = call("distill.py", *flags, *more)
+        assert outcome.returncode == 2 and not out.exists()
+        for word in ("unet_128", "mobile_resnet_9blocks", "--lambda_distill 0", "online"):
+            assert word in outcome.stderr
+
+
+@pytest.mark.parametrize("script", ["train.py", "distill.py", "test.py", "latency.py"])
+def test_sizes_that_do_not_fit(call, images, learning, unet, script, tmp_path):
+    small = ("--load_size", 100, "--crop_size", 96)
+    out = tmp_path / "out"
+    new = (*learning, *small, "--netG", "unet_128", "--ngf", 2, "--log_dir", out)
+    teacher = ("--restore_teacher_G_path", unet, "--student_ngf", 4, "--log_dir", out)
+    tested = (*images, *small, "--restore_G_path", unet, "--results_dir", out)
+    outcome = {
+        "train.py": lambda: call("train.py", *new),
+        "distill.py": lambda: call("distill.py", *learning, *small, *teacher),
+        "test.py": lambda: call("test.py", *tested),
+        "latency.py": lambda: call("latency.py", *tested),
+    }[script]()
+    assert outcome.returncode == 2 and not list(out.rglob("*.pth"))
+    for word in ("96x96", "128x128", "multiples of 128", "--crop_size"):
+        assert word in outcome.stderr
+
+
+def test_sizes_of_images_that_keep_their_own(call, images, unet, wide_data, tmp_path):
+    flags = (*images, "--restore_G_path", unet, "--preprocess", "scale_width", "--load_size", 64)
+    for script in ("test.py", "latency.py"):
+        outcome = call(script, *flags, "--results_dir", tmp_path / script)
+        assert outcome.returncode == 2
+        for word in ("64x64", "128x128", "--load_size"):
+            assert word in outcome.stderr
