@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -28,12 +29,21 @@ from runtime.cuda_graphs import CudaGraphs
 from runtime.folders import make_folder
 from subnets.sampling import Sampling
 from subnets.space import SearchSpace
+from training.cycle_gan import CycleGanTask, CycleWeights
 from training.feature_networks import DiscriminatorFeatures, VGG16Features
 from training.image_losses import ImageLosses, ImageLossWeights, make_connector
 from training.online import OnlineTask
 from training.schedules import Schedule
 from training.state import load_optimizers
-from training.tasks import DistillTask, LossWeights, Subnets, Task, TeacherTask, make_adaptors
+from training.tasks import (
+    DistillTask,
+    Generate,
+    LossWeights,
+    Subnets,
+    Task,
+    TeacherTask,
+    make_adaptors,
+)
 from training.trainer import Evaluation, Plan, Stopped, Trainer
 
 # --------------------------------------------------------------------------------------------------
@@ -81,6 +91,15 @@ class OnlineSettings:
     features: str = "discriminator"
     vgg_path: str | None = None
     tap_loss: str = "mse"
+
+
+@dataclass(frozen=True)
+class CycleSettings:
+    """How two generators learn from unpaired images, see `training.cycle_gan.CycleGanTask`."""
+
+    weights: CycleWeights = field(default_factory=CycleWeights)
+    pool_size: int = 50
+    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -166,6 +185,31 @@ def teacher_task(
 ) -> TeacherTask:
     teaching = _teaching([(generator, spec)], discriminator, weights, updates, device)
     return _ready(teaching, updates)
+
+
+def cycle_gan_task(
+    generators: Sequence[Described],
+    discriminators: Sequence[Discriminator],
+    weights: LossWeights,
+    settings: CycleSettings,
+    updates: UpdateSettings,
+    device: torch.device,
+) -> CycleGanTask:
+    """G_A and G_B learn from unpaired images before D_A and D_B; errors as `CycleGanTask`."""
+    task = CycleGanTask(
+        [net.to(device) for net, _ in generators],
+        [net.to(device) for net in discriminators],
+        [spec for _, spec in generators],
+        weights,
+        settings.weights,
+        settings.pool_size,
+        settings.seed,
+        updates.lr,
+        updates.beta1,
+        device,
+        updates.amp,
+    )
+    return _ready(task, updates)
 
 
 def _teaching(
@@ -363,6 +407,34 @@ def validation(
         label=evaluator.labels.get(criterion, ""),
         page=page,
     )
+
+
+def validation_both_ways(
+    data: DataSettings, there: MeasureSettings, back: MeasureSettings, *args, **kwargs
+) -> Evaluation | None:
+    """How a run of `CycleGanTask` is judged: G_A on inputs A and real B, G_B on inputs B and real
+    A. A checkpoint is the best if either of them is better than before.
+
+    Args:
+        there, back:  the measures of G_A and of G_B
+        args, kwargs: of `validation`
+    """
+    first = validation(data, there, *args, **kwargs)
+    second = validation(data.reversed(), back, *args, **kwargs)
+    if first is None or second is None:
+        return None
+
+    def montage(generators: Mapping[str, Generate]) -> np.ndarray:
+        halves = [
+            each.montage({label: generators[label]})
+            for label, each in (("G_A", first), ("G_B", second))
+        ]
+        return np.concatenate(halves)
+
+    label = first.label
+    if second.label != label:
+        label = f"G_A {first.label}, G_B {second.label}"
+    return replace(first, measures={"G_B": second.measure}, montage=montage, label=label, each=True)
 
 
 # --------------------------------------------------------------------------------------------------

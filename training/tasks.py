@@ -7,7 +7,7 @@ optimizers and makes one step; the `Trainer` owns everything around it.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -61,11 +61,13 @@ class Task:
         networks:   name -> network, as checkpoints are called (G, D, A-0 ...)
         specs:      name -> GeneratorSpec, for the networks whose files carry one
         optimizers: of the generator (and adaptors), of the discriminator
+        memory:     name -> what else a run needs to continue, see `training.state.state_of`
     """
 
     networks: dict[str, nn.Module]
     specs: dict[str, GeneratorSpec]
     optimizers: list[torch.optim.Optimizer]
+    memory: Mapping[str, object] = {}
 
     def __init__(self, weights: LossWeights, device: torch.device, amp: str = "none"):
         """``amp``: none | bf16 | fp16 (with a gradient scaler); weights and losses stay float32."""
@@ -84,7 +86,7 @@ class Task:
         """Losses, gradients and the optimizers' steps for one batch, N C H W.
 
         Args:
-            choices: what a supernet runs, one pass each
+            choices: what a supernet runs, one pass each; whatever else `_choices` gives
         """
         raise NotImplementedError
 
@@ -96,12 +98,17 @@ class Task:
         """Label -> function A -> output, of all that an evaluation measures."""
         raise NotImplementedError
 
+    @property
+    def first(self) -> str:
+        """The network that stands for all, where a file is looked for: a generator."""
+        return next(iter(self.networks))
+
     def _update_at(self, step: int) -> Callable[..., dict[str, Tensor]]:
         """The kind of update that a step makes."""
         return self.update
 
     def _choices(self, step: int, images: int) -> list:
-        """What a supernet runs in a step, one pass each."""
+        """What is chosen for a step: of a supernet what it runs, one pass each."""
         return []
 
     def _autocast(self) -> torch.autocast:
@@ -127,7 +134,7 @@ def _parameters(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
     return [p for group in optimizer.param_groups for p in group["params"]]
 
 
-def _detached(losses: dict[str, Tensor]) -> dict[str, Tensor]:
+def detached(losses: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: value.detach() for name, value in losses.items()}
 
 
@@ -205,7 +212,7 @@ class TeacherTask(Task):
         self._step(*([optimizer_d, optimizer_g] if together else [optimizer_g]))
         self.scaler.update()
         images = [fake.detach() for fake in fakes]
-        return _detached(losses | losses_g), images, [tap.detach() for tap in kept]
+        return detached(losses | losses_g), images, [tap.detach() for tap in kept]
 
     def _losses_d(
         self,
