@@ -201,7 +201,8 @@ def measures(opt: Namespace) -> MeasureSettings:
 
 def measures_back(opt: Namespace) -> MeasureSettings:
     """The same of what a CycleGAN makes of B."""
-    return replace(measures(opt), real_stat_path=opt.real_stat_A_path)
+    setting = "`real_stat_A_path`"
+    return replace(measures(opt), real_stat_path=opt.real_stat_A_path, real_stat_setting=setting)
 
 
 def features(opt: Namespace) -> MeasureSettings:
