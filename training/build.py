@@ -431,10 +431,23 @@ def validation_both_ways(
         ]
         return np.concatenate(halves)
 
-    label = first.label
-    if second.label != label:
-        label = f"G_A {first.label}, G_B {second.label}"
-    return replace(first, measures={"G_B": second.measure}, montage=montage, label=label, each=True)
+    return replace(
+        first,
+        measures={"G_B": second.measure},
+        montage=montage,
+        label=_joint_label(first.label, second.label),
+        each=True,
+    )
+
+
+def _joint_label(first: str, second: str) -> str:
+    """``FID (x; real images of b.npz)``, and that of a.npz: ``FID (x; real images of b.npz |
+    a.npz)``."""
+    if first == second:
+        return first
+    words = first.split(" "), second.split(" ")
+    same = next(i for i, (a, b) in enumerate(zip(*words, strict=False)) if a != b)
+    return f"{first.removesuffix(')')} | {' '.join(words[1][same:])}"
 
 
 # --------------------------------------------------------------------------------------------------

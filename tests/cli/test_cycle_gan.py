@@ -93,8 +93,8 @@ def test_statistics_of_both_sides_may_be_given(call, tmp_path, cycle, cycle_flag
     for name in ("G_A", "G_B"):
         fids = [results["latest"]["metrics"][name]["fid"] for results in (ours, theirs)]
         assert fids[0] == pytest.approx(fids[1], rel=1e-4)
-    assert "G_A FID" in ours["measure"] and "real_B.npz" in ours["measure"]
-    assert "G_B FID" in ours["measure"] and "real_A.npz" in ours["measure"]
+    said = "FID (random features, 64; real images of real_B.npz | real_A.npz)"
+    assert ours["measure"] == said and theirs["measure"] == "FID (random features, 64)"
 
 
 def test_a_cycle_gan_that_is_killed_ends_as_if_it_had_not_been(
