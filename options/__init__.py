@@ -295,6 +295,11 @@ class CycleGanOptions(TrainOptions):
                 "--direction BtoA: cycle_gan trains both directions, G_A from A to B and G_B from "
                 "B to A; leave the flag out"
             )
+        if opt.gan_mode == "wgangp" and "crop" not in opt.preprocess:
+            parser.error(
+                f"--preprocess {opt.preprocess}: --gan_mode wgangp mixes real images with made "
+                "ones, which must have one size; give a --preprocess that crops"
+            )
         for flag in ("restore_G_path", "restore_D_path"):
             start = getattr(opt, flag)
             if start is not None and start.endswith(".pth"):

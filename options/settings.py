@@ -137,6 +137,10 @@ def teacher(opt: Namespace, prefix: str = "teacher_") -> Checkpoint:
     return Checkpoint(getattr(opt, flag), f"`{flag}`", _typed(opt, names), prefix)
 
 
+def _is_cycle_gan(opt: Namespace) -> bool:
+    return getattr(opt, "model", None) == "cycle_gan"
+
+
 def _two_teachers(opt: Namespace) -> bool:
     online = getattr(opt, "distiller", None) == "online"
     return online and opt.deeper_netG is not None
@@ -183,7 +187,7 @@ def measures(opt: Namespace) -> MeasureSettings:
     by_miou = getattr(opt, "criterion", "fid") != "fid"
     named = not opt.explicit.isdisjoint({"drn_path", "table_path", "cityscapes_path"})
     # Of both directions, at most one makes photos of labels.
-    named = named and getattr(opt, "model", None) != "cycle_gan"
+    named = named and not _is_cycle_gan(opt)
     return MeasureSettings(
         fid=not opt.no_fid and not (by_miou and "real_stat_path" not in opt.explicit),
         miou=not opt.no_mIoU and (by_miou or named),
@@ -324,6 +328,8 @@ def _content(path: str) -> str:
 def _contents(opt: Namespace, flag: str, path: str) -> str:
     if flag == "meta_path" and opt.dataset_mode == "unaligned":
         return " ".join(_content(path_of_side(path, side)) for side in "AB")
+    if flag in ("restore_G_path", "restore_D_path") and _is_cycle_gan(opt):
+        return " ".join(_content(of_side(path, side)) for side in "AB")
     return _content(path)
 
 

@@ -177,14 +177,9 @@ class CycleGanTask(Task):
     def update(self, a: Tensor, b: Tensor, *places: Tensor) -> dict[str, Tensor]:
         """``places``: of the new images in each of the pools."""
         optimizer_g, optimizer_d = self.optimizers
-
-        # Both ways there and back, and every image by the generator that should leave it alone.
         with self._autocast():
             fake_b, fake_a = self.g_a(a), self.g_b(b)
-            back_a, back_b = self.g_b(fake_b), self.g_a(fake_a)
-            same_a, same_b = (self.g_b(a), self.g_a(b)) if self.cycle.identity else (None, None)
-            scores = self.d_a(fake_b), self.d_b(fake_a)
-        losses = self._losses_g(a, b, scores, (back_a, back_b), (same_a, same_b))
+            losses = self._losses_g(a, b, fake_b, fake_a)
         self._add_gradients(sum(losses.values()), optimizer_g)
         self._step(optimizer_g)
 
@@ -199,31 +194,25 @@ class CycleGanTask(Task):
         self.scaler.update()
         return detached(losses)
 
-    def _losses_g(
-        self,
-        a: Tensor,
-        b: Tensor,
-        scores: tuple[Tensor, Tensor],
-        back: tuple[Tensor, Tensor],
-        same: tuple[Tensor | None, Tensor | None],
-    ) -> dict[str, Tensor]:
-        """Of the generators, whose loss is their sum.
-
-        Args:
-            scores: of fake B and of fake A
-            back:   A and B after there and back
-            same:   G_B(A) and G_A(B), None where they do not count
-        """
+    def _losses_g(self, a: Tensor, b: Tensor, fake_b: Tensor, fake_a: Tensor) -> dict[str, Tensor]:
+        """Of the generators, which minimise the sum."""
         w, mode = self.cycle, self.weights.gan_mode
-        gan_a, gan_b = (self.weights.gan * generator_loss(mode, score) for score in scores)
-        losses = {"G_A_gan": gan_a, "G_B_gan": gan_b}
-        for side, weight, real, again, kept in zip(
-            "AB", (w.a, w.b), (a, b), back, same, strict=True
-        ):
-            losses[f"cycle_{side}"] = weight * self.reconstruct(again.float(), real)
-            if kept is not None:
-                identity = self.reconstruct(kept.float(), real)
-                losses[f"identity_{side}"] = w.identity * weight * identity
+
+        def fools(net: nn.Module, fake: Tensor) -> Tensor:
+            return self.weights.gan * generator_loss(mode, net(fake))
+
+        def differ(image: Tensor, real: Tensor) -> Tensor:
+            return self.reconstruct(image.float(), real)
+
+        losses = {
+            "G_A_gan": fools(self.d_a, fake_b),
+            "G_B_gan": fools(self.d_b, fake_a),
+            "cycle_A": w.a * differ(self.g_b(fake_b), a),
+            "cycle_B": w.b * differ(self.g_a(fake_a), b),
+        }
+        if w.identity:
+            losses["identity_A"] = w.identity * w.a * differ(self.g_b(a), a)
+            losses["identity_B"] = w.identity * w.b * differ(self.g_a(b), b)
         return losses
 
     def _losses_d(

@@ -123,6 +123,14 @@ def test_weights_and_optimizers_of_another_run(call, tmp_path, cycle, cycle_flag
     call("train.py", *flags, *restored, "--restore_O_path", start / "state.pth").succeeded()
     for name in NAMES:
         assert same_weights(net(tmp_path, name), net(cycle, name)), name
+    # The run is known by what the files hold, not by where they lie.
+    (tmp_path / "moved").symlink_to(start)
+    moved = ("--restore_G_path", tmp_path / "moved" / "latest_net_G", *restored[2:])
+    optimizers = ("--restore_O_path", start / "state.pth")
+    outcome = call("train.py", *flags, *moved, *optimizers).succeeded()
+    assert "already finished" in outcome.stdout
+    other = ("--restore_G_path", start / "1_net_G", *restored[2:])
+    assert "--restore_G_path" in refused(call("train.py", *flags, *other, *optimizers))
 
 
 # --------------------------------------------------------------------------------------------------
@@ -171,6 +179,10 @@ def test_teacher_and_discriminator_of_the_later_stages(call, tmp_path, cycle, ho
         (("--restore_G_path", "none/net_G"), ("--restore_G_path", "none/net_G_A.pth")),
         (("--restore_D_path", "none/net_D"), ("--restore_D_path", "none/net_D_A.pth")),
         (("--real_stat_A_path", "none.npz"), ("--real_stat_A_path", "none.npz")),
+        (
+            ("--gan_mode", "wgangp", "--preprocess", "none"),
+            ("--preprocess none", "wgangp", "crops"),
+        ),
         (("--lambda_A", -1), ("--lambda_A", "0 or more")),
         (("--pool_size", 2.5), ("--pool_size", "whole number")),
         (("--netG", "super_mobile_resnet_9blocks"), ("--netG",)),
