@@ -1,36 +1,74 @@
-"""Train the teacher: a pix2pix generator. ``python train.py --help`` lists the flags."""
+"""Train the teacher: pix2pix from pairs, or CycleGAN from images that are no pairs.
+
+``python train.py --help`` lists the flags.
+"""
+
+import torch
 
 from data.build import training_loader
 from models.build import new_discriminator, new_generator
 from models.weights import load_network
-from options import TrainOptions, run, settings
+from options import Namespace, TrainOptions, run, settings
 from report.run import write_run_page
-from training.build import teacher_task, train, validation
+from training.build import (
+    cycle_gan_task,
+    teacher_task,
+    train,
+    validation,
+    validation_both_ways,
+)
+from training.tasks import Task
 
 
-def main() -> None:
-    opt = TrainOptions.parse()
-    device = settings.start_machine(opt)
+def pix2pix(opt: Namespace, device: torch.device) -> Task:
+    """A generator, and a discriminator that sees its inputs beside its outputs."""
     data, init = settings.data(opt), settings.initialisation(opt)
-    loader = training_loader(data, device)
-
     spec = settings.spec(opt)
     generator = new_generator(spec, init)
     if opt.restore_G_path:
         load_network(generator, opt.restore_G_path, "`restore_G_path`")
     discriminator = new_discriminator(settings.discriminator(opt), sum(data.channels), init)
-    task = teacher_task(
+    return teacher_task(
         generator, spec, discriminator, settings.losses(opt), settings.updates(opt), device
     )
 
-    evaluation = validation(
-        data,
-        settings.measures(opt),
+
+def cycle_gan(opt: Namespace, device: torch.device) -> Task:
+    """A generator for inputs of each side, and a discriminator of the images of each."""
+    init, generators, discriminators = settings.initialisation(opt), [], []
+    for side, spec in settings.specs_both_ways(opt).items():
+        generator = new_generator(spec, init)
+        if opt.restore_G_path:
+            path = settings.of_side(opt.restore_G_path, side)
+            load_network(generator, path, "`restore_G_path`")
+        generators.append((generator, spec))
+        judge = settings.discriminator(opt, side)
+        discriminators.append(new_discriminator(judge, spec.output_nc, init))
+    return cycle_gan_task(
+        generators,
+        discriminators,
+        settings.losses(opt),
+        settings.cycles(opt),
+        settings.updates(opt),
         device,
-        opt.eval_batch_size,
-        page=write_run_page,
-        picture_size=opt.display_winsize,
     )
+
+
+def main() -> None:
+    opt = TrainOptions.parse()
+    device = settings.start_machine(opt)
+    data, measures = settings.data(opt), settings.measures(opt)
+    loader = training_loader(data, device)
+    shown = dict(page=write_run_page, picture_size=opt.display_winsize)
+    if opt.model == "cycle_gan":
+        task = cycle_gan(opt, device)
+        back = settings.measures_back(opt)
+        evaluation = validation_both_ways(
+            data, measures, back, device, opt.eval_batch_size, **shown
+        )
+    else:
+        task = pix2pix(opt, device)
+        evaluation = validation(data, measures, device, opt.eval_batch_size, **shown)
     train(task, loader, evaluation, settings.run(opt))
 
 

@@ -84,6 +84,12 @@ class DataSettings:
         """(channels of the inputs, channels of the targets)."""
         return self.input_nc, self.output_nc
 
+    def reversed(self) -> DataSettings:
+        """The other direction: inputs and targets change places."""
+        other = "AtoB" if self.direction == "BtoA" else "BtoA"
+        channels = {"input_nc": self.output_nc, "output_nc": self.input_nc}
+        return replace(self, direction=other, **channels)
+
     def at_most(self, count: float) -> DataSettings:
         """The same settings, limited to ``count`` images (``inf`` = no limit)."""
         if count == float("inf"):

@@ -29,6 +29,7 @@ class MeasureSettings:
         pairs:           measure L1, PSNR and SSIM if ``dataset_mode`` is aligned
         real_stat_path:  .npz with the statistics of the real images; None = measured once and
                          cached
+        real_stat_setting: what the user calls that path, for messages
         fid_features, fid_dims, fid_weights: see `metrics.inception.load_inception`
         drn_path:        weights of the segmentation network for mIoU
         table_path:      table of image names and label maps, see `metrics.labels.read_table`
@@ -39,6 +40,7 @@ class MeasureSettings:
     miou: bool = False
     pairs: bool = True
     real_stat_path: str | None = None
+    real_stat_setting: str = "`real_stat_path`"
     fid_features: str = "inception"
     fid_dims: int = 2048
     fid_weights: str | None = None
@@ -86,7 +88,13 @@ def criteria(
     _, real = datasets(data.real_images())
     cache = cache_folders(Path(data.dataroot))
     statistics = real_statistics(
-        real, net, device, settings.real_stat_path, cache, data.num_threads
+        real,
+        net,
+        device,
+        settings.real_stat_path,
+        cache,
+        data.num_threads,
+        settings.real_stat_setting,
     )
     note = ""
     if settings.real_stat_path is not None:

@@ -99,22 +99,24 @@ def real_statistics(
     path: str | None = None,
     cache: tuple[Path, ...] = (),
     threads: int = 4,
+    setting: str = "`real_stat_path`",
 ) -> Statistics:
     """Statistics to compare with: from ``path``, from the cache, or measured now and cached.
 
     Args:
         dataset: real images, at the size at which they are measured
         net:     the feature network, on ``device``
-        path:    ``real_stat_path``; None = use the cache
+        path:    a file of statistics; None = use the cache
         cache:   folders of the cache; new statistics go into the first that can be written. A file
                  that another user could have written is not used
         threads: number of threads that decode images
+        setting: what the user calls ``path``, for messages
 
     Raises:
         InputError: ``path`` cannot be used, or there are fewer than 2 real images.
     """
     if path is not None:
-        return load_statistics(Path(path), net.dims, net.label)
+        return load_statistics(Path(path), net.dims, net.label, setting)
     name = f"{dataset.folder.name}_{_fingerprint(dataset, net)}_{net.dims}.npz"
     for folder in cache:
         # If the file is damaged or unreadable, the images are measured again.

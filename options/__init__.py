@@ -15,7 +15,7 @@ from pathlib import Path
 
 from data.datasets import path_of_side
 from models.kinds import PLAIN, SUPERNETS
-from options.flags import DEEPER, FLAGS, ONLINE
+from options.flags import CYCLE_GAN, CYCLES, DEEPER, FLAGS, ONLINE
 from options.no_effect import notes
 from runtime import entry
 
@@ -172,6 +172,17 @@ class Options:
             )
 
 
+def _typed_value(flag: str, typed: list[str]) -> str | None:
+    """The value of a flag in a command line, the last if there are several."""
+    found = None
+    for word, following in zip(typed, [*typed[1:], None], strict=True):
+        if word == flag:
+            found = following
+        elif word.startswith(f"{flag}="):
+            found = word.partition("=")[2]
+    return found
+
+
 def _join_lists(opt: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
     """``--metaA_path xA.meta --metaB_path xB.meta`` is ``--meta_path x.meta`` of unaligned data."""
     lists, opt.metaA_path, opt.metaB_path = (opt.metaA_path, opt.metaB_path), None, None
@@ -226,7 +237,11 @@ class _TrainingOptions(Options):
 
 class TrainOptions(_TrainingOptions):
     prog = "train.py"
-    description = "Train the teacher, a pix2pix generator."
+    description = (
+        "Train the teacher: a pix2pix generator, which learns from pairs, or with --model "
+        "cycle_gan two that learn from images that are no pairs. Flags have other defaults then: "
+        "--model cycle_gan --help lists them."
+    )
     flags = (
         *_TRAIN,
         "model",
@@ -236,20 +251,62 @@ class TrainOptions(_TrainingOptions):
         "restore_G_path",
         "restore_D_path",
         "restore_O_path",
-        "pool_size",
+        *CYCLES,
     )
     defaults = dict(model="pix2pix", netG="mobile_resnet_9blocks")
-    choices = dict(model=("pix2pix",), netG=PLAIN)
+    choices = dict(model=("pix2pix", "cycle_gan"), netG=PLAIN)
+
+    @classmethod
+    def parse(cls, argv=None):
+        typed = sys.argv[1:] if argv is None else list(argv)
+        if cls is TrainOptions and _typed_value("--model", typed) == "cycle_gan":
+            return CycleGanOptions.parse(typed)
+        return super().parse(typed)
 
     @classmethod
     def check(cls, opt, parser):
         super().check(opt, parser)
+        cls.check_model(opt, parser)
+
+    @classmethod
+    def check_model(cls, opt: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
+        """The part of `check` that depends on the model."""
         if opt.dataset_mode == "unaligned":
             parser.error(
-                "--dataset_mode unaligned: pix2pix learns from pairs; give a generator trained "
-                "elsewhere (CycleGAN) to "
-                "train_supernet.py --restore_teacher_G_path"
+                "--dataset_mode unaligned: pix2pix learns from pairs; give --model cycle_gan, or "
+                "a generator trained elsewhere to train_supernet.py --restore_teacher_G_path"
             )
+
+
+class CycleGanOptions(TrainOptions):
+    """train.py --model cycle_gan."""
+
+    defaults = TrainOptions.defaults | {"model": "cycle_gan"} | CYCLE_GAN
+
+    @classmethod
+    def check_model(cls, opt, parser):
+        if opt.dataset_mode != "unaligned":
+            parser.error(
+                f"--dataset_mode {opt.dataset_mode}: cycle_gan learns from folders trainA and "
+                "trainB that are no pairs; leave the flag out, or give --model pix2pix"
+            )
+        if opt.direction != "AtoB":
+            parser.error(
+                "--direction BtoA: cycle_gan trains both directions, G_A from A to B and G_B from "
+                "B to A; leave the flag out"
+            )
+        if opt.gan_mode == "wgangp" and "crop" not in opt.preprocess:
+            parser.error(
+                f"--preprocess {opt.preprocess}: --gan_mode wgangp mixes real images with made "
+                "ones, which must have one size; give a --preprocess that crops"
+            )
+        for flag in ("restore_G_path", "restore_D_path"):
+            start = getattr(opt, flag)
+            if start is not None and start.endswith(".pth"):
+                parser.error(
+                    f"--{flag} {start}: give the common start of two files, which _A.pth and "
+                    "_B.pth complete, e.g. run/checkpoints/latest_net_" + flag.split("_")[1]
+                )
 
 
 class _StudentOptions(_TrainingOptions):

@@ -140,6 +140,12 @@ _MEASURE, _SEARCH, _RUN, _START = "measures", "search", "machine", "starting wei
 # earlier version began has none of them either.
 DEEPER = {"deeper_ngf": 16, "share_D": 3}
 
+# What flags of train.py are for --model cycle_gan. For pix2pix the weights are not set, for the
+# same reason.
+CYCLE_GAN = {"dataset_mode": "unaligned", "gan_mode": "lsgan", "ndf": 64}
+CYCLE_GAN |= {"nepochs": 100, "nepochs_decay": 100, "save_epoch_freq": 20}
+CYCLE_GAN |= {"lambda_A": 10.0, "lambda_B": 10.0, "lambda_identity": 0.5}
+
 FLAGS: dict[str, Flag] = {
     # ---- data
     "dataroot": Flag(_DATA, "folder with the images: <dataroot>/<phase>/*.jpg", metavar="DIR"),
@@ -305,8 +311,17 @@ FLAGS: dict[str, Flag] = {
         _NET, "one subnet, e.g. 16_16_40_40_40_64_24_16", config_string, metavar="CONFIG"
     ),
     # ---- starting weights
-    "restore_G_path": Flag(_START, "checkpoint of the generator", metavar="PTH"),
-    "restore_D_path": Flag(_START, "checkpoint of the discriminator", metavar="PTH"),
+    "restore_G_path": Flag(
+        _START,
+        "checkpoint of the generator; train.py --model cycle_gan: the common start of both, "
+        "completed by _A.pth and _B.pth",
+        metavar="PTH",
+    ),
+    "restore_D_path": Flag(
+        _START,
+        "checkpoint of the discriminator; train.py --model cycle_gan: as --restore_G_path",
+        metavar="PTH",
+    ),
     "restore_student_D_path": Flag(
         _START, "online: checkpoint of the student's own discriminator", metavar="PTH"
     ),
@@ -415,11 +430,30 @@ FLAGS: dict[str, Flag] = {
     ),
     "pool_size": Flag(
         _LOSS,
-        "earlier outputs kept to show the discriminator again; only for an unconditional one, so "
-        "pix2pix says that it ignores this",
+        "cycle_gan: earlier outputs of each generator that are kept, and shown to its "
+        "discriminator instead of half of the new ones; 0 = none",
         natural,
         50,
         metavar="N",
+    ),
+    "lambda_A": Flag(
+        _LOSS,
+        "cycle_gan: weight of the cycle A -> B -> A, L1 to the real A",
+        non_negative,
+        metavar="X",
+    ),
+    "lambda_B": Flag(
+        _LOSS,
+        "cycle_gan: weight of the cycle B -> A -> B, L1 to the real B",
+        non_negative,
+        metavar="X",
+    ),
+    "lambda_identity": Flag(
+        _LOSS,
+        "cycle_gan: factor on --lambda_A for L1 between A and what the generator of A makes of it, "
+        "and on --lambda_B likewise; 0 = off",
+        non_negative,
+        metavar="X",
     ),
     "ema": Flag(
         _LOSS,
@@ -509,6 +543,11 @@ FLAGS: dict[str, Flag] = {
         _MEASURE,
         "statistics of the real images (.npz); without it they are made once and kept beside the "
         "dataset",
+        metavar="NPZ",
+    ),
+    "real_stat_A_path": Flag(
+        _MEASURE,
+        "cycle_gan: statistics of the real A, for FID of G_B; --real_stat_path is of the real B",
         metavar="NPZ",
     ),
     "fid_features": Flag(
@@ -717,3 +756,6 @@ ONLINE = ("teacher_freq", "lambda_l1", "lambda_ssim", "lambda_style", "lambda_fe
 ONLINE += ("lambda_tv", "lambda_wavelet", "tap_loss", "feature_net", "vgg_path")
 ONLINE += ("lambda_adversarial", "lambda_real", "student_ndf", "restore_student_D_path")
 ONLINE += ("deeper_netG", "deeper_ngf", "restore_deeper_G_path", "share_D")
+
+# Flags of `model` cycle_gan alone.
+CYCLES = ("pool_size", "lambda_A", "lambda_B", "lambda_identity", "real_stat_A_path")

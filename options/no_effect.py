@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from models.kinds import KINDS
-from options.flags import ONLINE
+from options.flags import CYCLES, ONLINE
 
 TRAINING = ("train.py", "distill.py", "train_supernet.py")
 STUDENTS = ("distill.py", "train_supernet.py")
@@ -50,6 +50,37 @@ RULES = (
         ("train.py",),
         ("pool_size",),
         "the discriminator of pix2pix must see each output with its own input",
+        lambda opt: opt.model == "pix2pix",
+    ),
+    Rule(
+        ("train.py",),
+        tuple(flag for flag in CYCLES if flag != "pool_size"),
+        "--model is not cycle_gan",
+        lambda opt: opt.model == "pix2pix",
+    ),
+    Rule(
+        ("train.py",),
+        ("lambda_recon", "recon_loss_type"),
+        "CycleGAN compares images by L1, weighed by --lambda_A, --lambda_B and --lambda_identity",
+        lambda opt: opt.model == "cycle_gan",
+    ),
+    Rule(
+        ("train.py",),
+        (*_MIOU, "no_mIoU"),
+        "both directions of a CycleGAN are measured by FID",
+        lambda opt: opt.model == "cycle_gan",
+    ),
+    Rule(
+        ("train.py",),
+        ("real_stat_A_path",),
+        "--no_fid is given",
+        lambda opt: opt.model == "cycle_gan" and opt.no_fid,
+    ),
+    Rule(
+        ("train.py",),
+        ("lambda_identity",),
+        "--lambda_A and --lambda_B are 0",
+        lambda opt: opt.model == "cycle_gan" and not (opt.lambda_A or opt.lambda_B),
     ),
     Rule(("train.py",), ("config_set", "config_str"), "a teacher has one configuration"),
     Rule(

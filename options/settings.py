@@ -30,7 +30,14 @@ from models.build import (
 from models.generators import GeneratorSpec
 from models.kinds import KINDS
 from runtime import machine
-from training.build import OnlineSettings, RunSettings, SubnetSettings, UpdateSettings
+from training.build import (
+    CycleSettings,
+    OnlineSettings,
+    RunSettings,
+    SubnetSettings,
+    UpdateSettings,
+)
+from training.cycle_gan import CycleWeights
 from training.image_losses import ImageLossWeights
 from training.schedules import Schedule
 from training.tasks import LossWeights
@@ -99,11 +106,23 @@ def spec(opt: Namespace, prefix: str = "", config_str: str | None = None) -> Gen
     )
 
 
-def discriminator(opt: Namespace) -> DiscriminatorSettings:
+def specs_both_ways(opt: Namespace) -> dict[str, GeneratorSpec]:
+    """Side of an input -> the new generator for it: G_A and G_B of a CycleGAN."""
+    there, images = spec(opt), data(opt).reversed()
+    channels = dict(zip(("input_nc", "output_nc"), images.channels, strict=True))
+    return {"A": there, "B": replace(there, trained_on=images.described, **channels)}
+
+
+def of_side(start: str | None, side: str) -> str | None:
+    """The file of one side by the common start of both, if that is given."""
+    return start and f"{start}_{side}.pth"
+
+
+def discriminator(opt: Namespace, side: str | None = None) -> DiscriminatorSettings:
+    """``side``: of a CycleGAN's discriminators, that of the generator with inputs of this side."""
     several = {"heads": 2, "share": opt.share_D} if _two_teachers(opt) else {}
-    return DiscriminatorSettings(
-        opt.netD, opt.ndf, opt.n_layers_D, opt.norm, opt.restore_D_path, **several
-    )
+    path = of_side(opt.restore_D_path, side) if side else opt.restore_D_path
+    return DiscriminatorSettings(opt.netD, opt.ndf, opt.n_layers_D, opt.norm, path, **several)
 
 
 def own_discriminator(opt: Namespace) -> DiscriminatorSettings | None:
@@ -127,6 +146,10 @@ def teacher(opt: Namespace, prefix: str = "teacher_") -> Checkpoint:
     names = {f"{prefix}{name}": name for name in ("netG", "ngf")} | _images_and_norm()
     flag = f"restore_{prefix}G_path"
     return Checkpoint(getattr(opt, flag), f"`{flag}`", _typed(opt, names), prefix)
+
+
+def _is_cycle_gan(opt: Namespace) -> bool:
+    return getattr(opt, "model", None) == "cycle_gan"
 
 
 def _two_teachers(opt: Namespace) -> bool:
@@ -174,6 +197,8 @@ def measures(opt: Namespace) -> MeasureSettings:
     """
     by_miou = getattr(opt, "criterion", "fid") != "fid"
     named = not opt.explicit.isdisjoint({"drn_path", "table_path", "cityscapes_path"})
+    # Of both directions, at most one makes photos of labels.
+    named = named and not _is_cycle_gan(opt)
     return MeasureSettings(
         fid=not opt.no_fid and not (by_miou and "real_stat_path" not in opt.explicit),
         miou=not opt.no_mIoU and (by_miou or named),
@@ -187,6 +212,12 @@ def measures(opt: Namespace) -> MeasureSettings:
         table_path=opt.table_path,
         cityscapes_path=opt.cityscapes_path,
     )
+
+
+def measures_back(opt: Namespace) -> MeasureSettings:
+    """The same of what a CycleGAN makes of B."""
+    setting = "`real_stat_A_path`"
+    return replace(measures(opt), real_stat_path=opt.real_stat_A_path, real_stat_setting=setting)
 
 
 def features(opt: Namespace) -> MeasureSettings:
@@ -221,6 +252,11 @@ def updates(opt: Namespace) -> UpdateSettings:
         restore_path=opt.restore_O_path,
         adaptors_path=getattr(opt, "restore_A_path", None),
     )
+
+
+def cycles(opt: Namespace) -> CycleSettings:
+    weights = CycleWeights(opt.lambda_A, opt.lambda_B, opt.lambda_identity)
+    return CycleSettings(weights, opt.pool_size, opt.seed)
 
 
 def online(opt: Namespace) -> OnlineSettings:
@@ -291,6 +327,7 @@ HARMLESS |= {"max_cache_size", "evolution_iters", "patience", "threads"}
 INPUT_FILES = {"restore_G_path", "restore_D_path", "restore_teacher_G_path"}
 INPUT_FILES |= {"restore_deeper_G_path"}
 INPUT_FILES |= {"restore_student_G_path", "restore_pretrained_G_path", "real_stat_path"}
+INPUT_FILES |= {"real_stat_A_path"}
 INPUT_FILES |= {"meta_path", "fid_weights", "drn_path", "table_path", "vgg_path"}
 
 
@@ -305,6 +342,8 @@ def _content(path: str) -> str:
 def _contents(opt: Namespace, flag: str, path: str) -> str:
     if flag == "meta_path" and opt.dataset_mode == "unaligned":
         return " ".join(_content(path_of_side(path, side)) for side in "AB")
+    if flag in ("restore_G_path", "restore_D_path") and _is_cycle_gan(opt):
+        return " ".join(_content(of_side(path, side)) for side in "AB")
     return _content(path)
 
 

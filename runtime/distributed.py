@@ -80,6 +80,17 @@ def average(value: Tensor) -> Tensor:
     return value
 
 
+@torch.no_grad()
+def joined(tensor: Tensor) -> Tensor:
+    """The tensors of all processes, of one shape, behind one another in order of rank."""
+    if world_size() == 1:
+        return tensor
+    parts = [torch.empty_like(tensor) for _ in range(world_size())]
+    with _worker_loss():
+        dist.all_gather(parts, tensor.contiguous())
+    return torch.cat(parts)
+
+
 def largest(value: int) -> int:
     """The largest of the processes' values, on every process; the device is not waited for."""
     if world_size() == 1:

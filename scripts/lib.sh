@@ -60,8 +60,13 @@ best_of() {
   if [ -e "$1/best_net_G.pth" ]; then echo "$1/best_net_G.pth"; else echo "$1/latest_net_G.pth"; fi
 }
 
-# beside G KIND: the start of the path of the same run's D or A, e.g. best_net_G.pth -> best_net_D.
-beside() { echo "${1%_net_G.pth}_net_$2"; }
+# beside G KIND: the start of the path of the same run's D or A, e.g. best_net_G.pth -> best_net_D,
+# of a CycleGAN latest_net_G_A.pth -> latest_net_D_A.
+beside() {
+  local side=
+  case "$1" in *_net_G_A.pth) side=_A ;; *_net_G_B.pth) side=_B ;; esac
+  echo "${1%_net_G$side.pth}_net_$2$side"
+}
 
 # config_of SEARCH_FOLDER: the configuration that a search chose. DRY_RUN=1 without a search: any.
 config_of() {

@@ -10,8 +10,12 @@
 #   DATAROOT      the dataset (database/<name>)
 #   OUT           folder of checkpoints and results
 #                 (logs/{pix2pix,cycle_gan}/<dataset>[_fast|_online|_omgd])
-#   TEACHER       weights of a trained original generator (resnet_9blocks), instead of training one;
-#                 horse2zebra needs one
+#   TEACHER       weights of a trained original generator (resnet_9blocks), instead of training one
+#   TEACHERS      folder of the trainings of the teachers (OUT; without it, of zebra2horse the one of
+#                 horse2zebra, which trains both directions)
+#   REAL_STAT_A, REAL_STAT_B
+#                 statistics of the real images of each side (.npz); without them FID compares with
+#                 val. The full pipelines of unpaired images make them of train and val (published)
 #   BUDGET        MACs of the compressed generator
 #   CRITERION     what the search ranks by: fid or mIoU (mIoU for cityscapes, else fid)
 #   STUDENT_NGF   omgd: base width of the student, 16, 12 or 8 (16)
@@ -37,7 +41,7 @@ fi
 
 # ---- the datasets' facts
 
-MODEL=pix2pix DATASET_MODE=aligned GAN_MODE=hinge SPACE=channels-64-pix2pix MUTATE_PROB=0.3
+MODEL=pix2pix DATASET_MODE=aligned GAN_MODE=hinge SPACE=channels-64-pix2pix MUTATE_PROB=0.3 NDF=
 case "$DATASET" in
   edges2shoes-r)
     NAME=edges2shoes-r DIRECTION=AtoB BATCH=4 LAMBDA_RECON=100 LAMBDA_DISTILL=1 MOBILE_NGF=64
@@ -52,13 +56,19 @@ case "$DATASET" in
     TEACHER_EPOCHS=(100 200) SUPERNET_EPOCHS=(200 400) DISTILL_EPOCHS=(100 200)
     FINETUNE_EPOCHS=(100 200)
     BUDGET=${BUDGET:-4.6e9} CRITERION=${CRITERION:-fid} ;;
-  horse2zebra)  # no pairs: the student of a CycleGAN generator, which is trained elsewhere
-    NAME=horse2zebra DIRECTION=AtoB BATCH=1 LAMBDA_RECON=10 LAMBDA_DISTILL=0.01
+  # No pairs: the student of one of the two generators of a CycleGAN. Published for horse2zebra; the
+  # others are ours, the same.
+  horse2zebra | zebra2horse | summer2winter)
+    NAME=$DATASET DIRECTION=AtoB BATCH=1 LAMBDA_RECON=10 LAMBDA_DISTILL=0.01 MOBILE_NGF=64
     MODEL=cycle_gan DATASET_MODE=unaligned GAN_MODE=lsgan SPACE=channels-64-cycleGAN MUTATE_PROB=0.4
-    TEACHER="${TEACHER:-pretrained/cycle_gan/horse2zebra/full/latest_net_G.pth}"
-    SUPERNET_EPOCHS=(200 200) FINETUNE_EPOCHS=(200 200)
+    TEACHER_EPOCHS=(100 100) SUPERNET_EPOCHS=(200 200) DISTILL_EPOCHS=(100 100)
+    FINETUNE_EPOCHS=(200 200)
     BUDGET=${BUDGET:-3e9} CRITERION=${CRITERION:-fid} ;;
 esac
+if [ "$DATASET" = zebra2horse ]; then
+  NAME=horse2zebra DIRECTION=BtoA TEACHERS="${TEACHERS:-${OUT:-logs/cycle_gan/horse2zebra}}"
+fi
+unpaired_full() { [ "$MODEL $PIPELINE" = "cycle_gan full" ]; }
 DATAROOT="${DATAROOT:-database/$NAME}"
 OUT="${OUT:-logs/$MODEL/$DATASET$([ "$PIPELINE" = full ] || echo "_$PIPELINE")}"
 
@@ -89,8 +99,12 @@ if [ "$PIPELINE" = omgd ]; then
 fi
 
 SPLITS="$OUT/splits"
-HELD_OUT="${HELD_OUT:-datasets/metas/$DATASET/train2.meta}"
-FULL="$OUT/full" MOBILE="$OUT/mobile" DISTILL="$OUT/distill" SUPERNET="$OUT/supernet"
+case "$DATASET" in
+  zebra2horse) HELD_OUT="${HELD_OUT:-datasets/metas/horse2zebra/train2.meta}" ;;
+  summer2winter) HELD_OUT="${HELD_OUT:-}" ;; # no list is published: drawn at random
+  *) HELD_OUT="${HELD_OUT:-datasets/metas/$DATASET/train2.meta}" ;;
+esac
+FULL="${TEACHERS:-$OUT}/full" MOBILE="${TEACHERS:-$OUT}/mobile" DISTILL="$OUT/distill" SUPERNET="$OUT/supernet"
 SEARCH="$OUT/search" ONLINE="$OUT/online"
 DRN_PATH="${DRN_PATH:-pretrained/drn-d-105_ms_cityscapes.pth}"
 # The full pipeline distils from a mobile teacher and pre-trains the student; the others do neither.
@@ -98,6 +112,11 @@ case "$PIPELINE" in
   fast | online) STUDENT_NGF=64 CONFIG_SET=$SPACE ;;
   full) STUDENT_NGF=48 CONFIG_SET=channels-48 ;;
 esac
+if unpaired_full; then
+  STUDENT_NGF=32 CONFIG_SET=channels-32 NDF=64 FINETUNE_EPOCHS=()
+  REAL_STAT_A="${REAL_STAT_A:-${TEACHERS:-$OUT}/real_stat_A.npz}"
+  REAL_STAT_B="${REAL_STAT_B:-${TEACHERS:-$OUT}/real_stat_B.npz}"
+fi
 
 # ---- flags that stages share: each function adds to FLAGS, which `go` uses and empties
 
@@ -108,8 +127,23 @@ train_flags() {
     --nepochs "$1" --nepochs_decay "$2" --save_epoch_freq "$SAVE_EPOCH_FREQ")
 }
 
+# teacher_flags: of a CycleGAN where there are no pairs. It trains both directions whatever DIRECTION
+# is, which its callers keep to themselves.
+teacher_flags() {
+  if [ "$MODEL" = cycle_gan ]; then
+    FLAGS+=(--model cycle_gan --batch_size "$BATCH" --nepochs "${TEACHER_EPOCHS[0]}"
+      --nepochs_decay "${TEACHER_EPOCHS[1]}" --save_epoch_freq 20)
+    [ -z "${REAL_STAT_A:-}" ] || FLAGS+=(--real_stat_A_path "$REAL_STAT_A")
+    DIRECTION=AtoB
+  else
+    train_flags "${TEACHER_EPOCHS[@]}"
+  fi
+  measure_flags val
+}
+
 student_flags() {
   FLAGS+=(--restore_teacher_G_path "$(teacher)" --student_ngf "$STUDENT_NGF")
+  [ -z "$NDF" ] || FLAGS+=(--ndf "$NDF")
   if [ "$PIPELINE" = online ]; then
     online_flags
   else
@@ -141,6 +175,8 @@ real_flags() {
 
 # measure_flags PHASE: a run measures mIoU where the task is label -> photo.
 measure_flags() {
+  local real="REAL_STAT_${DIRECTION:3}"
+  [ -z "${!real:-}" ] || FLAGS+=(--real_stat_path "${!real}")
   [ "$CRITERION" = mIoU ] || return 0
   FLAGS+=(--drn_path "$DRN_PATH"
     --cityscapes_path "${CITYSCAPES_PATH:-database/cityscapes-origin}"
@@ -193,9 +229,19 @@ go() {
   do_stage "$@"
 }
 
+# taught RUN: the generator of a teacher's training. A CycleGAN's best is that of either direction:
+# its latest is taken (published).
+taught() {
+  if [ "$MODEL" = cycle_gan ]; then
+    echo "$1/checkpoints/latest_net_G_${DIRECTION:0:1}.pth"
+  else
+    best_of "$1/checkpoints"
+  fi
+}
+
 # The original generator, and the one that the student learns from.
-original() { echo "${TEACHER:-$(best_of "$FULL/checkpoints")}"; }
-teacher() { if [ "$PIPELINE" = full ]; then best_of "$MOBILE/checkpoints"; else original; fi; }
+original() { echo "${TEACHER:-$(taught "$FULL")}"; }
+teacher() { if [ "$PIPELINE" = full ]; then taught "$MOBILE"; else original; fi; }
 need_teacher() {
   [ -z "${TEACHER:-}" ] || [ -e "$TEACHER" ] || [ -n "${DRY_RUN:-}" ] ||
     die "TEACHER $TEACHER: no such file; set it to the weights of a trained resnet_9blocks" \
@@ -213,15 +259,15 @@ need_config() {
 # ---- the stages
 
 train_full() {
-  train_flags "${TEACHER_EPOCHS[@]}"
-  measure_flags val
+  local DIRECTION=$DIRECTION
+  teacher_flags
   FLAGS+=(--netG resnet_9blocks --log_dir "$FULL")
   go train_full train.py "$@"
 }
 
 train_mobile() {
-  train_flags "${TEACHER_EPOCHS[@]}"
-  measure_flags val
+  local DIRECTION=$DIRECTION
+  teacher_flags
   FLAGS+=(--netG mobile_resnet_9blocks --ngf "$MOBILE_NGF" --log_dir "$MOBILE")
   go train_mobile train.py "$@"
 }
@@ -230,14 +276,20 @@ distill() {
   train_flags "${DISTILL_EPOCHS[@]}"
   student_flags
   measure_flags val
-  FLAGS+=(--restore_pretrained_G_path "$(best_of "$MOBILE/checkpoints")" --log_dir "$DISTILL")
+  FLAGS+=(--restore_pretrained_G_path "$(teacher)" --log_dir "$DISTILL")
+  if [ "$MODEL" = cycle_gan ]; then
+    split
+    FLAGS+=(--meta_path "$SPLITS/train1.meta" --restore_D_path "$(beside "$(teacher)" D).pth")
+  fi
   go distill distill.py "$@"
 }
 
 split() {
   [ -z "${COMMANDS:-}" ] || return 0
+  local held_out=(--held_out "$HELD_OUT")
+  [ -n "$HELD_OUT" ] || held_out=(--count 120)
   [ -e "$SPLITS/train1.meta" ] || [ -e "$SPLITS/train1A.meta" ] ||
-    py scripts/make_split.py "$DATAROOT" --dataset_mode "$DATASET_MODE" --held_out "$HELD_OUT" \
+    py scripts/make_split.py "$DATAROOT" --dataset_mode "$DATASET_MODE" "${held_out[@]}" \
       --output "$SPLITS"
 }
 
@@ -252,15 +304,23 @@ train_supernet() {
   go train_supernet train_supernet.py "$@"
 }
 
-# The subset of train that was held out judges the subnets; the test images stay unseen.
+# The subset of train that was held out judges the subnets; the test images stay unseen. The full
+# pipeline of unpaired images takes the held-out inputs alone, beside the statistics of the real
+# images; its callers keep DATASET_MODE and DATAROOT to themselves.
 search_flags() {
+  local held_out="$SPLITS/train2.meta" batch=8 side=${DIRECTION:0:1}
+  if unpaired_full; then
+    DATASET_MODE=single DATAROOT="$DATAROOT/train$side"
+    held_out="$SPLITS/train2$side.meta" batch=32
+  fi
   measure_flags train
-  FLAGS+=(--phase train --meta_path "$SPLITS/train2.meta" --config_set "$CONFIG_SET"
+  FLAGS+=(--phase train --meta_path "$held_out" --config_set "$CONFIG_SET"
     --restore_G_path "$(best_of "$SUPERNET/checkpoints")" --budget "$BUDGET"
-    --criterion "$CRITERION" --batch_size 8)
+    --criterion "$CRITERION" --batch_size "$batch")
 }
 
 evolution_search() {
+  local DATASET_MODE=$DATASET_MODE DATAROOT=$DATAROOT
   split
   search_flags
   FLAGS+=(--mutate_prob "$MUTATE_PROB" --output_dir "$SEARCH")
@@ -268,6 +328,7 @@ evolution_search() {
 }
 
 search() {
+  local DATASET_MODE=$DATASET_MODE DATAROOT=$DATAROOT
   split
   search_flags
   FLAGS+=(--output_path "$SEARCH.jsonl")
@@ -283,7 +344,7 @@ finetune() {
   local config=$1
   shift
   if [ "${#FINETUNE_EPOCHS[@]}" -eq 0 ]; then
-    echo "$DATASET: fine-tuning does not help here (published);" \
+    echo "$DATASET, $PIPELINE pipeline: published without fine-tuning;" \
       "give --nepochs and --nepochs_decay to try"
     FINETUNE_EPOCHS=(5 15)
   fi
@@ -340,8 +401,37 @@ latency_full() { need_teacher; time_model full "$(original)" "$@"; }
 latency_mobile() { time_model mobile "$(best_of "$MOBILE/checkpoints")" "$@"; }
 latency_compressed() { need_config "$@"; time_model compressed "$(compressed "$1")" "${@:2}"; }
 get_real_stat() {
-  FLAGS+=(--output_path "$OUT/real_stat.npz")
+  if unpaired_full; then
+    real_stat_of A "$@"
+    real_stat_of B "$@"
+  else
+    FLAGS+=(--output_path "$OUT/real_stat.npz")
+    go get_real_stat get_real_stat.py "$@"
+  fi
+}
+
+# real_stat_of SIDE FLAG...: of all real images of a side, which are those of train and val.
+real_stat_of() {
+  local side=$1 output="REAL_STAT_$1" images="$OUT/real_$1" DATASET_MODE=single DATAROOT=$DATAROOT
+  shift
+  [ -n "${DRY_RUN:-}" ] || link_images "$images" "$DATAROOT/train$side" "$DATAROOT/val$side"
+  DATAROOT="$images"
+  FLAGS+=(--output_path "${!output}")
   go get_real_stat get_real_stat.py "$@"
+}
+
+# link_images FOLDER SOURCE...: links to the files of several folders, in folders of their names.
+link_images() {
+  local folder=$1 source
+  shift
+  rm -rf "$folder"
+  for source in "$@"; do
+    [ -d "$source" ] || die "$source: no such folder; DATAROOT needs trainA, trainB, valA and valB"
+    mkdir -p "$folder/$(basename "$source")"
+    source="$(cd "$source" && pwd)"
+    find "$source" -type f ! -name '.*' -exec sh -c 'ln -s "$@" "$0"' \
+      "$folder/$(basename "$source")" {} +
+  done
 }
 
 # ---- the stages of OMGD: one training, then what becomes of the student
@@ -386,6 +476,10 @@ online_stages() {
 # ---- everything in order, each stage skipped when its result is there
 
 stages() {
+  if unpaired_full; then
+    stage get_real_stat_A "$REAL_STAT_A" real_stat_of A
+    stage get_real_stat_B "$REAL_STAT_B" real_stat_of B
+  fi
   [ -n "${TEACHER:-}" ] || stage train_full "$FULL/results.json" train_full
   if [ "$PIPELINE" = full ]; then
     stage train_mobile "$MOBILE/results.json" train_mobile

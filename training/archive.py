@@ -115,7 +115,7 @@ class Archive:
         """
         state = self.state_file.load()
         if state is None:
-            has_networks = any(self.checkpoints.glob("*_net_G.pth"))
+            has_networks = any(self.checkpoints.glob("*_net_G*.pth"))
             if has_networks and not (self.folder / "log.jsonl").exists():
                 raise InputError(
                     f"`log_dir` {self.folder} holds checkpoints of another tool; "
@@ -144,7 +144,8 @@ class Archive:
 
     def warn_of_missing(self, epochs: list[int]) -> None:
         """Warn about missing numbered checkpoints of past ``epochs``: they are not made again."""
-        gone = [e for e in epochs if not (self.checkpoints / f"{e}_net_G.pth").exists()]
+        name = f"net_{self.task.first}.pth"
+        gone = [e for e in epochs if not (self.checkpoints / f"{e}_{name}").exists()]
         if gone and self.is_main:
             listed = ", ".join(map(str, gone[:5])) + (" ..." if len(gone) > 5 else "")
             warnings.warn(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -27,6 +28,7 @@ from runtime.folders import make_folder
 from subnets.sampling import Sampling
 from subnets.space import SearchSpace
 from training.augmentation import Augmentation
+from training.cycle_gan import CycleGanTask, CycleWeights
 from training.feature_networks import DiscriminatorFeatures, VGG16Features
 from training.image_losses import ImageLosses, ImageLossWeights, make_connector
 from training.online import OnlineTask, RealLosses
@@ -34,6 +36,7 @@ from training.schedules import Schedule
 from training.state import load_optimizers
 from training.tasks import (
     DistillTask,
+    Generate,
     Judge,
     LossWeights,
     Subnets,
@@ -95,6 +98,15 @@ class OnlineSettings:
     tap_loss: str = "mse"
     adversarial: float = 0.0
     l1_real: float = 0.0
+
+
+@dataclass(frozen=True)
+class CycleSettings:
+    """How two generators learn from unpaired images, see `training.cycle_gan.CycleGanTask`."""
+
+    weights: CycleWeights = field(default_factory=CycleWeights)
+    pool_size: int = 50
+    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -180,6 +192,33 @@ def teacher_task(
 ) -> TeacherTask:
     teaching = _teaching([(generator, spec)], discriminator, weights, updates, device, updates.ema)
     return _ready(teaching, updates)
+
+
+def cycle_gan_task(
+    generators: Sequence[Described],
+    discriminators: Sequence[Discriminator],
+    weights: LossWeights,
+    settings: CycleSettings,
+    updates: UpdateSettings,
+    device: torch.device,
+) -> CycleGanTask:
+    """G_A and G_B learn from unpaired images before D_A and D_B; errors as `CycleGanTask`."""
+    task = CycleGanTask(
+        [net.to(device) for net, _ in generators],
+        [net.to(device) for net in discriminators],
+        [spec for _, spec in generators],
+        weights,
+        settings.weights,
+        settings.pool_size,
+        settings.seed,
+        updates.lr,
+        updates.beta1,
+        device,
+        updates.amp,
+        Augmentation(updates.augment),
+        updates.ema,
+    )
+    return _ready(task, updates)
 
 
 def _teaching(
@@ -399,6 +438,47 @@ def validation(
         label=evaluator.labels.get(criterion, ""),
         page=page,
     )
+
+
+def validation_both_ways(
+    data: DataSettings, there: MeasureSettings, back: MeasureSettings, *args, **kwargs
+) -> Evaluation | None:
+    """How a run of `CycleGanTask` is judged: G_A on inputs A and real B, G_B on inputs B and real
+    A. A checkpoint is the best if either of them is better than before.
+
+    Args:
+        there, back:  the measures of G_A and of G_B
+        args, kwargs: of `validation`
+    """
+    first = validation(data, there, *args, **kwargs)
+    second = validation(data.reversed(), back, *args, **kwargs)
+    if first is None or second is None:
+        return None
+
+    def montage(generators: Mapping[str, Generate]) -> np.ndarray:
+        halves = [
+            each.montage({label: generators[label]})
+            for label, each in (("G_A", first), ("G_B", second))
+        ]
+        return np.concatenate(halves)
+
+    return replace(
+        first,
+        measures={"G_B": second.measure},
+        montage=montage,
+        label=_joint_label(first.label, second.label),
+        each=True,
+    )
+
+
+def _joint_label(first: str, second: str) -> str:
+    """``FID (x; real images of b.npz)``, and that of a.npz: ``FID (x; real images of b.npz |
+    a.npz)``."""
+    if first == second:
+        return first
+    words = first.split(" "), second.split(" ")
+    same = next(i for i, (a, b) in enumerate(zip(*words, strict=False)) if a != b)
+    return f"{first.removesuffix(')')} | {' '.join(words[1][same:])}"
 
 
 # --------------------------------------------------------------------------------------------------

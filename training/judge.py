@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from data.images import save_png
@@ -23,6 +23,9 @@ class Evaluation:
         lower_is_better: of the criterion
         label:     what the metric is, as it must be labelled
         page:      refreshes the page of the run's folder, after each evaluation
+        measures:  label of a generator that is measured on other images -> how
+        each:      the best is kept when any generator is better than it ever was, instead of when
+                   their mean is
     """
 
     measure: Callable[[Generate], dict]
@@ -31,6 +34,8 @@ class Evaluation:
     lower_is_better: bool
     label: str
     page: Callable[[Path], None] = lambda folder: None
+    measures: Mapping[str, Callable[[Generate], dict]] = field(default_factory=dict)
+    each: bool = False
 
 
 class Judge:
@@ -55,41 +60,63 @@ class Judge:
         generators = task.generators()
         for net in task.networks.values():
             net.eval()
-        metrics = {label: self.evaluation.measure(each) for label, each in generators.items()}
+        evaluation = self.evaluation
+        metrics = {
+            label: evaluation.measures.get(label, evaluation.measure)(each)
+            for label, each in generators.items()
+        }
         # Under torchrun each process holds other images; one picture is enough.
         if distributed.is_main():
             path = self.folder / "eval" / f"epoch{epoch:04d}_step{step:08d}.png"
-            save_png(path, self.evaluation.montage(generators))
+            save_png(path, evaluation.montage(generators))
         self.latest = {"epoch": epoch, "step": step, "metrics": metrics}
         record = {"event": "eval"} | self.latest | {"measure": self.label}
-        key = self.evaluation.criterion
+        key = evaluation.criterion
         if key is not None:
             score = sum(m[key] for m in metrics.values()) / len(metrics)
             record["score"] = self.latest["score"] = score
-            if self._is_best(score):
+            if evaluation.each:
+                self.latest["records"] = self._records(metrics)
+            if self._is_best():
                 self.best = self.latest
-            values = ", ".join(f"{label} {m[key]:.2f}" for label, m in metrics.items())
             note = " (best so far)" if self.improved else ""
-            Bar.write(f"epoch {epoch} step {step}: {self.label}: {values}{note}")
+            Bar.write(f"epoch {epoch} step {step}: {self.label}: {self._values(metrics)}{note}")
         return record
+
+    def _values(self, metrics: Mapping[str, dict]) -> str:
+        key = self.evaluation.criterion
+        return ", ".join(f"{label} {m[key]:.2f}" for label, m in metrics.items())
+
+    def _records(self, metrics: Mapping[str, dict]) -> dict[str, float]:
+        """The best value of each generator so far."""
+        key, choose = self.evaluation.criterion, min if self.evaluation.lower_is_better else max
+        before = self.best["records"] if self.best else {}
+        return {label: choose(m[key], before.get(label, m[key])) for label, m in metrics.items()}
 
     @property
     def improved(self) -> bool:
         """Whether the latest evaluation is the best."""
         return self.best is not None and self.best is self.latest
 
-    def _is_best(self, score: float) -> bool:
+    def _is_best(self) -> bool:
+        """Whether the latest evaluation is better than the best before it."""
         if self.best is None:
             return True
-        lower = self.evaluation.lower_is_better
+        if self.evaluation.each:
+            return self.latest["records"] != self.best["records"]
+        score, lower = self.latest["score"], self.evaluation.lower_is_better
         return score < self.best["score"] if lower else score > self.best["score"]
 
-    def describe_best(self, checkpoints: Path) -> str:
+    def describe_best(self, checkpoints: Path, network: str) -> str:
+        """Where the best ``network`` is, and how good; the latest where none was measured."""
         if self.best is None:
-            return f"latest checkpoint {checkpoints / 'latest_net_G.pth'}"
+            return f"latest checkpoint {checkpoints / f'latest_net_{network}.pth'}"
+        score = f"{self.best['score']:.2f}"
+        if self.evaluation and self.evaluation.each:
+            score = self._values(self.best["metrics"])
         return (
-            f"best {self.label or 'score'} {self.best['score']:.2f} "
-            f"at epoch {self.best['epoch']}: {checkpoints / 'best_net_G.pth'}"
+            f"best {self.label or 'score'} {score} "
+            f"at epoch {self.best['epoch']}: {checkpoints / f'best_net_{network}.pth'}"
         )
 
     def state_dict(self) -> dict:

@@ -7,7 +7,7 @@ optimizers and makes one step; the `Trainer` owns everything around it.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -80,11 +80,15 @@ class Task:
         networks:   name -> network, as checkpoints are called (G, D, A-0 ...)
         specs:      name -> GeneratorSpec, for the networks whose files carry one
         optimizers: of the generator (and adaptors), of the discriminator
+        averages:   follow their networks after every step
+        memory:     name -> what else a run needs to continue, see `training.state.state_of`
     """
 
     networks: dict[str, nn.Module]
     specs: dict[str, GeneratorSpec]
     optimizers: list[torch.optim.Optimizer]
+    memory: Mapping[str, object] = {}
+    averages: Sequence[Average] = ()
 
     def __init__(self, weights: LossWeights, device: torch.device, amp: str = "none"):
         """``amp``: none | bf16 | fp16 (with a gradient scaler); weights and losses stay float32."""
@@ -97,13 +101,26 @@ class Task:
         update = self._update_at(step)
         losses = update(batch.A, batch.B, *self._choices(step, len(batch)))
         distributed.average_buffers(self.networks.values())
+        for average in self.averages:
+            average.follow(step)
         return losses
+
+    def _add_generators(
+        self, nets: Mapping[str, nn.Module], specs: Mapping[str, GeneratorSpec], ema: float
+    ) -> None:
+        """Add them to the networks and specs. With ``ema``, the decay of a moving average, a name
+        is that of the average, and with ``_raw`` of the network as the optimizer left it."""
+        self.averages = [Average(net, ema) for net in nets.values()] if ema else []
+        raw = {f"{name}_raw": net for name, net in nets.items()} if ema else {}
+        shown = [average.net for average in self.averages] or nets.values()
+        self.networks = dict(zip(nets, shown, strict=True)) | raw
+        self.specs = dict(specs) | {f"{name}_raw": specs[name] for name in nets if ema}
 
     def update(self, a: Tensor, b: Tensor, *choices) -> dict[str, Tensor]:
         """Losses, gradients and the optimizers' steps for one batch, N C H W.
 
         Args:
-            choices: what a supernet runs, one pass each
+            choices: what a supernet runs, one pass each; whatever else `_choices` gives
         """
         raise NotImplementedError
 
@@ -115,12 +132,17 @@ class Task:
         """Label -> function A -> output, of all that an evaluation measures."""
         raise NotImplementedError
 
+    @property
+    def first(self) -> str:
+        """The network that stands for all, where a file is looked for: a generator."""
+        return next(iter(self.networks))
+
     def _update_at(self, step: int) -> Callable[..., dict[str, Tensor]]:
         """The kind of update that a step makes."""
         return self.update
 
     def _choices(self, step: int, images: int) -> list:
-        """What a supernet runs in a step, one pass each."""
+        """What is chosen for a step: of a supernet what it runs, one pass each."""
         return []
 
     def _autocast(self) -> torch.autocast:
@@ -146,7 +168,7 @@ def _parameters(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
     return [p for group in optimizer.param_groups for p in group["params"]]
 
 
-def _detached(losses: dict[str, Tensor]) -> dict[str, Tensor]:
+def detached(losses: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: value.detach() for name, value in losses.items()}
 
 
@@ -194,22 +216,11 @@ class TeacherTask(Task):
         self.augment = augment
         self.tags = ["", *map(str, range(2, len(nets_g) + 1))]
         names = [f"G{tag}" for tag in self.tags]
-        self.averages = [Average(net, ema) for net in nets_g] if ema else []
-        shown = [average.net for average in self.averages] or nets_g
-        self.networks = dict(zip(names, shown, strict=True)) | {"D": net_d}
-        self.specs = dict(zip(names, specs, strict=True))
-        if ema:
-            raw = [f"{name}_raw" for name in names]
-            self.networks |= zip(raw, nets_g, strict=True)
-            self.specs |= zip(raw, specs, strict=True)
+        nets = dict(zip(names, nets_g, strict=True))
+        self._add_generators(nets, dict(zip(names, specs, strict=True)), ema)
+        self.networks["D"] = net_d
         trained = [p for net in nets_g for p in net.parameters()], [*net_d.parameters()]
         self.optimizers = [make_adam(parameters, lr, beta1) for parameters in trained]
-
-    def step(self, batch: Batch, step: int) -> dict[str, Tensor]:
-        losses = super().step(batch, step)
-        for average in self.averages:
-            average.follow(step)
-        return losses
 
     def update(self, a: Tensor, b: Tensor) -> dict[str, Tensor]:
         return self.learn(a, b)[0]
@@ -245,7 +256,7 @@ class TeacherTask(Task):
         self._step(*([optimizer_d, optimizer_g] if together else [optimizer_g]))
         self.scaler.update()
         images = [fake.detach() for fake in fakes]
-        return _detached(losses | losses_g), images, [tap.detach() for tap in kept]
+        return detached(losses | losses_g), images, [tap.detach() for tap in kept]
 
     def _shown(self, a: Tensor, image: Tensor) -> Tensor:
         """What the discriminator sees of an image and its input."""
@@ -353,21 +364,11 @@ class StudentTask(Task):
     ):
         super().__init__(weights, device, amp)
         self.student, self.adaptors, self.subnets = student, adaptors, subnets
-        self.average = Average(student, ema) if ema else None
-        self.shown = self.average.net if self.average else student
-        self.networks = {"G": self.shown} | {f"A-{i}": a for i, a in enumerate(adaptors)}
-        self.specs = {"G": spec}
-        if ema:
-            self.networks["G_raw"] = student
-            self.specs["G_raw"] = spec
+        self._add_generators({"G": student}, {"G": spec}, ema)
+        self.shown = self.networks["G"]
+        self.networks |= {f"A-{i}": a for i, a in enumerate(adaptors)}
         # Widths as tensors instead of configurations: all steps then have the same shapes.
         self.masked = False
-
-    def step(self, batch: Batch, step: int) -> dict[str, Tensor]:
-        losses = super().step(batch, step)
-        if self.average:
-            self.average.follow(step)
-        return losses
 
     def record(self, recorder: Recorder) -> None:
         self.masked = True

@@ -113,6 +113,7 @@ class Trainer:
             "lr": self.lr,
             "judge": self.judge,
             "log": self.log,
+            **task.memory,
         }
         self.archive = Archive(self.folder, settings, task, self.log, self.progress, parts)
 
@@ -135,13 +136,13 @@ class Trainer:
                 done = range(self.plan.epoch_base, self.progress.epoch)
                 self.archive.warn_of_missing([e for e in done if self.plan.numbers(e)])
             if self.progress.finished:
-                self._say("already finished, " + self.judge.describe_best(self.checkpoints))
+                self._say("already finished, " + self._describe_best())
                 # The run may have been killed after its last state was saved.
                 if not (self.folder / "results.json").exists():
                     self.archive.write("results.json", self._results())
             else:
                 self._train(resumed)
-                self._say("finished, " + self.judge.describe_best(self.checkpoints))
+                self._say("finished, " + self._describe_best())
             return self._results()
         finally:
             release_folders()
@@ -261,6 +262,9 @@ class Trainer:
         done = images(at.step - plan.iter_base)
         left = images(at.step_in_epoch + steps_left) - images(at.step_in_epoch)
         return Bar(total=done + left, initial=done, unit="img")
+
+    def _describe_best(self) -> str:
+        return self.judge.describe_best(self.checkpoints, self.task.first)
 
     def _say(self, text: str) -> None:
         print(f"{self.folder}: {text}")

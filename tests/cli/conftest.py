@@ -18,11 +18,13 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from fake_cuda.build import Unbuildable, extension_path
 from filelock import FileLock
 from fork_server import Process
+from PIL import Image
 from processes import ENVIRONMENT, ROOT, Outcome, command
 
 from models.config import ChannelConfig
@@ -232,6 +234,48 @@ def dataset(shared) -> Path:
     """8 pairs to train on, 6 to validate."""
     sizes = dict(train=8, val=6, size=SIZE, workers=0, progress=False)
     return shared("dataset", lambda path: write_builtin_dataset(path, **sizes))
+
+
+@pytest.fixture(scope="session")
+def horses(shared) -> Path:
+    """A small horse2zebra, folders of other counts, names and sizes: A dark and smooth, B bright
+    and striped."""
+
+    def make(root: Path) -> None:
+        rng = np.random.default_rng(0)
+        for folder, count in {"trainA": 9, "trainB": 12, "valA": 6, "valB": 5}.items():
+            (root / folder).mkdir(parents=True)
+            for i in range(count):
+                if folder.endswith("A"):
+                    pixels = rng.integers(20, 120, (4, 5, 3), dtype=np.uint8)
+                    name = f"horse_{i}.png"
+                else:
+                    stripes = np.where(rng.random((6, 3, 1)) < 0.5, 250, 90)
+                    pixels, name = stripes.astype(np.uint8).repeat(3, 2), f"zebra_{7 * i}.jpg"
+                Image.fromarray(pixels).resize((48, 40)).save(root / folder / name)
+
+    return shared("horses", make)
+
+
+@pytest.fixture(scope="session")
+def horse_flags(horses) -> tuple[object, ...]:
+    machine = ("--num_threads", 1, "--gpu_ids", -1, "--fid_features", "random", "--fid_dims", 64)
+    return ("--dataroot", horses, "--dataset_mode", "unaligned", *machine)
+
+
+@pytest.fixture(scope="session")
+def cycle_flags(horse_flags) -> tuple[object, ...]:
+    """9 steps: 3 epochs of 3 batches, with pools that are full after the first."""
+    sizes = ("--load_size", SIZE + 4, "--crop_size", SIZE, "--batch_size", 4, "--pool_size", 6)
+    nets = ("--netG", "mobile_resnet_9blocks", "--ngf", 8, "--ndf", 8)
+    length = ("--nepochs", 2, "--nepochs_decay", 1, "--save_epoch_freq", 1, "--print_freq", 1)
+    return (*horse_flags, "--model", "cycle_gan", *sizes, *nets, *length)
+
+
+@pytest.fixture(scope="session")
+def cycle(trained, cycle_flags) -> Path:
+    """The folder of a trained CycleGAN."""
+    return trained("cycle", "train.py", *cycle_flags)
 
 
 @pytest.fixture(scope="session")

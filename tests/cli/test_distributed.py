@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from fork_server import Process
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -71,6 +72,52 @@ def test_processes_agree_on_statistics_and_signals(torchrun, tmp_path):
     assert code == 0 and output.count("agreed") == 2, output
 
 
+POOLING = """
+import torch
+from models.discriminators import build_discriminator
+from models.generators import GeneratorSpec
+from models.layers import init_weights
+from data.loader import Batch
+from runtime import distributed
+from training.cycle_gan import CycleGanTask, CycleWeights
+from training.tasks import LossWeights
+
+def train(rank, world):
+    torch.manual_seed(0)
+    spec, device = GeneratorSpec("resnet_9blocks", ngf=2), torch.device("cpu")
+    nets_g = [init_weights(spec.build()) for _ in "AB"]
+    nets_d = [init_weights(build_discriminator("n_layers", 3, 2, 1)) for _ in "AB"]
+    rest = LossWeights("lsgan"), CycleWeights(), 3, 1, 0.0, 0.5, device
+    task = CycleGanTask(nets_g, nets_d, [spec, spec], *rest)
+    images = torch.rand(5, 2, 4, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    for step, (a, b) in enumerate(images):
+        mine = slice(4 // world * rank, 4 // world * (rank + 1))
+        task.step(Batch(a[mine], b[mine], ["x"] * len(a[mine])), step)
+    return [pool.state_dict()["images"] for pool in task.pools]
+"""
+
+
+def test_processes_keep_the_pools_of_the_joint_batch(torchrun, tmp_path):
+    """All keep the same ones, whoever saves them: those of one process with all images."""
+    script = tmp_path / "pool.py"
+    script.write_text(
+        f"import sys\nsys.path.insert(0, {str(ROOT)!r})\n{POOLING}"
+        "distributed.setup('cpu')\n"
+        "rank = distributed.rank()\n"
+        f"torch.save(train(rank, 2), f'{tmp_path}/{{rank}}.pth')\n"
+        "distributed.shutdown()\n"
+    )
+    code, output = finish(torchrun(str(script)))
+    assert code == 0, output
+    alone = {}
+    exec(POOLING, alone)
+    expected = alone["train"](0, 1)
+    found = [torch.load(tmp_path / f"{rank}.pth", weights_only=True) for rank in (0, 1)]
+    for ours, theirs, wanted in zip(*found, expected, strict=True):
+        assert torch.equal(ours, theirs)
+        torch.testing.assert_close(ours, wanted, rtol=0, atol=1e-5)
+
+
 def test_a_process_without_images_to_evaluate(torchrun, teacher_flags, tmp_path, read_lines):
     """One batch holds all of val: the second process has none, and measures and draws nothing."""
     flags = (*teacher_flags, "--niters", 1, "--batch_size", 2, "--norm", "batch")
@@ -119,6 +166,22 @@ def test_two_processes_train_as_one_on_the_joint_batch(
     assert output.count("finished, best") == 1
     names = {str(p.relative_to(one)) for p in one.rglob("*") if p.is_file()}
     assert names == {str(p.relative_to(two)) for p in two.rglob("*") if p.is_file()}
+
+
+def test_two_processes_train_a_cycle_gan_as_one(torchrun, cycle, cycle_flags, tmp_path, read_lines):
+    """Evaluation in both directions is included."""
+    code, output = finish(
+        torchrun("train.py", *cycle_flags, "--batch_size", 2, "--log_dir", tmp_path)
+    )
+    assert code == 0, output
+    logs = [read_lines(folder / "log.jsonl") for folder in (cycle, tmp_path)]
+    # Up to the last batch of the first epoch, which two processes fill.
+    steps = [[r for r in log if r["event"] == "train"][:2] for log in logs]
+    for a, b in zip(*steps, strict=True):
+        assert b["losses"] == pytest.approx(a["losses"], rel=2e-3, abs=2e-3)
+    for log in logs:
+        evaluations = [r for r in log if r["event"] == "eval"]
+        assert [[m["n"] for m in r["metrics"].values()] for r in evaluations] == [[6, 5]] * 3
 
 
 def test_two_processes_search_as_one(torchrun, evolution, tmp_path, evolution_flags, read_lines):

@@ -21,6 +21,8 @@ CLASSES = {script: cls.__name__ for script, cls in options.SCRIPTS.items()}
 OPTIONAL_NOW = {"--real_stat_path", "--config_str"}
 LEFT_OUT = {("search.py", "--netG"): {"super_mobile_spade"}}  # GauGAN is no part of this toolkit
 
+CYCLE = ["--model", "cycle_gan"]
+
 # The least that each script must be given.
 LEAST = {
     "train.py": ["--dataroot", "d"],
@@ -137,6 +139,8 @@ def test_every_flag_takes_values_of_its_type(script):
             expected[key] = value
     # Values that would contradict each other.
     settled = (("no_fid", None), ("no_mIoU", None), ("split", 3), ("num_splits", 9))
+    if script == "train.py":
+        settled += (("model", "pix2pix"),)
     for key, value in (*settled, ("crop_size", 4), ("niters", 9)):
         if key in expected and value is None:
             argv.remove(f"--{key}")
@@ -224,6 +228,27 @@ def test_small_images_are_taken_by_smaller_discriminators():
     assert options.TrainOptions.parse([*least, "--n_layers_D", "2"]).crop_size == 16
 
 
+@pytest.mark.parametrize("typed", [CYCLE, ["--model=cycle_gan"], ["--model", "pix2pix", *CYCLE]])
+def test_defaults_follow_the_model(typed, capsys):
+    opt = options.TrainOptions.parse([*LEAST["train.py"], *typed, "--nepochs", "7"])
+    assert (opt.model, opt.dataset_mode, opt.gan_mode) == ("cycle_gan", "unaligned", "lsgan")
+    assert (opt.ndf, opt.nepochs, opt.nepochs_decay, opt.save_epoch_freq) == (64, 7, 100, 20)
+    assert (opt.lambda_A, opt.lambda_B, opt.lambda_identity, opt.pool_size) == (10, 10, 0.5, 50)
+    assert (opt.lr, opt.beta1, opt.batch_size, opt.netG) == (2e-4, 0.5, 1, "mobile_resnet_9blocks")
+    assert (opt.load_size, opt.crop_size, opt.no_flip) == (286, 256, False)
+    with pytest.raises(SystemExit):
+        options.TrainOptions.parse([*typed, "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert "factor on --lambda_A" in text and "(default: lsgan)" in text
+    # A run of pix2pix is what it was: flags that it does not have are not set.
+    opt = options.TrainOptions.parse([*LEAST["train.py"], *CYCLE, "--model", "pix2pix"])
+    assert (opt.model, opt.dataset_mode, opt.gan_mode, opt.ndf) == (
+        *("pix2pix", "aligned", "hinge"),
+        128,
+    )
+    assert {opt.lambda_A, opt.lambda_B, opt.lambda_identity, opt.real_stat_A_path} == {None}
+
+
 # --------------------------------------------------------------------------------------------------
 # Commands of the existing implementation
 
@@ -273,6 +298,12 @@ def test_single_images_cannot_be_searched_by_fid(capsys):
     ("script", "argv", "flags"),
     [
         ("train.py", ["--pool_size", "3"], ["pool_size"]),
+        ("train.py", ["--lambda_A", "3", "--real_stat_A_path", "x"], ["lambda_A", "real_stat_A"]),
+        ("train.py", [*CYCLE, "--pool_size", "3", "--lambda_identity", "1"], []),
+        ("train.py", [*CYCLE, "--lambda_recon", "3"], ["lambda_recon"]),
+        ("train.py", [*CYCLE, "--drn_path", "x"], ["drn_path"]),
+        ("train.py", [*CYCLE, "--no_fid", "--real_stat_A_path", "x"], ["real_stat_A_path"]),
+        ("train.py", [*CYCLE, "--lambda_A", "0", "--lambda_B", "0"], []),
         ("train.py", ["--config_set", "channels-32"], ["config_set"]),
         ("train.py", ["--gamma", "0.1"], ["gamma"]),
         ("train.py", ["--gamma", "0.1", "--lr_policy", "step"], []),

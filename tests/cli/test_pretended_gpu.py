@@ -81,6 +81,28 @@ def test_fp16(gpu, teacher_flags, tmp_path, losses):
     assert len(losses(tmp_path)) == 2
 
 
+def test_a_cycle_gan_is_trained_as_on_the_cpu(
+    gpu, call, cycle, cycle_flags, tmp_path, losses, measured
+):
+    """Its pools move with the run between host and device."""
+    train = ("train.py", *cycle_flags, "--log_dir", tmp_path)
+    stop_after = "tests/fake_cuda/stop_after.py"
+    call(stop_after, 4, *train).succeeded()
+    gpu(stop_after, 2, *train, *GPU)
+    gpu(*train, *GPU)
+    assert losses(tmp_path) == losses(cycle)
+    assert measured(tmp_path) == measured(cycle)
+
+
+def test_a_cycle_gan_is_trained_from_a_recording(gpu, cycle, cycle_flags, tmp_path, losses):
+    gpu("train.py", *cycle_flags, *GPU, "--cuda_graphs", "--log_dir", tmp_path / "graphs")
+    # A recording reads the learning rate in float32, and Adam makes much of little in the end.
+    assert close(losses(tmp_path / "graphs")[:8], losses(cycle)[:8], 1e-3)
+    flags = ("--amp", "fp16", "--no_fid", "--niters", 3)
+    gpu("train.py", *cycle_flags, *GPU, *flags, "--log_dir", tmp_path / "fp16")
+    assert len(losses(tmp_path / "fp16")) == 3
+
+
 def test_a_distilled_student(gpu, distilled, student_flags, teacher, tmp_path, losses):
     pruned = ("--restore_pretrained_G_path", teacher / "checkpoints" / "latest_net_G.pth")
     flags = (*student_flags, *GPU, *pruned, "--student_ngf", 32, "--log_dir", tmp_path)

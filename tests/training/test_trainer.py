@@ -32,6 +32,7 @@ from models.weights import load_generator
 from report.run import write_run_page
 from runtime.files import load_tensors, read_json_lines, save_tensors
 from training.augmentation import CHANGES, Augmentation
+from training.cycle_gan import CycleGanTask, CycleWeights
 from training.feature_networks import DiscriminatorFeatures
 from training.image_losses import ImageLosses, ImageLossWeights
 from training.online import OnlineTask, RealLosses
@@ -89,6 +90,12 @@ def make_task(kind: str = "supernet"):
         )
     if kind == "teacher":  # with a gradient penalty, which draws random numbers
         return TeacherTask([teacher], net_d, [TEACHER], LossWeights("wgangp"), 1e-3, 0.5, CPU)
+    if kind == "cycle_gan":  # with pools that draw random images
+        nets_g = [teacher, init_weights(TEACHER.build(), gain=0.2)]
+        nets_d = [init_weights(build_discriminator("n_layers", 3, 2, 1), gain=0.2) for _ in "AB"]
+        rest = (LossWeights("wgangp"), CycleWeights(), 4, 1, 1e-3, 0.5, CPU)
+        more = dict(augment=Augmentation(CHANGES), ema=0.9)
+        return CycleGanTask(nets_g, nets_d, [TEACHER, TEACHER], *rest, **more)
     student = init_weights(STUDENT.build(), gain=0.2)
     adaptors = make_adaptors(STUDENT, TEACHER, "normal", 0.2)
     if kind in ("online", "two teachers"):
@@ -298,6 +305,7 @@ def test_a_run_may_be_stopped_at_every_step(whole, tmp_path):
         ("online", "linear"),
         ("two teachers", "linear"),
         ("augmented teacher", "linear"),
+        ("cycle_gan", "linear"),
     ],
 )
 def test_other_tasks_continue_as_well(tmp_path, kind, policy):
@@ -331,6 +339,22 @@ def test_a_killed_run_continues_from_its_last_state(whole, tmp_path):
     torch.manual_seed(99)
     make_trainer(tmp_path).run()
     assert_same_run(whole[0], tmp_path)
+
+
+def test_a_run_that_lost_its_pools_would_be_another(tmp_path):
+    ends = []
+    for lost in (False, True):
+        folder = tmp_path / str(lost)
+        with pytest.raises(Stopped):
+            make_trainer(folder, after_step(make_task("cycle_gan"), 8, terminate)).run()
+        path = folder / "checkpoints" / "state.pth"
+        state = load_tensors(path, "")
+        assert [len(pool["images"]) for pool in state["pools"]] == [4, 4]
+        if lost:
+            save_tensors(state | {"pools": [{"images": None}] * 2}, path)
+        make_trainer(folder, make_task("cycle_gan")).run()
+        ends.append(load_tensors(path, "")["networks"])
+    assert not equal(*ends)
 
 
 def test_a_damaged_newest_state_costs_only_what_came_after_the_one_before(whole, tmp_path, capsys):
@@ -652,6 +676,34 @@ def test_a_supernet_is_judged_by_the_mean_of_its_subnets(tmp_path):
     plan = Plan(epochs=3, save_epoch_freq=1)
     results = make_trainer(tmp_path, plan=plan, evaluation=make_evaluation(scores)).run()
     assert results["best"]["epoch"] == 2 and results["best"]["score"] == 4
+
+
+def test_both_directions_of_a_cycle_gan_are_judged_on_their_own_images(tmp_path, capsys):
+    """A checkpoint is kept as the best when either is better than it ever was."""
+    there = iter([9.0, 8.0, 8.5, 8.25, 8.0])
+    back = iter([5.0, 6.0, 5.5, 4.0, 4.0])
+    evaluation = replace(
+        make_evaluation(there), measures={"G_B": lambda generate: {"fid": next(back)}}, each=True
+    )
+    plan = Plan(epochs=5, print_freq=5, save_epoch_freq=1)
+    trainer = make_trainer(tmp_path, make_task("cycle_gan"), plan, evaluation=evaluation)
+    kept, save = [], trainer.archive.save_networks
+    trainer.archive.save_networks = lambda tag: (
+        kept.append(trainer.progress.step) if tag == "best" else None,
+        save(tag),
+    )
+    results = trainer.run()
+    assert kept == [5, 10, 20]
+    assert results["best"]["step"] == 20
+    assert results["best"]["records"] == {"G_A": 8.0, "G_B": 4.0}
+    evaluations = [r for r in read_json_lines(tmp_path / "log.jsonl") if r["event"] == "eval"]
+    assert [r["score"] for r in evaluations] == [7.0, 7.0, 7.0, 6.125, 6.0]
+    said = capsys.readouterr().out
+    assert "G_A 8.25, G_B 4.00" in said and "best_net_G_A.pth" in said
+    # Numbered checkpoints are missed by the same name.
+    (tmp_path / "checkpoints" / "2_net_G_A.pth").unlink()
+    with pytest.warns(UserWarning, match="epoch 2, which"):
+        make_trainer(tmp_path, make_task("cycle_gan"), plan, evaluation=evaluation).run()
 
 
 def test_what_is_fine_tuned_may_have_been_better_before(tmp_path):
