@@ -421,10 +421,11 @@ real_stat_of() {
 }
 
 # link_images FOLDER SOURCE...: links to the files of several folders, in folders of their names.
+# Links of an earlier call go first.
 link_images() {
   local folder=$1 source
   shift
-  rm -rf "$folder"
+  [ ! -d "$folder" ] || find "$folder" -type l -exec rm {} +
   for source in "$@"; do
     [ -d "$source" ] || die "$source: no such folder; DATAROOT needs trainA, trainB, valA and valB"
     mkdir -p "$folder/$(basename "$source")"

@@ -617,6 +617,30 @@ def test_a_whole_pipeline_of_unpaired_images(tmp_path, horses):
     assert done.returncode == 0 and done.stdout.count(": done (") == 12, done.stdout + done.stderr
 
 
+def test_statistics_are_of_all_real_images_of_a_side(tmp_path, horses):
+    """Made again they are of what there is then; nothing but links is taken away."""
+    data, out = tmp_path / "my data", tmp_path / "my out"
+    for phase in PHASES:
+        for side in "AB":
+            (data / f"{phase}{side}").mkdir(parents=True)
+            for path in (horses / f"{phase}{side}").iterdir():
+                (data / f"{phase}{side}" / path.name).write_bytes(path.read_bytes())
+    small = "--fid_features random --fid_dims 64 --num_threads 1"
+    for removed in (0, 2):
+        for path in sorted((data / "trainA").iterdir())[:removed]:
+            path.unlink()
+        done = bash(
+            UNPAIRED[0] / "get_real_stat.sh",
+            *small.split(),
+            **{"DATAROOT": str(data), "OUT": str(out), "GPU_IDS": "-1"},
+        )
+        assert done.returncode == 0, done.stderr
+        with np.load(out / "real_stat_A.npz") as a, np.load(out / "real_stat_B.npz") as b:
+            assert (int(a["n"]), int(b["n"])) == (15 - removed, 17)
+        (out / "real_A" / "kept.txt").touch()
+    assert (out / "real_A" / "kept.txt").exists()
+
+
 def test_a_side_without_images_is_named(tmp_path, horses):
     (tmp_path / "trainA").symlink_to(horses / "trainA")
     done = bash(UNPAIRED[0] / "get_real_stat.sh", DATAROOT=str(tmp_path), OUT=str(tmp_path / "out"))
