@@ -19,7 +19,7 @@ from models.weights import save_network
 from options import ExportOptions, run, settings
 from runtime.folders import make_parent
 
-SUFFIXES = (".pth", ".onnx", ".pt2")
+SUFFIXES = (".pth", ".safetensors", ".onnx", ".pt2")
 
 
 def load(checkpoint: Checkpoint, config_str: str | None) -> tuple[nn.Module, GeneratorSpec]:
@@ -52,7 +52,7 @@ def output_paths(
 
     Args:
         output:     ``--output_path``
-        formats:    pth | onnx | pt2, one or several
+        formats:    pth | safetensors | onnx | pt2, one or several
         named:      whether the user typed ``--format``; each file then gets its format as suffix
         int8:       also write ``<output>.int8.onnx``
         input_path: the checkpoint, which must not be overwritten
@@ -81,8 +81,11 @@ def output_paths(
     return paths
 
 
-def export_pth(net: nn.Module, path: Path, fp16: bool, spec: GeneratorSpec) -> Exported:
-    """Write a state dict. With ``fp16`` its tensors are float16; every script here can load it."""
+def export_weights(net: nn.Module, path: Path, fp16: bool, spec: GeneratorSpec) -> Exported:
+    """Write a state dict, in the format of the suffix of ``path``.
+
+    With ``fp16`` its tensors are float16. Every script here can load it.
+    """
     net = net.eval()
     difference = max_difference(net, rounded(net)) if fp16 else 0.0
     save_network(rounded(net).half() if fp16 else net, path, spec)
@@ -107,8 +110,8 @@ def main() -> None:
             float32 = None if opt.fp16 else paths["onnx"]
             print(f"{path}: {spec.config}, {export_int8(net, path, images, float32)}")
             continue
-        if name == "pth":
-            exported = export_pth(net, path, opt.fp16, spec)
+        if name in ("pth", "safetensors"):
+            exported = export_weights(net, path, opt.fp16, spec)
         else:
             exported = {"onnx": export_onnx, "pt2": export_pt2}[name](net, path, opt.fp16)
         print(f"{path}: {spec.config}, {count_parameters(net):,} parameters, {exported}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -19,12 +21,14 @@ from models.generators import (
     resolve_spec,
 )
 from models.resnet import with_dropout_places
-from runtime.files import load_tensors, save_tensors
+from runtime.files import load_safetensors, load_tensors, save_safetensors, save_tensors
 
 # Where the metadata of a state dict, which `load_state_dict` ignores, holds its `GeneratorSpec`.
 SPEC_KEY = "generator"
 # And what it learned from, where earlier versions do not look.
 TRAINED_ON_KEY = "trained_on"
+# The suffix of files of the safetensors library, which hold the same.
+SAFETENSORS = ".safetensors"
 
 
 # --------------------------------------------------------------------------------------------------
@@ -32,13 +36,21 @@ TRAINED_ON_KEY = "trained_on"
 
 
 def save_network(net: nn.Module, path: Path, spec: GeneratorSpec | None = None) -> None:
-    """Write a plain state dict of CPU tensors. The network stays on its device.
+    """Write a plain state dict of CPU tensors: a ``.safetensors`` file by that suffix, else one of
+    PyTorch. The network stays on its device.
 
     With ``spec`` the file describes its network, so that loading it needs no architecture flags.
     """
     state = net.state_dict()
     for key in state:
         state[key] = state[key].cpu()
+    if path.suffix == SAFETENSORS:
+        notes = {"format": "pt"}
+        if spec is not None:
+            notes[SPEC_KEY] = json.dumps(spec.to_dict())
+            notes[TRAINED_ON_KEY] = json.dumps(dict(spec.trained_on))
+        save_safetensors(state, notes, path)
+        return
     if spec is not None:
         state._metadata[SPEC_KEY] = spec.to_dict()
         if spec.trained_on:
@@ -49,7 +61,8 @@ def save_network(net: nn.Module, path: Path, spec: GeneratorSpec | None = None) 
 def load_state(path: Path, flag: str) -> Mapping[str, torch.Tensor]:
     """A state dict from a checkpoint, its keys as they are here: without the ``module.`` of
     parallel training, see also `models.resnet.with_dropout_places`."""
-    state = load_tensors(path, flag)
+    read = _read_safetensors if path.suffix == SAFETENSORS else load_tensors
+    state = read(path, flag)
     named_tensors = isinstance(state, Mapping) and all(
         isinstance(k, str) and torch.is_tensor(v) for k, v in state.items()
     )
@@ -62,6 +75,18 @@ def load_state(path: Path, flag: str) -> Mapping[str, torch.Tensor]:
         if problem:
             raise InputError(f"{flag} {path}: {key} is {problem}")
     return with_dropout_places(state)
+
+
+def _read_safetensors(path: Path, flag: str) -> Mapping[str, torch.Tensor]:
+    """A state dict that describes its network where `save_network` wrote it."""
+    tensors, notes = load_safetensors(path, flag)
+    state = OrderedDict(tensors)
+    state._metadata = {}
+    for key in (SPEC_KEY, TRAINED_ON_KEY):
+        # Another program's note of that name is not ours to read.
+        with contextlib.suppress(ValueError, KeyError):
+            state._metadata[key] = json.loads(notes[key])
+    return state
 
 
 def _why_no_weight(key: str, value: torch.Tensor) -> str | None:

@@ -523,9 +523,10 @@ FLAGS: dict[str, Flag] = {
     "format": Flag(
         _LOG,
         "what to write, one file each; the suffix of --output_path is replaced. pth: weights | "
-        "onnx: ONNX Runtime | pt2: torch.export",
+        "safetensors: the same for the safetensors library | onnx: ONNX Runtime | pt2: "
+        "torch.export",
         default="pth",
-        choices=("pth", "onnx", "pt2"),
+        choices=("pth", "safetensors", "onnx", "pt2"),
         many=True,
     ),
     "fp16": Flag(_LOG, "store weights as float16: half the size, computes in float32", bool),

@@ -254,11 +254,40 @@ def save_tensors(value: object, path: Path) -> None:
             raise not_written(path, error) from None
 
 
+def save_safetensors(tensors: dict, notes: dict[str, str], path: Path) -> None:
+    """Tensors and texts in the format of the safetensors library, written whole."""
+    from safetensors.torch import save
+
+    write_bytes(path, save({name: t.contiguous() for name, t in tensors.items()}, notes))
+
+
 # How files of PyTorch begin: a zip archive, or before version 1.6 a pickled number.
 _ZIP = b"PK\x03\x04"
 _LEGACY = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
 # What networks are exported to, and what is easily taken for a checkpoint.
 _NO_CHECKPOINTS = (".onnx", ".pt2", ".xml", ".bin", ".npz", ".png", ".jpg", ".json")
+
+
+def load_safetensors(path: Path, flag: str) -> tuple[dict, dict[str, str]]:
+    """(name -> tensor on the CPU, the file's texts) of a file of the safetensors library.
+
+    Raises:
+        InputError: missing, not readable, or damaged; the message names ``flag`` and file.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except FileNotFoundError:
+        raise InputError(f"{flag} {path}: no such file") from None
+    except OSError as error:
+        reason = "is a folder; give the file" if path.is_dir() else f"cannot be read ({error})"
+        raise InputError(f"{flag} {path}: {reason}") from None
+    except SafetensorError as error:
+        raise InputError(
+            f"{flag} {path}: not a readable safetensors file, damaged or truncated ({error})"
+        ) from None
 
 
 def load_tensors(path: Path, flag: str) -> object:

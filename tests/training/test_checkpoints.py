@@ -5,6 +5,7 @@ import pickle
 from collections import OrderedDict
 
 import pytest
+import safetensors.torch
 import torch
 
 from errors import InputError
@@ -377,6 +378,45 @@ def test_read_spec_prefers_what_the_file_says(tmp_path):
     spec = spec_of("super_mobile_resnet_9blocks")
     save_network(spec.build(), tmp_path / "net_G.pth", spec)
     assert read_spec(load_state(tmp_path / "net_G.pth", FLAG), tmp_path / "net_G.pth", FLAG) == spec
+
+
+@pytest.mark.parametrize("netG", GENERATORS)
+def test_safetensors_hold_the_same_both_ways(tmp_path, netG):
+    spec = spec_of(netG, trained_on={"direction": "BtoA", "size": [64, 64]})
+    net, path = spec.build(), tmp_path / "net_G.safetensors"
+    save_network(net, path, spec)
+    found, read = load_generator(path, FLAG)
+    assert read == spec and read.trained_on == spec.trained_on and same(net, found)
+    # The library reads it without this project, and its own files are recognised by their shapes.
+    plain = safetensors.torch.load_file(path)
+    assert all(torch.equal(plain[name], value) for name, value in net.state_dict().items())
+    safetensors.torch.save_file(plain, path, {"generator": "another program's note"})
+    assert load_generator(path, FLAG)[1].inferred
+    save_network(found, tmp_path / "net_G.pth", read)
+    assert same(net, load_generator(tmp_path / "net_G.pth", FLAG)[0])
+
+
+def test_a_damaged_safetensors_file_is_named(tmp_path):
+    path = tmp_path / "net_G.safetensors"
+    for wrong, reason in (
+        (None, "no such file"),
+        (b"", "damaged or truncated"),
+        (b"PK\x03\x04 not one", "damaged or truncated"),
+    ):
+        if wrong is not None:
+            path.write_bytes(wrong)
+        with pytest.raises(InputError, match=rf"{FLAG} {path}: .*{reason}"):
+            load_state(path, FLAG)
+    spec = spec_of("resnet_6blocks")
+    save_network(spec.build(), path, spec)
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(InputError, match="damaged or truncated"):
+        load_state(path, FLAG)
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(InputError, match="is a folder"):
+        load_state(path, FLAG)
 
 
 def test_a_failed_save_keeps_the_old_file(tmp_path):
