@@ -88,9 +88,10 @@ def rewrite(net: nn.Module, written_norms: bool = False) -> nn.Module:
                        `TwoPassInstanceNorm2d` and `fold_square_transposed`
     """
     net = copy.deepcopy(net).eval().requires_grad_(False)
-    # The last layer is a tanh.
-    if isinstance(net.model, nn.Sequential):
-        net.model[-2] = RowSummedConv2d(net.model[-2])
+    layers = getattr(net, "model", None)
+    # Of a ResNet; the last layer is a tanh.
+    if isinstance(layers, nn.Sequential) and isinstance(layers[-2], nn.Conv2d):
+        layers[-2] = RowSummedConv2d(layers[-2])
     if written_norms:
         replace_layers(net, nn.InstanceNorm2d, lambda norm: TwoPassInstanceNorm2d(norm.eps))
         fold_square_transposed(net)
