@@ -1,0 +1,98 @@
+"""The surface for Python and notebooks: gan_compression.py."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import gan_compression as gc
+from errors import InputError
+from models.generators import GeneratorSpec, count_parameters
+from models.layers import init_weights
+from models.weights import save_network
+
+
+def saved(path, netG="resnet_6blocks", **kwargs):
+    torch.manual_seed(0)
+    spec = GeneratorSpec(netG, **({"ngf": 4} | kwargs))
+    save_network(init_weights(spec.build(), gain=0.2), path, spec)
+    return path
+
+
+@pytest.fixture
+def pairs(tmp_path):
+    """Six pairs of 32x32 in ``val``."""
+    (tmp_path / "maps" / "val").mkdir(parents=True)
+    random = np.random.default_rng(0)
+    for index in range(6):
+        pixels = random.integers(0, 256, (32, 64, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "maps" / "val" / f"{index}.png")
+    return tmp_path / "maps"
+
+
+def test_the_surface_is_small_and_documented():
+    assert len(gc.__all__) <= 10
+    assert all(getattr(gc, name).__doc__ for name in gc.__all__)
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_a_picture_in_a_picture_out(tmp_path, suffix):
+    generator = gc.load_generator(saved(tmp_path / "net_G.pth"))
+    again = gc.load_generator(gc.save(generator, tmp_path / f"again{suffix}"))
+    pixels = np.random.default_rng(1).integers(0, 256, (21, 34, 3), dtype=np.uint8)
+    picture = Image.fromarray(pixels)
+    picture.save(tmp_path / "in.png")
+    made = gc.translate(again, tmp_path / "in.png")
+    assert made.size == (34, 21) and made.mode == "RGB"
+    assert np.array_equal(made, gc.translate(generator, picture))
+    x = torch.from_numpy(pixels).permute(2, 0, 1)[None] / 127.5 - 1
+    expected = gc.translate(generator, x)
+    assert expected.shape == (1, 3, 21, 34)
+    shown = torch.from_numpy(np.asarray(made)).permute(2, 0, 1)[None]
+    assert ((expected + 1) * 127.5 - shown).abs().max() <= 1
+
+
+def test_grey_pictures(tmp_path):
+    path = saved(tmp_path / "net_G.pth", input_nc=1, output_nc=1)
+    made = gc.translate(gc.load_generator(path), Image.new("RGB", (16, 12), (10, 200, 30)))
+    assert made.mode == "L" and made.size == (16, 12)
+
+
+def test_a_supernet_is_cut_and_costs_what_its_subnet_has(tmp_path):
+    path = saved(tmp_path / "net_G.pth", "super_mobile_resnet_9blocks", ngf=8)
+    supernet = gc.load_generator(path)
+    small = gc.cut(supernet, "4_8_4_8_4_8_4_4")
+    found = gc.cost(small, 64)
+    assert found.parameters == count_parameters(small.net)
+    assert found.exact_macs < found.macs < gc.cost(supernet, 64).macs
+    assert gc.cost(small, 64, 128).macs == 2 * found.macs
+    assert str(small) == "sub_mobile_resnet_9blocks 4_8_4_8_4_8_4_4"
+    with pytest.raises(InputError, match="`config`"):
+        gc.cut(supernet)
+    with pytest.raises(InputError, match="no supernet"):
+        gc.cut(small, "4_4_4_4_4_4_4_4")
+    # A bare file of such shapes may be either.
+    torch.save(supernet.net.state_dict(), tmp_path / "bare.pth")
+    bare = gc.load_generator(tmp_path / "bare.pth", supernet=True)
+    x = torch.rand(1, 3, 16, 16)
+    cut = gc.cut(bare, "4_8_4_8_4_8_4_4")
+    assert torch.equal(gc.translate(cut, x), gc.translate(small, x))
+
+
+def test_measures_are_those_of_test(tmp_path, pairs):
+    generator = gc.load_generator(saved(tmp_path / "net_G.pth"))
+    how = dict(size=32, features="random", fid_dims=64, direction="BtoA")
+    found = gc.evaluate({"one": generator, "two": generator}, pairs, **how)
+    assert found["one"]["n"] == 6 and found["one"]["fid"] == pytest.approx(found["two"]["fid"])
+    assert {"kid", "l1_real", "psnr", "ssim"} <= set(found["one"])
+    assert gc.evaluate({"one": generator}, pairs, images=4, **how)["one"]["n"] == 4
+
+
+def test_what_is_wrong_is_said(tmp_path):
+    with pytest.raises(InputError, match=r"net_G\.pth: no such file"):
+        gc.load_generator(tmp_path / "net_G.pth")
+    with pytest.raises(InputError, match=r"holds no evaluations\.jsonl"):
+        gc.searched(tmp_path)
+    generator = gc.load_generator(saved(tmp_path / "net_G.pth"))
+    with pytest.raises(InputError, match=r"\.safetensors"):
+        gc.save(generator, tmp_path / "net.bin")
