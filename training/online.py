@@ -22,7 +22,7 @@ from models.generators import GeneratorSpec
 from models.winograd import with_winograd
 from runtime.cuda_graphs import CapturedStep, Recorder
 from training.image_losses import ImageLosses, channel_distillation, kernel_alignment_loss
-from training.losses import discriminator_loss, generator_loss, layer_losses
+from training.losses import generator_loss, layer_losses
 from training.tasks import Choice, Judge, StudentTask, Subnets, TeacherTask, generate, make_adam
 
 # How activations are compared (`tap_loss`).
@@ -159,9 +159,10 @@ class OnlineTask(StudentTask):
             of_judge = {}
             if real.judge:
                 mode = self.weights.gan_mode
-                d_fake, d_real = discriminator_loss(mode, score, score_real)
-                loss_d = d_fake / len(passes) + (d_real if index == 0 else 0)
-                self._add_gradients(loss_d / 2, self.own[1], retain_graph=True)
+                d_fake, d_real, loss_d = real.judge.losses(
+                    mode, score, score_real, len(passes), index == 0
+                )
+                self._add_gradients(loss_d, self.own[1], retain_graph=True)
                 of_judge = {"D_student_fake": d_fake, "D_student_real": d_real}
                 losses["G_gan"] = real.adversarial * generator_loss(mode, score)
             if real.l1:

@@ -435,6 +435,17 @@ class Judge:
         seen = self.augment(torch.cat((a, image), 1) if self.paired else image, image.shape[1])
         return self.net_d(seen.contiguous(memory_format=self.layout))
 
+    @staticmethod
+    def losses(
+        mode: str, fake: Tensor, real: Tensor, passes: int, first: bool
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """(loss on fakes, loss on real images, what the discriminator minimises) of one pass.
+
+        The real images count once in a step of several ``passes``: in the ``first``.
+        """
+        of_fake, of_real = discriminator_loss(mode, fake, real)
+        return of_fake, of_real, (of_fake / passes + (of_real if first else 0)) / 2
+
 
 class DistillTask(StudentTask):
     """Layerwise distillation from a frozen teacher.
@@ -494,13 +505,14 @@ class DistillTask(StudentTask):
                 # The discriminator sees a fake once: its own gradient stops at its weights, the
                 # generator's passes through them.
                 score_fake = self.judge(a, fake)
-            d_fake, d_real = discriminator_loss(w.gan_mode, score_fake, score_real)
+            d_fake, d_real, loss_d = self.judge.losses(
+                w.gan_mode, score_fake, score_real, len(passes), index == 0
+            )
             layers = layer_losses(adapted, teacher_taps)
             g_gan = w.gan * generator_loss(w.gan_mode, score_fake)
             g_recon = w.reconstruction * self.reconstruct(fake.float(), target.float())
             g_distill = w.distill * sum(layers)
-            loss_d = d_fake / len(passes) + (d_real if index == 0 else 0)
-            self._add_gradients(loss_d / 2, optimizer_d, retain_graph=True)
+            self._add_gradients(loss_d, optimizer_d, retain_graph=True)
             self._add_gradients((g_gan + g_recon + g_distill) / len(passes), optimizer_g)
             losses = dict(
                 D_fake=d_fake, D_real=d_real, G_gan=g_gan, G_recon=g_recon, G_distill=g_distill
