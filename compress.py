@@ -6,10 +6,12 @@
 import sys
 
 from options import CompressOptions, run
+from pipeline.commands import Wanted
 from pipeline.estimate import describe_estimate, estimate
-from pipeline.plan import Wanted, claim, commands, describe_plan, make_plan
+from pipeline.plan import claim, make_plan
 from pipeline.presets import read_preset
 from pipeline.run import Stopped, run_stages
+from pipeline.words import commands, describe_plan
 from report.compressed import summary
 
 

@@ -18,7 +18,8 @@ from data.build import DataSettings, training_loader
 from evaluation.build import feature_net
 from models.build import new_discriminator, new_generator, new_student, new_teacher
 from options import search_settings, settings
-from pipeline.plan import Plan, Stage, largest_within
+from pipeline.plan import Plan
+from pipeline.stages import Stage
 from runtime.machine import device_name, wait
 from runtime.progress import Bar
 from training.build import (
@@ -51,7 +52,7 @@ class Estimate:
 
 def _flags(plan: Plan, stage: Stage) -> Namespace:
     """The flags of a training without the files that earlier stages make."""
-    flags = stage.with_winner(str(largest_within(plan))).parse()
+    flags = stage.with_winner(str(plan.largest_within)).parse()
     new = {name: None for name in vars(flags) if name.startswith("restore_")}
     if plan.teacher.given:
         new.pop("restore_teacher_G_path", None)
@@ -144,7 +145,7 @@ def _time_training(plan: Plan, stage: Stage) -> _Timed:
 
 def _work(plan: Plan, stage: Stage) -> tuple[int, int, int]:
     """(epochs, steps, evaluations) of a training."""
-    flags = stage.with_winner(str(largest_within(plan))).parse()
+    flags = stage.with_winner(str(plan.largest_within)).parse()
     run = settings.run(flags).plan
     per_epoch = -(-plan.division.counts["train"] // flags.batch_size)
     steps = min(run.epochs * per_epoch, run.max_steps)

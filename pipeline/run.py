@@ -14,7 +14,8 @@ import sys
 from collections.abc import Callable
 
 from errors import InputError
-from pipeline.plan import ROOT, Plan, Stage
+from pipeline.plan import Plan
+from pipeline.stages import ROOT, Stage
 
 # What a stage is told when compress.py is told so. A closed terminal counts too.
 FORWARDED = (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM))
