@@ -645,5 +645,5 @@ class ArrangeOptions(Options):
 class CompressedOptions(Options):
     prog = "python -m report.compressed"
     description = "Write the results, page and model card of a folder of compress.py."
-    flags = ("output_dir",)
-    required = ("output_dir",)
+    flags = ("output_dir", "target", "preset")
+    required = ("output_dir", "target")

@@ -14,10 +14,10 @@ import torch
 from options import settings
 from pipeline.presets import Preset
 from pipeline.stages import ROOT, WINNER, Stage
-from pipeline.target import Budget, Target
 from pipeline.teacher import Teacher, best
 from prepare.arrange import FACTS, Division
 from subnets.space import SearchSpace
+from subnets.target import Budget, Target
 
 
 @dataclass(frozen=True)
@@ -220,7 +220,11 @@ class Draft:
 
     def stages(self, division: Division) -> list[Stage]:
         trained = [] if self.teacher.given else [self.train_teacher()]
-        page = {"output_dir": str(self.folder)}
+        page = {
+            "output_dir": str(self.folder),
+            "target": self.wanted.target,
+            "preset": self.preset.source,
+        }
         return [
             *self.arrangement(division),
             *trained,

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from data.build import DataSettings, training_loader
+from errors import InputError
 from evaluation.build import feature_net
 from models.build import new_discriminator, new_generator, new_student, new_teacher
 from options import search_settings, settings
@@ -22,6 +23,7 @@ from pipeline.plan import Plan
 from pipeline.stages import Stage
 from runtime.machine import device_name, wait
 from runtime.progress import Bar
+from subnets.target import cost
 from training.build import (
     distillation_task,
     new_adaptors,
@@ -39,11 +41,19 @@ START = 4.0
 
 @dataclass(frozen=True)
 class Estimate:
-    """Seconds of each stage, and what it does, e.g. ``6 epochs, 600 steps``."""
+    """What was found out.
+
+    Args:
+        seconds: of each stage that is not done
+        work:    what it does, e.g. ``6 epochs, 600 steps``
+        device:  name of what it was timed on
+        problem: why it could not be timed; "" = it was
+    """
 
     seconds: dict[str, float]
     work: dict[str, str]
     device: str
+    problem: str = ""
 
 
 # --------------------------------------------------------------------------------------------------
@@ -161,8 +171,10 @@ def _work(plan: Plan, stage: Stage) -> tuple[int, int, int]:
 def estimate(plan: Plan) -> Estimate:
     """Time what is not done yet.
 
+    An image that cannot be read is left to the stage that checks all of them.
+
     Raises:
-        InputError: an image cannot be read, or the weights of a network that measures are missing.
+        InputError: the weights of a network that measures are missing.
     """
     seconds: dict[str, float] = {}
     work: dict[str, str] = {}
@@ -179,8 +191,11 @@ def estimate(plan: Plan) -> Estimate:
     look = torch.zeros(4, 3, height, width, dtype=torch.uint8, device=plan.device)
     seeing = _seconds_per_image(features, look)
     found = {}
-    for name, stage in Bar(timed.items(), desc="timing a few steps", unit="stage", leave=False):
-        found[name] = _time_training(plan, stage)
+    try:
+        for name, stage in Bar(timed.items(), desc="timing a few steps", unit="stage", leave=False):
+            found[name] = _time_training(plan, stage)
+    except InputError as error:
+        return Estimate(seconds, work, device_name(plan.device), str(error))
     counts = plan.division.counts
     for stage in todo:
         seconds[stage.name] = START
@@ -197,7 +212,7 @@ def estimate(plan: Plan) -> Estimate:
         work["search"] = f"{subnets_measured:,} subnets on {counts['val']:,} images"
     if "test" in seconds:
         # The teacher costs several times more than its student.
-        slower = max(1.0, plan.facts["teacher"]["macs"] / plan.budget.macs)
+        slower = max(1.0, cost(plan.teacher.spec, plan.size)[0] / plan.budget.macs)
         seconds["test"] += counts["test"] * (generating * (1 + slower) + 2 * seeing)
         work["test"] = f"{counts['test']:,} images"
     return Estimate(seconds, work, device_name(plan.device))
@@ -207,15 +222,17 @@ def _subnets(plan: Plan) -> int:
     """How many subnets the search measures at most."""
     flags = plan.stage("search").parse()
     genetic = search_settings.genetic(flags)
-    children = genetic.population_size - round(genetic.parent_ratio * genetic.population_size)
+    per_generation = genetic.population_size
     if flags.predictor:
-        children = round(flags.predictor_share * genetic.population_size)
-    most = genetic.population_size + flags.evolution_iters * children
+        per_generation = round(flags.predictor_share * genetic.population_size)
+    most = genetic.population_size + flags.evolution_iters * per_generation
     return min(most, len(plan.space.feasible(plan.budget.macs)))
 
 
 def describe_estimate(plan: Plan, found: Estimate) -> str:
     """A line for each stage, and the sum."""
+    if found.problem:
+        return f"how long it takes is not known: {found.problem}"
     rows = [
         (
             stage.name,

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -20,16 +19,18 @@ from options import SCRIPTS, settings
 from pipeline.commands import Draft, Wanted
 from pipeline.presets import Preset
 from pipeline.stages import Stage
-from pipeline.target import Budget, Target, budget_for, cost, time_widths
 from pipeline.teacher import Teacher, given_teacher
 from prepare.arrange import Division, Sizes, divide, find_mode
+from report.compressed import notes
 from runtime import machine
 from runtime.files import read_json, write_json
 from runtime.folders import check_settings, claim_folder, make_folder
 from subnets.build import SearchSettings, search_space, select_subnet
 from subnets.space import SearchSpace
+from subnets.target import Budget, Target, budget_for, cost, time_widths
 
-PLAN = "plan.json"
+# What a target in milliseconds was found to mean.
+BUDGET = "budget.json"
 
 
 @dataclass(frozen=True)
@@ -80,41 +81,6 @@ class Plan:
         numbers = self.space.feasible(self.budget.macs)
         return self.space.config(int(numbers[self.space.macs[numbers].argmax()]))
 
-    @property
-    def facts(self) -> dict:
-        """What the page and the model card say of it."""
-        macs, params = cost(self.teacher.spec, self.size)
-        return {
-            "dataroot": os.path.realpath(self.wanted.dataroot),
-            "dataset_mode": self.division.mode,
-            "direction": self.direction,
-            "size": list(self.size),
-            "channels": [self.student.input_nc, self.student.output_nc],
-            "images": {
-                phase: {"count": self.division.counts[phase], "of": self.division.sources[phase]}
-                for phase in self.division.counts
-            },
-            "teacher": {
-                "path": self.teacher.path,
-                "given": self.teacher.given,
-                "name": name_of(self.teacher.spec),
-                "macs": macs,
-                "params": params,
-            },
-            "target": {
-                "text": self.target.text,
-                "kind": self.target.kind,
-                "value": self.target.value,
-                "budget": self.budget.macs,
-                "timing": list(self.budget.timing),
-            },
-            "widths": self.space.name,
-            "learning": {"why": self.teacher.why, "flags": self.preset.of(self.teacher.recipe)},
-            "preset": {"name": self.preset.source, "about": self.preset.about},
-            "seed": self.wanted.seed,
-            "notes": list(self.notes),
-        }
-
 
 def name_of(spec: GeneratorSpec) -> str:
     return f"{spec.netG} {spec.config}" if spec.ngf is None else f"{spec.netG} ngf {spec.ngf}"
@@ -146,11 +112,9 @@ def make_plan(wanted: Wanted, preset: Preset) -> Plan:
     size, student = draft.size, settings.student(draft.supernet().parse()).spec
     space = search_space(SearchSettings(preset.widths, float("inf")), student, size)
     decisive = draft.decisive(target)
-    known = _known_plan(folder, decisive)
-    if known and known["target"]["timing"]:
-        # Measured when this folder was begun: another measurement would be another search.
-        budget = Budget(known["target"]["budget"], known["target"]["timing"])
-    else:
+    # Measured when this folder was begun: another measurement would be another search.
+    budget = _known_budget(folder, decisive)
+    if budget is None:
         macs = cost(teacher.spec, size)[0]
         budget = budget_for(target, macs, space, lambda: time_widths(student, space, device))
     draft.budget = budget
@@ -173,7 +137,7 @@ def make_plan(wanted: Wanted, preset: Preset) -> Plan:
         device,
         decisive,
         stages,
-        _notes(division, teacher, direction, size),
+        notes(division.sources, teacher.given, recorded, direction, size),
     )
     if "onnx" in plan.stage("export").flags["format"]:
         require_onnx()
@@ -203,32 +167,8 @@ def _device(wanted: Wanted) -> torch.device:
         )
 
 
-def _notes(division: Division, teacher: Teacher, direction: str, size: tuple) -> list[str]:
-    """What may surprise the user, or makes figures look better than they are."""
-    notes, made_for = [], teacher.spec.trained_on
-    if division.sources["test"] == "train":
-        line = (
-            "there is no phase val or test: the images of the test are held out of train. Move "
-            "images that nothing has learned from into a folder val to test on those"
-        )
-        if teacher.given:
-            line += (
-                ". The given teacher may have learned from them, and its figures look too good then"
-            )
-        notes.append(line)
-    if teacher.given and made_for.get("direction", direction) != direction:
-        notes.append(f"the teacher was trained {made_for['direction']} and gets images {direction}")
-    if teacher.given and list(made_for.get("size", size)) != list(size):
-        height, width = made_for["size"]
-        notes.append(
-            f"the teacher was trained at {width}x{height} and gets images of {size[1]}x{size[0]}; "
-            f"--image_size {width} gives it its own"
-        )
-    return notes
-
-
-def _known_plan(folder: Path, decisive: dict) -> dict | None:
-    """The plan of a compression that this folder holds already.
+def _known_budget(folder: Path, decisive: dict) -> Budget | None:
+    """The measured budget of a compression that this folder holds already.
 
     Raises:
         InputError: it holds one with other settings.
@@ -237,16 +177,17 @@ def _known_plan(folder: Path, decisive: dict) -> dict | None:
         return None
     now = json.loads(json.dumps(decisive))
     check_settings(read_json(folder / "settings.json"), now, folder, "`output_dir`")
-    path = folder / PLAN
-    return read_json(path) if path.is_file() else None
+    path = folder / BUDGET
+    return Budget(**read_json(path)) if path.is_file() else None
 
 
 def claim(plan: Plan) -> None:
-    """Take the folder for this compression, and write down what it is.
+    """Take the folder for this compression, and write down what was measured for it.
 
     Raises:
         InputError: it is in use, cannot be written, or holds something else.
     """
     folder = make_folder(plan.folder, "`output_dir`")
     claim_folder(folder, dict(plan.decisive), "`output_dir`")
-    write_json(folder / PLAN, plan.facts)
+    if plan.budget.timing:
+        write_json(folder / BUDGET, asdict(plan.budget))

@@ -76,9 +76,15 @@ class Images:
     test_images: int | None = None
 
     def at(self, size: int | None) -> Images:
-        """The same for images of another size; None leaves it as it is."""
+        """The same for images of another size; None leaves it as it is.
+
+        Raises:
+            InputError: the networks need a multiple of 4.
+        """
         if size is None or size == self.size:
             return self
+        if size % 4:
+            raise InputError(f"`image_size` {size} is no multiple of 4")
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         if self.load_size is not None:
             values["load_size"] = round(self.load_size / self.size * size / 4) * 4

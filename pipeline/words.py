@@ -7,10 +7,10 @@ from pathlib import Path
 
 from pipeline.plan import Plan, name_of
 from pipeline.stages import ROOT
-from pipeline.target import cost
 from prepare.arrange import describe
 from report.tables import giga, mega
 from runtime import machine
+from subnets.target import cost
 
 
 def describe_plan(plan: Plan) -> str:

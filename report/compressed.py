@@ -1,6 +1,6 @@
 """The result of compress.py: figures for programs, a page, and a model card.
 
-    python -m report.compressed --output_dir FOLDER
+    python -m report.compressed --output_dir FOLDER --target TARGET --preset PRESET
 
 All three are made of what the stages left in the folder, and hold the same figures.
 """
@@ -8,13 +8,17 @@ All three are made of what the stages left in the folder, and hold the same figu
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from models.build import Checkpoint
+from prepare.arrange import FACTS
 from report.pages import Gallery, write_page
 from report.related import run_pages
 from report.results import read_written
 from report.tables import giga, markdown_table, measured, mega, ratio, text_table
 from runtime.files import read_json, write_json, write_text
+from subnets.target import Target
 
 RESULTS, PAGE, CARD = "results.json", "index.html", "MODEL_CARD.md"
 WEIGHTS = "compressed.pth"
@@ -23,54 +27,119 @@ WEIGHTS = "compressed.pth"
 # Reading
 
 
-def collect(folder: Path) -> dict:
+def collect(folder: Path, target: Target, preset: str) -> dict:
     """What results.json holds, from the files of all stages.
+
+    Args:
+        folder: of the compression
+        target: what was wanted
+        preset: the name or file that the stages' flags came from
 
     Raises:
         InputError: a stage's result is missing or damaged.
     """
-    plan, test = read_json(folder / "plan.json"), read_json(folder / "test" / "results.json")
+    test = read_json(folder / "test" / "results.json")
     latency = read_json(folder / "latency" / "latency.json")
     search = read_json(folder / "search" / "summary.json")
     tuned = read_json(folder / "finetune" / "results.json")
+    flags = read_json(folder / "finetune" / "options.json")
+    data = read_json(folder / "data" / FACTS)
     teacher, compressed = (_model(entry, latency) for entry in test["models"])
     best = search["best"][0]
     compressed["config"] = best["config_str"]
     compressed["l1_to_teacher"] = test["models"][1]["l1"]
-    teacher["given"] = plan["teacher"]["given"]
-    target = {k: v for k, v in plan["target"].items() if k != "timing"}
-    by_time = target["kind"] == "ms"
-    target["reached"] = compressed["latency"]["median_ms"] if by_time else compressed["macs"]
-    target["met"] = target["reached"] <= (target["value"] if by_time else target["budget"])
-    files = {path.suffix[1:]: path for path in sorted(folder.glob(f"{Path(WEIGHTS).stem}.*"))}
+    teacher["given"] = not (folder / "teacher").is_dir()
+    by_time = target.kind == "ms"
+    reached = compressed["latency"]["median_ms"] if by_time else compressed["macs"]
+    size = [test["height"], test["width"]]
+    files = sorted(folder.glob(f"{Path(WEIGHTS).stem}.*"), key=lambda path: path.name != WEIGHTS)
+    recorded = Checkpoint(teacher["checkpoint"], "the teacher").open().spec.trained_on
     return {
-        "dataroot": plan["dataroot"],
-        "dataset_mode": plan["dataset_mode"],
-        "direction": plan["direction"],
-        "size": plan["size"],
-        "images": plan["images"],
-        "channels": plan["channels"],
-        "target": target,
+        "dataroot": data["dataroot"],
+        "dataset_mode": data["dataset_mode"],
+        "direction": flags["direction"],
+        "size": size,
+        "images": {
+            phase: {"count": count, "of": data["sources"][phase]}
+            for phase, count in data["counts"].items()
+        },
+        "channels": [flags["input_nc"], flags["output_nc"]],
+        "target": {
+            "text": target.text,
+            "kind": target.kind,
+            "value": target.value,
+            "budget": int(search["budget"]),
+            "reached": reached,
+            "met": reached <= (target.value if by_time else search["budget"]),
+        },
         "teacher": teacher,
         "compressed": compressed,
         "measures": test["measures"],
         "n": test["metrics"]["n"],
         "files": {
-            kind: {"name": path.name, "bytes": path.stat().st_size} for kind, path in files.items()
+            path.suffix[1:]: {"name": path.name, "bytes": path.stat().st_size} for path in files
         },
         "search": {
             "evaluated": search["evaluated"],
-            "widths": plan["widths"],
+            "widths": search["config_set"],
             "measure": search["measure"],
             "n": best["n"],
             "best": best["metrics"][search["criterion"]],
         },
         "finetune": {"measure": tuned["measure"], "best": tuned["best"]},
-        "learning": plan["learning"],
-        "preset": plan["preset"],
-        "seed": plan["seed"],
-        "notes": plan["notes"],
+        "learning": _learning(flags),
+        "preset": preset,
+        "seed": flags["seed"],
+        "notes": notes(data["sources"], teacher["given"], recorded, flags["direction"], size),
     }
+
+
+def _learning(flags: dict) -> dict:
+    """The flags of a training that say what a student learned by."""
+    wanted = {name: value for name, value in flags.items() if name.startswith("lambda_") and value}
+    if flags["distiller"] != "online":
+        keys = ("lambda_gan", "lambda_recon", "lambda_distill")
+        return {"distiller": flags["distiller"]} | {k: v for k, v in wanted.items() if k in keys}
+    keys = ("lambda_gan", "lambda_recon")  # of the teacher
+    kept = {k: v for k, v in wanted.items() if k not in keys}
+    if flags["restore_D_path"]:
+        kept["restore_D_path"] = Path(flags["restore_D_path"]).name
+    return {"distiller": "online", "teacher_freq": flags["teacher_freq"]} | kept
+
+
+def notes(
+    sources: Mapping[str, str],
+    given: bool,
+    made_for: Mapping,
+    direction: str,
+    size: Sequence[int],
+) -> list[str]:
+    """What may surprise, or makes figures look better than they are; a line each.
+
+    Args:
+        sources:  phase -> phase of the dataset that its images are of
+        given:    whether the teacher was trained elsewhere
+        made_for: of the teacher, see `GeneratorSpec.trained_on`
+        size:     (height, width) of the images [px]
+    """
+    found = []
+    if sources["test"] == "train":
+        line = (
+            "there is no phase val or test, so the images of the test are held out of train; move "
+            "images that nothing has learned from into a folder val to test on those"
+        )
+        if given:
+            line += "; the given teacher may have learned from them, and look too good"
+        found.append(line)
+    if given and made_for.get("direction", direction) != direction:
+        found.append(f"the teacher was trained {made_for['direction']} and gets images {direction}")
+    if given and list(made_for.get("size", size)) != list(size):
+        height, width = made_for["size"]
+        found.append(
+            f"the teacher was trained at {width}x{height} and gets images of {size[1]}x{size[0]}; "
+            f"--image_size {width} gives it its own"
+        )
+    return found
 
 
 def _model(entry: dict, latency: dict) -> dict:
@@ -228,7 +297,7 @@ def card(results: dict) -> str:
         f"{images[phase]['count']} {use} (from {images[phase]['of']})"
         for phase, use in used.items()
     )
-    flags = " ".join(f"{name}={value}" for name, value in results["learning"]["flags"].items())
+    flags = " ".join(f"--{name} {value}" for name, value in results["learning"].items())
     pairs = "pairs" if results["dataset_mode"] == "aligned" else "images of each side, no pairs"
     lines = [
         f"# {title(results)}",
@@ -250,10 +319,10 @@ def card(results: dict) -> str:
         "",
         f"* Network: {compressed['name']}, {compressed['params']:,} parameters, "
         f"{compressed['macs']:,} MACs ({compressed['exact_macs']:,} exact).",
-        f"* Learning: {results['learning']['why']} ({flags}).",
+        f"* Learning: `{flags}`.",
         f"* Search: the best of {search['evaluated']:,} subnets of the widths {search['widths']} "
         f"by {search['measure']} (n={search['n']}).",
-        f"* Preset: {results['preset']['name']}. {results['preset']['about']}".rstrip(),
+        f"* Preset: {results['preset']}.",
         "",
         "## Use",
         "",
@@ -291,7 +360,7 @@ def title(results: dict) -> str:
 # Writing
 
 
-def _page(folder: Path, results: dict, settings: dict) -> None:
+def _page(folder: Path, results: dict) -> None:
     test = folder / "test"
     sides = {"input": test / "images" / "real_A"}
     sides |= {label: test / results[label]["images"] for label in ("teacher", "compressed")}
@@ -314,7 +383,6 @@ def _page(folder: Path, results: dict, settings: dict) -> None:
         Gallery(sides, names, aspect=width / height),
         plots={"Search": folder / "search" / "search.png"},
         links={label: page for label, page in made.items() if page.is_file()},
-        flags=settings,
         tables={
             "Images": (["use", "count", "from"], _image_rows(results)),
             "Limits": (["what these figures do not say"], [[text] for text in limits(results)]),
@@ -337,15 +405,14 @@ def _names(test: Path, images: Path) -> list[str]:
     )
 
 
-def write_compressed(folder: Path) -> dict:
+def write_compressed(folder: Path, target: Target, preset: str) -> dict:
     """Write the page, the model card and, last, results.json; returns what that holds.
 
-    Raises:
-        InputError: a stage's result is missing, or a file cannot be written.
+    Arguments and errors as `collect`; also raises InputError where a file cannot be written.
     """
-    results = collect(folder)
+    results = collect(folder, target, preset)
     write_text(folder / CARD, card(results))
-    _page(folder, results, read_json(folder / "settings.json"))
+    _page(folder, results)
     write_json(folder / RESULTS, results)
     return results
 

@@ -62,7 +62,7 @@ def test_whoever_is_missing_is_held_out_of_train(folders, sources, counts, tmp_p
     found = {phase: contents(tmp_path / "out" / phase) for phase in counts}
     assert {phase: len(files) for phase, files in found.items()} == counts
     for source in folders:
-        together = sorted(sum((found[p] for p in sources if sources[p] == source), []))
+        together = sorted(file for p in sources if sources[p] == source for file in found[p])
         assert together == contents(root / source)
     texts = " ".join(describe(division))
     assert f"{counts['val']} to choose by" in texts and ("held out" in texts) == (
@@ -126,7 +126,7 @@ def test_what_is_refused(tmp_path):
     with pytest.raises(InputError, match="no such folder"):
         find_mode(tmp_path / "none")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="'train' of A|B pairs"):
+    with pytest.raises(InputError, match=r"'train' of A\|B pairs"):
         find_mode(tmp_path / "empty")
     foreign = tmp_path / "mine"
     foreign.mkdir()

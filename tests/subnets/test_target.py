@@ -7,8 +7,8 @@ import torch
 from errors import InputError
 from models.config import ChannelConfig
 from models.generators import GeneratorSpec
-from pipeline.target import Target, budget_for, cost, time_widths, uniform_configs
 from subnets.space import SearchSpace
+from subnets.target import Target, budget_for, cost, time_widths, uniform_configs
 
 SPACE = SearchSpace("32,24,16,8", height=32, width=64)
 LEAST, MOST = int(SPACE.macs.min()), int(SPACE.macs.max())
@@ -29,7 +29,7 @@ def test_three_units():
     assert budget("12x").macs == 10 * MOST // 12
     assert budget(f"{LEAST}").macs == LEAST
     for wrong in ("", "x", "twelve", "12y", "-3x", "0", "nan", "inf", "1e999ms", "12 x x"):
-        with pytest.raises(InputError, match="`target`.*12x.*4.6e9.*20ms"):
+        with pytest.raises(InputError, match=r"`target`.*12x.*4.6e9.*20ms"):
             Target.parse(wrong)
 
 
@@ -78,6 +78,7 @@ def test_cost_is_that_of_the_table():
     macs, params = cost(GeneratorSpec("resnet_9blocks", 64), (256, 256))
     assert (round(macs / 1e9, 3), round(params / 1e6, 3)) == (56.832, 11.378)
     config = ChannelConfig.uniform(16)
-    assert SPACE.cost(config)[0] == cost(
-        GeneratorSpec("sub_mobile_resnet_9blocks", config_str=str(config)), (32, 64)
-    )[0]
+    assert (
+        SPACE.cost(config)[0]
+        == cost(GeneratorSpec("sub_mobile_resnet_9blocks", config_str=str(config)), (32, 64))[0]
+    )
