@@ -86,7 +86,10 @@ def collect(folder: Path, target: Target, preset: str) -> dict:
             "n": best["n"],
             "best": best["metrics"][search["criterion"]],
         },
-        "finetune": {"measure": tuned["measure"], "best": tuned["best"]},
+        "finetune": {
+            "measure": tuned["measure"],
+            **{key: tuned["best"][key] for key in ("epoch", "step", "score")},
+        },
         "learning": _learning(flags),
         "preset": preset,
         "seed": flags["seed"],

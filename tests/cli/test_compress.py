@@ -284,7 +284,9 @@ def test_a_signal_ends_it_cleanly(number, spawn, forked, flags, tmp_path):
     assert process.returncode == 128 + number, said
     assert "the state is saved" in said and "the same command continues" in said
     assert "Traceback" not in said
-    assert (out / "teacher" / "state.pth").exists() and not (out / "supernet").exists()
+    assert (out / "teacher" / "checkpoints" / "state.pth").exists() and not (
+        out / "supernet"
+    ).exists()
 
 
 def test_a_real_stage_dies_with_a_killed_run(flags, tmp_path):
@@ -394,17 +396,23 @@ def test_a_given_teacher_is_not_trained(plain, compress, tmp_path):
     given = tmp_path / "mine_net_G.pth"
     shutil.copy(plain / "teacher" / "checkpoints" / "best_net_G.pth", given)
     out = tmp_path / "out"
-    quick = ("--teacher", given, "--direction", "BtoA", "--image_size", 32)
-    refused = compress(out, *quick, "--target", "1e6ms")
-    assert refused.returncode == 2
-    slowest = float(re.search(r"to ([\d.e+]+)ms per image", refused.stderr)[1])
-    target = f"{0.9 * slowest:.4g}ms"
-    script = compress(out, *quick, "--target", target, "--dry_run").succeeded().stdout
-    assert "train.py" not in script and f"--restore_teacher_G_path {given}" in script
-    assert "--lambda_style 0 --lambda_feature 0" in script and "restore_D_path" not in script
-    assert "no discriminator lies beside the teacher" in script
-    done = compress(out, *quick, "--target", target).succeeded()
+    quick = ("--teacher", given, "--image_size", 64)
+    for _ in range(9):  # other work on the machine moves the range
+        refused = compress(out, *quick, "--target", "1e6ms", "--dry_run")
+        assert refused.returncode == 2 and refused.stderr.count("error:") == 1
+        ends = re.search(r"from ([\d.e+]+)ms to ([\d.e+]+)ms per image", refused.stderr).groups()
+        target = f"{(float(ends[0]) * float(ends[1])) ** 0.5:.4g}ms"
+        done = compress(out, *quick, "--target", target)
+        if done.returncode == 0:
+            break
+        assert "ms per image" in done.stderr and not out.exists()
+    done.succeeded()
     assert not (out / "teacher").exists() and " teacher\n$" not in done.stdout
+    for way in ("--lambda_style 0 --lambda_feature 0", f"--restore_teacher_G_path {given}"):
+        assert way in done.stdout
+    assert "no discriminator lies beside the teacher" in done.stdout
+    assert "restore_D_path" not in done.stdout
+    assert "trained at 32x32 and gets images of 64x64" in done.stdout
     found = results(out)
     assert found["teacher"]["given"] and found["teacher"]["checkpoint"] == str(given)
     assert found["target"]["reached"] == found["compressed"]["latency"]["median_ms"]
@@ -440,7 +448,7 @@ def test_a_discriminator_beside_a_given_teacher_is_used(plain, compress, tmp_pat
     ("more", "words"),
     [
         (("--target", "12"), ("--target 12", "MACs", "16,8,4", "32x32")),
-        (("--target", "900x"), ("--target 900x", "times", "fewer MACs than the teacher")),
+        (("--target", "900x"), ("--target 900x", "24.1x fewer MACs than the teacher")),
         (("--target", "1ns"), ("--target 1ns", "12x", "20ms")),
         (("--dataroot", "/none"), ("--dataroot /none: no such folder",)),
         (("--teacher", "/none.pth"), ("--teacher /none.pth: no such file",)),
