@@ -26,7 +26,8 @@ def main() -> None:
         return
     claim(plan)
     print(describe_plan(plan), flush=True)
-    print(f"\n{describe_estimate(plan, estimate(plan))}\n", flush=True)
+    if not plan.done:
+        print(f"\n{describe_estimate(plan, estimate(plan))}", flush=True)
     try:
         run_stages(plan)
     except Stopped as stop:

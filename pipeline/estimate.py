@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import time
-from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -18,7 +17,7 @@ from data.build import DataSettings, training_loader
 from errors import InputError
 from evaluation.build import feature_net
 from models.build import new_discriminator, new_generator, new_student, new_teacher
-from options import search_settings, settings
+from options import Namespace, search_settings, settings
 from pipeline.plan import Plan
 from pipeline.stages import Stage
 from runtime.machine import device_name, wait
@@ -169,7 +168,7 @@ def _work(plan: Plan, stage: Stage) -> tuple[int, int, int]:
 
 
 def estimate(plan: Plan) -> Estimate:
-    """Time what is not done yet.
+    """Time what is not done yet, which is something.
 
     An image that cannot be read is left to the stage that checks all of them.
 
@@ -179,8 +178,6 @@ def estimate(plan: Plan) -> Estimate:
     seconds: dict[str, float] = {}
     work: dict[str, str] = {}
     todo = [stage for stage in plan.stages if not stage.done]
-    if not todo:
-        return Estimate(seconds, work, device_name(plan.device))
     supernet = plan.stage("supernet")
     trainings = [stage for stage in todo if stage.is_training]
     # The search measures subnets of the supernet, so that is timed in any case.
@@ -196,6 +193,8 @@ def estimate(plan: Plan) -> Estimate:
             found[name] = _time_training(plan, stage)
     except InputError as error:
         return Estimate(seconds, work, device_name(plan.device), str(error))
+    if plan.device.type == "cuda":
+        torch.cuda.empty_cache()  # the stages are processes of their own
     counts = plan.division.counts
     for stage in todo:
         seconds[stage.name] = START
@@ -245,12 +244,10 @@ def describe_estimate(plan: Plan, found: Estimate) -> str:
     lines = [
         f"{name:{widths[0]}}  {when:{widths[1]}}  {what}".rstrip() for name, when, what in rows
     ]
-    total = sum(found.seconds.values())
-    if total:
-        lines.append(
-            f"in all about {duration(total)} on {found.device}, going by a few steps of each "
-            "training"
-        )
+    lines.append(
+        f"in all about {duration(sum(found.seconds.values()))} on {found.device}, going by a few "
+        "steps of each training"
+    )
     return "\n".join(lines)
 
 

@@ -66,6 +66,10 @@ class Plan:
         return next(stage for stage in self.stages if stage.name == name)
 
     @property
+    def done(self) -> bool:
+        return all(stage.done for stage in self.stages)
+
+    @property
     def winner(self) -> str | None:
         """The configuration that the search chose; None while it is not done."""
         search = self.stage("search")
@@ -158,6 +162,11 @@ def _mode(wanted: Wanted, root: Path) -> str:
 
 def _device(wanted: Wanted) -> torch.device:
     """The device of the stages, with this process set up as they are."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise InputError(
+            "compress.py is one process: start it without torchrun. `dry_run` prints the commands "
+            "of its stages, which torchrun can start"
+        )
     ids = tuple(int(part) for part in (wanted.gpu_ids or "0").split(","))
     kind = wanted.device or "auto"
     # Standard output of a dry run is a script.

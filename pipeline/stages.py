@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 import io
 import shlex
-from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from errors import InputError
-from options import SCRIPTS
+from options import SCRIPTS, Namespace
 
 # The repository: where the scripts are, and where they run.
 ROOT = Path(__file__).resolve().parents[1]

@@ -19,6 +19,7 @@ def describe_plan(plan: Plan) -> str:
     height, width = plan.size
     space, budget = plan.space, plan.budget
     share = len(space.feasible(budget.macs)) / space.size
+    pairs = "pairs" if plan.division.mode == "aligned" else "unpaired images"
     teacher = "given" if plan.teacher.given else "trained here"
     within = f"{giga(budget.macs)} MACs, {macs / budget.macs:.1f} times fewer than the teacher"
     if budget.timing:
@@ -29,7 +30,7 @@ def describe_plan(plan: Plan) -> str:
     lines = [
         f"{plan.wanted.dataroot} -> {plan.folder}",
         "",
-        f"images    {width}x{height}, {plan.direction}",
+        f"images    {pairs} of {width}x{height}, {plan.direction}",
         *(f"          {text}" for text in describe(plan.division)),
         f"teacher   {name_of(plan.teacher.spec)}, {teacher}: {giga(macs)} MACs, {mega(params)} "
         "parameters",

@@ -169,15 +169,14 @@ def _model(entry: dict, latency: dict) -> dict:
 def table(results: dict) -> tuple[list[str], list[list[str]]]:
     """(headings, rows): the teacher, the compressed network, and how many times less it needs."""
     measures = results["measures"]
-    headings = ["model", "network", "parameters", "MACs", "exact MACs"]
+    headings = ["model", "parameters", "MACs", "exact MACs"]
     headings += [f"{label}, n={results['n']}" for label in measures.values()] + ["time"]
     rows = []
     for label in ("teacher", "compressed"):
         model = results[label]
         rows.append(
             [
-                label,
-                model["name"],
+                f"{label}: {model['name']}",
                 mega(model["params"]),
                 giga(model["macs"]),
                 giga(model["exact_macs"]),
@@ -188,7 +187,7 @@ def table(results: dict) -> tuple[list[str], list[list[str]]]:
     pair = [results[label] for label in ("teacher", "compressed")]
     fewer = [ratio(*(model[key] for model in pair)) for key in ("params", "macs", "exact_macs")]
     times = ratio(*(model["latency"]["median_ms"] for model in pair))
-    rows.append(["times less", "", *fewer, *("" for _ in measures), times])
+    rows.append(["times less", *fewer, *("" for _ in measures), times])
     return headings, rows
 
 

@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -155,7 +156,7 @@ def without_times(found: dict) -> dict:
 GOLDEN = """\
 # DATA -> OUT
 #
-# images    32x32, BtoA
+# images    pairs of 32x32, BtoA
 #           6 to learn from (of phase train)
 #           2 to choose by (held out of train)
 #           6 to test on (of phase val)
@@ -348,7 +349,8 @@ def test_the_figures_agree(plain):
         assert cell in card, cell
         assert f">{cell}<" in page or not cell, cell
     assert (
-        giga(found["compressed"]["macs"]) in rows[1] and mega(found["teacher"]["params"]) in rows[0]
+        rows[1][0] == f"compressed: {found['compressed']['name']}"
+    assert giga(found["compressed"]["macs"]) in rows[1] and mega(found["teacher"]["params"]) in rows[0]
     )
     assert verdict(found) in page and verdict(found)[1:] in card
     for text in limits(found):
@@ -427,6 +429,40 @@ def test_a_given_teacher_is_not_trained(plain, compress, tmp_path):
     assert f"--budget {budget['macs']} " in again
 
 
+def test_images_without_pairs(plain, compress, tmp_path):
+    """A given teacher is compressed all the same; the whole of it runs."""
+    horses, rng = tmp_path / "horses", np.random.default_rng(0)
+    for folder, count in {"trainA": 10, "trainB": 12, "testA": 3, "testB": 4}.items():
+        (horses / folder).mkdir(parents=True)
+        for i in range(count):
+            pixels = rng.integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(horses / folder / f"{folder}{i}.png")
+    refused = compress(tmp_path / "out", "--dataroot", horses)
+    assert refused.returncode == 2 and "give --teacher" in refused.stderr
+    assert not (tmp_path / "out").exists()
+    teacher = ("--teacher", plain / "teacher" / "checkpoints" / "best_net_G.pth")
+    done = compress(tmp_path / "out", "--dataroot", horses, *teacher).succeeded()
+    assert "in all about" in done.stdout and "supernet  about" in done.stdout
+    # The discriminator beside it has seen pairs, and cannot judge images alone.
+    assert "best_net_D.pth beside the teacher is of another kind than ours" in done.stdout
+    found = results(tmp_path / "out")
+    assert found["dataset_mode"] == "unaligned" and found["n"] == 3
+    assert found["images"]["test"] == {"count": 3, "of": "test"}
+    assert list(found["measures"]) == ["fid", "kid"] and found["compressed"]["l1_to_teacher"] > 0
+    assert "no pairs" in (tmp_path / "out" / "MODEL_CARD.md").read_text()
+
+
+def test_a_dataset_of_train_alone(dataset, compress, tmp_path):
+    """All three phases come out of it, which the plan says, with the remedy."""
+    alone = tmp_path / "d"
+    shutil.copytree(dataset / "train", alone / "train")
+    script = compress(tmp_path / "out", "--dataroot", alone, "--dry_run").succeeded().stdout
+    assert "4 to learn from (of phase train)" in script
+    assert "2 to test on (held out of train)" in script
+    assert "there is no phase val or test" in script and "into a folder val" in script
+    assert f"-m data.check {alone} " in script and "--phase train" in script
+
+
 def test_a_discriminator_beside_a_given_teacher_is_used(plain, compress, tmp_path):
     for kind in "GD":
         name = f"best_net_{kind}.pth"
@@ -438,6 +474,22 @@ def test_a_discriminator_beside_a_given_teacher_is_used(plain, compress, tmp_pat
     shutil.copy(tmp_path / "best_net_G.pth", tmp_path / "best_net_D.pth")
     script = compress(tmp_path / "out", *flags).succeeded().stdout
     assert "restore_D_path" not in script and "of another kind than ours" in script
+
+
+def test_another_recipe_is_a_change_of_the_preset_alone(plain, compress, tmp_path):
+    """Layerwise distillation goes on with the discriminator and the adaptors of its supernet."""
+    other = tmp_path / "layerwise.toml"
+    other.write_text(
+        re.sub(r"(?s)\[learning.*?(?=\[supernet)", "[learning.images]\nnorm = 'none'\n", PRESET)
+    )
+    given = tmp_path / "teacher.pth"
+    shutil.copy(plain / "teacher" / "checkpoints" / "best_net_G.pth", given)
+    flags = ("--preset", other, "--teacher", given, "--dry_run")
+    script = compress(tmp_path / "out", *flags).succeeded().stdout
+    supernet, finetune = [line for line in script.splitlines() if "train_supernet.py" in line]
+    best = tmp_path / "out" / "supernet" / "checkpoints" / "best_net"
+    assert f"--restore_D_path {best}_D.pth --restore_A_path {best}_A " in finetune
+    assert "restore_D_path" not in supernet and "--norm none" in supernet
 
 
 # --------------------------------------------------------------------------------------------------
