@@ -348,10 +348,9 @@ def test_the_figures_agree(plain):
     for cell in (*headings, *(cell for row in rows for cell in row)):
         assert cell in card, cell
         assert f">{cell}<" in page or not cell, cell
-    assert (
-        rows[1][0] == f"compressed: {found['compressed']['name']}"
-    assert giga(found["compressed"]["macs"]) in rows[1] and mega(found["teacher"]["params"]) in rows[0]
-    )
+    compressed = found["compressed"]
+    assert rows[1][0] == f"compressed: {compressed['name']}" and giga(compressed["macs"]) in rows[1]
+    assert mega(found["teacher"]["params"]) in rows[0]
     assert verdict(found) in page and verdict(found)[1:] in card
     for text in limits(found):
         assert text in card
