@@ -1,5 +1,6 @@
 """compress.py: one command from images to a small network, a page and a model card."""
 
+import fcntl
 import json
 import os
 import re
@@ -535,6 +536,17 @@ def test_a_folder_of_another_compression_is_left_alone(plain, compress, preset, 
             assert re.search(words, done.stderr), done.stderr
             assert "--output_dir" in done.stderr
     assert snapshot(plain) == before
+
+
+def test_one_compression_at_a_time(plain, compress):
+    """Two runs at once would write the same files."""
+    held = os.open(plain, os.O_RDONLY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        done = compress(plain)
+    finally:
+        os.close(held)
+    assert done.returncode == 2 and "another run is writing there now" in done.stderr
 
 
 def test_a_stage_that_refuses_says_so(compress, dataset, tmp_path):
