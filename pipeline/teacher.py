@@ -40,7 +40,9 @@ class Teacher:
     @property
     def recipe(self) -> str:
         """The table of the preset that says how a student learns."""
-        return "learning.images" if self.discriminator is None else "learning.discriminator"
+        if self.discriminator is not None:
+            return "learning.discriminator"
+        return "learning.layers" if self.spec.kind.tapped else "learning.images"
 
 
 def best(run: Path, name: str) -> str:
@@ -53,7 +55,9 @@ def given_teacher(path: str, paired: bool, norm: str) -> Teacher:
     spec = checkpoint.open().spec
     _, spec = load_teacher(checkpoint, (spec.input_nc, spec.output_nc))
     beside = Path(path).with_name(Path(path).name.replace("net_G", "net_D"))
-    alone = "the student learns from the teacher's images alone"
+    alone = "the student learns layer by layer"
+    if not spec.kind.tapped:
+        alone = "the student learns from the teacher's images alone, no layers fit"
     if beside.name == Path(path).name or not beside.is_file():
         return Teacher(path, spec, True, None, f"{alone}: no discriminator lies beside the teacher")
     try:

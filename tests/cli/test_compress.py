@@ -17,6 +17,9 @@ import torch
 from PIL import Image
 from processes import ENVIRONMENT, ROOT, Outcome
 
+from models.build import Initialisation, new_generator
+from models.generators import GeneratorSpec
+from models.weights import save_network
 from report.compressed import limits, table, verdict
 from report.tables import giga, mega
 
@@ -44,12 +47,15 @@ nepochs_decay = 2
 distiller = "online"
 teacher_freq = 0
 lambda_distill = 0
+[learning.layers]
+lambda_distill = 0.5
 [learning.images]
 distiller = "online"
 teacher_freq = 0
 lambda_distill = 0
 lambda_style = 0
 lambda_feature = 0
+lambda_l1 = 100
 [supernet]
 nepochs = 2
 nepochs_decay = 2
@@ -410,10 +416,13 @@ def test_a_given_teacher_is_not_trained(plain, compress, tmp_path):
         assert "ms per image" in done.stderr and not out.exists()
     done.succeeded()
     assert not (out / "teacher").exists() and " teacher\n$" not in done.stdout
-    for way in ("--lambda_style 0 --lambda_feature 0", f"--restore_teacher_G_path {given}"):
-        assert way in done.stdout
-    assert "no discriminator lies beside the teacher" in done.stdout
-    assert "restore_D_path" not in done.stdout
+    supernet, finetune = [s for s in done.stdout.splitlines() if s.startswith("$ python train_s")]
+    assert f"--lambda_distill 0.5 --restore_teacher_G_path {given}" in supernet
+    assert "layer by layer: no discriminator lies beside the teacher" in done.stdout
+    # Its own discriminator and adaptors go on, and no other.
+    best = out / "supernet" / "checkpoints" / "best_net"
+    assert f"--restore_D_path {best}_D.pth --restore_A_path {best}_A " in finetune
+    assert "restore_D_path" not in supernet and "--distiller" not in done.stdout
     assert "trained at 32x32 and gets images of 64x64" in done.stdout
     found = results(out)
     assert found["teacher"]["given"] and found["teacher"]["checkpoint"] == str(given)
@@ -476,20 +485,17 @@ def test_a_discriminator_beside_a_given_teacher_is_used(plain, compress, tmp_pat
     assert "restore_D_path" not in script and "of another kind than ours" in script
 
 
-def test_another_recipe_is_a_change_of_the_preset_alone(plain, compress, tmp_path):
-    """Layerwise distillation goes on with the discriminator and the adaptors of its supernet."""
-    other = tmp_path / "layerwise.toml"
-    other.write_text(
-        re.sub(r"(?s)\[learning.*?(?=\[supernet)", "[learning.images]\nnorm = 'none'\n", PRESET)
-    )
-    given = tmp_path / "teacher.pth"
-    shutil.copy(plain / "teacher" / "checkpoints" / "best_net_G.pth", given)
-    flags = ("--preset", other, "--teacher", given, "--dry_run")
+def test_a_teacher_whose_layers_do_not_fit(dataset, compress, tmp_path):
+    """Its images alone teach: no layers and no discriminator of its own are needed."""
+    spec = GeneratorSpec("mobile_deepest_resnet", 8)
+    assert not spec.kind.tapped
+    save_network(new_generator(spec, Initialisation()), tmp_path / "deep_net_G.pth", spec)
+    flags = ("--teacher", tmp_path / "deep_net_G.pth", "--target", "2x", "--dry_run")
     script = compress(tmp_path / "out", *flags).succeeded().stdout
-    supernet, finetune = [line for line in script.splitlines() if "train_supernet.py" in line]
-    best = tmp_path / "out" / "supernet" / "checkpoints" / "best_net"
-    assert f"--restore_D_path {best}_D.pth --restore_A_path {best}_A " in finetune
-    assert "restore_D_path" not in supernet and "--norm none" in supernet
+    lines = [line for line in script.splitlines() if "train_supernet.py" in line]
+    assert len(lines) == 2 and all("--lambda_l1 100" in line for line in lines)
+    assert "restore_D_path" not in script and "restore_A_path" not in script
+    assert "from the teacher's images alone, no layers fit" in script
 
 
 # --------------------------------------------------------------------------------------------------

@@ -67,7 +67,7 @@ def test_tables_and_types(tmp_path):
         ),
         ('widths = "8"\n[search]\nbudget = 8', ("[search] budget", "compress.py itself")),
         ('widths = "8"\n[teacher]\nrestore_G_path = "x"', ("restore_G_path", "itself")),
-        ('widths = "8"\n[learning.image]\nlr = 1', ("unknown key learning.image", "images?")),
+        ('widths = "8"\n[learning.imags]\nlr = 1', ("unknown key learning.imags", "images?")),
         ('widths = "8"\n[teacher]\nnetG = "unet"', ("[teacher] netG", "resnet_9blocks")),
         ('widths = "8"\n[teacher]\nngf = "wide"', ("[teacher] ngf", "not a whole number")),
         ('widths = "8"\n[teacher]\nngf = [8]', ("[teacher] ngf", "a number or a text")),
