@@ -55,15 +55,15 @@ def given_teacher(path: str, paired: bool, norm: str) -> Teacher:
     spec = checkpoint.open().spec
     _, spec = load_teacher(checkpoint, (spec.input_nc, spec.output_nc))
     beside = Path(path).with_name(Path(path).name.replace("net_G", "net_D"))
-    alone = "the student learns layer by layer"
+    alone = "so the student learns layer by layer"
     if not spec.kind.tapped:
-        alone = "the student learns from the teacher's images alone, no layers fit"
+        alone = "and its layers do not fit, so the student learns from its images alone"
     if beside.name == Path(path).name or not beside.is_file():
-        return Teacher(path, spec, True, None, f"{alone}: no discriminator lies beside the teacher")
+        return Teacher(path, spec, True, None, f"no discriminator lies beside the teacher, {alone}")
     try:
         ndf = _width_of(beside, spec, paired, norm)
     except InputError as error:
-        return Teacher(path, spec, True, None, f"{alone}: {error}")
+        return Teacher(path, spec, True, None, f"{error}, {alone}")
     why = f"the student learns from the teacher's images, by the eyes of {beside.name} beside it"
     return Teacher(path, spec, True, str(beside), why, ndf)
 

@@ -418,7 +418,10 @@ def test_a_given_teacher_is_not_trained(plain, compress, tmp_path):
     assert not (out / "teacher").exists() and " teacher\n$" not in done.stdout
     supernet, finetune = [s for s in done.stdout.splitlines() if s.startswith("$ python train_s")]
     assert f"--lambda_distill 0.5 --restore_teacher_G_path {given}" in supernet
-    assert "layer by layer: no discriminator lies beside the teacher" in done.stdout
+    assert (
+        "no discriminator lies beside the teacher, so the student learns layer by layer"
+        in done.stdout
+    )
     # Its own discriminator and adaptors go on, and no other.
     best = out / "supernet" / "checkpoints" / "best_net"
     assert f"--restore_D_path {best}_D.pth --restore_A_path {best}_A " in finetune
@@ -495,7 +498,7 @@ def test_a_teacher_whose_layers_do_not_fit(dataset, compress, tmp_path):
     lines = [line for line in script.splitlines() if "train_supernet.py" in line]
     assert len(lines) == 2 and all("--lambda_l1 100" in line for line in lines)
     assert "restore_D_path" not in script and "restore_A_path" not in script
-    assert "from the teacher's images alone, no layers fit" in script
+    assert "and its layers do not fit, so the student learns from its images alone" in script
 
 
 # --------------------------------------------------------------------------------------------------
