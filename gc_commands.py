@@ -21,6 +21,7 @@ def _command(script: str):
     return command
 
 
+compress = _command("compress.py")
 train = _command("train.py")
 train_supernet = _command("train_supernet.py")
 distill = _command("distill.py")

@@ -667,3 +667,50 @@ class CheckOptions(Options):
         if (opt.root is None) == (opt.dataroot is None):
             parser.error("give the folder with the images once: DATAROOT or --dataroot DATAROOT")
         opt.dataroot = opt.dataroot if opt.root is None else opt.root
+
+
+# --------------------------------------------------------------------------------------------------
+# From images to a compressed network
+
+
+class CompressOptions(Options):
+    prog = "compress.py"
+    description = (
+        "Compress a generator, from a folder of images to a small network, a page and a model card."
+    )
+    flags = ("dataroot", "dataset_mode", "direction", "image_size", "teacher", "target", "preset")
+    flags += ("output_dir", "fid_weights", "num_threads", *_MACHINE, "dry_run")
+    required = ("dataroot", "target", "output_dir")
+    # Not given: found out from the images and the teacher.
+    defaults = dict(dataset_mode=None, direction=None, num_threads=None, gpu_ids=None, device=None)
+    choices = dict(dataset_mode=("aligned", "unaligned"))
+
+
+class ArrangeOptions(Options):
+    positional = "DATAROOT"
+    prog = "python -m prepare.arrange"
+    description = "Arrange a dataset in three phases of links: train, val to choose by, and test."
+    flags = ("dataroot", "dataset_mode", "train_images", "val_images", "test_images", "seed")
+    flags += ("output_dir",)
+    required = ("output_dir",)
+    choices = dict(dataset_mode=("aligned", "unaligned"))
+
+    @classmethod
+    def parser(cls):
+        parser = super().parser()
+        parser.add_argument("root", nargs="?", metavar="DATAROOT", help="the same as --dataroot")
+        return parser
+
+    @classmethod
+    def check(cls, opt, parser):
+        super().check(opt, parser)
+        if (opt.root is None) == (opt.dataroot is None):
+            parser.error("give the folder with the images once: DATAROOT or --dataroot DATAROOT")
+        opt.dataroot = opt.dataroot if opt.root is None else opt.root
+
+
+class CompressedOptions(Options):
+    prog = "python -m report.compressed"
+    description = "Write the results, page and model card of a folder of compress.py."
+    flags = ("output_dir", "target", "preset")
+    required = ("output_dir", "target")

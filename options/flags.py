@@ -515,7 +515,7 @@ FLAGS: dict[str, Flag] = {
     "display_winsize": Flag(
         _LOG, "size of an image in pictures and pages [px]", pixels, 256, metavar="PX"
     ),
-    "output_dir": Flag(_LOG, "folder for evaluations, summary and plot", metavar="DIR"),
+    "output_dir": Flag(_LOG, "folder of all results", metavar="DIR"),
     "output_path": Flag(_LOG, "file to write", metavar="FILE"),
     "input_path": Flag(
         _LOG, "checkpoint of the supernet, or of a network of that config", metavar="PTH"
@@ -748,6 +748,46 @@ FLAGS: dict[str, Flag] = {
     ),
     "num_splits": Flag(_SEARCH, "divide the configurations among N runs", positive, 1, metavar="N"),
     "split": Flag(_SEARCH, "which part this run takes, counted from 0", natural, 0, metavar="N"),
+    # ---- compress
+    "teacher": Flag(
+        _START,
+        "the trained generator to compress; without it one is trained on the images first",
+        metavar="PTH",
+    ),
+    "target": Flag(
+        _SEARCH,
+        "how small: 12x = times fewer MACs than the teacher | 4.6e9 = MACs, counted as published | "
+        "20ms = time of one image on this machine",
+        metavar="TARGET",
+    ),
+    "preset": Flag(
+        _RUN,
+        "how long everything takes: quick, standard or best, or a file like those in presets/",
+        default="standard",
+        metavar="NAME",
+    ),
+    "image_size": Flag(
+        _DATA,
+        "width and height of the images that the networks are made for [px]; without it the "
+        "preset's",
+        pixels,
+        metavar="PX",
+    ),
+    "dry_run": Flag(_RUN, "show the plan and its commands, start nothing", bool),
+    # ---- prepare.arrange
+    "train_images": Flag(_DATA, "learn from N images at most", positive, metavar="N"),
+    "val_images": Flag(
+        _DATA,
+        "choose by N images at most; held out of train, a fifth of it at most",
+        positive,
+        metavar="N",
+    ),
+    "test_images": Flag(
+        _DATA,
+        "test on N images at most; held out of train, a fifth of it at most",
+        positive,
+        metavar="N",
+    ),
     # ---- metrics.macs
     "size": Flag(_MEASURE, "image size that MACs are counted at [px]", pixels, 256, metavar="PX"),
 }

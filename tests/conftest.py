@@ -26,7 +26,7 @@ settings.register_profile("hunt", deadline=None, max_examples=100, database=None
 settings.load_profile("tests")
 
 # Files that take longest, slowest first: begun last, one would keep a single core busy at the end.
-SLOWEST = ("test_pipeline", "test_trainer", "test_web_demo", "test_distributed")
+SLOWEST = ("test_pipeline", "test_compress", "test_trainer", "test_web_demo", "test_distributed")
 SLOWEST += ("test_pretended_gpu", "test_export_formats", "test_deploy", "test_study")
 SLOWEST += ("test_recipes", "test_entry", "test_training_modes", "test_predictor", "test_online")
 SLOWEST += ("test_cuda_graphs", "test_bad_input", "test_search_modes", "test_unaligned")

@@ -21,6 +21,7 @@ ORDER = [
     ("training",),
     ("report",),
     ("options",),
+    ("pipeline",),
 ]
 LEVEL = {room: level for level, rooms in enumerate(ORDER) for room in rooms}
 # Rooms of one level that may know each other's names.

@@ -14,6 +14,7 @@ import options
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = {
+    "gc-compress": "compress.py",
     "gc-train": "train.py",
     "gc-train-supernet": "train_supernet.py",
     "gc-distill": "distill.py",
@@ -68,7 +69,7 @@ def test_every_script_is_a_command():
         r'^(gc-[a-z-]+) = "gc_commands:', (ROOT / "pyproject.toml").read_text(), re.M
     )
     assert declared == list(COMMANDS)
-    assert set(COMMANDS.values()) == set(options.SCRIPTS)
+    assert set(COMMANDS.values()) == {"compress.py", *options.SCRIPTS}
 
 
 def test_every_room_is_packed():
@@ -91,6 +92,10 @@ def test_an_installed_command_is_its_script(installed, dataset):
         assert shown.returncode == 0 and shown.stdout.startswith(f"usage: {COMMANDS[command]} ")
     wrong = run(installed, "gc-train", "--dataroot", "x", "--log_dirr", "y")
     assert wrong.returncode == 2 and "did you mean --log_dir?" in wrong.stderr
+    plan = ("--dataroot", dataset, "--preset", "quick", "--target", "8x", "--output_dir", "o")
+    script = run(installed, "gc-compress", *plan, "--dry_run")
+    assert script.returncode == 0, script.stderr
+    assert f"cd {installed}" in script.stdout and "python train_supernet.py " in script.stdout
     output = installed.parent / "real.npz"
     flags = ("--fid_features", "random", "--fid_dims", 64, "--gpu_ids", -1, "--num_threads", 1)
     done = run(installed, "gc-real-stat", "--dataroot", dataset, "--output_path", output, *flags)

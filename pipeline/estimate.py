@@ -1,0 +1,262 @@
+"""How long a plan takes on this machine, from a few real steps of each training.
+
+The tasks are built as the scripts build them, on the images of the user; only starting weights are
+new, since those of the earlier stages are not there yet. A step takes as long with any weights.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+
+from data.build import DataSettings, training_loader
+from errors import InputError
+from evaluation.build import feature_net
+from models.build import new_discriminator, new_generator, new_student, new_teacher
+from options import Namespace, search_settings, settings
+from pipeline.plan import Plan
+from pipeline.stages import Stage
+from runtime.machine import device_name, wait
+from runtime.progress import Bar
+from subnets.target import cost
+from training.build import (
+    distillation_task,
+    new_adaptors,
+    online_task,
+    subnets,
+    teacher_task,
+)
+from training.tasks import Task
+
+STEPS = 4  # timed ones of each training
+PATIENCE = 20.0  # seconds for the steps of one training, after the first
+# Python and PyTorch start in every stage.
+START = 4.0
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What was found out.
+
+    Args:
+        seconds: of each stage that is not done
+        work:    what it does, e.g. ``6 epochs, 600 steps``
+        device:  name of what it was timed on
+        problem: why it could not be timed; "" = it was
+    """
+
+    seconds: dict[str, float]
+    work: dict[str, str]
+    device: str
+    problem: str = ""
+
+
+# --------------------------------------------------------------------------------------------------
+# Building what a stage trains
+
+
+def _flags(plan: Plan, stage: Stage) -> Namespace:
+    """The flags of a training without the files that earlier stages make."""
+    flags = stage.with_winner(str(plan.largest_within)).parse()
+    new = {name: None for name in vars(flags) if name.startswith("restore_")}
+    if plan.teacher.given:
+        new.pop("restore_teacher_G_path", None)
+    elif "restore_teacher_G_path" in new:
+        new |= {"teacher_netG": plan.teacher.spec.netG, "teacher_ngf": plan.teacher.spec.ngf}
+    vars(flags).update(new, dataroot=plan.wanted.dataroot)
+    return flags
+
+
+def _teacher_task(flags: Namespace, data: DataSettings, device: torch.device) -> Task:
+    spec, init = settings.spec(flags), settings.initialisation(flags)
+    judge = new_discriminator(settings.discriminator(flags), sum(data.channels), init)
+    net = new_generator(spec, init)
+    return teacher_task(net, spec, judge, settings.losses(flags), settings.updates(flags), device)
+
+
+def _student_task(flags: Namespace, data: DataSettings, device: torch.device) -> Task:
+    init, updates = settings.initialisation(flags), settings.updates(flags)
+    teachers = [new_teacher(each, data.channels, {}, init) for each in settings.teachers(flags)]
+    student, spec = new_student(settings.student(flags), init)
+    online = flags.distiller == "online"
+    taps = (flags.tap_loss if flags.lambda_distill else None) if online else "mse"
+    seen = data.output_nc + (data.input_nc if data.paired else 0)
+    parts = dict(
+        student=student,
+        spec=spec,
+        adaptors=new_adaptors(spec, teachers[0][1], updates, init, taps),
+        discriminator=new_discriminator(settings.discriminator(flags), seen, init),
+        weights=settings.losses(flags),
+        updates=updates,
+        device=device,
+        subnets=subnets(settings.subnets(flags), spec, data.batch_size),
+        paired=data.paired,
+    )
+    if online:
+        return online_task(**parts, teachers=teachers, settings=settings.online(flags))
+    return distillation_task(**parts, teacher=teachers[0][0])
+
+
+# --------------------------------------------------------------------------------------------------
+# Timing
+
+
+def _seconds(run: Callable[[], object], device: torch.device) -> float:
+    wait(device)
+    start = time.perf_counter()
+    run()
+    wait(device)
+    return time.perf_counter() - start
+
+
+@torch.inference_mode()
+def _seconds_per_image(net: Callable, x: torch.Tensor) -> float:
+    """Of the second of two calls: the first one prepares."""
+    net(x)
+    return _seconds(lambda: net(x), x.device) / len(x)
+
+
+@dataclass(frozen=True)
+class _Timed:
+    """A training: seconds of a step, and of one image by all its generators in an evaluation."""
+
+    step: float
+    evaluated: list[float]
+
+
+def _time_training(plan: Plan, stage: Stage) -> _Timed:
+    flags = _flags(plan, stage)
+    data = replace(settings.data(flags), phase="train")
+    build = _student_task if hasattr(flags, "distiller") else _teacher_task
+    task = build(flags, data, plan.device)
+    loader = training_loader(data, plan.device)
+    # A recorded step is an ordinary one three times, and then recorded.
+    first = 5 if flags.cuda_graphs else 1
+    # A small dataset has fewer batches than are timed.
+    batches = (batch for epoch in itertools.count(1) for batch in loader.epoch(epoch, 0))
+    times: list[float] = []
+    for step, batch in enumerate(itertools.islice(batches, first + STEPS)):
+        for net in task.networks.values():
+            net.train()
+        took = _seconds(lambda batch=batch, step=step: task.step(batch, step), plan.device)
+        if step >= first:
+            times.append(took)
+        if times and sum(times) > PATIENCE:
+            break
+    generators = task.generators().values()
+    evaluated = [_seconds_per_image(generate, batch.A) for generate in generators]
+    return _Timed(sum(times) / len(times), evaluated)
+
+
+def _work(plan: Plan, stage: Stage) -> tuple[int, int, int]:
+    """(epochs, steps, evaluations) of a training."""
+    flags = stage.with_winner(str(plan.largest_within)).parse()
+    run = settings.run(flags).plan
+    per_epoch = -(-plan.division.counts["train"] // flags.batch_size)
+    steps = min(run.epochs * per_epoch, run.max_steps)
+    epochs = -(-steps // per_epoch)
+    measured = sum(run.numbers(epoch) for epoch in range(1, epochs + 1))
+    return epochs, steps, measured + steps // run.save_latest_freq + run.evaluate_first
+
+
+# --------------------------------------------------------------------------------------------------
+# The estimate
+
+
+def estimate(plan: Plan) -> Estimate:
+    """Time what is not done yet, which is something.
+
+    An image that cannot be read is left to the stage that checks all of them.
+
+    Raises:
+        InputError: the weights of a network that measures are missing.
+    """
+    seconds: dict[str, float] = {}
+    work: dict[str, str] = {}
+    todo = [stage for stage in plan.stages if not stage.done]
+    supernet = plan.stage("supernet")
+    trainings = [stage for stage in todo if stage.is_training]
+    # The search measures subnets of the supernet, so that is timed in any case.
+    timed = {stage.name: stage for stage in (*trainings, supernet)}
+    flags = supernet.parse()
+    features = feature_net(settings.measures(flags), plan.device)
+    height, width = plan.size
+    look = torch.zeros(4, 3, height, width, dtype=torch.uint8, device=plan.device)
+    seeing = _seconds_per_image(features, look)
+    found = {}
+    try:
+        for name, stage in Bar(timed.items(), desc="timing a few steps", unit="stage", leave=False):
+            found[name] = _time_training(plan, stage)
+    except InputError as error:
+        return Estimate(seconds, work, device_name(plan.device), str(error))
+    if plan.device.type == "cuda":
+        torch.cuda.empty_cache()  # the stages are processes of their own
+    counts = plan.division.counts
+    for stage in todo:
+        seconds[stage.name] = START
+        if stage.is_training:
+            epochs, steps, evaluations = _work(plan, stage)
+            per_image = sum(found[stage.name].evaluated) + seeing * len(found[stage.name].evaluated)
+            seconds[stage.name] += steps * found[stage.name].step
+            seconds[stage.name] += evaluations * counts["val"] * per_image
+            work[stage.name] = f"{epochs} epochs, {steps:,} steps"
+    generating = sum(found["supernet"].evaluated) / len(found["supernet"].evaluated)
+    if "search" in seconds:
+        subnets_measured = _subnets(plan)
+        seconds["search"] += subnets_measured * counts["val"] * (generating + seeing)
+        work["search"] = f"{subnets_measured:,} subnets on {counts['val']:,} images"
+    if "test" in seconds:
+        # The teacher costs several times more than its student.
+        slower = max(1.0, cost(plan.teacher.spec, plan.size)[0] / plan.budget.macs)
+        seconds["test"] += counts["test"] * (generating * (1 + slower) + 2 * seeing)
+        work["test"] = f"{counts['test']:,} images"
+    return Estimate(seconds, work, device_name(plan.device))
+
+
+def _subnets(plan: Plan) -> int:
+    """How many subnets the search measures at most."""
+    flags = plan.stage("search").parse()
+    genetic = search_settings.genetic(flags)
+    per_generation = genetic.population_size
+    if flags.predictor:
+        per_generation = round(flags.predictor_share * genetic.population_size)
+    most = genetic.population_size + flags.evolution_iters * per_generation
+    return min(most, len(plan.space.feasible(plan.budget.macs)))
+
+
+def describe_estimate(plan: Plan, found: Estimate) -> str:
+    """A line for each stage, and the sum."""
+    if found.problem:
+        return f"how long it takes is not known: {found.problem}"
+    rows = [
+        (
+            stage.name,
+            "done" if stage.done else f"about {duration(found.seconds[stage.name])}",
+            found.work.get(stage.name, ""),
+        )
+        for stage in plan.stages
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in range(2)]
+    lines = [
+        f"{name:{widths[0]}}  {when:{widths[1]}}  {what}".rstrip() for name, when, what in rows
+    ]
+    lines.append(
+        f"in all about {duration(sum(found.seconds.values()))} on {found.device}, going by a few "
+        "steps of each training"
+    )
+    return "\n".join(lines)
+
+
+def duration(seconds: float) -> str:
+    """Rounded as it deserves: 40 s, 6 min, 3.5 h, 2 days."""
+    if seconds < 55:
+        return f"{max(5, round(seconds / 5) * 5)} s"
+    if seconds < 90 * 60:
+        return f"{max(1, round(seconds / 60))} min"
+    if seconds < 36 * 3600:
+        return f"{seconds / 3600:.1f} h"
+    return f"{seconds / 86400:.1f} days"

@@ -1,0 +1,1 @@
+"""The presets of compress.py, which `pip install .` packs with the code."""

@@ -1,0 +1,567 @@
+"""compress.py: one command from images to a small network, a page and a model card."""
+
+import fcntl
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from processes import ENVIRONMENT, ROOT, Outcome
+
+from models.build import Initialisation, new_generator
+from models.generators import GeneratorSpec
+from models.weights import save_network
+from report.compressed import limits, table, verdict
+from report.tables import giga, mega
+
+SIZE = 32
+PRESET = """
+about = "for tests"
+widths = "16,8,4"
+[images]
+size = 32
+load_size = 36
+[measure]
+fid_features = "random"
+fid_dims = 64
+[training]
+batch_size = 2
+ndf = 8
+print_freq = 1
+save_epoch_freq = 1
+[teacher]
+netG = "resnet_9blocks"
+ngf = 16
+nepochs = 2
+nepochs_decay = 2
+[learning.discriminator]
+distiller = "online"
+teacher_freq = 0
+lambda_distill = 0
+[learning.layers]
+lambda_distill = 0.5
+[learning.images]
+distiller = "online"
+teacher_freq = 0
+lambda_distill = 0
+lambda_style = 0
+lambda_feature = 0
+lambda_l1 = 100
+[supernet]
+nepochs = 2
+nepochs_decay = 2
+[search]
+population_size = 8
+evolution_iters = 2
+batch_size = 4
+[finetune]
+nepochs = 2
+nepochs_decay = 2
+[latency]
+times = 3
+"""
+# Stage -> what says that it is done.
+STAGES = {"check": "data", "images": "data", "teacher": "teacher/results.json"}
+STAGES |= {"supernet": "supernet/results.json", "search": "search/index.html"}
+STAGES |= {"finetune": "finetune/results.json", "export": "compressed.onnx"}
+STAGES |= {"test": "test/results.json", "latency": "latency/latency.json", "page": "results.json"}
+
+# --------------------------------------------------------------------------------------------------
+# Running it
+
+
+@pytest.fixture(scope="module")
+def preset(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("presets") / "tiny.toml"
+    path.write_text(PRESET)
+    return path
+
+
+@pytest.fixture(scope="module")
+def forked(tmp_path_factory, fork_server) -> Path:
+    """compress.py, whose stages are forked from a Python that has imported everything."""
+    path = tmp_path_factory.mktemp("forked") / "compress.py"
+    path.write_text(
+        "import runpy, sys\n"
+        f"sys.executable = {str(fork_server.python)!r}\n"
+        f"sys.path.insert(0, {str(ROOT)!r})\n"
+        f"runpy.run_path({str(ROOT / 'compress.py')!r}, run_name='__main__')\n"
+    )
+    return path
+
+
+@pytest.fixture(scope="module")
+def flags(dataset, preset) -> list[str]:
+    values = ["--dataroot", dataset, "--direction", "BtoA", "--preset", preset, "--target", "6x"]
+    return [*map(str, values), "--gpu_ids", "-1", "--num_threads", "1"]
+
+
+@pytest.fixture(scope="module")
+def compress(cli, forked, flags):
+    """``compress(output, *more)``: the tiny compression; later flags win."""
+
+    def run(output: Path, *more: object) -> Outcome:
+        return cli(str(forked), *flags, "--output_dir", output, *more)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def plain(cli, compress, fork_server, tmp_path_factory) -> Path:
+    """The folder that the commands of a dry run make, pasted into a shell."""
+    folder = tmp_path_factory.mktemp("plain")
+    script = compress(folder / "out", "--dry_run").succeeded().stdout
+    assert not (folder / "out").exists()
+    (folder / "python").symlink_to(fork_server.python)
+    path = f"{folder}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash"],
+        input=script,
+        cwd=ROOT,
+        env=ENVIRONMENT | {"PATH": path},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    return folder / "out"
+
+
+def results(folder: Path) -> dict:
+    return json.loads((folder / "results.json").read_text())
+
+
+def weights(folder: Path) -> dict:
+    return torch.load(folder / "compressed.pth", weights_only=True)
+
+
+def same(first: dict, second: dict) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
+
+
+def without_times(found: dict) -> dict:
+    """All but what a clock says, and where it is."""
+    found["files"]["onnx"]["bytes"] = found["files"]["pth"]["bytes"] = 0
+    for model in (found["teacher"], found["compressed"]):
+        model["latency"] = None
+        model["checkpoint"] = Path(model["checkpoint"]).name
+    return found
+
+
+# --------------------------------------------------------------------------------------------------
+# The commands
+
+
+GOLDEN = """\
+# DATA -> OUT
+#
+# images    pairs of 32x32, BtoA
+#           6 to learn from (of phase train)
+#           2 to choose by (held out of train)
+#           6 to test on (of phase val)
+# teacher   resnet_9blocks ngf 16, trained here: 0.059G MACs, 0.716M parameters
+# target    6x: 0.010G MACs, 6.0 times fewer than the teacher
+# widths    16,8,4: 6,561 networks of 0.002G to 0.022G MACs, 65.3% of them within the target
+# learning  the student learns from the teacher's images, by the eyes of its discriminator
+# preset    PRESET: for tests
+
+set -e
+python -m data.check DATA --direction BtoA --load_size 36 --crop_size 32 --num_threads 1
+python -m prepare.arrange DATA --val_images 300 --seed 233 --output_dir OUT/data
+python train.py IMAGES --load_size 36 --crop_size 32 MACHINE MEASURE TRAIN --netG resnet_9blocks \
+--ngf 16 --nepochs 2 --nepochs_decay 2 --seed 233 --log_dir OUT/teacher
+python train_supernet.py IMAGES --load_size 36 --crop_size 32 MACHINE MEASURE TRAIN --nepochs 2 \
+--nepochs_decay 2 --seed 233 ONLINE --restore_teacher_G_path T/best_net_G.pth \
+--restore_D_path T/best_net_D.pth --student_ngf 16 --config_set 16,8,4 --log_dir OUT/supernet
+python evolution_search.py IMAGES --load_size 32 --crop_size 32 MACHINE --phase val MEASURE \
+--population_size 8 --evolution_iters 2 --batch_size 4 \
+--restore_G_path OUT/supernet/checkpoints/best_net_G.pth --config_set 16,8,4 --budget 9867946 \
+--seed 233 --output_dir OUT/search
+CONFIG=$(python search.py --select 9867946 OUT/search/evaluations.jsonl | cut -d ' ' -f 1)
+python train_supernet.py IMAGES --load_size 36 --crop_size 32 MACHINE MEASURE TRAIN --nepochs 2 \
+--nepochs_decay 2 --seed 233 ONLINE --restore_teacher_G_path T/best_net_G.pth \
+--restore_D_path T/best_net_D.pth --student_ngf 16 \
+--restore_student_G_path OUT/supernet/checkpoints/best_net_G.pth --config_str "$CONFIG" \
+--log_dir OUT/finetune
+python export.py --input_path OUT/finetune/checkpoints/best_net_G.pth --config_str "$CONFIG" \
+--output_path OUT/compressed --format pth onnx
+python test.py IMAGES --load_size 32 --crop_size 32 MACHINE --phase test COMPARED MEASURE \
+--results_dir OUT/test
+python latency.py IMAGES --load_size 32 --crop_size 32 MACHINE --phase test COMPARED \
+--batch_size 1 --times 3 --macs_convention exact --results_dir OUT/latency
+python -m report.compressed --output_dir OUT --target 6x --preset PRESET
+"""
+SHORT = {
+    "COMPARED": "--restore_teacher_G_path T/best_net_G.pth --restore_G_path OUT/compressed.pth",
+    "MEASURE": "--fid_features random --fid_dims 64",
+    "TRAIN": "--batch_size 2 --ndf 8 --print_freq 1 --save_epoch_freq 1",
+    "ONLINE": "--distiller online --teacher_freq 0 --lambda_distill 0",
+    "IMAGES": "--dataroot OUT/data --direction BtoA",
+    "MACHINE": "--num_threads 1 --gpu_ids -1",
+    "T/": "OUT/teacher/checkpoints/",
+}
+
+
+def test_a_dry_run_is_a_script(compress, dataset, preset, tmp_path):
+    expected = GOLDEN
+    for short, text in SHORT.items():
+        expected = re.sub(rf"\b{short}", text, expected)
+    for short, path in (("OUT", tmp_path / "out"), ("DATA", dataset), ("PRESET", preset)):
+        expected = re.sub(rf"\b{short}\b", str(path), expected)
+    done = compress(tmp_path / "out", "--dry_run").succeeded()
+    assert done.stdout == expected
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_commands_of_a_dry_run_make_the_same(plain, compress, snapshot):
+    """Pasted into a shell, they leave what compress.py leaves: it finds nothing to do."""
+    before = snapshot(plain)
+    done = compress(plain).succeeded()
+    for number, stage in enumerate(STAGES, 1):
+        assert f"== {number}/10 {stage}: done ({plain}/{STAGES[stage]}" in done.stdout
+    assert done.stdout.count("done (") == 10 and "$ python" not in done.stdout
+    after = snapshot(plain)
+    assert {k: v for k, v in after.items() if k in before} == before
+    assert {Path(k).name for k in after.keys() - before.keys()} == {"settings.json"}
+    # The winner is known now.
+    config = results(plain)["compressed"]["config"]
+    script = compress(plain, "--dry_run").succeeded().stdout
+    assert "$CONFIG" not in script and script.count(f"--config_str {config} ") == 2
+
+
+# --------------------------------------------------------------------------------------------------
+# Killed again and again
+
+
+def _lines(path: Path) -> list[dict]:
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text().splitlines(True) if line.endswith("\n")]
+
+
+def begun(folder: Path, stage: str, process) -> bool:
+    """Whether a stage has made something that its end is still to come after."""
+    if stage in ("teacher", "supernet", "finetune"):
+        records = _lines(folder / stage / "log.jsonl")
+        return any(r["event"] == "eval" and r["step"] > 2 for r in records)
+    if stage == "search":
+        return len(_lines(folder / "search" / "evaluations.jsonl")) >= 3
+    made = {"export": "compressed.pth", "test": "test/images", "latency": "latency"}
+    if stage in made:
+        return (folder / made[stage]).exists()
+    said = os.pread(process.out.fileno(), 1 << 20, 0).decode(errors="replace")
+    return f" {stage}\n$ python" in said
+
+
+def test_kill_9_in_every_stage(plain, spawn, forked, flags, compress, tmp_path):
+    """Each time it goes on where it was, and the network is that of an uninterrupted run."""
+    out, unfinished = tmp_path / "out", []
+    for stage, result in STAGES.items():
+        process = spawn(str(forked), *flags, "--output_dir", out)
+        while not begun(out, stage, process):
+            assert process.poll() is None, process.communicate()[0]
+            time.sleep(0.002)
+        process.kill()
+        process.communicate()
+        if not (out / result).exists():
+            unfinished.append(stage)
+    assert {"teacher", "supernet", "search", "finetune", "test"} <= set(unfinished), unfinished
+    compress(out).succeeded()
+    assert same(weights(out), weights(plain))
+    assert without_times(results(out)) == without_times(results(plain))
+    assert not list(out.glob("**/*.part")) and not list(out.glob("**/.*.tmp*"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_cleanly(number, spawn, forked, flags, tmp_path):
+    out = tmp_path / "out"
+    process = spawn(str(forked), *flags, "--output_dir", out)
+    while not _lines(out / "teacher" / "log.jsonl"):
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.005)
+    process.send_signal(number)
+    said = process.communicate(60)[0]
+    assert process.returncode == 128 + number, said
+    assert "the state is saved" in said and "the same command continues" in said
+    assert "Traceback" not in said
+    assert (out / "teacher" / "checkpoints" / "state.pth").exists() and not (
+        out / "supernet"
+    ).exists()
+
+
+def test_a_real_stage_dies_with_a_killed_run(flags, tmp_path):
+    """Python as users start it: no training goes on alone, holding its folder."""
+    out = tmp_path / "out"
+    process = subprocess.Popen(
+        [sys.executable, "compress.py", *flags, "--output_dir", str(out)],
+        cwd=ROOT,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    for line in process.stdout:
+        if line.startswith("$ python"):
+            break
+    (child,) = _children(process.pid)
+    process.kill()
+    process.communicate()
+    for _ in range(500):
+        if not Path(f"/proc/{child}").exists():
+            return
+        time.sleep(0.01)
+    pytest.fail(f"process {child} lives on")
+
+
+def _children(pid: int) -> list[int]:
+    for _ in range(500):
+        found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        if found:
+            return [int(each) for each in found]
+        time.sleep(0.01)
+    return []
+
+
+# --------------------------------------------------------------------------------------------------
+# What it leaves
+
+
+def test_the_figures_agree(plain):
+    """Table, page, card and results.json are one set of numbers; the test's own are the same."""
+    found = results(plain)
+    test = json.loads((plain / "test" / "results.json").read_text())
+    for label, entry in zip(("teacher", "compressed"), test["models"], strict=True):
+        for key in ("params", "macs", "metrics", "name"):
+            assert found[label][key] == entry[key]
+    exact = json.loads((plain / "latency" / "latency.json").read_text())["all"]
+    assert [found[k]["exact_macs"] for k in ("teacher", "compressed")] == [e["macs"] for e in exact]
+    assert [found[k]["latency"]["median_ms"] for k in ("teacher", "compressed")] == [
+        e["median_ms"] for e in exact
+    ]
+    assert all(found[k]["exact_macs"] < found[k]["macs"] for k in ("teacher", "compressed"))
+    assert found["n"] == 6 and found["images"]["val"] == {"count": 2, "of": "train"}
+    target = found["target"]
+    assert target["met"] and target["reached"] == found["compressed"]["macs"] <= target["budget"]
+    page, card = (plain / "index.html").read_text(), (plain / "MODEL_CARD.md").read_text()
+    headings, rows = table(found)
+    for cell in (*headings, *(cell for row in rows for cell in row)):
+        assert cell in card, cell
+        assert f">{cell}<" in page or not cell, cell
+    compressed = found["compressed"]
+    assert rows[1][0] == f"compressed: {compressed['name']}" and giga(compressed["macs"]) in rows[1]
+    assert mega(found["teacher"]["params"]) in rows[0]
+    assert verdict(found) in page and verdict(found)[1:] in card
+    for text in limits(found):
+        assert text in card
+    assert "random features" in " ".join(limits(found))
+    for f in found["files"].values():
+        assert (plain / f["name"]).stat().st_size == f["bytes"]
+        assert f"`{f['name']}`: {f['bytes'] / 1e6:.2f} MB" in card
+    assert sorted(found["files"]) == ["onnx", "pth"]
+    for image in (plain / "test" / "images" / "compressed").iterdir():
+        assert f"test/images/compressed/{image.name}" in page
+
+
+def test_the_examples_of_the_card_run(plain, dataset, tmp_path):
+    """Both ways of using the network give its images of the test."""
+    card = (plain / "MODEL_CARD.md").read_text()
+    examples = re.findall(r"```python\n(.*?)```", card, re.S)
+    assert len(examples) == 2
+    image = next((plain / "test" / "images" / "real_A").iterdir())
+    expected = Image.open(plain / "test" / "images" / "compressed" / image.name)
+    for name in ("compressed.pth", "compressed.onnx"):
+        shutil.copy(plain / name, tmp_path)
+    shutil.copy(image, tmp_path / "in.png")
+    here = os.getcwd()
+    os.chdir(tmp_path)
+    try:
+        for example in examples:
+            exec(compile(example, "card", "exec"), {})
+            made = Image.open("out.png")
+            different = [
+                abs(a - b) for a, b in zip(made.tobytes(), expected.tobytes(), strict=True)
+            ]
+            assert made.size == (SIZE, SIZE) and max(different) <= 1
+            os.unlink("out.png")
+    finally:
+        os.chdir(here)
+
+
+# --------------------------------------------------------------------------------------------------
+# A given teacher, and a target in milliseconds
+
+
+def test_a_given_teacher_is_not_trained(plain, compress, tmp_path):
+    """By a time: the widths are timed once, and the measured time of the winner is shown."""
+    given = tmp_path / "mine_net_G.pth"
+    shutil.copy(plain / "teacher" / "checkpoints" / "best_net_G.pth", given)
+    out = tmp_path / "out"
+    quick = ("--teacher", given, "--image_size", 64)
+    for _ in range(9):  # other work on the machine moves the range
+        refused = compress(out, *quick, "--target", "1e6ms", "--dry_run")
+        assert refused.returncode == 2 and refused.stderr.count("error:") == 1
+        ends = re.search(r"from ([\d.e+]+)ms to ([\d.e+]+)ms per image", refused.stderr).groups()
+        target = f"{(float(ends[0]) * float(ends[1])) ** 0.5:.4g}ms"
+        done = compress(out, *quick, "--target", target)
+        if done.returncode == 0:
+            break
+        assert "ms per image" in done.stderr and not out.exists()
+    done.succeeded()
+    assert not (out / "teacher").exists() and " teacher\n$" not in done.stdout
+    supernet, finetune = [s for s in done.stdout.splitlines() if s.startswith("$ python train_s")]
+    assert f"--lambda_distill 0.5 --restore_teacher_G_path {given}" in supernet
+    assert "beside the teacher, so the student learns layer by layer" in done.stdout
+    # Its own discriminator and adaptors go on, and no other.
+    best = out / "supernet" / "checkpoints" / "best_net"
+    assert f"--restore_D_path {best}_D.pth --restore_A_path {best}_A " in finetune
+    assert "restore_D_path" not in supernet and "--distiller" not in done.stdout
+    assert "trained at 32x32 and gets images of 64x64" in done.stdout
+    found = results(out)
+    assert found["teacher"]["given"] and found["teacher"]["checkpoint"] == str(given)
+    assert found["target"]["reached"] == found["compressed"]["latency"]["median_ms"]
+    assert found["target"]["met"] == (found["target"]["reached"] <= found["target"]["value"])
+    assert ("MISSED" in done.stdout) == (not found["target"]["met"])
+    assert verdict(found) in done.stdout
+    # The budget is remembered: another measurement would be another search.
+    budget = json.loads((out / "budget.json").read_text())
+    assert found["target"]["budget"] == budget["macs"]
+    assert [point["ms"] for point in budget["timing"]] == sorted(p["ms"] for p in budget["timing"])
+    again = compress(out, *quick, "--target", target, "--dry_run").succeeded().stdout
+    assert f"--budget {budget['macs']} " in again
+
+
+def test_images_without_pairs(plain, compress, tmp_path):
+    """A given teacher is compressed all the same; the whole of it runs."""
+    horses, rng = tmp_path / "horses", np.random.default_rng(0)
+    for folder, count in {"trainA": 10, "trainB": 12, "testA": 3, "testB": 4}.items():
+        (horses / folder).mkdir(parents=True)
+        for i in range(count):
+            pixels = rng.integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(horses / folder / f"{folder}{i}.png")
+    refused = compress(tmp_path / "out", "--dataroot", horses)
+    assert refused.returncode == 2 and "give --teacher" in refused.stderr
+    assert not (tmp_path / "out").exists()
+    teacher = ("--teacher", plain / "teacher" / "checkpoints" / "best_net_G.pth")
+    done = compress(tmp_path / "out", "--dataroot", horses, *teacher).succeeded()
+    assert "in all about" in done.stdout and "supernet  about" in done.stdout
+    # The discriminator beside it has seen pairs, and cannot judge images alone.
+    assert "best_net_D.pth beside the teacher is of another kind than ours" in done.stdout
+    found = results(tmp_path / "out")
+    assert found["dataset_mode"] == "unaligned" and found["n"] == 3
+    assert found["images"]["test"] == {"count": 3, "of": "test"}
+    assert list(found["measures"]) == ["fid", "kid"] and found["compressed"]["l1_to_teacher"] > 0
+    assert "no pairs" in (tmp_path / "out" / "MODEL_CARD.md").read_text()
+
+
+def test_a_dataset_of_train_alone(dataset, compress, tmp_path):
+    """All three phases come out of it, which the plan says, with the remedy."""
+    alone = tmp_path / "d"
+    shutil.copytree(dataset / "train", alone / "train")
+    script = compress(tmp_path / "out", "--dataroot", alone, "--dry_run").succeeded().stdout
+    assert "4 to learn from (of phase train)" in script
+    assert "2 to test on (held out of train)" in script
+    assert "there is no phase val or test" in script and "into a folder val" in script
+    assert f"-m data.check {alone} " in script and "--phase train" in script
+
+
+def test_a_discriminator_beside_a_given_teacher_is_used(plain, compress, tmp_path):
+    for kind in "GD":
+        name = f"best_net_{kind}.pth"
+        shutil.copy(plain / "teacher" / "checkpoints" / name, tmp_path / name)
+    flags = ("--teacher", tmp_path / "best_net_G.pth", "--dry_run")
+    script = compress(tmp_path / "out", *flags).succeeded().stdout
+    assert f"--restore_D_path {tmp_path / 'best_net_D.pth'}" in script
+    assert "by the eyes of best_net_D.pth beside it" in script
+    shutil.copy(tmp_path / "best_net_G.pth", tmp_path / "best_net_D.pth")
+    script = compress(tmp_path / "out", *flags).succeeded().stdout
+    assert "restore_D_path" not in script and "of another kind than ours" in script
+
+
+def test_a_teacher_whose_layers_do_not_fit(dataset, compress, tmp_path):
+    """Its images alone teach: no layers and no discriminator of its own are needed."""
+    spec = GeneratorSpec("mobile_deepest_resnet", 8)
+    assert not spec.kind.tapped
+    save_network(new_generator(spec, Initialisation()), tmp_path / "deep_net_G.pth", spec)
+    flags = ("--teacher", tmp_path / "deep_net_G.pth", "--dry_run")
+    script = compress(tmp_path / "out", *flags).succeeded().stdout
+    lines = [line for line in script.splitlines() if "train_supernet.py" in line]
+    assert len(lines) == 2 and all("--lambda_l1 100" in line for line in lines)
+    assert "restore_D_path" not in script and "restore_A_path" not in script
+    assert "and its layers do not fit, so the student learns from its images alone" in script
+
+
+# --------------------------------------------------------------------------------------------------
+# Refusals
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (("--target", "12"), ("--target 12", "MACs", "16,8,4", "32x32")),
+        (("--target", "900x"), ("--target 900x", "24.1x fewer MACs than the teacher")),
+        (("--target", "1ns"), ("--target 1ns", "12x", "20ms")),
+        (("--dataroot", "/none"), ("--dataroot /none: no such folder",)),
+        (("--teacher", "/none.pth"), ("--teacher /none.pth: no such file",)),
+        (("--preset", "fast"), ("--preset fast", "quick, standard, best")),
+        (("--direction", "atob"), ("--direction", "AtoB")),
+        (("--targt", "12x"), ("unknown flag --targt", "--target")),
+        (("--dataset_mode", "unaligned"), ("no pairs", "--teacher")),
+        (("--image_size", "30"), ("--image_size 30", "multiple of 4")),
+        (("--image_size", "16"), ("stage teacher", "--crop_size 16", "24 pixels", "--preset")),
+    ],
+)
+def test_what_cannot_work_starts_nothing(more, words, compress, tmp_path):
+    done = compress(tmp_path / "out", *more)
+    said = done.stderr.replace("no CUDA GPU was found: using the CPU\n", "")
+    assert done.returncode == 2 and said.count("\n") == 1, done.stderr
+    assert all(word in said for word in words), said
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_of_another_compression_is_left_alone(plain, compress, preset, snapshot, tmp_path):
+    compress(plain).succeeded()
+    before = snapshot(plain)
+    other = tmp_path / "other.toml"
+    other.write_text(PRESET.replace("population_size = 8", "population_size = 9"))
+    for more, words in (
+        (("--target", "5x"), "target`? 5x \\(was 6x\\)"),
+        (("--preset", other), r"search.population_size. 9 \(was 8\)"),
+        (("--seed", "1"), r"seed`? 1 \(was 233\)"),
+    ):
+        for dry in ((), ("--dry_run",)):
+            done = compress(plain, *more, *dry)
+            assert done.returncode == 2 and done.stderr.count("error:") == 1
+            assert re.search(words, done.stderr), done.stderr
+            assert "--output_dir" in done.stderr
+    assert snapshot(plain) == before
+
+
+def test_one_compression_at_a_time(plain, compress):
+    """Two runs at once would write the same files."""
+    held = os.open(plain, os.O_RDONLY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        done = compress(plain)
+    finally:
+        os.close(held)
+    assert done.returncode == 2 and "another run is writing there now" in done.stderr
+
+
+def test_a_stage_that_refuses_says_so(compress, dataset, tmp_path):
+    """A broken image is found by the first stage, with its remedy; nothing is trained."""
+    broken = tmp_path / "d"
+    shutil.copytree(dataset, broken)
+    victim = sorted((broken / "val").iterdir())[0]
+    victim.write_bytes(victim.read_bytes()[:99])
+    done = compress(tmp_path / "out", "--dataroot", broken)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert victim.name in done.stdout and "stage check stopped" in done.stderr
+    assert not (tmp_path / "out" / "data").exists()

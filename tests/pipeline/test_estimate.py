@@ -1,0 +1,90 @@
+"""How long a plan takes: what is counted, and how it is said."""
+
+import pytest
+
+from pipeline.commands import Wanted
+from pipeline.estimate import _subnets, _work, describe_estimate, duration, estimate
+from pipeline.plan import make_plan
+from pipeline.presets import read_preset
+from prepare.builtin import write_builtin_dataset
+
+PRESET = """
+widths = "8,4"
+[images]
+size = 32
+[measure]
+fid_features = "random"
+fid_dims = 64
+[training]
+batch_size = 3
+ndf = 8
+save_epoch_freq = 2
+[teacher]
+netG = "resnet_9blocks"
+ngf = 8
+nepochs = 2
+nepochs_decay = 3
+[learning.discriminator]
+distiller = "online"
+teacher_freq = 0
+lambda_distill = 0
+[supernet]
+niters = 5
+[search]
+population_size = 10
+evolution_iters = 4
+"""
+
+
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("estimate")
+    write_builtin_dataset(folder / "d", train=10, val=3, size=32, workers=0, progress=False)
+    (folder / "p.toml").write_text(PRESET)
+    wanted = Wanted(str(folder / "d"), str(folder / "out"), "3x", gpu_ids="-1", num_threads=1)
+    return make_plan(wanted, read_preset(str(folder / "p.toml")))
+
+
+def test_what_is_counted(plan):
+    """8 images in batches of 3 are 3 steps; evaluations after epochs 2, 4 and the last."""
+    assert plan.division.counts["train"] == 8
+    assert _work(plan, plan.stage("teacher")) == (5, 15, 3)
+    # The default of 40 epochs ends after 5 steps.
+    assert _work(plan, plan.stage("supernet"))[:2] == (2, 5)
+    # It is measured before its first step too.
+    assert _work(plan, plan.stage("finetune"))[2] == 40 // 2 + 1
+    within = len(plan.space.feasible(plan.budget.macs))
+    assert _subnets(plan) == min(10 + 4 * 10, within)
+
+
+def test_every_stage_has_a_time(plan):
+    found = estimate(plan)
+    assert found.problem == "" and list(found.seconds) == [stage.name for stage in plan.stages]
+    steps = {name: found.seconds[name] - 4 for name in ("teacher", "supernet", "finetune")}
+    assert all(seconds > 0 for seconds in steps.values())
+    # Many more steps of the same kind.
+    assert steps["finetune"] > 3 * steps["supernet"]
+    lines = describe_estimate(plan, found).splitlines()
+    assert len(lines) == len(plan.stages) + 1
+    assert lines[2].startswith("teacher   about ") and lines[2].endswith("5 epochs, 15 steps")
+    assert lines[-1].startswith("in all about ") and " on CPU" in lines[-1]
+    assert not plan.folder.exists()
+
+
+def test_an_image_that_cannot_be_read_is_left_to_the_check(plan, tmp_path):
+    for path in (tmp_path / "d" / "train", tmp_path / "d" / "val"):
+        path.mkdir(parents=True)
+        for i in range(8):
+            (path / f"{i}.png").write_bytes(b"no image")
+    wanted = Wanted(str(tmp_path / "d"), str(tmp_path / "out"), "3x", gpu_ids="-1")
+    broken = make_plan(wanted, plan.preset)
+    said = describe_estimate(broken, estimate(broken))
+    assert said.startswith("how long it takes is not known: ") and ".png" in said
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(1, "5 s"), (42, "40 s"), (58, "1 min"), (600, "10 min"), (7200, "2.0 h"), (2e5, "2.3 days")],
+)
+def test_durations(seconds, text):
+    assert duration(seconds) == text
