@@ -151,6 +151,9 @@ class Draft:
             own["restore_D_path"] = best(run, "D")
         if saved.lambda_distill and not (online and saved.tap_loss == "alignment"):
             own["restore_A_path"] = best(run, "A").removesuffix(".pth")
+        # Images of a teacher alone leave a student smooth: it goes on against real ones.
+        if online and self.mode == "aligned":
+            own |= self.preset.of("learning.real")
         own["config_str"] = WINNER
         return self.training("finetune", "train_supernet.py", own, "finetune")
 

@@ -35,6 +35,7 @@ TABLES: dict[str, tuple[str, ...]] = {
     "learning.discriminator": ("train_supernet.py",),
     "learning.layers": ("train_supernet.py",),
     "learning.images": ("train_supernet.py",),
+    "learning.real": ("train_supernet.py",),
     "teacher": ("train.py",),
     "supernet": ("train_supernet.py",),
     "search": ("evolution_search.py",),
@@ -183,7 +184,7 @@ def _flat(values: dict, where: str) -> dict:
     """Tables in tables by both names: ``[learning.images]`` is ``learning.images``."""
     learning = values.pop("learning", {})
     if not isinstance(learning, dict):
-        raise InputError(f"{where}: learning has the tables discriminator, layers and images")
+        raise InputError(f"{where}: learning has the tables discriminator, layers, images and real")
     return values | {f"learning.{name}": table for name, table in learning.items()}
 
 

@@ -38,6 +38,23 @@ def test_every_script_takes_what_the_presets_say(name):
             assert flags.crop_size == new.preset.images.size
 
 
+@pytest.mark.parametrize("name", ["standard", "best"])
+def test_the_winner_goes_on_against_real_images(name):
+    new = draft("cpu", name)
+    winner = "16_16_16_16_16_16_16_16"
+    supernet, tuned = (s.with_winner(winner).parse() for s in (new.supernet(), new.finetune()))
+    assert supernet.lambda_ssim and not supernet.lambda_adversarial
+    assert tuned.lambda_adversarial and tuned.lambda_real and not tuned.lambda_ssim
+    assert tuned.augment_D == ["color", "translation", "cutout"] and tuned.ema
+    # One that learned layer by layer has a discriminator already, and unpaired data no real image.
+    new.mode = "unaligned"
+    assert not new.finetune().with_winner(winner).parse().lambda_real
+    new = draft("cpu", name)
+    new.teacher = Teacher("g.pth", new.teacher.spec, True, None, "")
+    assert new.teacher.recipe == "learning.layers"
+    assert not new.finetune().with_winner(winner).parse().lambda_adversarial
+
+
 def test_a_command_can_be_pasted():
     stage = Stage(
         "x",

@@ -15,7 +15,9 @@ def test_the_presets_of_the_house(name):
         for flag in flags:
             assert any(flag in SCRIPTS[script].flags for script in TABLES[table]), (table, flag)
     # Every table that a stage may need is there to be read and changed.
-    assert all(preset.tables[table] for table in TABLES if table != "export")
+    # The tuning of the quick one is too short for a new discriminator to learn anything.
+    optional = {"export"} | ({"learning.real"} if name == "quick" else set())
+    assert all(preset.tables[table] for table in TABLES if table not in optional)
     assert len((FOLDER / f"{name}.toml").read_text().splitlines()) < 120
 
 
