@@ -17,6 +17,8 @@ import torch
 from PIL import Image
 from processes import ENVIRONMENT, ROOT, Outcome
 
+import gan_compression
+from errors import InputError
 from models.build import Initialisation, new_generator
 from models.generators import GeneratorSpec
 from models.weights import save_network
@@ -154,6 +156,19 @@ def without_times(found: dict) -> dict:
         model["latency"] = None
         model["checkpoint"] = Path(model["checkpoint"]).name
     return found
+
+
+def test_it_is_done_from_python_too(plain, compress, dataset, preset, monkeypatch):
+    """The same compression: a folder that is done is loaded, and no stage runs."""
+    compress(plain).succeeded()
+    monkeypatch.setattr("pipeline.run.run_stage", lambda stage: pytest.fail(stage.name))
+    how = dict(target="6x", preset=str(preset), direction="BtoA", device="cpu")
+    found = gan_compression.compress(dataset, plain, **how)
+    assert found.results == results(plain) and found.folder == plain
+    assert same(dict(found.generator.net.state_dict()), dict(weights(plain)))
+    assert gan_compression.searched(plain)[0]["macs"] <= found.results["compressed"]["macs"]
+    with pytest.raises(InputError, match="`output_dir`"):
+        gan_compression.compress(dataset, plain, **(how | {"target": "7x"}))
 
 
 # --------------------------------------------------------------------------------------------------
