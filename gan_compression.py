@@ -44,6 +44,7 @@ from pipeline.presets import read_preset
 from pipeline.run import Stopped, run_stages
 from report.compressed import RESULTS
 from runtime.files import read_json
+from runtime.folders import release_folders
 from subnets.results import read_evaluations
 
 __all__ = [
@@ -257,11 +258,14 @@ def compress(
         threads=threads,
     )
     plan = make_plan(wanted, read_preset(preset))
-    claim(plan)
     try:
+        claim(plan)
         run_stages(plan)
     except Stopped as stop:
         raise KeyboardInterrupt(str(stop)) from None
+    finally:
+        # A notebook lives on, and another process may want to continue.
+        release_folders()
     small = load_generator(plan.folder / "compressed.pth")
     return Compressed(plan.folder, small, read_json(plan.folder / RESULTS))
 

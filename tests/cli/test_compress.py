@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pytest
 import torch
@@ -169,6 +170,25 @@ def test_it_is_done_from_python_too(plain, compress, dataset, preset, monkeypatc
     assert gan_compression.searched(plain)[0]["macs"] <= found.results["compressed"]["macs"]
     with pytest.raises(InputError, match="`output_dir`"):
         gan_compression.compress(dataset, plain, **(how | {"target": "7x"}))
+
+
+def test_the_notebook_runs(plain, compress, dataset, preset, monkeypatch, capsys):
+    """docs/tour.ipynb cell by cell, on the tiny compression instead of its own."""
+    compress(plain).succeeded()
+    monkeypatch.setattr("matplotlib.pyplot.show", lambda: None)
+    notebook = json.loads((ROOT / "docs" / "tour.ipynb").read_text())
+    cells = ["".join(c["source"]) for c in notebook["cells"] if c["cell_type"] == "code"]
+    names: dict = {}
+    with matplotlib.rc_context({"backend": "agg"}):
+        for number, cell in enumerate(cells):
+            exec(compile(cell, f"tour.ipynb, code cell {number}", "exec"), names)
+            if number == 0:
+                names |= {"DATA": dataset, "OUT": plain, "TARGET": "6x", "PRESET": str(preset)}
+        drawn = [names["plt"].figure(n) for n in names["plt"].get_fignums()]
+        assert len(drawn) == 2 and len(drawn[0].axes) == 12
+        names["plt"].close("all")
+    assert f"small    {names['small'].generator}" in capsys.readouterr().out
+    assert (plain / "small.safetensors").is_file()
 
 
 # --------------------------------------------------------------------------------------------------
