@@ -97,7 +97,13 @@ def _student_task(flags: Namespace, data: DataSettings, device: torch.device) ->
         paired=data.paired,
     )
     if online:
-        return online_task(**parts, teachers=teachers, settings=settings.online(flags))
+        own = settings.own_discriminator(flags)
+        return online_task(
+            **parts,
+            teachers=teachers,
+            settings=settings.online(flags),
+            own_discriminator=new_discriminator(own, seen, init) if own else None,
+        )
     return distillation_task(**parts, teacher=teachers[0][0])
 
 

@@ -1,9 +1,21 @@
 """How long a plan takes: what is counted, and how it is said."""
 
-import pytest
+from dataclasses import replace
 
+import pytest
+import torch
+
+from options import settings
 from pipeline.commands import Wanted
-from pipeline.estimate import _subnets, _work, describe_estimate, duration, estimate
+from pipeline.estimate import (
+    _flags,
+    _student_task,
+    _subnets,
+    _work,
+    describe_estimate,
+    duration,
+    estimate,
+)
 from pipeline.plan import make_plan
 from pipeline.presets import read_preset
 from prepare.builtin import write_builtin_dataset
@@ -28,6 +40,9 @@ nepochs_decay = 3
 distiller = "online"
 teacher_freq = 0
 lambda_distill = 0
+[learning.real]
+lambda_adversarial = 1
+student_ndf = 4
 [supernet]
 niters = 5
 [search]
@@ -55,6 +70,14 @@ def test_what_is_counted(plan):
     assert _work(plan, plan.stage("finetune"))[2] == 40 // 2 + 1
     within = len(plan.space.feasible(plan.budget.macs))
     assert _subnets(plan) == min(10 + 4 * 10, within)
+
+
+def test_what_is_timed_is_what_trains(plan):
+    """With the discriminator that a student has of its own."""
+    for name, expected in (("supernet", {"G"}), ("finetune", {"G", "D_student"})):
+        flags = _flags(plan, plan.stage(name))
+        data = replace(settings.data(flags), phase="train")
+        assert set(_student_task(flags, data, torch.device("cpu")).networks) == expected
 
 
 def test_every_stage_has_a_time(plan):
