@@ -60,8 +60,8 @@ RULES = (
     ),
     Rule(
         ("train.py",),
-        ("lambda_recon", "recon_loss_type"),
-        "CycleGAN compares images by L1, weighed by --lambda_A, --lambda_B and --lambda_identity",
+        ("lambda_recon",),
+        "--lambda_A, --lambda_B and --lambda_identity weigh what compares images",
         lambda opt: opt.model == "cycle_gan",
     ),
     Rule(

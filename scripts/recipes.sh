@@ -104,7 +104,8 @@ case "$DATASET" in
   summer2winter) HELD_OUT="${HELD_OUT:-}" ;; # no list is published: drawn at random
   *) HELD_OUT="${HELD_OUT:-datasets/metas/$DATASET/train2.meta}" ;;
 esac
-FULL="${TEACHERS:-$OUT}/full" MOBILE="${TEACHERS:-$OUT}/mobile" DISTILL="$OUT/distill" SUPERNET="$OUT/supernet"
+FULL="${TEACHERS:-$OUT}/full" MOBILE="${TEACHERS:-$OUT}/mobile"
+DISTILL="$OUT/distill" SUPERNET="$OUT/supernet"
 SEARCH="$OUT/search" ONLINE="$OUT/online"
 DRN_PATH="${DRN_PATH:-pretrained/drn-d-105_ms_cityscapes.pth}"
 # The full pipeline distils from a mobile teacher and pre-trains the student; the others do neither.
@@ -173,7 +174,8 @@ real_flags() {
     --augment_D color translation cutout --ema 0.999)
 }
 
-# measure_flags PHASE: a run measures mIoU where the task is label -> photo.
+# measure_flags PHASE: statistics of the real images, where they are known, and mIoU where the task
+# is label -> photo.
 measure_flags() {
   local real="REAL_STAT_${DIRECTION:3}"
   [ -z "${!real:-}" ] || FLAGS+=(--real_stat_path "${!real}")
@@ -430,7 +432,7 @@ link_images() {
     [ -d "$source" ] || die "$source: no such folder; DATAROOT needs trainA, trainB, valA and valB"
     mkdir -p "$folder/$(basename "$source")"
     source="$(cd "$source" && pwd)"
-    find "$source" -type f ! -name '.*' -exec sh -c 'ln -s "$@" "$0"' \
+    find -L "$source" -type f ! -name '.*' -exec sh -c 'ln -s "$@" "$0"' \
       "$folder/$(basename "$source")" {} +
   done
 }

@@ -24,7 +24,8 @@ from training.tasks import Generate, LossWeights, Task, detached, make_adam
 
 @dataclass(frozen=True)
 class CycleWeights:
-    """What the losses between images weigh, each an L1 (mean over pixels in [-1, 1]).
+    """What the losses between images weigh: L1, or another one by `LossWeights.recon`, a mean over
+    values in [-1, 1].
 
     Args:
         a:        of those against real A: ``L1(G_B(G_A(A)), A)``
@@ -131,7 +132,7 @@ class CycleGanTask(Task):
         nets_g:    G_A and G_B
         nets_d:    D_A and D_B, of images alone
         specs:     of G_A and G_B
-        weights:   ``gan_mode`` and ``gan``; the other losses are those of ``cycle``
+        weights:   ``gan_mode``, ``gan`` and ``recon``; the other weights are those of ``cycle``
         pool_size: images that each `ImagePool` keeps
         seed:      of the pools' draws, a function of it and the step
         augment:   of all that the discriminators see

@@ -24,7 +24,14 @@ WEIGHTS = CycleWeights(a=3.0, b=7.0, identity=0.25)
 
 
 def make_task(
-    gan_mode="lsgan", cycle=WEIGHTS, pool_size=3, channels=(3, 3), amp="none", seed=1, **more
+    gan_mode="lsgan",
+    cycle=WEIGHTS,
+    pool_size=3,
+    channels=(3, 3),
+    amp="none",
+    seed=1,
+    recon="l1",
+    **more,
 ) -> CycleGanTask:
     torch.manual_seed(0)
     there = GeneratorSpec("resnet_9blocks", 3, input_nc=channels[0], output_nc=channels[1])
@@ -34,7 +41,7 @@ def make_task(
         init_weights(build_discriminator("n_layers", spec.output_nc, 3, 1), gain=0.2)
         for spec in (there, back)
     ]
-    weights = LossWeights(gan_mode, gan=1.5)
+    weights = LossWeights(gan_mode, recon, gan=1.5)
     how = (pool_size, seed, RATE, 0.5, CPU, amp)
     return CycleGanTask(nets_g, nets_d, [there, back], weights, cycle, *how, **more)
 
@@ -142,6 +149,14 @@ def test_without_identity_nothing_is_asked_of_it():
     losses = task.step(batch_of(1, channels=(1, 3)), 0)
     assert not [name for name in losses if name.startswith("identity")]
     assert task.step(batch_of(2, channels=(1, 3)), 1).keys() == losses.keys()
+
+
+def test_images_may_be_compared_in_another_way():
+    task, batch = make_task(recon="l2"), batch_of(1)
+    with torch.no_grad():
+        expected = (task.g_b(task.g_a(batch.A)) - batch.A).square().mean()
+    found = task.step(batch, 0)["cycle_A"]
+    assert found.item() == pytest.approx(3 * expected.item(), rel=1e-5)
 
 
 def test_identity_between_other_channels_is_refused():
