@@ -113,7 +113,8 @@ def compress(cli, forked, flags):
     """``compress(output, *more)``: the tiny compression; later flags win."""
 
     def run(output: Path, *more: object) -> Outcome:
-        return cli(str(forked), *flags, "--output_dir", output, *more)
+        # Ten stages, on a machine that may be busy.
+        return cli(str(forked), *flags, "--output_dir", output, *more, timeout=900)
 
     return run
 
