@@ -68,4 +68,5 @@ def test_a_line_of_the_table_is_complete(name):
 def test_names_for_flags():
     resnets = ("resnet_9blocks", "mobile_resnet_9blocks", "mobile_deepest_resnet")
     assert (*resnets, "unet_256", "unet_128") == PLAIN
-    assert SUPERNETS == ("super_mobile_resnet_9blocks",)
+    unets = ("super_unet_256", "super_unet_128")
+    assert ("super_mobile_resnet_9blocks", *unets) == SUPERNETS
