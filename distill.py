@@ -3,11 +3,14 @@
 ``--help`` lists the flags.
 """
 
-from data.build import training_loader
+from torch import Tensor
+
+from data.build import calibration_batches, training_loader
 from models.build import new_discriminator, new_student, new_teacher
 from options import DistillOptions, Namespace, run, settings
 from report.run import write_run_page
 from training.build import (
+    begin_tuned,
     distillation_task,
     new_adaptors,
     online_task,
@@ -28,7 +31,12 @@ def distill(opt: Namespace) -> None:
     ]
     teacher, teacher_spec = teachers[0]
     student, spec = new_student(settings.student(opt), init)
-    chosen = subnets(settings.subnets(opt), spec, data.batch_size)
+
+    def calibration() -> list[Tensor]:
+        return calibration_batches(data, device)
+
+    chosen = subnets(settings.subnets(opt), spec, data.batch_size, calibration)
+    begin_tuned(student, spec, calibration)
     updates = settings.updates(opt)
     online = opt.distiller == "online"
     taps = "mse"

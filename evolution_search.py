@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from data.build import datasets, inference_loader
+from data.build import calibration_batches, datasets, inference_loader
 from errors import InputError
 from evaluation.evaluator import Evaluator
 from evaluation.pictures import montage_of
@@ -13,9 +13,10 @@ from report.search import summarise_search, write_search_page
 from runtime import distributed
 from runtime.files import write_json
 from runtime.folders import claim_folder, make_folder
-from subnets.build import genetic_search, new_measurer, search_criteria, search_space, subnet_of
+from subnets.build import genetic_search, new_measurer, search_criteria, search_space
 from subnets.conditions import conditions, images_digest
 from subnets.results import Evaluated, Results, read_evaluations
+from subnets.running import runner
 from subnets.search import Measurer, evolve
 
 
@@ -47,14 +48,20 @@ def open_search(
     space = search_space(wanted, spec, data.network_size)
     print(space.describe(wanted.budget))
     loader = inference_loader(data, device)
+    run_subnet = runner(spec, lambda: calibration_batches(data, device))
     decisive = settings.decisive(opt)
     restored: list[Evaluated] = []
     with distributed.main_first():
         judges = search_criteria(settings.measures(opt), data, device, wanted.criterion)
         evaluator = Evaluator(loader, judges, wanted.amp == "bf16")
         results = Results(results_path, wanted.capacity, distributed.is_main())
-        measured_with = conditions(decisive, images_digest(*datasets(data)))
-        measurer = new_measurer(net, space, evaluator, results, wanted.criterion, measured_with)
+        known = decisive
+        if spec.needs_statistics(spec.config):
+            known = decisive | {"calibration": images_digest(datasets(data.for_calibration())[0])}
+        measured_with = conditions(known, images_digest(*datasets(data)))
+        measurer = new_measurer(
+            net, space, evaluator, results, wanted.criterion, measured_with, run_subnet
+        )
         if opt.restore_pkl_path:
             records = read_evaluations(Path(opt.restore_pkl_path), "`restore_pkl_path`")
             restored = measurer.adopt(records, f"`restore_pkl_path` {opt.restore_pkl_path}")
@@ -78,7 +85,7 @@ def open_search(
             measurer,
             ranked,
             lambda config: montage_of(
-                loader, {"output": subnet_of(net, config)}, opt.display_winsize, 4
+                loader, {"output": run_subnet(net, config)}, opt.display_winsize, 4
             ),
         )
         best = ranked[0]

@@ -1,31 +1,40 @@
 """Cut one subnet out of a supernet as a stand-alone network. ``--help`` lists the flags."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from data.build import inference_loader
+from data.build import calibration_batches, inference_loader
 from deploy.checks import Exported, max_difference, rounded
 from deploy.int8 import export_int8
 from deploy.onnx import export_onnx, require_onnx
 from deploy.pt2 import export_pt2
 from errors import InputError
 from models.build import Checkpoint
+from models.calibration import calibrate
 from models.generators import GeneratorSpec, as_supernet, count_parameters
-from models.supernet import extract
 from models.weights import save_network
 from options import ExportOptions, run, settings
+from options.no_effect import unread_images
 from runtime.folders import make_parent
 
 SUFFIXES = (".pth", ".safetensors", ".onnx", ".pt2")
 
 
-def load(checkpoint: Checkpoint, config_str: str | None) -> tuple[nn.Module, GeneratorSpec]:
+def load(
+    checkpoint: Checkpoint,
+    config_str: str | None,
+    images: Callable[[GeneratorSpec], Sequence[Tensor]],
+) -> tuple[nn.Module, GeneratorSpec, bool]:
     """Load a stand-alone network, or cut a subnet out of a supernet.
 
-    The subnet is ``config_str``. Without it, the one that the supernet was fine-tuned at.
+    The subnet is ``config_str``. Without it, the one that the supernet was fine-tuned at. Its batch
+    norms are calibrated on ``images``, batches of its inputs, if it was trained among others.
+
+    Returns:
+        (the network, what it is, whether it was calibrated)
 
     Raises:
         InputError: the file cannot be read, or it holds a supernet and no subnet is known.
@@ -33,7 +42,7 @@ def load(checkpoint: Checkpoint, config_str: str | None) -> tuple[nn.Module, Gen
     stored = checkpoint.open()
     supernet = as_supernet(stored.spec)
     if supernet is None:
-        return stored.generator(checkpoint.wanted, checkpoint.prefix)
+        return *stored.generator(checkpoint.wanted, checkpoint.prefix), False
     config = supernet.parse(config_str) if config_str else supernet.tuned_config
     if config is None:
         reason = "does not say whether it is a supernet" if supernet.inferred else "is a supernet"
@@ -42,7 +51,10 @@ def load(checkpoint: Checkpoint, config_str: str | None) -> tuple[nn.Module, Gen
             f"cut out ({supernet.config} is the whole network)"
         )
     net, spec = stored.supernet(checkpoint.wanted)
-    return extract(net, config), spec.subnet(config)
+    subnet = spec.kind.extract(net, config)
+    if not spec.needs_statistics(config):
+        return subnet, spec.subnet(config), False
+    return calibrate(subnet, images(spec)), spec.subnet(config), True
 
 
 def output_paths(
@@ -99,7 +111,20 @@ def main() -> None:
     if opt.int8 and not ("onnx" in opt.format and opt.dataroot):
         raise InputError("`int8` needs `format` onnx and images to calibrate on: `dataroot` DIR")
     checkpoint, data = settings.generator(opt, "input_path"), settings.data(opt)
-    net, spec = load(checkpoint, opt.config_str)
+
+    def images(spec: GeneratorSpec) -> list[Tensor]:
+        if not opt.dataroot:
+            raise InputError(
+                f"{checkpoint.setting} {checkpoint.path} has batch norms, whose statistics are "
+                "taken from images for each subnet: give some as `dataroot`"
+            )
+        checkpoint.check_channels(spec, data.channels)
+        checkpoint.check_images(spec, data.described)
+        return calibration_batches(data, torch.device("cpu"))
+
+    net, spec, calibrated = load(checkpoint, opt.config_str, images)
+    for line in [] if calibrated else unread_images(opt):
+        print(line)
     if opt.int8:
         checkpoint.check_channels(spec, data.channels)
     named = settings.was_typed(opt, "format")

@@ -33,10 +33,10 @@ from deploy.pt2 import export_pt2
 from errors import InputError
 from evaluation.build import MeasureSettings, criteria
 from evaluation.evaluator import Evaluator
+from models.calibration import calibrate
 from models.cost import config_cost
 from models.generators import GeneratorSpec, as_supernet
 from models.layers import any_size
-from models.supernet import extract
 from models.weights import open_checkpoint, save_network
 from pipeline.commands import Wanted
 from pipeline.plan import claim, make_plan
@@ -130,11 +130,13 @@ def cost(generator: Generator, height: int, width: int | None = None) -> Cost:
     return Cost(macs, config_cost(config, spec.architecture, "exact", *size)[0], parameters)
 
 
-def cut(supernet: Generator, config: str | None = None) -> Generator:
+def cut(supernet: Generator, config: str | None = None, inputs: Sequence[Tensor] = ()) -> Generator:
     """One subnet of a supernet, with its own weights.
 
     Args:
         config: e.g. ``16_16_40_40_40_64_24_16``; None = the one that it was fine-tuned at
+        inputs: a few batches, float32 N C H W in [-1, 1], where the supernet has batch norms: their
+                statistics are taken anew (`models.calibration`)
     """
     spec = as_supernet(supernet.spec)
     if spec is None or not hasattr(supernet.net, "widths_of"):
@@ -142,7 +144,12 @@ def cut(supernet: Generator, config: str | None = None) -> Generator:
     chosen = spec.parse(config) if config else spec.tuned_config
     if chosen is None:
         raise InputError("`config`: the supernet was trained for a whole space, say which subnet")
-    return Generator(extract(supernet.net, chosen).eval(), spec.subnet(chosen))
+    net = spec.kind.extract(supernet.net, chosen).eval()
+    if spec.needs_statistics(chosen):
+        if not inputs:
+            raise InputError("`inputs`: batch norms of a subnet need a few batches to calibrate on")
+        net = calibrate(net, inputs)
+    return Generator(net, spec.subnet(chosen))
 
 
 def save(generator: Generator, path: AnyPath) -> Path:

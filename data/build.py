@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from data.datasets import AlignedDataset, SingleDataset, Source, unpaired_datasets
 from data.loader import Loader, UnpairedLoader
 from data.transforms import Crops, Resize
 from errors import InputError
 from runtime import distributed
+
+# Inputs that statistics of batch norms are taken from: a few batches of this size.
+CALIBRATION_IMAGES, CALIBRATION_BATCH = 64, 16
 
 
 @dataclass(frozen=True)
@@ -107,6 +112,25 @@ class DataSettings:
             self, phase="val", load_size=self.crop_size, meta_path=None, max_dataset_size=limit
         )
 
+    def for_calibration(self) -> DataSettings:
+        """Inputs to take statistics from: `CALIBRATION_IMAGES` of phase ``train``, uncropped, the
+        same for all scripts, however few images they use otherwise.
+
+        Where there is no such phase, and of single images, whose other folders may be anything,
+        those of this one.
+        """
+        folders = ("train", "trainA") if self.paired else ("trainA",)
+        there = any((Path(self.dataroot) / folder).is_dir() for folder in folders)
+        phase = "train" if there and self.dataset_mode != "single" else self.phase
+        meta_path = self.meta_path if phase == self.phase else None
+        return replace(
+            self,
+            phase=phase,
+            load_size=self.crop_size,
+            meta_path=meta_path,
+            max_dataset_size=CALIBRATION_IMAGES,
+        )
+
     def real_images(self) -> DataSettings:
         """The real images that outputs are compared with as a whole, at the size to measure them.
 
@@ -191,3 +215,11 @@ def inference_loader(
     if settings.load_in_memory:
         loader.load_all()
     return loader
+
+
+def calibration_batches(settings: DataSettings, device: torch.device) -> list[Tensor]:
+    """Inputs to take statistics from, see `DataSettings.for_calibration`: N C H W float32 in
+    [-1, 1] on ``device``, the same at every call. Images that keep their sizes come one by one."""
+    settings = settings.for_calibration()
+    together = CALIBRATION_BATCH if settings.resize.crop else 1
+    return [batch.A for batch in inference_loader(settings, device, together).epoch()]

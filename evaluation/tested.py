@@ -16,7 +16,6 @@ from models.build import Checkpoint, load_teacher
 from models.cost import config_cost
 from models.generators import GeneratorSpec
 from models.layers import set_dropout
-from models.supernet import extract
 
 
 @dataclass(frozen=True)
@@ -158,7 +157,13 @@ def _loaded(
             config = spec.tuned_config
         elif settings.config_str:
             config = spec.parse(settings.config_str)
-        net = extract(net, config)
+        if spec.needs_statistics(config):
+            raise InputError(
+                f"{checkpoint.setting} {checkpoint.path} has batch norms without statistics of "
+                f"{config}: export.py cuts it out and takes them from images (`dataroot`); test "
+                "that file"
+            )
+        net = spec.kind.extract(net, config)
     macs, params = config_cost(config, spec.architecture, settings.macs_convention, *settings.size)
     by_config = spec.ngf is None or config != spec.config
     name = f"{spec.netG} {config}" if by_config else f"{spec.netG} ngf {spec.ngf}"

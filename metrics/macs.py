@@ -62,16 +62,20 @@ PUBLISHED = (
 
 
 def _describe(
-    name: str, size: int, ngf: int = 64, norm: str = "instance"
+    name: str,
+    size: int,
+    ngf: int = 64,
+    norm: str = "instance",
+    netG: str = "sub_mobile_resnet_9blocks",
 ) -> tuple[int, int, int, int]:
     """(parameters, published MACs, published MACs without norms, exact MACs).
 
     Args:
-        name: a config string, or the name of a generator that has an ``ngf``
+        name: a config string of ``netG``, or the name of a generator that has an ``ngf``
         size: height and width of the image in pixels
     """
     named = name in KINDS and not KINDS[name].by_config
-    chosen = (name, ngf) if named else ("sub_mobile_resnet_9blocks", None, name)
+    chosen = (name, ngf) if named else (netG, None, name)
     spec = GeneratorSpec(*chosen, norm=norm)
     require_size(size, size, spec.kind.multiple, "`size`")
     costs = [
@@ -91,18 +95,24 @@ def _table(rows: list[tuple], headings: tuple[str, ...]) -> str:
     return "\n".join([head, "  ".join("-" * w for w in widths), *lines])
 
 
-def print_costs(configs: list[str], size: int, ngf: int = 64, norm: str = "instance") -> None:
+def print_costs(
+    configs: list[str],
+    size: int,
+    ngf: int = 64,
+    norm: str = "instance",
+    netG: str = "sub_mobile_resnet_9blocks",
+) -> None:
     """Print the costs of ``configs``; if there are none, the published table with computed values.
 
     Args:
-        configs: config strings, or names of generators that have an ``ngf``
+        configs: config strings of ``netG``, or names of generators that have an ``ngf``
         size:    height and width of the image in pixels
         norm:    of the generators of ``configs``
     """
     if configs:
         rows = []
         for name in configs:
-            params, published, bare, exact = _describe(name, size, ngf, norm)
+            params, published, bare, exact = _describe(name, size, ngf, norm, netG)
             rows.append((name, f"{params:,}", f"{published:,}", f"{bare:,}", f"{exact:,}"))
         print(
             _table(
@@ -143,6 +153,6 @@ if __name__ == "__main__":
 
     def main() -> None:
         opt = MacsOptions.parse()
-        print_costs(opt.configs, opt.size, opt.ngf, opt.norm)
+        print_costs(opt.configs, opt.size, opt.ngf, opt.norm, opt.netG)
 
     run(main)

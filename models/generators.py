@@ -91,6 +91,10 @@ class GeneratorSpec:
         """Of a supernet: what `extract` makes of it at ``config``."""
         return replace(self, netG=self.kind.subnet, ngf=None, config_str=str(config))
 
+    def needs_statistics(self, config: ChannelConfig) -> bool:
+        """Of a supernet: whether batch norms of the subnet ``config`` must be calibrated."""
+        return self.norm == "batch" and config != self.tuned_config
+
     def to_dict(self) -> dict:
         beside = ("inferred", "trained_on")
         return {name: value for name, value in asdict(self).items() if name not in beside}
@@ -131,9 +135,9 @@ class GeneratorSpec:
         rate = self.dropout_rate
         if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 <= rate <= 1:
             raise InputError(f"`dropout_rate` {rate!r} is not a number from 0 to 1")
-        if kind.elastic and self.norm == "batch":
+        if kind.elastic and self.norm == "batch" and not kind.calibrated:
             raise InputError(
-                "a supernet cannot use `norm` batch, whose statistics differ from subnet to "
+                "this supernet cannot use `norm` batch, whose statistics differ from subnet to "
                 "subnet; use instance"
             )
 

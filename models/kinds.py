@@ -17,9 +17,11 @@ from models.config import ChannelConfig
 from models.cost import Architecture, Costs
 from models.deepest import DeepestResnetGenerator
 from models.deepest import read_channels as read_deepest
+from models.elastic_unet import SuperUNetGenerator
+from models.elastic_unet import extract as extract_unet
 from models.layout import TAP_COUNT
 from models.resnet import ResnetGenerator, read_channels
-from models.supernet import SuperMobileResnetGenerator
+from models.supernet import SuperMobileResnetGenerator, extract
 from models.unet import CONFIGS, UNetArchitecture, UNetGenerator, read_widths, tap_widths
 
 if TYPE_CHECKING:
@@ -32,14 +34,16 @@ class Taps:
 
     where:  in which networks they are
     widths: configuration -> channels of each
+    joined: whether each is two tensors of equal width side by side
     """
 
     where: str
     widths: Callable[[ChannelConfig], tuple[int, ...]]
+    joined: tuple[bool, ...] = (False,) * 4
 
 
 RESNET_TAPS = Taps("ResNets", lambda config: (config.widths().trunk,) * TAP_COUNT)
-UNET_TAPS = Taps("U-Nets", tap_widths)
+UNET_TAPS = Taps("U-Nets", tap_widths, (False, False, True, True))
 
 
 def _resnet_costs(spec: GeneratorSpec) -> Costs:
@@ -64,6 +68,9 @@ class Kind:
     legacy:    a config string has the meaning of early releases, see `ChannelConfig`
     blocks:    how many residual blocks
     subnet:    of a supernet, the kind of the networks that are cut out of it
+    extract:   of a supernet: (network, configuration) -> that subnet with weights of its own
+    calibrated: of a supernet: it may have batch norms, whose statistics are taken anew for every
+               subnet (`models.calibration`)
     config:    what its genes mean
     costs:     spec -> what its configurations cost
     multiple:  height and width of its images are multiples of that many pixels
@@ -79,6 +86,8 @@ class Kind:
     legacy: bool = False
     blocks: int = 9
     subnet: str | None = None
+    extract: Callable[[nn.Module, ChannelConfig], nn.Module] = extract
+    calibrated: bool = False
     config: type[ChannelConfig] = ChannelConfig
     costs: Callable[[GeneratorSpec], Costs] = _resnet_costs
     multiple: int = 4
@@ -128,20 +137,39 @@ def _unet(spec: GeneratorSpec) -> nn.Module:
     return UNetGenerator(spec.config, *images, spec.norm, spec.dropout_rate)
 
 
+def _super_unet(spec: GeneratorSpec) -> nn.Module:
+    images = spec.input_nc, spec.output_nc
+    return SuperUNetGenerator(spec.config, *images, spec.norm, spec.dropout_rate)
+
+
 def _unet_costs(spec: GeneratorSpec) -> Costs:
     return UNetArchitecture(len(spec.kind.config.NAMES), spec.input_nc, spec.output_nc, spec.norm)
 
 
-def _levels(count: int) -> dict:
-    """What all U-Nets of so many levels have in common."""
-    return dict(
-        family=f"unet{count}",
-        separable=False,
-        config=CONFIGS[count],
-        costs=_unet_costs,
-        multiple=2**count,
-        taps=UNET_TAPS,
-    )
+def _unets(levels: int) -> dict[str, Kind]:
+    """The U-Net of so many levels, its supernet, and what is cut out of that."""
+    side = 2**levels
+    name, sub = f"unet_{side}", f"sub_unet_{side}"
+    read = partial(read_widths, levels=levels)
+
+    def kind(build, infer, **how) -> Kind:
+        return Kind(
+            build,
+            infer,
+            name,
+            separable=False,
+            config=CONFIGS[levels],
+            costs=_unet_costs,
+            multiple=side,
+            taps=UNET_TAPS,
+            **how,
+        )
+
+    return {
+        name: kind(_unet, partial(read, uniform=True)),
+        f"super_{name}": kind(_super_unet, None, subnet=sub, extract=extract_unet, calibrated=True),
+        sub: kind(_unet, read, by_config=True),
+    }
 
 
 def _resnets(blocks: int) -> dict[str, Kind]:
@@ -185,13 +213,15 @@ KINDS: dict[str, Kind] = {
     ),
     **_resnets(6),
     "mobile_deepest_resnet": Kind(_deepest, read_deepest, "deepest", expanded=True, taps=None),
-    "unet_256": Kind(_unet, partial(read_widths, levels=8, uniform=True), **_levels(8)),
-    "unet_128": Kind(_unet, partial(read_widths, levels=7, uniform=True), **_levels(7)),
+    **_unets(8),
+    **_unets(7),
 }
 
-# Names for flags: all, those whose weights are trained at one width, and supernets.
+# Names for flags: all, those whose weights are trained at one width, supernets, and those whose
+# channels are a config string.
 GENERATORS = tuple(KINDS)
 PLAIN = tuple(n for n, kind in KINDS.items() if not (kind.elastic or kind.by_config))
 SUPERNETS = tuple(n for n, kind in KINDS.items() if kind.elastic)
+BY_CONFIG = tuple(n for n, kind in KINDS.items() if kind.by_config)
 # What the genes of a configuration may mean.
 CONFIG_KINDS = tuple(dict.fromkeys(kind.config for kind in KINDS.values()))

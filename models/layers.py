@@ -42,6 +42,38 @@ class ElasticInstanceNorm2d(nn.InstanceNorm2d):
         return F.instance_norm(x, eps=self.eps)
 
 
+class ElasticBatchNorm2d(nn.BatchNorm2d):
+    """Batch norm of its first channels: as many as its input has.
+
+    Batches of different widths share its running statistics, which fit none of them; see
+    `models.calibration`.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, momentum = x.shape[1], self.momentum
+        if self.training:
+            self.num_batches_tracked.add_(1)
+            if momentum is None:  # a plain mean, as of the base class
+                momentum = 1 / float(self.num_batches_tracked)
+        return F.batch_norm(
+            x,
+            self.running_mean[:n],
+            self.running_var[:n],
+            self.weight[:n],
+            self.bias[:n],
+            self.training,
+            momentum or 0.0,
+            self.eps,
+        )
+
+
+def make_elastic_norm(norm: str, channels: int) -> nn.Module:
+    """As `make_norm`, for any number of channels up to ``channels``."""
+    if norm == "instance":
+        return ElasticInstanceNorm2d()
+    return ElasticBatchNorm2d(channels) if norm == "batch" else make_norm(norm, channels)
+
+
 # --------------------------------------------------------------------------------------------------
 # Elastic convolutions: weight[:out, :in] of a full-width layer. Slices are made contiguous, so that
 # kernels see what an exported network would give them: supernet(config) equals the exported subnet
@@ -67,6 +99,34 @@ class ElasticConvTranspose2d(nn.ConvTranspose2d):
     def forward(self, x: Tensor, out: int | None = None) -> Tensor:
         out = self.out_channels if out is None else out
         weight = self.weight[: x.shape[1], :out].contiguous()
+        bias = None if self.bias is None else self.bias[:out]
+        return F.conv_transpose2d(x, weight, bias, self.stride, self.padding, self.output_padding)
+
+
+def first_of_halves(weight: Tensor, axis: int, channels: int) -> Tensor:
+    """The first channels of either half of a weight along an axis, ``channels`` together."""
+    half = weight.shape[axis] // 2
+    parts = weight.narrow(axis, 0, channels // 2), weight.narrow(axis, half, channels // 2)
+    return torch.cat(parts, axis)
+
+
+class ElasticJoinedConv2d(nn.Conv2d):
+    """Conv2d whose input is two elastic tensors of equal width side by side.
+
+    forward(x): N C H W with an even C <= in_channels -> N out_channels H' W'.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = first_of_halves(self.weight, 1, x.shape[1])
+        return F.conv2d(x, weight, self.bias, self.stride, self.padding)
+
+
+class ElasticJoinedConvTranspose2d(nn.ConvTranspose2d):
+    """The same of a transposed convolution, on its first out channels too."""
+
+    def forward(self, x: Tensor, out: int | None = None) -> Tensor:
+        out = self.out_channels if out is None else out
+        weight = first_of_halves(self.weight[:, :out], 0, x.shape[1]).contiguous()
         bias = None if self.bias is None else self.bias[:out]
         return F.conv_transpose2d(x, weight, bias, self.stride, self.padding, self.output_padding)
 

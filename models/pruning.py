@@ -33,6 +33,10 @@ def prune_into(wide: nn.Module, narrow: nn.Module) -> None:
             ``narrow`` is wider than ``wide`` somewhere.
     """
     source, target = wide.state_dict(), narrow.state_dict()
+    if f"model.{STEM}.weight" not in source:
+        raise InputError(
+            "`restore_pretrained_G_path`: only a ResNet can be pruned into a student; leave it out"
+        )
     if source.keys() != target.keys():
         raise InputError(
             "`restore_pretrained_G_path`: the pretrained network and the student are of different "

@@ -6,7 +6,7 @@ checkpoints load: blocks inside blocks, each with its layers in a `Sequential` c
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -90,6 +90,10 @@ SLOPE = 0.2
 class UNetBlock(nn.Module):
     """A level: down to half the size, the levels inside, and back up.
 
+    Attributes:
+        CONV, TRANSPOSED, JOINED, NORM: what makes its layers; the transposed convolution of all but
+            the innermost reads skip and return side by side and is the third
+
     Layers by their index in ``model``:
       outermost  0 conv, 1 inner block, 2 ReLU, 3 transposed conv, 4 tanh
       inner      0 LeakyReLU, 1 conv, 2 norm, 3 inner block, 4 ReLU, 5 transposed conv, 6 norm,
@@ -106,6 +110,9 @@ class UNetBlock(nn.Module):
         outermost:    whether it reads the image
     """
 
+    CONV, TRANSPOSED, JOINED = nn.Conv2d, nn.ConvTranspose2d, nn.ConvTranspose2d
+    NORM = staticmethod(make_norm)
+
     def __init__(
         self,
         outer: int,
@@ -118,19 +125,20 @@ class UNetBlock(nn.Module):
     ):
         super().__init__()
         shape = dict(kernel_size=4, stride=2, padding=1)
+        transposed = self.TRANSPOSED if inside is None else self.JOINED
         bias = norm != "batch"
         # What comes back from inside: its result beside the skip.
         back = width if inside is None else 2 * width
         before = [] if outermost else [nn.LeakyReLU(SLOPE)]
-        down = [nn.Conv2d(outer, width, **shape, bias=bias)]
-        up = [nn.ReLU(), nn.ConvTranspose2d(back, output, **shape, bias=bias or outermost)]
+        down = [self.CONV(outer, width, **shape, bias=bias)]
+        up = [nn.ReLU(), transposed(back, output, **shape, bias=bias or outermost)]
         if inside is None:
-            up += [make_norm(norm, output)]
+            up += [self.NORM(norm, output)]
         elif outermost:
             up += [nn.Tanh()]
         else:
-            down += [make_norm(norm, width)]
-            up += [make_norm(norm, output)]
+            down += [self.NORM(norm, width)]
+            up += [self.NORM(norm, output)]
             up += [] if dropout_rate is None else [nn.Dropout(dropout_rate)]
         within = [] if inside is None else [inside]
         self.model = nn.Sequential(*before, *down, *within, *up)
@@ -146,8 +154,11 @@ class UNetBlock(nn.Module):
         """What the convolution down reads and the skip carries."""
         return x if self.outermost else self.model[0](x)
 
-    def down(self, x: Tensor) -> Tensor:
-        for layer in self.model[self.start : self.turn]:
+    def down(self, x: Tensor, *out: int | None) -> Tensor:
+        """``out``: channels of the result, of an elastic block."""
+        conv, *others = self.model[self.start : self.turn]
+        x = conv(x, *out)
+        for layer in others:
             x = layer(x)
         return x
 
@@ -155,10 +166,16 @@ class UNetBlock(nn.Module):
         """The ReLU before the transposed convolution."""
         return self.model[self.finish](x)
 
-    def up(self, x: Tensor) -> Tensor:
-        for layer in self.model[self.finish + 1 :]:
+    def up(self, x: Tensor, *out: int | None) -> Tensor:
+        conv, *others = self.model[self.finish + 1 :]
+        x = conv(x, *out)
+        for layer in others:
             x = layer(x)
         return x
+
+
+# (level, its block, input) -> output
+Step = Callable[[int, UNetBlock, Tensor], Tensor]
 
 
 class UNetGenerator(nn.Module):
@@ -176,11 +193,13 @@ class UNetGenerator(nn.Module):
                       two of seven), 0 = none; the published networks with dropout have 0.5
 
     forward(x): x N C H W float, clamped to [-1, 1]; H and W multiples of 2^levels. Returns N
-    output_nc H W in [-1, 1]; with ``taps=True`` also four activations, see `TAP_WIDTHS`.
+    output_nc H W in [-1, 1]; with ``taps=True`` also four activations, see `TAPS_DOWN`.
 
     Raises:
         InputError: from forward, for images of another size; says which are near.
     """
+
+    BLOCK: ClassVar[type[UNetBlock]] = UNetBlock
 
     def __init__(
         self,
@@ -192,7 +211,7 @@ class UNetGenerator(nn.Module):
     ):
         super().__init__()
         self.multiple = 2 ** len(config.genes)
-        self.model = nested(UNetBlock, config.widths(), input_nc, output_nc, norm, dropout_rate)
+        self.model = nested(self.BLOCK, config.widths(), input_nc, output_nc, norm, dropout_rate)
 
     @property
     def blocks(self) -> list[UNetBlock]:
@@ -203,6 +222,11 @@ class UNetGenerator(nn.Module):
         return blocks
 
     def forward(self, x: Tensor, taps: bool = False) -> Tensor | tuple[Tensor, list[Tensor]]:
+        x, tapped = self._run(x, lambda _, block, x: block.down(x), lambda _, block, x: block.up(x))
+        return (x, tapped) if taps else x
+
+    def _run(self, x: Tensor, down: Step, up: Step) -> tuple[Tensor, list[Tensor]]:
+        """(output, taps), with what is to be done at each level on the way down and up."""
         require_multiple(x, self.multiple)
         x, skips, tapped = x.clamp(-1, 1), [], []
         blocks = self.blocks
@@ -211,15 +235,15 @@ class UNetGenerator(nn.Module):
             skips.append(x)
             if level in TAPS_DOWN:
                 tapped.append(x)
-            x = block.down(x)
+            x = down(level, block, x)
         for level in reversed(range(len(blocks))):
             x = blocks[level].returned(x)
             if level in TAPS_UP:
                 tapped.append(x)
-            x = blocks[level].up(x)
+            x = up(level, blocks[level], x)
             if level:
                 x = torch.cat((skips[level], x), 1)
-        return (x, tapped) if taps else x
+        return x, tapped
 
     def tap(self, x: Tensor) -> list[Tensor]:
         """Only the four activations."""

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from data.datasets import path_of_side
-from models.kinds import PLAIN, SUPERNETS
+from models.kinds import BY_CONFIG, PLAIN, SUPERNETS
 from options.flags import CYCLE_GAN, CYCLES, DEEPER, FLAGS, ONLINE
 from options.no_effect import notes
 from runtime import entry
@@ -622,7 +622,9 @@ class MacsOptions(Options):
         "MACs and parameters of configurations; without one, the published table beside what is "
         "computed here."
     )
-    flags = ("size", "ngf", "norm")
+    flags = ("size", "netG", "ngf", "norm")
+    defaults = dict(netG="sub_mobile_resnet_9blocks")
+    choices = dict(netG=BY_CONFIG)
 
     @classmethod
     def parser(cls):
@@ -631,7 +633,7 @@ class MacsOptions(Options):
             "configs",
             nargs="*",
             metavar="CONFIG",
-            help="e.g. 16_16_40_40_40_64_24_16, or the name of a generator that has an --ngf",
+            help="of --netG, e.g. 16_16_40_40_40_64_24_16; or the name of one that has an --ngf",
         )
         return parser
 

@@ -7,7 +7,7 @@ printed line tells the user. To add a flag that depends on another, add a line t
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from models.kinds import KINDS
@@ -213,7 +213,6 @@ RULES = (
         "no --restore_pkl_path is given",
         lambda opt: not opt.restore_pkl_path,
     ),
-    Rule(("export.py",), _IMAGES, "only --int8 reads images", lambda opt: not opt.int8),
     Rule(
         (*TRAINING, *SEARCHES, *TESTS, "get_real_stat.py"),
         ("load_size",),
@@ -229,14 +228,27 @@ RULES = (
 )
 
 
+# Whether export.py reads images depends on the network too.
+_UNREAD = Rule(("export.py",), _IMAGES, "only --int8 and supernets with batch norms read images")
+
+
+def unread_images(opt: argparse.Namespace) -> list[str]:
+    """The same of export.py's flags for images, for a network that needs none."""
+    return [] if opt.int8 else _lines([_UNREAD], "export.py", opt)
+
+
 def notes(script: str, opt: argparse.Namespace) -> list[str]:
     """One line per rule that applies: the typed flags (``opt.explicit``) and why they do nothing.
 
     Args:
         script: file name of the script, e.g. ``train.py``
     """
+    return _lines(RULES, script, opt)
+
+
+def _lines(rules: Sequence[Rule], script: str, opt: argparse.Namespace) -> list[str]:
     lines = []
-    for rule in RULES:
+    for rule in rules:
         typed = [flag for flag in rule.flags if flag in opt.explicit]
         if script in rule.scripts and typed and rule.when(opt):
             lines.append(f"{', '.join(f'--{flag}' for flag in typed)}: no effect, {rule.why}")

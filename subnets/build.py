@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +13,6 @@ from errors import InputError
 from evaluation.build import MeasureSettings, criteria
 from evaluation.evaluator import Evaluator
 from metrics.criteria import LOWER_IS_BETTER, Criterion, require
-from models.config import ChannelConfig
 from models.generators import GeneratorSpec
 from runtime import distributed
 from runtime.files import write_json
@@ -23,6 +21,7 @@ from subnets.genetic import GeneticSearch, GeneticSettings
 from subnets.objectives import ByFront, ByScore
 from subnets.predictor import PredictedSearch
 from subnets.results import Evaluated, Results
+from subnets.running import Run, subnet_of
 from subnets.search import Measurer, read_comparable, select
 from subnets.space import SearchSpace
 
@@ -59,11 +58,6 @@ def search_space(
     return space
 
 
-def subnet_of(net: nn.Module, config: ChannelConfig) -> Callable:
-    """The function A -> output of one subnet of a supernet."""
-    return lambda x: net(x, config)
-
-
 def search_criteria(
     settings: MeasureSettings, data: DataSettings, device: torch.device, criterion: str
 ) -> list[Criterion]:
@@ -89,11 +83,17 @@ def new_measurer(
     results: Results,
     criterion: str,
     measured_with: dict,
+    run: Run = subnet_of,
 ) -> Measurer:
-    """Measures the subnets of ``net`` once each; ``measured_with``: see `subnets.conditions`."""
+    """Measures the subnets of ``net`` once each.
+
+    Args:
+        measured_with: see `subnets.conditions`
+        run:           how a subnet is run
+    """
     return Measurer(
         space,
-        lambda config: evaluator(subnet_of(net, config)),
+        lambda config: evaluator(run(net, config)),
         results,
         criterion,
         LOWER_IS_BETTER[criterion],

@@ -19,6 +19,7 @@ _ALWAYS = (
     "aspect_ratio",
     "amp",
     "macs_convention",
+    "calibration",
 )
 # Settings that decide the value of one criterion.
 _FID = ("fid_features", "fid_dims", "fid_weights", "real_stat_path")
@@ -30,7 +31,8 @@ def conditions(settings: Mapping[str, object], images: str) -> dict[str, object]
     """The settings of a search that decide its values, as each evaluation records them.
 
     Args:
-        settings: setting -> plain value; of a file, its name and digest: ``net_G.pth [1a2b3c]``
+        settings: setting -> plain value; of a file, its name and digest: ``net_G.pth [1a2b3c]``;
+                  ``calibration``: the digest of the images that batch norms were calibrated on
         images:   what `images_digest` says of the images measured on
     """
     names = (*_ALWAYS, *_FID, *_MIOU)

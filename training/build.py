@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from data.build import DataSettings, inference_loader
 from data.loader import Loader, UnpairedLoader
@@ -19,12 +19,14 @@ from evaluation.evaluator import Evaluator
 from evaluation.pictures import montage_of
 from metrics.criteria import LOWER_IS_BETTER
 from models.build import Initialisation
+from models.calibration import calibrate
 from models.discriminators import Discriminator
 from models.generators import GeneratorSpec
 from models.weights import load_network
 from runtime import distributed
 from runtime.cuda_graphs import CudaGraphs
 from runtime.folders import make_folder
+from subnets.running import runner
 from subnets.sampling import Sampling
 from subnets.space import SearchSpace
 from training.augmentation import Augmentation
@@ -154,22 +156,37 @@ class RunSettings:
 Described = tuple[nn.Module, GeneratorSpec]
 
 
-def subnets(settings: SubnetSettings, spec: GeneratorSpec, batch_size: int) -> Subnets | None:
-    """What a supernet is trained and measured at; None for a student of fixed width."""
+def subnets(
+    settings: SubnetSettings,
+    spec: GeneratorSpec,
+    batch_size: int,
+    calibration: Callable[[], Sequence[Tensor]],
+) -> Subnets | None:
+    """What a supernet is trained and measured at; None for a student of fixed width.
+
+    Args:
+        calibration: inputs to calibrate batch norms on, see `models.calibration`
+    """
     if not spec.is_supernet:
         return None
+    run = runner(spec, calibration)
     if settings.config_str:
         config = spec.parse(settings.config_str)
         config.check_fits(spec.ngf)
         if settings.config_set:
             SearchSpace(settings.config_set, spec.architecture).number(config)
-        return Subnets(lambda step, images: [config], {str(config): config})
+        return Subnets(lambda step, images: [config], {str(config): config}, run)
     space = SearchSpace(settings.config_set, spec.architecture)
     space.check_fits(spec.ngf)
     if settings.per_image and batch_size * distributed.world_size() == 1:
         raise InputError(
             "`config_per_image` with one image per step changes nothing: "
             "give `batch_size` 2 or more"
+        )
+    if settings.per_image and spec.norm == "batch":
+        raise InputError(
+            "`config_per_image` with `norm` batch: its statistics are those of a batch that runs "
+            "one configuration; leave one of them out"
         )
     draw = Sampling(
         space,
@@ -179,7 +196,20 @@ def subnets(settings: SubnetSettings, spec: GeneratorSpec, batch_size: int) -> S
         distributed.rank(),
         batch_size,
     )
-    return Subnets(draw, {"largest": space.largest, "smallest": space.smallest})
+    return Subnets(draw, {"largest": space.largest, "smallest": space.smallest}, run)
+
+
+def begin_tuned(
+    student: nn.Module, spec: GeneratorSpec, calibration: Callable[[], Sequence[Tensor]]
+) -> None:
+    """Give a supernet that is trained at one configuration alone the statistics of that one.
+
+    Its steps then keep them up to date.
+    """
+    config = spec.tuned_config
+    if config is not None and spec.norm == "batch":
+        batches = [batch.to(next(student.parameters()).device) for batch in calibration()]
+        calibrate(student, batches, lambda x: student(x, config))
 
 
 def teacher_task(
@@ -278,7 +308,8 @@ def new_adaptors(
         return []
     if tap_loss == "channel":
         adaptors = [
-            make_connector(*widths, how.type, how.gain) for widths in tap_widths(student, teacher)
+            make_connector(*widths, how.type, how.gain, joined)
+            for *widths, joined in tap_widths(student, teacher)
         ]
     else:
         adaptors = make_adaptors(student, teacher, how.type, how.gain)

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from errors import InputError
-from models.layers import ElasticConv2d, init_weights
+from models.layers import ElasticConv2d, ElasticJoinedConv2d, init_weights
 from training.feature_networks import FeatureNetwork
 
 
@@ -158,15 +158,20 @@ def feature_loss(student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Tensor
 
 
 def make_connector(
-    student: int, teacher: int, init_type: str = "normal", gain: float = 0.02
+    student: int,
+    teacher: int,
+    init_type: str = "normal",
+    gain: float = 0.02,
+    joined: bool = False,
 ) -> nn.Sequential:
     """From a student's tap to as many channels as the teacher's: conv 1x1, batch norm, ReLU.
 
     N C H W -> N teacher H W, not negative. A supernet's tap may have fewer than ``student``
-    channels. The convolution has no bias, which the norm would take away again. It trains with the
-    student, in train mode (OMGD).
+    channels; a ``joined`` one is two tensors side by side, each with fewer. The convolution has no
+    bias, which the norm would take away again. It trains with the student, in train mode (OMGD).
     """
-    layers = ElasticConv2d(student, teacher, 1, bias=False), nn.BatchNorm2d(teacher), nn.ReLU(True)
+    conv = ElasticJoinedConv2d if joined else ElasticConv2d
+    layers = conv(student, teacher, 1, bias=False), nn.BatchNorm2d(teacher), nn.ReLU(True)
     return init_weights(nn.Sequential(*layers), init_type, gain)
 
 

@@ -17,10 +17,11 @@ from data.loader import Batch
 from models.config import ChannelConfig
 from models.discriminators import Discriminator
 from models.generators import GeneratorSpec
-from models.layers import ElasticConv2d, init_weights
+from models.layers import ElasticConv2d, ElasticJoinedConv2d, init_weights
 from models.winograd import with_winograd
 from runtime import distributed
 from runtime.cuda_graphs import CapturedStep, Recorder
+from subnets.running import Run, subnet_of
 from training.augmentation import Augmentation
 from training.losses import (
     discriminator_loss,
@@ -309,16 +310,18 @@ def make_adaptors(
 
     Their inputs follow the student's configuration.
     """
+    kinds = ElasticConv2d, ElasticJoinedConv2d
     return [
-        init_weights(ElasticConv2d(*widths, 1), init_type, gain)
-        for widths in tap_widths(student, teacher)
+        init_weights(kinds[joined](*widths, 1), init_type, gain)
+        for *widths, joined in tap_widths(student, teacher)
     ]
 
 
-def tap_widths(student: GeneratorSpec, teacher: GeneratorSpec) -> list[tuple[int, int]]:
-    """(channels of the student, of the teacher) at each of the activations that are compared."""
+def tap_widths(student: GeneratorSpec, teacher: GeneratorSpec) -> list[tuple[int, int, bool]]:
+    """(channels of the student, of the teacher, whether they are two halves side by side) of each
+    of the activations that are compared."""
     both = (spec.kind.taps.widths(spec.config) for spec in (student, teacher))
-    return list(zip(*both, strict=True))
+    return list(zip(*both, student.kind.taps.joined, strict=True))
 
 
 # What a supernet runs in one pass: one configuration, or one for each image of the batch.
@@ -333,10 +336,12 @@ class Subnets:
         draw:     (step number, images in the batch) -> what that step runs, one pass each; their
                   losses are averaged
         measured: label -> configuration measured in evaluations
+        run:      how a subnet is run in evaluations
     """
 
     draw: Callable[[int, int], list[Choice]]
     measured: dict[str, ChannelConfig]
+    run: Run = subnet_of
 
 
 class StudentTask(Task):
@@ -378,7 +383,7 @@ class StudentTask(Task):
         if self.subnets is None:
             return {"student": self.shown}
         return {
-            label: lambda x, config=config: self.shown(x, config)
+            label: self.subnets.run(self.shown, config)
             for label, config in self.subnets.measured.items()
         }
 

@@ -311,8 +311,6 @@ def test_single_images_cannot_be_searched_by_fid(capsys):
         ("test.py", ["--display_winsize", "128"], ["display_winsize"]),
         ("latency.py", ["--fid_dims", "64", "--no_mIoU"], ["no_mIoU", "fid_dims"]),
         ("latency.py", ["--times", "3", "--threads", "1"], []),
-        ("export.py", ["--dataroot", "d"], ["dataroot"]),
-        ("export.py", ["--dataroot", "d", "--int8"], []),
         ("get_real_stat.py", ["--load_size", "64"], ["load_size"]),
         ("evolution_search.py", ["--predictor_share", "0.5"], ["predictor_share"]),
         ("evolution_search.py", ["--predictor_share", "0.5", "--predictor"], []),

@@ -1,12 +1,13 @@
-"""U-Nets through the scripts: as teachers, under test, exported; and what is refused."""
+"""U-Nets through the scripts: as teachers, students and supernets; and what is refused."""
 
 import json
 
 import pytest
 import torch
 
+from models.cost import config_cost
 from models.generators import GeneratorSpec
-from models.weights import load_generator
+from models.weights import load_generator, save_network
 from prepare.builtin import write_builtin_dataset
 
 SIDE = 128
@@ -95,14 +96,88 @@ def test_it_teaches_a_unet_layer_by_layer(call, learning, unet, tmp_path):
     flags = ("--restore_teacher_G_path", unet, "--student_netG", "unet_128", "--student_ngf", 2)
     flags = (*learning, *flags, "--norm", "batch", "--log_dir", tmp_path)
     call("distill.py", *flags).succeeded()
-    line = json.loads((tmp_path / "log.jsonl").read_text().splitlines()[0])
-    assert (
-        all(line["losses"][f"G_distill{tap}"] > 0 for tap in range(4))
-        if "losses" in line
-        else (all(line[f"G_distill{tap}"] > 0 for tap in range(4)))
-    )
+    log = map(json.loads, (tmp_path / "log.jsonl").open())
+    losses = next(line["losses"] for line in log if "losses" in line)
+    assert all(losses[f"G_distill{tap}"] > 0 for tap in range(4))
     adaptor = torch.load(tmp_path / "checkpoints" / "latest_net_A-2.pth", weights_only=True)
     assert adaptor["weight"].shape == (2 * 8 * 4, 2 * 8 * 2, 1, 1)
+
+
+# --------------------------------------------------------------------------------------------------
+# The supernet, from its training to the exported subnet
+
+SPACE = ("--config_set", "4,2;4,2;4;4,2;4;4;4,2")
+BEST = ("--criterion", "fid", "--budget", 1e9)
+
+
+@pytest.fixture(scope="session")
+def super_flags(learning, unet) -> tuple[object, ...]:
+    network = ("--student_netG", "super_unet_128", "--student_ngf", 4, "--norm", "batch")
+    return (*learning, "--restore_teacher_G_path", unet, *network)
+
+
+@pytest.fixture(scope="session")
+def super_unet(trained, super_flags):
+    """The checkpoint of a supernet with batch norm, distilled layer by layer."""
+    folder = trained("super_unet", "train_supernet.py", *super_flags, *SPACE, "--sandwich", 1)
+    return folder / "checkpoints" / "latest_net_G.pth"
+
+
+@pytest.fixture(scope="session")
+def searched(trained, images, super_unet):
+    flags = (*images, "--restore_G_path", super_unet, *SPACE, *BEST)
+    size = ("--population_size", 3, "--evolution_iters", 1)
+    return trained("unets", "evolution_search.py", *flags, *size, folder="--output_dir")
+
+
+def test_a_supernet_is_trained_and_searched(super_unet, searched):
+    _, spec = load_generator(super_unet, "")
+    assert spec == GeneratorSpec("super_unet_128", 4, norm="batch")
+    lines = [json.loads(line) for line in (searched / "evaluations.jsonl").open()]
+    assert len(lines) >= 4
+    for line in lines:
+        config = spec.parse(line["config_str"])
+        macs, params = config_cost(config, spec.architecture, "published", SIDE, SIDE)
+        assert (line["macs"], line["params"]) == (macs, params)
+        assert line["measured_with"]["calibration"]
+    # What a search measures is the calibrated subnet.
+    first = spec.parse(lines[0]["config_str"])
+    assert spec.needs_statistics(first)
+
+
+def test_the_subnet_that_was_measured_is_exported(call, images, super_unet, searched, tmp_path):
+    """Calibrated on the same images, it has the measured FID; uncalibrated, it has not."""
+    best = json.loads((searched / "summary.json").read_text())["best"][0]
+    source = ("--input_path", super_unet, "--config_str", best["config_str"])
+    data = (*images[:4], "--load_size", SIDE, "--crop_size", SIDE)
+    files = ("--output_path", tmp_path / "net", "--format", "pth", "onnx")
+    call("export.py", *source, *data, *files).succeeded()
+    loaded, spec = load_generator(tmp_path / "net.pth", "")
+    assert (spec.netG, spec.config_str) == ("sub_unet_128", best["config_str"])
+    net, found = load_generator(super_unet, "")
+    uncalibrated = found.kind.extract(net, found.parse(best["config_str"]))
+    save_network(uncalibrated, tmp_path / "raw.pth", spec)
+    flags = (*images, "--restore_G_path", tmp_path / "net.pth", "--compare", tmp_path / "raw.pth")
+    call("test.py", *flags, "--results_dir", tmp_path / "test").succeeded()
+    right, wrong = json.loads((tmp_path / "test" / "results.json").read_text())["models"]
+    assert right["metrics"]["fid"] == pytest.approx(best["metrics"]["fid"], rel=1e-4)
+    assert wrong["metrics"]["fid"] != pytest.approx(best["metrics"]["fid"], rel=1e-2)
+    x = torch.rand(1, 3, SIDE, SIDE) * 2 - 1
+    with torch.no_grad():
+        assert not torch.allclose(loaded.eval()(x), uncalibrated.eval()(x), atol=1e-3)
+
+
+def test_a_supernet_learns_online_and_one_subnet_is_tuned(call, super_flags, super_unet, tmp_path):
+    online = ("--distiller", "online", "--teacher_freq", 0, "--tap_loss", "channel")
+    online += ("--lambda_style", 0, "--lambda_feature", 0)
+    flags = (*super_flags, *SPACE, *online, "--log_dir", tmp_path / "online")
+    call("train_supernet.py", *flags).succeeded()
+    start = ("--restore_student_G_path", super_unet, "--config_str", "4_2_4_2_4_4_2")
+    call("train_supernet.py", *super_flags, *start, "--log_dir", tmp_path / "tuned").succeeded()
+    tuned = tmp_path / "tuned" / "checkpoints" / "latest_net_G.pth"
+    # It was trained alone, so its statistics are right: no images are needed.
+    call("export.py", "--input_path", tuned, "--output_path", tmp_path / "net.pth").succeeded()
+    assert load_generator(tmp_path / "net.pth", "")[1].config_str == "4_2_4_2_4_4_2"
 
 
 # --------------------------------------------------------------------------------------------------
@@ -144,3 +219,40 @@ def test_sizes_of_images_that_keep_their_own(call, images, unet, wide_data, tmp_
         assert outcome.returncode == 2
         for word in ("64x64", "128x128", "--load_size"):
             assert word in outcome.stderr
+
+
+def test_statistics_need_images(call, images, super_unet, tmp_path):
+    source = ("--input_path", super_unet, "--config_str", "_".join("4" * 7))
+    outcome = call("export.py", *source, "--output_path", tmp_path / "net.pth")
+    assert outcome.returncode == 2 and "--dataroot" in outcome.stderr
+    config = ("--config_str", "_".join("4" * 7), "--netG", "super_unet_128")
+    flags = (*images, "--restore_G_path", super_unet, *config, "--results_dir", tmp_path / "out")
+    outcome = call("test.py", *flags)
+    assert outcome.returncode == 2 and "export.py" in outcome.stderr
+    assert not list(tmp_path.rglob("*.pth"))
+
+
+def test_flags_that_a_supernet_of_unets_refuses(call, super_flags, unet, tmp_path):
+    flags = (*super_flags, "--log_dir", tmp_path / "out")
+    for more, words in (
+        (("--config_set", "4,2;4,2"), ("2 lists", "one for all genes")),
+        (("--config_set", "4;4;4;4;4;4;4;2"), ("8 lists", "or 7: level1")),
+        ((*SPACE, "--config_per_image"), ("--config_per_image", "--norm batch")),
+        (("--config_str", "4_4_4_4_4_4_4_4"), ("8 numbers", "needs 7")),
+        (("--config_str", "4_4_4_4_4_4_8"), ("level7=8",)),
+    ):
+        outcome = call("train_supernet.py", *flags, *more)
+        assert outcome.returncode == 2 and not list(tmp_path.rglob("*.pth"))
+        assert all(word in outcome.stderr for word in words), outcome.stderr
+
+
+def test_a_unet_is_not_pruned(call, learning, unet, tmp_path):
+    flags = ("--restore_teacher_G_path", unet, "--restore_pretrained_G_path", unet)
+    flags += ("--student_netG", "unet_128", "--student_ngf", 2, "--norm", "batch")
+    outcome = call("distill.py", *learning, *flags, "--log_dir", tmp_path)
+    assert outcome.returncode == 2 and "--restore_pretrained_G_path" in outcome.stderr
+
+
+def test_images_are_not_read_for_a_network_without_need(call, unet, wide_data, tmp_path):
+    flags = ("--input_path", unet, "--output_path", tmp_path / "net.pth", "--dataroot", wide_data)
+    assert "--dataroot: no effect" in call("export.py", *flags).succeeded().stdout

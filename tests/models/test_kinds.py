@@ -68,4 +68,5 @@ def test_a_line_of_the_table_is_complete(name):
 def test_names_for_flags():
     resnets = [f"{kind}_{n}blocks" for n in (9, 6) for kind in ("resnet", "mobile_resnet")]
     assert (*resnets, "mobile_deepest_resnet", "unet_256", "unet_128") == PLAIN
-    assert SUPERNETS == ("super_mobile_resnet_9blocks", "super_mobile_resnet_6blocks")
+    supers = "super_mobile_resnet_9blocks", "super_mobile_resnet_6blocks"
+    assert (*supers, "super_unet_256", "super_unet_128") == SUPERNETS

@@ -200,11 +200,11 @@ def test_taps_are_those_of_the_description():
 def test_what_is_not_recognised_says_why():
     state = published(7, 4, "batch").state_dict()
     other = published(6, 4, "batch").state_dict()
-    odd = dict(state) | {"model.model.0.weight": torch.zeros(5, 3, 4, 4)}
+    odd = dict(state) | {"model.model.1.model.1.weight": torch.zeros(9, 4, 4, 4)}
     without = {k: v for k, v in state.items() if k != "model.model.3.weight"}
     for found, words in (
         (other, "halves images 6 times, not 7 or 8"),
-        (odd, "no known U-Net has the channels 5_8_16_32_32_32_32"),
+        (odd, "no known U-Net has the channels 4_9_16_32_32_32_32"),
         (without, "it has no model.model.3.weight"),
     ):
         with pytest.raises(InputError, match=words):

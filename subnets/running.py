@@ -1,0 +1,37 @@
+"""Subnets of a supernet as functions that are measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cache
+
+from torch import Tensor, nn
+
+from models.calibration import calibrate
+from models.config import ChannelConfig
+from models.generators import GeneratorSpec
+
+# (supernet, configuration) -> the function A -> output of that subnet.
+Run = Callable[[nn.Module, ChannelConfig], Callable[[Tensor], Tensor]]
+
+
+def subnet_of(net: nn.Module, config: ChannelConfig) -> Callable[[Tensor], Tensor]:
+    """One subnet of a supernet, run inside it."""
+    return lambda x: net(x, config)
+
+
+def runner(spec: GeneratorSpec, batches: Callable[[], Sequence[Tensor]]) -> Run:
+    """How subnets of ``spec`` are run: `subnet_of`, or, where their batch norms need statistics of
+    their own, each cut out and calibrated.
+
+    Args:
+        batches: inputs to calibrate on, see `models.calibration`; asked for once, when needed
+    """
+    batches = cache(batches)
+
+    def run(net: nn.Module, config: ChannelConfig) -> Callable[[Tensor], Tensor]:
+        if not spec.needs_statistics(config):
+            return subnet_of(net, config)
+        return calibrate(spec.kind.extract(net, config), batches())
+
+    return run
