@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from data.build import DataSettings, training_loader
+from data.build import DataSettings, calibration_batches, training_loader
 from errors import InputError
 from evaluation.build import feature_net
 from models.build import new_discriminator, new_generator, new_student, new_teacher
@@ -93,7 +93,12 @@ def _student_task(flags: Namespace, data: DataSettings, device: torch.device) ->
         weights=settings.losses(flags),
         updates=updates,
         device=device,
-        subnets=subnets(settings.subnets(flags), spec, data.batch_size),
+        subnets=subnets(
+            settings.subnets(flags),
+            spec,
+            data.batch_size,
+            lambda: calibration_batches(data, device),
+        ),
         paired=data.paired,
     )
     if online:
