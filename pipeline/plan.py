@@ -112,6 +112,7 @@ def make_plan(wanted: Wanted, preset: Preset) -> Plan:
     division = divide(root, mode, sizes, wanted.seed)
     recorded = teacher.spec.trained_on if teacher else {}
     direction = wanted.direction or recorded.get("direction", "AtoB")
+    division = division.facing(direction)
     draft = Draft(wanted, preset, folder, mode, direction, device, teacher)
     teacher = draft.teacher = teacher or draft.new_teacher()
     size, student = draft.size, settings.student(draft.supernet().parse()).spec

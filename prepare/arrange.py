@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from data.datasets import AlignedDataset, Source, download_hint, list_images, unpaired_datasets
@@ -45,7 +45,7 @@ class Division:
     Args:
         mode:    aligned | unaligned
         files:   phase -> path below it, such as ``trainA/1.png`` -> the file that lies there
-        counts:  phase -> number of pairs (unaligned: of inputs of side A)
+        counts:  phase -> number of pairs (unaligned: of side A, see `facing`)
         sources: phase -> the phase of the dataset that its images come from
     """
 
@@ -53,6 +53,15 @@ class Division:
     files: dict[str, Path]
     counts: dict[str, int]
     sources: dict[str, str]
+
+    def facing(self, direction: str) -> Division:
+        """The same, with the inputs of a direction (AtoB | BtoA) counted where there are no
+        pairs."""
+        if self.mode == "aligned":
+            return self
+        side = direction[0]
+        counts = {p: sum(f.startswith(f"{p}{side}/") for f in self.files) for p in self.counts}
+        return replace(self, counts=counts)
 
     @property
     def held_out(self) -> list[str]:

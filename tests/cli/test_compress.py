@@ -459,7 +459,9 @@ def test_images_without_pairs(plain, compress, tmp_path):
     # The discriminator beside it has seen pairs, and cannot judge images alone.
     assert "best_net_D.pth beside the teacher is of another kind than ours" in done.stdout
     found = results(tmp_path / "out")
-    assert found["dataset_mode"] == "unaligned" and found["n"] == 3
+    assert found["dataset_mode"] == "unaligned"
+    # The teacher's direction is BtoA: the inputs are those of B.
+    assert found["n"] == 4 and "4 to test on (of phase test)" in done.stdout
     assert found["images"]["test"] == {"count": 3, "of": "test"}
     assert list(found["measures"]) == ["fid", "kid"] and found["compressed"]["l1_to_teacher"] > 0
     assert "no pairs" in (tmp_path / "out" / "MODEL_CARD.md").read_text()
