@@ -9,8 +9,10 @@ import safetensors.torch
 import torch
 
 from errors import InputError
+from models.config import ChannelConfig
 from models.discriminators import build_discriminator
 from models.generators import GENERATORS, GeneratorSpec
+from models.kinds import KINDS
 from models.weights import (
     SPEC_KEY,
     load_generator,
@@ -27,10 +29,14 @@ FLAG = "--restore_G_path"
 
 
 def spec_of(netG: str, **kwargs) -> GeneratorSpec:
-    by_config = netG.startswith(("sub_", "legacy_"))
-    return GeneratorSpec(
-        netG, None if by_config else 4, "4_3_4_2_3_4" if by_config else None, **kwargs
+    kind = KINDS[netG]
+    # ResNets take six widths for eight.
+    config = (
+    own = "_".join("4" * len(kind.config.NAMES))
+    config = "4_3_4_2_3_4" if kind.config is ChannelConfig else own
     )
+    by_config = kind.by_config
+    return GeneratorSpec(netG, None if by_config else 4, config if by_config else None, **kwargs)
 
 
 def same(a: torch.nn.Module, b: torch.nn.Module) -> bool:
