@@ -82,10 +82,8 @@ def test_unknown_and_incomplete_networks_are_refused():
 def test_a_spec_survives_as_a_dictionary(netG):
     kind = KINDS[netG]
     # ResNets take six widths for eight.
-    config = (
     own = "_".join("8" * len(kind.config.NAMES))
     config = "8_4_8_4_8_4" if kind.config is ChannelConfig else own
-    )
     channels = {"config_str": config} if kind.by_config else {"ngf": 8}
     images = dict(input_nc=1, output_nc=2, norm="none", dropout_rate=0.5)
     spec = GeneratorSpec(netG, **channels, **images)

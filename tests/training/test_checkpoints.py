@@ -31,10 +31,8 @@ FLAG = "--restore_G_path"
 def spec_of(netG: str, **kwargs) -> GeneratorSpec:
     kind = KINDS[netG]
     # ResNets take six widths for eight.
-    config = (
     own = "_".join("4" * len(kind.config.NAMES))
     config = "4_3_4_2_3_4" if kind.config is ChannelConfig else own
-    )
     by_config = kind.by_config
     return GeneratorSpec(netG, None if by_config else 4, config if by_config else None, **kwargs)
 
