@@ -638,8 +638,26 @@ class MacsOptions(Options):
         return parser
 
 
-class CheckOptions(Options):
+class _FolderOptions(Options):
+    """Of commands that take the folder with the images by itself too."""
+
     positional = "DATAROOT"
+
+    @classmethod
+    def parser(cls):
+        parser = super().parser()
+        parser.add_argument("root", nargs="?", metavar="DATAROOT", help="the same as --dataroot")
+        return parser
+
+    @classmethod
+    def check(cls, opt, parser):
+        super().check(opt, parser)
+        if (opt.root is None) == (opt.dataroot is None):
+            parser.error("give the folder with the images once: DATAROOT or --dataroot DATAROOT")
+        opt.dataroot = opt.dataroot if opt.root is None else opt.root
+
+
+class CheckOptions(_FolderOptions):
     prog = "python -m data.check"
     description = (
         "Look at every file of a dataset: what it holds, what the flags make of it, what to fix."
@@ -656,19 +674,6 @@ class CheckOptions(Options):
     )
     flags += ("aspect_ratio", "batch_size", "input_nc", "output_nc", "num_threads", "cache_gb")
     defaults = dict(phase=None)
-
-    @classmethod
-    def parser(cls):
-        parser = super().parser()
-        parser.add_argument("root", nargs="?", metavar="DATAROOT", help="the same as --dataroot")
-        return parser
-
-    @classmethod
-    def check(cls, opt, parser):
-        super().check(opt, parser)
-        if (opt.root is None) == (opt.dataroot is None):
-            parser.error("give the folder with the images once: DATAROOT or --dataroot DATAROOT")
-        opt.dataroot = opt.dataroot if opt.root is None else opt.root
 
 
 # --------------------------------------------------------------------------------------------------
@@ -688,27 +693,13 @@ class CompressOptions(Options):
     choices = dict(dataset_mode=("aligned", "unaligned"))
 
 
-class ArrangeOptions(Options):
-    positional = "DATAROOT"
+class ArrangeOptions(_FolderOptions):
     prog = "python -m prepare.arrange"
     description = "Arrange a dataset in three phases of links: train, val to choose by, and test."
     flags = ("dataroot", "dataset_mode", "train_images", "val_images", "test_images", "seed")
     flags += ("output_dir",)
     required = ("output_dir",)
     choices = dict(dataset_mode=("aligned", "unaligned"))
-
-    @classmethod
-    def parser(cls):
-        parser = super().parser()
-        parser.add_argument("root", nargs="?", metavar="DATAROOT", help="the same as --dataroot")
-        return parser
-
-    @classmethod
-    def check(cls, opt, parser):
-        super().check(opt, parser)
-        if (opt.root is None) == (opt.dataroot is None):
-            parser.error("give the folder with the images once: DATAROOT or --dataroot DATAROOT")
-        opt.dataroot = opt.dataroot if opt.root is None else opt.root
 
 
 class CompressedOptions(Options):
