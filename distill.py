@@ -3,9 +3,10 @@
 ``--help`` lists the flags.
 """
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
-from data.build import calibration_batches, training_loader
+from data.build import DataSettings, calibration_batches, training_loader
 from models.build import new_discriminator, new_student, new_teacher
 from options import DistillOptions, Namespace, run, settings
 from report.run import write_run_page
@@ -18,14 +19,14 @@ from training.build import (
     train,
     validation,
 )
+from training.tasks import Task
 
 
-def distill(opt: Namespace) -> None:
-    """Train a student from a teacher. A supernet runs newly drawn configurations in each step."""
-    device = settings.start_machine(opt)
-    data, init = settings.data(opt), settings.initialisation(opt)
-    loader = training_loader(data, device)
-
+def student_task(
+    opt: Namespace, data: DataSettings, device: torch.device
+) -> tuple[Task, list[nn.Module]]:
+    """What trains the student, and its teachers."""
+    init = settings.initialisation(opt)
     teachers = [
         new_teacher(each, data.channels, data.described, init) for each in settings.teachers(opt)
     ]
@@ -65,14 +66,22 @@ def distill(opt: Namespace) -> None:
         task = online_task(**parts, teachers=teachers, settings=how, own_discriminator=own)
     else:
         task = distillation_task(**parts, teacher=teacher)
+    return task, [net for net, _ in teachers]
 
+
+def distill(opt: Namespace) -> None:
+    """Train a student from a teacher. A supernet runs newly drawn configurations in each step."""
+    device = settings.start_machine(opt)
+    data = settings.data(opt)
+    loader = training_loader(data, device)
+    task, teachers = student_task(opt, data, device)
     evaluation = validation(
         data,
         settings.measures(opt),
         device,
         opt.eval_batch_size,
         page=write_run_page,
-        columns={f"teacher{n + 1 if n else ''}": net for n, (net, _) in enumerate(teachers)},
+        columns={f"teacher{n + 1 if n else ''}": net for n, net in enumerate(teachers)},
         picture_size=opt.display_winsize,
     )
     train(task, loader, evaluation, settings.run(opt))

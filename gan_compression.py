@@ -235,6 +235,7 @@ def compress(
     teacher: AnyPath | None = None,
     direction: str | None = None,
     image_size: int | None = None,
+    student_netG: str | None = None,
     fid_weights: AnyPath | None = None,
     seed: int = 233,
     device: str | None = None,
@@ -249,6 +250,7 @@ def compress(
         target:  ``12x`` fewer MACs than the teacher | ``4.6e9`` MACs | ``20ms`` on this machine
         preset:  quick | standard | best, or a TOML file
         teacher: its checkpoint; None trains one first
+        student_netG: the supernet that learns; None = the one of the teacher's family
 
     Raises:
         InputError:        something cannot work; said before the first stage where possible
@@ -260,6 +262,7 @@ def compress(
         target=target,
         direction=direction,
         image_size=image_size,
+        student_netG=student_netG,
         seed=seed,
         device=device,
         threads=threads,

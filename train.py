@@ -54,20 +54,23 @@ def cycle_gan(opt: Namespace, device: torch.device) -> Task:
     )
 
 
+def new_task(opt: Namespace, device: torch.device) -> Task:
+    return (cycle_gan if opt.model == "cycle_gan" else pix2pix)(opt, device)
+
+
 def main() -> None:
     opt = TrainOptions.parse()
     device = settings.start_machine(opt)
     data, measures = settings.data(opt), settings.measures(opt)
     loader = training_loader(data, device)
+    task = new_task(opt, device)
     shown = dict(page=write_run_page, picture_size=opt.display_winsize)
     if opt.model == "cycle_gan":
-        task = cycle_gan(opt, device)
         back = settings.measures_back(opt)
         evaluation = validation_both_ways(
             data, measures, back, device, opt.eval_batch_size, **shown
         )
     else:
-        task = pix2pix(opt, device)
         evaluation = validation(data, measures, device, opt.eval_batch_size, **shown)
     train(task, loader, evaluation, settings.run(opt))
 

@@ -223,5 +223,18 @@ GENERATORS = tuple(KINDS)
 PLAIN = tuple(n for n, kind in KINDS.items() if not (kind.elastic or kind.by_config))
 SUPERNETS = tuple(n for n, kind in KINDS.items() if kind.elastic)
 BY_CONFIG = tuple(n for n, kind in KINDS.items() if kind.by_config)
+
 # What the genes of a configuration may mean.
 CONFIG_KINDS = tuple(dict.fromkeys(kind.config for kind in KINDS.values()))
+
+
+def supernet_beside(netG: str) -> str:
+    """The supernet for a teacher of a kind: the one whose layers compare with the teacher's, in a
+    network as deep; that of nine blocks where none do.
+    """
+    kind = KINDS[netG]
+    for name in SUPERNETS:
+        found = KINDS[name]
+        if (found.taps, found.config, found.blocks) == (kind.taps, kind.config, kind.blocks):
+            return name
+    return SUPERNETS[0]

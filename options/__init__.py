@@ -685,12 +685,13 @@ class CompressOptions(Options):
     description = (
         "Compress a generator, from a folder of images to a small network, a page and a model card."
     )
-    flags = ("dataroot", "dataset_mode", "direction", "image_size", "teacher", "target", "preset")
+    flags = ("dataroot", "dataset_mode", "direction", "image_size", "teacher", "student_netG")
+    flags += ("target", "preset")
     flags += ("output_dir", "fid_weights", "num_threads", *_MACHINE, "dry_run")
     required = ("dataroot", "target", "output_dir")
     # Not given: found out from the images and the teacher.
     defaults = dict(dataset_mode=None, direction=None, num_threads=None, gpu_ids=None, device=None)
-    choices = dict(dataset_mode=("aligned", "unaligned"))
+    choices = dict(dataset_mode=("aligned", "unaligned"), student_netG=SUPERNETS)
 
 
 class ArrangeOptions(_FolderOptions):

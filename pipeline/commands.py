@@ -11,12 +11,13 @@ from pathlib import Path
 
 import torch
 
+from models.config import ConfigSet
+from models.kinds import KINDS, supernet_beside
 from options import settings
 from pipeline.presets import Preset
 from pipeline.stages import ROOT, WINNER, Stage
-from pipeline.teacher import Teacher, best
+from pipeline.teacher import Teacher, best, latest
 from prepare.arrange import FACTS, Division
-from subnets.space import SearchSpace
 from subnets.target import Budget, Target
 
 
@@ -30,6 +31,7 @@ class Wanted:
     dataset_mode: str | None = None
     direction: str | None = None
     image_size: int | None = None
+    student_netG: str | None = None
     teacher: str | None = None
     fid_weights: str | None = None
     seed: int = 233
@@ -72,6 +74,7 @@ class Draft:
             "dataset_mode": self.mode,
             "direction": self.direction,
             "teacher": teacher and f"{Path(teacher).name} [{_digest(teacher)}]",
+            "student_netG": self.teacher.student,
             "target": target.text,
             "seed": self.wanted.seed,
         } | self.preset.decisive
@@ -105,13 +108,26 @@ class Draft:
     # ---- the stages
 
     def new_teacher(self) -> Teacher:
-        run = self.folder / "teacher"
-        spec = settings.spec(self.train_teacher().parse())
+        flags, run = self.train_teacher().parse(), self.folder / "teacher"
+        if self.mode == "aligned":
+            spec, files = settings.spec(flags), (best(run, "G"), best(run, "D"))
+        else:
+            # The best checkpoint is kept when either direction improves: it may not be this one.
+            side = self.direction[0]
+            spec = settings.specs_both_ways(flags)[side]
+            files = latest(run, f"G_{side}"), latest(run, f"D_{side}")
+        student = self.wanted.student_netG or supernet_beside(spec.netG)
         why = "the student learns from the teacher's images, by the eyes of its discriminator"
-        return Teacher(best(run, "G"), spec, False, best(run, "D"), why)
+        return Teacher(files[0], student, spec, False, files[1], why, flags.ndf)
 
     def train_teacher(self) -> Stage:
-        return self.training("teacher", "train.py", {}, "teacher")
+        """Without pairs a CycleGAN: it trains both directions, whichever is wanted."""
+        if self.mode == "aligned":
+            return self.training("teacher", "train.py", {}, "teacher")
+        stage = self.training(
+            "teacher", "train.py", {"model": "cycle_gan"}, "teacher", "teacher.unpaired"
+        )
+        return replace(stage, flags={k: v for k, v in stage.flags.items() if k != "direction"})
 
     def learning(self) -> dict[str, object]:
         """What a student learns by: of the supernet and of the fine-tuning."""
@@ -119,10 +135,10 @@ class Draft:
         flags["restore_teacher_G_path"] = self.teacher.path
         if self.teacher.discriminator and flags.get("distiller") == "online":
             flags["restore_D_path"] = self.teacher.discriminator
-            if self.teacher.ndf:
-                flags["ndf"] = self.teacher.ndf
-        widest = max(map(max, SearchSpace(self.preset.widths).choices))
-        return flags | {"student_ngf": widest}
+            flags["ndf"] = self.teacher.ndf
+        student = self.teacher.student
+        widths = ConfigSet.parse(self.preset.widths, KINDS[student].config.NAMES).choices
+        return flags | {"student_netG": student, "student_ngf": max(map(max, widths))}
 
     def supernet(self) -> Stage:
         own = self.learning() | {"config_set": self.preset.widths}

@@ -8,28 +8,23 @@ from __future__ import annotations
 
 import itertools
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
 
-from data.build import DataSettings, calibration_batches, training_loader
+from data.build import DataSettings, training_loader
+from distill import student_task
 from errors import InputError
 from evaluation.build import feature_net
-from models.build import new_discriminator, new_generator, new_student, new_teacher
 from options import Namespace, search_settings, settings
 from pipeline.plan import Plan
 from pipeline.stages import Stage
 from runtime.machine import device_name, wait
 from runtime.progress import Bar
 from subnets.target import cost
-from training.build import (
-    distillation_task,
-    new_adaptors,
-    online_task,
-    subnets,
-    teacher_task,
-)
+from train import new_task
 from training.tasks import Task
 
 STEPS = 4  # timed ones of each training
@@ -71,45 +66,12 @@ def _flags(plan: Plan, stage: Stage) -> Namespace:
     return flags
 
 
-def _teacher_task(flags: Namespace, data: DataSettings, device: torch.device) -> Task:
-    spec, init = settings.spec(flags), settings.initialisation(flags)
-    judge = new_discriminator(settings.discriminator(flags), sum(data.channels), init)
-    net = new_generator(spec, init)
-    return teacher_task(net, spec, judge, settings.losses(flags), settings.updates(flags), device)
-
-
-def _student_task(flags: Namespace, data: DataSettings, device: torch.device) -> Task:
-    init, updates = settings.initialisation(flags), settings.updates(flags)
-    teachers = [new_teacher(each, data.channels, {}, init) for each in settings.teachers(flags)]
-    student, spec = new_student(settings.student(flags), init)
-    online = flags.distiller == "online"
-    taps = (flags.tap_loss if flags.lambda_distill else None) if online else "mse"
-    seen = data.output_nc + (data.input_nc if data.paired else 0)
-    parts = dict(
-        student=student,
-        spec=spec,
-        adaptors=new_adaptors(spec, teachers[0][1], updates, init, taps),
-        discriminator=new_discriminator(settings.discriminator(flags), seen, init),
-        weights=settings.losses(flags),
-        updates=updates,
-        device=device,
-        subnets=subnets(
-            settings.subnets(flags),
-            spec,
-            data.batch_size,
-            lambda: calibration_batches(data, device),
-        ),
-        paired=data.paired,
-    )
-    if online:
-        own = settings.own_discriminator(flags)
-        return online_task(
-            **parts,
-            teachers=teachers,
-            settings=settings.online(flags),
-            own_discriminator=new_discriminator(own, seen, init) if own else None,
-        )
-    return distillation_task(**parts, teacher=teachers[0][0])
+def _task(flags: Namespace, data: DataSettings, device: torch.device) -> Task:
+    if hasattr(flags, "distiller"):
+        with warnings.catch_warnings():  # the stage itself says them
+            warnings.simplefilter("ignore")
+            return student_task(flags, data, device)[0]
+    return new_task(flags, device)
 
 
 # --------------------------------------------------------------------------------------------------
@@ -142,8 +104,7 @@ class _Timed:
 def _time_training(plan: Plan, stage: Stage) -> _Timed:
     flags = _flags(plan, stage)
     data = replace(settings.data(flags), phase="train")
-    build = _student_task if hasattr(flags, "distiller") else _teacher_task
-    task = build(flags, data, plan.device)
+    task = _task(flags, data, plan.device)
     loader = training_loader(data, plan.device)
     # A recorded step is an ordinary one three times, and then recorded.
     first = 5 if flags.cuda_graphs else 1
@@ -167,7 +128,9 @@ def _work(plan: Plan, stage: Stage) -> tuple[int, int, int]:
     """(epochs, steps, evaluations) of a training."""
     flags = stage.with_winner(str(plan.largest_within)).parse()
     run = settings.run(flags).plan
-    per_epoch = -(-plan.division.counts["train"] // flags.batch_size)
+    # Of images without pairs, an epoch is one pass over the inputs.
+    inputs = plan.division.facing(flags.direction).counts["train"]
+    per_epoch = -(-inputs // flags.batch_size)
     steps = min(run.epochs * per_epoch, run.max_steps)
     epochs = -(-steps // per_epoch)
     measured = sum(run.numbers(epoch) for epoch in range(1, epochs + 1))

@@ -100,12 +100,13 @@ def make_plan(wanted: Wanted, preset: Preset) -> Plan:
     """
     wanted, target = wanted.from_root(), Target.parse(wanted.target)
     root, folder = Path(wanted.dataroot), Path(wanted.output_dir)
-    mode = _mode(wanted, root)
+    found = find_mode(root)
+    mode = wanted.dataset_mode or found
     device = _device(wanted)
     teacher = None
     if wanted.teacher:
         norm = preset.of("training", "supernet").get("norm", "instance")
-        teacher = given_teacher(wanted.teacher, mode == "aligned", norm)
+        teacher = given_teacher(wanted.teacher, mode == "aligned", norm, wanted.student_netG)
     preset = replace(preset, images=preset.images.at(wanted.image_size))
     images = preset.images
     sizes = Sizes(images.train_images, images.val_images, images.test_images)
@@ -148,18 +149,6 @@ def make_plan(wanted: Wanted, preset: Preset) -> Plan:
     if "onnx" in plan.stage("export").flags["format"]:
         require_onnx()
     return plan
-
-
-def _mode(wanted: Wanted, root: Path) -> str:
-    """aligned | unaligned. InputError where a teacher would have to be trained without pairs."""
-    found = find_mode(root)
-    mode = wanted.dataset_mode or found
-    if mode == "unaligned" and wanted.teacher is None:
-        raise InputError(
-            f"`dataroot` {root}: the images of A and B are no pairs, and a teacher is trained from "
-            "pairs alone: give `teacher`, a generator that was trained without them (CycleGAN)"
-        )
-    return mode
 
 
 def _device(wanted: Wanted) -> torch.device:

@@ -37,6 +37,7 @@ TABLES: dict[str, tuple[str, ...]] = {
     "learning.images": ("train_supernet.py",),
     "learning.real": ("train_supernet.py",),
     "teacher": ("train.py",),
+    "teacher.unpaired": ("train.py",),
     "supernet": ("train_supernet.py",),
     "search": ("evolution_search.py",),
     "finetune": ("train_supernet.py",),
@@ -182,6 +183,9 @@ def read_preset(source: str) -> Preset:
 
 def _flat(values: dict, where: str) -> dict:
     """Tables in tables by both names: ``[learning.images]`` is ``learning.images``."""
+    teacher = values.get("teacher")
+    if isinstance(teacher, dict) and "unpaired" in teacher:
+        values["teacher.unpaired"] = teacher.pop("unpaired")
     learning = values.pop("learning", {})
     if not isinstance(learning, dict):
         raise InputError(f"{where}: learning has the tables discriminator, layers, images and real")

@@ -142,7 +142,7 @@ def uniform_configs(space: SearchSpace, points: int = POINTS) -> list[ChannelCon
     found = []
     for share in np.linspace(0, 1, points):
         genes = [sorted(choices) for choices in space.choices]
-        found.append(ChannelConfig(tuple(each[round(share * (len(each) - 1))] for each in genes)))
+        found.append(space.of_genes(each[round(share * (len(each) - 1))] for each in genes))
     return list(dict.fromkeys(found))
 
 

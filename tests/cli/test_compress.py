@@ -184,7 +184,8 @@ python train.py IMAGES --load_size 36 --crop_size 32 MACHINE MEASURE TRAIN --net
 --ngf 16 --nepochs 2 --nepochs_decay 2 --seed 233 --log_dir OUT/teacher
 python train_supernet.py IMAGES --load_size 36 --crop_size 32 MACHINE MEASURE TRAIN --nepochs 2 \
 --nepochs_decay 2 --seed 233 ONLINE --restore_teacher_G_path T/best_net_G.pth \
---restore_D_path T/best_net_D.pth --student_ngf 16 --config_set 16,8,4 --log_dir OUT/supernet
+--restore_D_path T/best_net_D.pth \
+--student_netG super_mobile_resnet_9blocks --student_ngf 16 --config_set 16,8,4 --log_dir OUT/supernet
 python evolution_search.py IMAGES --load_size 32 --crop_size 32 MACHINE --phase val MEASURE \
 --population_size 8 --evolution_iters 2 --batch_size 4 \
 --restore_G_path OUT/supernet/checkpoints/best_net_G.pth --config_set 16,8,4 --budget 9867946 \
@@ -192,7 +193,8 @@ python evolution_search.py IMAGES --load_size 32 --crop_size 32 MACHINE --phase 
 CONFIG=$(python search.py --select 9867946 OUT/search/evaluations.jsonl | cut -d ' ' -f 1)
 python train_supernet.py IMAGES --load_size 36 --crop_size 32 MACHINE MEASURE TRAIN --nepochs 2 \
 --nepochs_decay 2 --seed 233 ONLINE --restore_teacher_G_path T/best_net_G.pth \
---restore_D_path T/best_net_D.pth --student_ngf 16 \
+--restore_D_path T/best_net_D.pth \
+--student_netG super_mobile_resnet_9blocks --student_ngf 16 \
 --restore_student_G_path OUT/supernet/checkpoints/best_net_G.pth --config_str "$CONFIG" \
 --log_dir OUT/finetune
 python export.py --input_path OUT/finetune/checkpoints/best_net_G.pth --config_str "$CONFIG" \
@@ -520,7 +522,7 @@ def test_a_teacher_whose_layers_do_not_fit(dataset, compress, tmp_path):
         (("--preset", "fast"), ("--preset fast", "quick, standard, best")),
         (("--direction", "atob"), ("--direction", "AtoB")),
         (("--targt", "12x"), ("unknown flag --targt", "--target")),
-        (("--dataset_mode", "unaligned"), ("no pairs", "--teacher")),
+        (("--dataset_mode", "unaligned"), ("no folder", "trainA")),
         (("--image_size", "30"), ("--image_size 30", "multiple of 4")),
         (("--image_size", "16"), ("stage teacher", "--crop_size 16", "24 pixels", "--preset")),
     ],

@@ -1,21 +1,25 @@
 """Which flags a stage gets from the preset and from the machine."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from errors import InputError
+from models.build import Initialisation, new_generator
+from models.generators import GeneratorSpec
+from models.weights import save_network
 from pipeline.commands import Draft, Wanted
 from pipeline.plan import make_plan
 from pipeline.presets import NAMES, read_preset
 from pipeline.stages import WINNER, Stage
-from pipeline.teacher import Teacher
+from pipeline.teacher import given_teacher
 
 
-def draft(kind: str, name: str = "quick", **wanted) -> Draft:
+def draft(kind: str, name: str = "quick", mode="aligned", direction="AtoB", **wanted) -> Draft:
     wanted = Wanted("d", "out", "12x", **wanted)
-    new = Draft(wanted, read_preset(name), Path("out"), "aligned", "AtoB", torch.device(kind))
+    new = Draft(wanted, read_preset(name), Path("out"), mode, direction, torch.device(kind))
     new.teacher = new.new_teacher()
     return new
 
@@ -50,7 +54,7 @@ def test_the_winner_goes_on_against_real_images(name):
     new.mode = "unaligned"
     assert not new.finetune().with_winner(winner).parse().lambda_real
     new = draft("cpu", name)
-    new.teacher = Teacher("g.pth", new.teacher.spec, True, None, "")
+    new.teacher = replace(new.teacher, given=True, discriminator=None)
     assert new.teacher.recipe == "learning.layers"
     assert not new.finetune().with_winner(winner).parse().lambda_adversarial
 
@@ -73,7 +77,7 @@ def test_a_command_can_be_pasted():
 
 def test_a_discriminator_of_another_width_sets_it():
     new = draft("cpu")
-    new.teacher = Teacher("g.pth", new.teacher.spec, True, "d.pth", "", 64)
+    new.teacher = replace(new.teacher, discriminator="d.pth", ndf=64)
     flags = new.supernet().flags
     assert (flags["ndf"], flags["restore_D_path"]) == (64, "d.pth")
     assert new.preset.of("training")["ndf"] != 64
@@ -84,3 +88,66 @@ def test_several_processes_are_refused(monkeypatch, tmp_path):
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(InputError, match="without torchrun"):
         make_plan(Wanted(str(tmp_path), "out", "12x"), read_preset("quick"))
+
+
+# --------------------------------------------------------------------------------------------------
+# Images that are no pairs
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("direction", ["AtoB", "BtoA"])
+def test_a_teacher_without_pairs_is_one_of_both_directions(name, direction):
+    new = draft("cpu", name, "unaligned", direction)
+    teacher = new.train_teacher().parse()
+    assert (teacher.model, teacher.dataset_mode, teacher.direction) == (
+        "cycle_gan",
+        "unaligned",
+        "AtoB",
+    )
+    assert teacher.netG == new.teacher.spec.netG and teacher.lambda_A
+    # What it learns from is of the wanted direction: G_A makes B, and D_A judges that.
+    supernet, side = new.supernet().parse(), direction[0]
+    run = "out/teacher/checkpoints/latest_net"
+    assert supernet.direction == direction
+    assert supernet.restore_teacher_G_path == f"{run}_G_{side}.pth"
+    assert supernet.restore_D_path == f"{run}_D_{side}.pth"
+    assert supernet.ndf == teacher.ndf
+
+
+def test_the_table_of_a_cycle_gan_is_not_that_of_pairs():
+    assert draft("cpu").train_teacher().parse().netG == "resnet_9blocks"
+    new = draft("cpu", mode="unaligned")
+    assert new.train_teacher().parse().netG == "resnet_6blocks"
+    assert new.train_teacher().flags["nepochs"] == draft("cpu").train_teacher().flags["nepochs"]
+
+
+# --------------------------------------------------------------------------------------------------
+# Which student
+
+
+@pytest.mark.parametrize(
+    ("teacher", "student"),
+    [
+        ("resnet_9blocks", "super_mobile_resnet_9blocks"),
+        ("mobile_resnet_9blocks", "super_mobile_resnet_9blocks"),
+        ("resnet_6blocks", "super_mobile_resnet_6blocks"),
+        ("unet_128", "super_unet_128"),
+        ("unet_256", "super_unet_256"),
+        ("mobile_deepest_resnet", "super_mobile_resnet_9blocks"),
+    ],
+)
+def test_the_student_is_of_the_family_of_its_teacher(teacher, student, tmp_path):
+    spec = GeneratorSpec(teacher, 4)
+    path = tmp_path / "one_net_G.pth"
+    save_network(new_generator(spec, Initialisation()), path, spec)
+    found = given_teacher(str(path), True, "instance", None)
+    assert found.student == student
+    fits = teacher != "mobile_deepest_resnet"
+    assert found.recipe == ("learning.layers" if fits else "learning.images")
+    flags = replace(draft("cpu"), teacher=found).supernet().parse()
+    assert (flags.student_netG, flags.student_ngf) == (student, 32)
+    # Another one may be wanted.
+    other = given_teacher(str(path), True, "instance", "super_unet_128")
+    assert other.student == "super_unet_128"
+    fits = teacher.startswith("unet")
+    assert other.recipe == ("learning.layers" if fits else "learning.images")

@@ -9,8 +9,8 @@ from options import settings
 from pipeline.commands import Wanted
 from pipeline.estimate import (
     _flags,
-    _student_task,
     _subnets,
+    _task,
     _work,
     describe_estimate,
     duration,
@@ -77,7 +77,7 @@ def test_what_is_timed_is_what_trains(plan):
     for name, expected in (("supernet", {"G"}), ("finetune", {"G", "D_student"})):
         flags = _flags(plan, plan.stage(name))
         data = replace(settings.data(flags), phase="train")
-        assert set(_student_task(flags, data, torch.device("cpu")).networks) == expected
+        assert set(_task(flags, data, torch.device("cpu")).networks) == expected
 
 
 def test_every_stage_has_a_time(plan):
