@@ -11,6 +11,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from data.datasets import list_images
 from models.build import Checkpoint
 from prepare.arrange import FACTS
 from report.pages import Gallery, write_page
@@ -54,14 +55,16 @@ def collect(folder: Path, target: Target, preset: str) -> dict:
     size = [test["height"], test["width"]]
     files = sorted(folder.glob(f"{Path(WEIGHTS).stem}.*"), key=lambda path: path.name != WEIGHTS)
     recorded = Checkpoint(teacher["checkpoint"], "the teacher").open().spec.trained_on
+    small = Checkpoint(str(folder / WEIGHTS), "the network").open().spec
     return {
         "dataroot": data["dataroot"],
         "dataset_mode": data["dataset_mode"],
         "direction": flags["direction"],
         "size": size,
+        "multiple": small.kind.multiple,
         "images": {
-            phase: {"count": count, "of": data["sources"][phase]}
-            for phase, count in data["counts"].items()
+            phase: {"count": _count(folder, data, phase, flags["direction"]), "of": source}
+            for phase, source in data["sources"].items()
         },
         "channels": [flags["input_nc"], flags["output_nc"]],
         "target": {
@@ -95,6 +98,13 @@ def collect(folder: Path, target: Target, preset: str) -> dict:
         "seed": flags["seed"],
         "notes": notes(data["sources"], teacher["given"], recorded, flags["direction"], size),
     }
+
+
+def _count(folder: Path, data: dict, phase: str, direction: str) -> int:
+    """How many inputs a phase has."""
+    if data["dataset_mode"] == "aligned":
+        return data["counts"][phase]
+    return len(list_images(folder / "data" / f"{phase}{direction[0]}"))
 
 
 def _learning(flags: dict) -> dict:
@@ -283,7 +293,7 @@ from PIL import Image
 session = onnxruntime.InferenceSession("{onnx}", providers=["CPUExecutionProvider"])
 image = np.atleast_3d(np.asarray(Image.open("in.png").convert("{mode}")))
 height, width = image.shape[:2]
-image = np.pad(image, ((0, -height % 4), (0, -width % 4), (0, 0)), mode="edge")
+image = np.pad(image, ((0, -height % {side}), (0, -width % {side}), (0, 0)), mode="edge")
 x = (image.astype(np.float32) / 127.5 - 1).transpose(2, 0, 1)[None]
 y = session.run(None, {{"input": x}})[0][0, :, :height, :width].transpose(1, 2, 0)
 Image.fromarray(((y + 1) * 127.5).astype(np.uint8).squeeze()).save("out.png")
@@ -349,7 +359,9 @@ def _usage(results: dict) -> list[str]:
         return []
     lines = [_PYTHON.format(weights=WEIGHTS, mode=mode), ""]
     onnx = results["files"].get("onnx")
-    return lines + ([_ONNX.format(onnx=onnx["name"], mode=mode), ""] if onnx else [])
+    return lines + (
+        [_ONNX.format(onnx=onnx["name"], mode=mode, side=results["multiple"]), ""] if onnx else []
+    )
 
 
 def title(results: dict) -> str:

@@ -46,6 +46,8 @@ netG = "resnet_9blocks"
 ngf = 16
 nepochs = 2
 nepochs_decay = 2
+[teacher.unpaired]
+netG = "resnet_6blocks"
 [learning.discriminator]
 distiller = "online"
 teacher_freq = 0
@@ -184,8 +186,8 @@ python train.py IMAGES --load_size 36 --crop_size 32 MACHINE MEASURE TRAIN --net
 --ngf 16 --nepochs 2 --nepochs_decay 2 --seed 233 --log_dir OUT/teacher
 python train_supernet.py IMAGES --load_size 36 --crop_size 32 MACHINE MEASURE TRAIN --nepochs 2 \
 --nepochs_decay 2 --seed 233 ONLINE --restore_teacher_G_path T/best_net_G.pth \
---restore_D_path T/best_net_D.pth \
---student_netG super_mobile_resnet_9blocks --student_ngf 16 --config_set 16,8,4 --log_dir OUT/supernet
+--restore_D_path T/best_net_D.pth --student_netG super_mobile_resnet_9blocks \
+--student_ngf 16 --config_set 16,8,4 --log_dir OUT/supernet
 python evolution_search.py IMAGES --load_size 32 --crop_size 32 MACHINE --phase val MEASURE \
 --population_size 8 --evolution_iters 2 --batch_size 4 \
 --restore_G_path OUT/supernet/checkpoints/best_net_G.pth --config_set 16,8,4 --budget 9867946 \
@@ -193,8 +195,8 @@ python evolution_search.py IMAGES --load_size 32 --crop_size 32 MACHINE --phase 
 CONFIG=$(python search.py --select 9867946 OUT/search/evaluations.jsonl | cut -d ' ' -f 1)
 python train_supernet.py IMAGES --load_size 36 --crop_size 32 MACHINE MEASURE TRAIN --nepochs 2 \
 --nepochs_decay 2 --seed 233 ONLINE --restore_teacher_G_path T/best_net_G.pth \
---restore_D_path T/best_net_D.pth \
---student_netG super_mobile_resnet_9blocks --student_ngf 16 \
+--restore_D_path T/best_net_D.pth --student_netG super_mobile_resnet_9blocks \
+--student_ngf 16 \
 --restore_student_G_path OUT/supernet/checkpoints/best_net_G.pth --config_str "$CONFIG" \
 --log_dir OUT/finetune
 python export.py --input_path OUT/finetune/checkpoints/best_net_G.pth --config_str "$CONFIG" \
@@ -444,29 +446,47 @@ def test_a_given_teacher_is_not_trained(plain, compress, tmp_path):
     assert f"--budget {budget['macs']} " in again
 
 
-def test_images_without_pairs(plain, compress, tmp_path):
-    """A given teacher is compressed all the same; the whole of it runs."""
-    horses, rng = tmp_path / "horses", np.random.default_rng(0)
+@pytest.fixture(scope="module")
+def horses(tmp_path_factory) -> Path:
+    """Images of two sides that are no pairs."""
+    root, rng = tmp_path_factory.mktemp("horses"), np.random.default_rng(0)
     for folder, count in {"trainA": 10, "trainB": 12, "testA": 3, "testB": 4}.items():
-        (horses / folder).mkdir(parents=True)
+        (root / folder).mkdir()
         for i in range(count):
             pixels = rng.integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
-            Image.fromarray(pixels).save(horses / folder / f"{folder}{i}.png")
-    refused = compress(tmp_path / "out", "--dataroot", horses)
-    assert refused.returncode == 2 and "give --teacher" in refused.stderr
-    assert not (tmp_path / "out").exists()
-    teacher = ("--teacher", plain / "teacher" / "checkpoints" / "best_net_G.pth")
-    done = compress(tmp_path / "out", "--dataroot", horses, *teacher).succeeded()
-    assert "in all about" in done.stdout and re.search(r"^supernet +about ", done.stdout, re.M)
-    # The discriminator beside it has seen pairs, and cannot judge images alone.
-    assert "best_net_D.pth beside the teacher is of another kind than ours" in done.stdout
+            Image.fromarray(pixels).save(root / folder / f"{folder}{i}.png")
+    return root
+
+
+def test_images_without_pairs(horses, compress, tmp_path):
+    """Its teacher is one of two that learn both directions; the whole of it runs."""
+    done = compress(tmp_path / "out", "--dataroot", horses).succeeded()
+    assert "trained here beside one of the other direction (CycleGAN)" in done.stdout
+    assert "resnet_6blocks ngf 16" in done.stdout
+    # Half of A and half of B: 8 of 10, 10 of 12. The teacher's epochs are of A, the others' of B.
+    assert re.search(r"^teacher +about .* 4 epochs, 16 steps$", done.stdout, re.M), done.stdout
+    assert re.search(r"^supernet +about .* 4 epochs, 20 steps$", done.stdout, re.M)
+    teacher = tmp_path / "out" / "teacher" / "checkpoints"
+    assert results(tmp_path / "out")["teacher"]["checkpoint"] == str(teacher / "latest_net_G_B.pth")
+    (supernet,) = [s for s in done.stdout.splitlines() if "train_supernet.py" in s and "_set" in s]
+    assert f"--restore_D_path {teacher / 'latest_net_D_B.pth'}" in supernet
+    assert "--student_netG super_mobile_resnet_6blocks" in supernet
     found = results(tmp_path / "out")
-    assert found["dataset_mode"] == "unaligned"
-    # The teacher's direction is BtoA: the inputs are those of B.
+    assert found["dataset_mode"] == "unaligned" and found["direction"] == "BtoA"
+    assert found["compressed"]["name"].startswith("sub_mobile_resnet_6blocks")
+    # The inputs are those of B.
     assert found["n"] == 4 and "4 to test on (of phase test)" in done.stdout
-    assert found["images"]["test"] == {"count": 3, "of": "test"}
+    assert found["images"]["test"] == {"count": 4, "of": "test"}
     assert list(found["measures"]) == ["fid", "kid"] and found["compressed"]["l1_to_teacher"] > 0
     assert "no pairs" in (tmp_path / "out" / "MODEL_CARD.md").read_text()
+
+
+def test_a_given_teacher_without_pairs(plain, horses, compress, tmp_path):
+    """The discriminator beside it has seen pairs, and cannot judge images alone."""
+    teacher = ("--teacher", plain / "teacher" / "checkpoints" / "best_net_G.pth")
+    done = compress(tmp_path / "out", "--dataroot", horses, *teacher, "--dry_run").succeeded()
+    assert "train.py" not in done.stdout and "--lambda_distill 0.5" in done.stdout
+    assert "best_net_D.pth beside the teacher is of another kind than ours" in done.stdout
 
 
 def test_a_dataset_of_train_alone(dataset, compress, tmp_path):
@@ -522,7 +542,7 @@ def test_a_teacher_whose_layers_do_not_fit(dataset, compress, tmp_path):
         (("--preset", "fast"), ("--preset fast", "quick, standard, best")),
         (("--direction", "atob"), ("--direction", "AtoB")),
         (("--targt", "12x"), ("unknown flag --targt", "--target")),
-        (("--dataset_mode", "unaligned"), ("no folder", "trainA")),
+        (("--dataset_mode", "unaligned"), ("has 'train' instead of 'trainA'",)),
         (("--image_size", "30"), ("--image_size 30", "multiple of 4")),
         (("--image_size", "16"), ("stage teacher", "--crop_size 16", "24 pixels", "--preset")),
     ],
