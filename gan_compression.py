@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -210,7 +211,8 @@ def evaluate(
     weights = None if fid_weights is None else str(fid_weights)
     measures = MeasureSettings(fid_features=features, fid_dims=fid_dims, fid_weights=weights)
     evaluator = Evaluator(inference_loader(data, where), criteria(measures, data, where), bar=True)
-    return {label: evaluator(each.net.to(where)) for label, each in generators.items()}
+    # Copies: the networks of the caller stay on their device.
+    return {label: evaluator(deepcopy(each.net).to(where)) for label, each in generators.items()}
 
 
 @dataclass(frozen=True)

@@ -213,19 +213,29 @@ def require_size(height: int, width: int, multiple: int, settings: str = _SIZES)
         )
 
 
-def pad_to_fit(x: Tensor) -> Tensor:
-    """Repeat the last row and column of N C H W until H and W are multiples of 4, at least 8.
+def pad_to_fit(x: Tensor, multiple: int = 4) -> Tensor:
+    """Repeat the last row and column of N C H W until H and W are multiples of a number, at least
+    8.
 
     Returns ``x`` itself if they already are.
     """
     height, width = x.shape[2:]
-    below, right = (max(8, -(-side // 4) * 4) - side for side in (height, width))
+    below, right = (max(8, -(-side // multiple) * multiple) - side for side in (height, width))
     return F.pad(x, (0, right, 0, below), mode="replicate") if below or right else x
+
+
+def multiple_for(*nets: Callable[[Tensor], Tensor]) -> int:
+    """What height and width must be multiples of for all of these networks [px].
+
+    One that needs more than 4 says so in its attribute ``multiple``, a power of two.
+    """
+    return max(getattr(net, "multiple", 4) for net in nets)
 
 
 def any_size(generate: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """``generate(x)`` as large as ``x``, whose height and width may be anything."""
-    return generate(pad_to_fit(x))[..., : x.shape[2], : x.shape[3]]
+    padded = pad_to_fit(x, multiple_for(generate))
+    return generate(padded)[..., : x.shape[2], : x.shape[3]]
 
 
 # --------------------------------------------------------------------------------------------------

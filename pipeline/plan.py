@@ -16,6 +16,7 @@ from deploy.onnx import require_onnx
 from errors import InputError
 from models.config import ChannelConfig
 from models.generators import GeneratorSpec
+from models.layers import require_size
 from options import SCRIPTS, settings
 from pipeline.commands import Draft, Wanted
 from pipeline.presets import Preset
@@ -117,6 +118,8 @@ def make_plan(wanted: Wanted, preset: Preset) -> Plan:
     draft = Draft(wanted, preset, folder, mode, direction, device, teacher)
     teacher = draft.teacher = teacher or draft.new_teacher()
     size, student = draft.size, settings.student(draft.supernet().parse()).spec
+    for spec in (teacher.spec, student):
+        require_size(*size, spec.kind.multiple, "`image_size`")
     space = search_space(SearchSettings(preset.widths, float("inf")), student, size)
     decisive = draft.decisive(target)
     # Measured when this folder was begun: another measurement would be another search.

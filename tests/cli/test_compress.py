@@ -543,6 +543,8 @@ def test_a_teacher_whose_layers_do_not_fit(dataset, compress, tmp_path):
         (("--direction", "atob"), ("--direction", "AtoB")),
         (("--targt", "12x"), ("unknown flag --targt", "--target")),
         (("--dataset_mode", "unaligned"), ("has 'train' instead of 'trainA'",)),
+        (("--student_netG", "super_unet_128"), ("32x32", "128x128", "--image_size")),
+        (("--student_netG", "unet_128"), ("--student_netG", "super_unet_128")),
         (("--image_size", "30"), ("--image_size 30", "multiple of 4")),
         (("--image_size", "16"), ("stage teacher", "--crop_size 16", "24 pixels", "--preset")),
     ],

@@ -116,3 +116,11 @@ def test_a_generator_runs_at_any_size(size):
         assert y.shape == x.shape
         if size == (8, 8):
             assert torch.equal(y, net(x))
+
+
+def test_a_network_of_larger_steps_gets_them():
+    net = GeneratorSpec("unet_128", 2).build().eval()
+    x = torch.rand(1, 3, 70, 130)
+    with torch.inference_mode():
+        y = any_size(net, x)
+        assert torch.equal(y, net(pad_to_fit(x, 128))[..., :70, :130])
