@@ -7,7 +7,7 @@ from deploy.forms import Unavailable, make_form
 from errors import InputError
 from evaluation.speed import measure_side_by_side, peak_memory
 from evaluation.tested import Loaded, load_tested
-from models.layers import multiple_for, pad_to_fit
+from models.layers import multiple_of, pad_to_fit
 from options import LatencyOptions, run, settings, test_settings
 from report.latency import Timed, write_comparison
 from runtime.folders import make_folder, take_folder
@@ -62,7 +62,7 @@ def main() -> None:
     teacher, models = load_tested(test_settings.tested(opt), device)
     models = [teacher, *models] if teacher else models
     x = next(iter(inference_loader(settings.data(opt), device).epoch())).A
-    x = pad_to_fit(x, multiple_for(*(each.net for each in models)))
+    x = pad_to_fit(x, multiple_of(*(each.net for each in models)))
     timed = prepare(models, opt.backends, x)
     memory = [
         peak_memory(each.form, x) for each in Bar(timed, desc="measuring memory", unit="form")

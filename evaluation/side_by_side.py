@@ -15,7 +15,7 @@ from evaluation.speed import measure_side_by_side
 from evaluation.tested import Loaded
 from metrics.criteria import Criterion
 from metrics.paired import l1
-from models.layers import any_size, multiple_for, pad_to_fit
+from models.layers import any_size, multiple_of, pad_to_fit
 from runtime.progress import Bar
 
 
@@ -68,5 +68,5 @@ def generate(
 def time_models(models: Sequence[Loaded], loader: Loader, times: int) -> list[dict]:
     """Time each network on the first image, ``times`` runs each; see `measure_side_by_side`."""
     nets = [loaded.net for loaded in models]
-    image = pad_to_fit(next(iter(loader.epoch())).A[:1], multiple_for(*nets))
+    image = pad_to_fit(next(iter(loader.epoch())).A[:1], multiple_of(*nets))
     return measure_side_by_side(nets, image, times, warmup=2)

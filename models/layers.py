@@ -185,9 +185,12 @@ class ElasticSeparableConv2d(nn.Module):
 # two pixels of what is left. Networks that need other multiples say so by an attribute.
 
 
-def multiple_of(net: nn.Module) -> int:
-    """What height and width of a network's images must be multiples of, in pixels."""
-    return getattr(net, "multiple", 4)
+def multiple_of(*nets: Callable[[Tensor], Tensor]) -> int:
+    """What height and width of images must be multiples of for all these networks, in pixels.
+
+    A network that needs more than 4 says so in its attribute ``multiple``, a power of two.
+    """
+    return max(getattr(net, "multiple", 4) for net in nets)
 
 
 def require_multiple(x: Tensor, multiple: int) -> None:
@@ -224,17 +227,9 @@ def pad_to_fit(x: Tensor, multiple: int = 4) -> Tensor:
     return F.pad(x, (0, right, 0, below), mode="replicate") if below or right else x
 
 
-def multiple_for(*nets: Callable[[Tensor], Tensor]) -> int:
-    """What height and width must be multiples of for all of these networks [px].
-
-    One that needs more than 4 says so in its attribute ``multiple``, a power of two.
-    """
-    return max(getattr(net, "multiple", 4) for net in nets)
-
-
 def any_size(generate: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """``generate(x)`` as large as ``x``, whose height and width may be anything."""
-    padded = pad_to_fit(x, multiple_for(generate))
+    padded = pad_to_fit(x, multiple_of(generate))
     return generate(padded)[..., : x.shape[2], : x.shape[3]]
 
 

@@ -822,6 +822,20 @@ def test_serving_it(tmp_path):
 
 
 @needs_browser
+def test_a_unet_of_bare_weights(call, serve, visit, tmp_path):
+    """Recognised from its file; it takes only images as large as it is deep."""
+    net = generator(GeneratorSpec("unet_128", 4), 2)
+    file, out = tmp_path / "latest_net_G.pth", tmp_path / "page"
+    torch.save(net.state_dict(), file)
+    code, _, said = call(file, "--size", 64, "--output", out)
+    assert code == 2 and "64x64" in said and "--size" in said and not out.exists()
+    assert call(file, "--size", 128, "--output", out)[0] == 0
+    page = visit(serve(out))
+    assert difference(pixels(page, "output"), expected(net, pixels(page, "input"))) <= 2
+    assert np.ptp(pixels(page, "output")) > 50 and page.errors == []
+
+
+@needs_browser
 def test_black_lines_on_white(call, serve, visit, tmp_path):
     """Mode edges: no palette; brush, eraser and line; no teacher to choose."""
     page_folder = tmp_path / "page"
