@@ -97,8 +97,9 @@ def compress(opt, out: Path, *flags: object) -> dict:
         *("--direction", "BtoA", "--output_dir", out, *flags),
     )
     if not started:
-        write_json(took, (time.perf_counter() - start) / 60)
-    return read_json(out / "results.json") | {"minutes": read_json(took) if took.exists() else None}
+        write_json(took, {"minutes": (time.perf_counter() - start) / 60})
+    minutes = read_json(took) if took.exists() else {"minutes": None}
+    return read_json(out / "results.json") | minutes
 
 
 def unpaired(opt, folder: Path) -> Path:
