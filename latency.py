@@ -1,4 +1,12 @@
-"""Measure the speed of checkpoints on this machine, side by side. ``--help`` lists the flags."""
+"""Measure the speed of checkpoints on this machine, side by side.
+
+``--make_table`` measures the parts of all subnets of a supernet instead, and writes a table that
+searches by time read. ``--help`` lists the flags, ``--make_table --help`` those of a table.
+"""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
 
 import torch
 
@@ -7,11 +15,16 @@ from deploy.forms import Unavailable, make_form
 from errors import InputError
 from evaluation.speed import measure_side_by_side, peak_memory
 from evaluation.tested import Loaded, load_tested
-from models.layers import multiple_of, pad_to_fit
-from options import LatencyOptions, run, settings, test_settings
+from models.generators import GeneratorSpec
+from models.layers import multiple_of, pad_to_fit, require_size
+from options import LatencyOptions, TableOptions, run, settings, test_settings
 from report.latency import Timed, write_comparison
-from runtime.folders import make_folder, take_folder
+from runtime.files import write_json
+from runtime.folders import make_folder, make_parent, take_folder
 from runtime.progress import Bar
+from subnets.latency import LatencyTable, TimingPlan, compose
+from subnets.space import SearchSpace
+from subnets.timing import facts, read_times, time_here, write_parts
 
 
 def prepare(models: list[Loaded], backends: list[str], x: torch.Tensor) -> list[Timed]:
@@ -53,7 +66,54 @@ def prepare(models: list[Loaded], backends: list[str], x: torch.Tensor) -> list[
     return timed
 
 
+def make_table() -> None:
+    opt = TableOptions.parse()
+    device = settings.start_machine(opt)
+    spec = GeneratorSpec(opt.netG, 1, None, opt.input_nc, opt.output_nc, opt.norm)
+    require_size(opt.size, opt.size, spec.kind.multiple, "`size`")
+    space = SearchSpace(opt.config_set, spec.architecture, height=opt.size, width=opt.size)
+    spec = replace(spec, ngf=max(space.largest.full))
+    spec.check()
+    plan = TimingPlan(spec, space, opt.seed)
+    if opt.parts_dir:
+        folder = make_folder(opt.parts_dir, "`parts_dir`")
+        size = write_parts(plan, folder)
+        print(
+            f"{folder}: {len(plan.items)} networks, {size / 1e6:.0f} MB. On the device: "
+            "python time_parts.py; then, here, the same command with --times_path times.json "
+            "--output T.json instead of --parts_dir"
+        )
+        return
+    path = Path(opt.output)
+    make_parent(path, "`output`")
+    if opt.times_path:
+        table = compose(plan, *read_times(plan, Path(opt.times_path)))
+    else:
+        times = time_here(plan, opt.backend, device)
+        table = compose(plan, times, facts(opt.backend, device))
+    write_json(path, table.to_dict())
+    print(_described(table, space, path))
+
+
+def _described(table: LatencyTable, space: SearchSpace, path: Path) -> str:
+    ms, found = table.all_of(space), table.validation
+    lines = [
+        f"{path}: {space.size:,} configurations of {ms.min():.3g} to {ms.max():.3g} ms "
+        f"({table.conditions})"
+    ]
+    if found["n"]:
+        lines.append(
+            f"{found['n']} other networks, measured whole: off by {found['mean_error']:.1%} on "
+            f"average, {found['worst_error']:.1%} at worst; rank correlation "
+            f"{found.get('rank_correlation', float('nan')):.3f}"
+        )
+    return "\n".join(lines)
+
+
 def main() -> None:
+    if "--make_table" in sys.argv:
+        make_table()
+        return
     opt = LatencyOptions.parse()
     folder = make_folder(opt.results_dir, "`results_dir`")
     take_folder(folder, "latency.py", "`results_dir`")

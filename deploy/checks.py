@@ -67,7 +67,8 @@ def sample(batch: int, channels: int, height: int, width: int) -> Tensor:
 
 def input_channels(net: nn.Module) -> int:
     """Number of input channels of a generator."""
-    return next(m for m in net.modules() if isinstance(m, nn.Conv2d)).in_channels
+    kinds = (nn.Conv2d, nn.ConvTranspose2d)
+    return next(m for m in net.modules() if isinstance(m, kinds)).in_channels
 
 
 @torch.inference_mode()

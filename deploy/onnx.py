@@ -85,7 +85,7 @@ class OnnxGenerator:
 # Export
 
 
-def _program(net: nn.Module, fp16: bool):
+def onnx_program(net: nn.Module, fp16: bool = False):
     """The ONNX program of ``net``. Messages of the exporter about itself are not shown."""
     x = sample(2, input_channels(net), *traced_size(net))
     level = logging.root.manager.disable
@@ -131,7 +131,7 @@ def export_onnx(net: nn.Module, path: Path, fp16: bool = False) -> Exported:
     """
     require_onnx()
     plain = copy.deepcopy(net).cpu().float().eval()
-    program = _program(plain, fp16)
+    program = onnx_program(plain, fp16)
     with written_whole(path) as temporary:
         program.save(str(temporary), external_data=False)
         run: Callable[[Tensor], Tensor] = OnnxGenerator(temporary)

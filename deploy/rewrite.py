@@ -90,7 +90,7 @@ def rewrite(net: nn.Module, written_norms: bool = False) -> nn.Module:
     net = copy.deepcopy(net).eval().requires_grad_(False)
     layers = getattr(net, "model", None)
     # Of a ResNet; the last layer is a tanh.
-    if isinstance(layers, nn.Sequential) and isinstance(layers[-2], nn.Conv2d):
+    if isinstance(layers, nn.Sequential) and isinstance(layers[-2:][0], nn.Conv2d):
         layers[-2] = RowSummedConv2d(layers[-2])
     if written_norms:
         replace_layers(net, nn.InstanceNorm2d, lambda norm: TwoPassInstanceNorm2d(norm.eps))

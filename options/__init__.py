@@ -520,6 +520,34 @@ class LatencyOptions(TestOptions):
     flags = (*(f for f in TestOptions.flags if not f.startswith("test_")), "backends")
 
 
+class TableOptions(Options):
+    """latency.py --make_table."""
+
+    prog = "latency.py --make_table"
+    description = (
+        "Measure the parts of all subnets of a supernet, and write a table of the times of all "
+        "configurations, for a search by time (evolution_search.py --latency_table)."
+    )
+    flags = ("make_table", "backend", "config_set", "netG", "norm", "input_nc", "output_nc", "size")
+    flags += (*_MACHINE, "output", "parts_dir", "times_path")
+    required = ("config_set",)
+    defaults = dict(netG="super_mobile_resnet_9blocks")
+    choices = dict(netG=SUPERNETS)
+
+    @classmethod
+    def check(cls, opt, parser):
+        super().check(opt, parser)
+        if (opt.output is None) == (opt.parts_dir is None):
+            parser.error(
+                "give --output, the table to write, or --parts_dir, a folder for another device"
+            )
+        if opt.times_path and opt.parts_dir:
+            parser.error("--times_path makes a table of what was measured: give --output")
+        elsewhere = opt.parts_dir or opt.times_path
+        if elsewhere and "backend" in opt.explicit and opt.backend != "onnxruntime":
+            parser.error(f"--backend {opt.backend}: another device runs onnxruntime alone")
+
+
 class ExportOptions(Options):
     prog = "export.py"
     description = (

@@ -13,9 +13,14 @@ from errors import InputError
 from models.config import CONFIG_SETS, ChannelConfig, ConfigSet
 from models.kinds import CONFIG_KINDS, GENERATORS, PLAIN
 from runtime.machine import DEVICES
+from subnets.latency import Milliseconds
 from training.augmentation import CHANGES
 from training.losses import GAN_MODES
 from training.schedules import POLICIES
+
+# The names of `deploy.forms.FORMS`, whose import takes long.
+FORMS = ("eager", "channels_last", "fused", "compile", "cuda_graph", "onnxruntime", "openvino")
+FORMS += ("bf16", "compile_bf16", "openvino_bf16")
 
 # --------------------------------------------------------------------------------------------------
 # Types that say what they want
@@ -100,6 +105,13 @@ def config_string(text: str) -> str:
 def config_set(text: str) -> str:
     """A search space, as the text that says all of it: a file is read here and not named again."""
     return _read_by_any(lambda kind: ConfigSet.read(text, kind.NAMES))
+
+
+def budget(text: str) -> float:
+    """MACs, or with ``ms`` at the end `subnets.latency.Milliseconds`."""
+    number = text.strip().removesuffix("ms")
+    value = non_negative_or_inf(number)
+    return value if number == text.strip() else Milliseconds(value)
 
 
 def gpu_list(text: str) -> str:
@@ -625,18 +637,7 @@ FLAGS: dict[str, Flag] = {
         _MEASURE,
         "how the networks are run, all computing the same but those in bf16",
         default="eager",
-        choices=(
-            *(
-                "eager",
-                "channels_last",
-                "fused",
-                "compile",
-                "cuda_graph",
-                "onnxruntime",
-                "openvino",
-            ),
-            *("bf16", "compile_bf16", "openvino_bf16"),
-        ),
+        choices=FORMS,
         many=True,
     ),
     "threads": Flag(
@@ -648,10 +649,10 @@ FLAGS: dict[str, Flag] = {
     # ---- search
     "budget": Flag(
         _SEARCH,
-        "most MACs a subnet may have, e.g. 4.6e9",
-        non_negative_or_inf,
+        "most that a subnet may cost: MACs, e.g. 4.6e9, or with --latency_table a time, e.g. 20ms",
+        budget,
         1e18,
-        metavar="MACS",
+        metavar="BUDGET",
     ),
     "criterion": Flag(
         _SEARCH, "what makes a subnet good", default="fid", choices=("fid", "mIoU", "accu")
@@ -732,9 +733,10 @@ FLAGS: dict[str, Flag] = {
     ),
     "select": Flag(
         _SEARCH,
-        "choose the best subnet within this many MACs from the results of earlier searches",
-        non_negative_or_inf,
-        metavar="MACS",
+        "choose the best subnet within so many MACs, or within a time such as 20ms, from the "
+        "results of earlier searches",
+        budget,
+        metavar="BUDGET",
     ),
     "amp": Flag(
         _RUN, "lower precision of the networks", default="none", choices=("none", "bf16", "fp16")
@@ -789,7 +791,44 @@ FLAGS: dict[str, Flag] = {
         metavar="N",
     ),
     # ---- metrics.macs
-    "size": Flag(_MEASURE, "image size that MACs are counted at [px]", pixels, 256, metavar="PX"),
+    "size": Flag(
+        _MEASURE,
+        "width and height of the image that is counted or timed [px]",
+        pixels,
+        256,
+        metavar="PX",
+    ),
+    # ---- latency tables
+    "make_table": Flag(
+        _RUN,
+        "measure the parts of all subnets of a supernet, and write a table of the times of all "
+        "configurations (--make_table --help)",
+        bool,
+    ),
+    "backend": Flag(
+        _MEASURE,
+        "how the networks are run",
+        default="eager",
+        choices=FORMS,
+    ),
+    "output": Flag(_RUN, "the table to write", metavar="JSON"),
+    "parts_dir": Flag(
+        _RUN,
+        "write the networks to time, and a script that times them on another device, to this "
+        "folder; measures nothing",
+        metavar="DIR",
+    ),
+    "times_path": Flag(
+        _RUN,
+        "take the times that the script of --parts_dir measured; measures nothing",
+        metavar="JSON",
+    ),
+    "latency_table": Flag(
+        _SEARCH,
+        "table of latency.py --make_table: the time of every subnet is predicted, and --budget may "
+        "be one, e.g. 20ms",
+        metavar="JSON",
+    ),
 }
 
 # Flags of `distiller` online alone.

@@ -1,0 +1,101 @@
+"""The parts of a generator whose times add up to that of the whole.
+
+A part is a run of layers whose time depends on one gene or two. So a table of the times of its
+widths gives the time of every configuration, see `subnets.latency`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from models.generators import GeneratorSpec
+from models.layout import FIRST_BLOCK, GROUPS, Layout
+from models.unet import UNetConfig
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of all networks of a family.
+
+    Args:
+        name:    e.g. ``block``
+        uses:    the genes that decide it, positions in `ChannelConfig.full`: a tuple for each place
+                 where the network has such a part
+        scale:   its input is that many times smaller than the image, in height and in width
+        repeats: how many of it follow each other at each place. Its output fits its input then, and
+                 its time is found from the difference between a chain and a single one
+    """
+
+    name: str
+    uses: tuple[tuple[int, ...], ...]
+    scale: int
+    repeats: int = 1
+
+
+class Piece(nn.Module):
+    """Layers of a generator as a network of their own, in a form that deployment reads."""
+
+    def __init__(self, layers: Sequence[nn.Module]):
+        super().__init__()
+        self.model = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model(x)
+
+
+def parts_of(spec: GeneratorSpec) -> list[Part]:
+    """The parts of the subnets of a supernet, in the order of their layers."""
+    if _is_unet(spec):
+        levels = range(len(spec.kind.config.NAMES))
+        pairs = [((level - 1, level) if level else (0,)) for level in levels]
+        down = [Part(f"down{k + 1}", (genes,), 2**k) for k, genes in enumerate(pairs)]
+        up = [Part(f"up{k + 1}", (genes,), 2 ** (k + 1)) for k, genes in enumerate(pairs)]
+        return down + up[::-1]
+    groups = tuple((2, 3 + group) for group in range(GROUPS))
+    return [
+        Part("stem", ((0,),), 1),
+        Part("down1", ((0, 1),), 1),
+        Part("down2", ((1, 2),), 2),
+        Part("block", groups, 4, spec.kind.blocks // GROUPS),
+        Part("up1", ((2, 6),), 4),
+        Part("up2", ((6, 7),), 2),
+        Part("last", ((7,),), 1),
+    ]
+
+
+def _is_unet(spec: GeneratorSpec) -> bool:
+    return issubclass(spec.kind.config, UNetConfig)
+
+
+def piece(spec: GeneratorSpec, part: Part, widths: Sequence[int], repeats: int = 1) -> Piece:
+    """A part as a network with PyTorch's default weights.
+
+    Args:
+        spec:    of the supernet
+        widths:  of the genes of ``part.uses``
+        repeats: how many follow each other, 1 to ``part.repeats``
+
+    Its input has the channels of its first convolution.
+    """
+    genes = [1] * len(spec.kind.config.NAMES)
+    for position, width in zip(part.uses[0], widths, strict=True):
+        genes[position] = width
+    net = spec.subnet(spec.kind.config(tuple(genes))).build().eval().requires_grad_(False)
+    if _is_unet(spec):
+        block = net.blocks[part.uses[0][-1]]
+        down = part.name.startswith("down")
+        return Piece(list(block.model)[: block.turn] if down else list(block.model)[block.finish :])
+    layout, layers = Layout(spec.kind.blocks), net.model
+    ends = {
+        "stem": (0, 4),
+        "down1": (4, 7),
+        "down2": (7, FIRST_BLOCK),
+        "block": (FIRST_BLOCK, FIRST_BLOCK + repeats),
+        "up1": (layout.up1, layout.up2),
+        "up2": (layout.up2, layout.last - 1),
+        "last": (layout.last - 1, len(layers)),
+    }
+    return Piece(list(layers)[slice(*ends[part.name])])

@@ -1,0 +1,110 @@
+"""Times the networks of a latency table: here, or as files for another device."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import torch
+
+from deploy import device_times
+from deploy.forms import Unavailable
+from deploy.templates import FormMaker
+from errors import InputError
+from runtime.files import read_json, write_json
+from runtime.machine import device_name, wait
+from runtime.progress import Bar
+from subnets.latency import TimingPlan
+
+# What each form runs in besides PyTorch.
+PACKAGES = {"onnxruntime": "onnxruntime", "openvino": "openvino", "openvino_bf16": "openvino"}
+
+
+def facts(backend: str, device: torch.device) -> dict[str, object]:
+    """What the times belong to, see `subnets.latency.LatencyTable`."""
+    package = PACKAGES.get(backend)
+    versions = {"torch": torch.__version__}
+    versions |= {package: importlib.metadata.version(package)} if package else {}
+    name = device_times.processor() if device.type == "cpu" else device_name(device)
+    threads = torch.get_num_threads()
+    return {"backend": backend, "device": name, "threads": threads, "versions": versions}
+
+
+@torch.inference_mode()
+def time_here(plan: TimingPlan, backend: str, device: torch.device) -> dict[str, float]:
+    """Milliseconds of every network of a plan, in a form of `deploy.forms.FORMS`.
+
+    Raises:
+        InputError: this machine cannot run that form.
+    """
+    try:
+        maker = FormMaker(backend, device)
+    except Unavailable as error:
+        raise InputError(f"`backend` {backend}: {error}") from None
+    items = {item.name: item for item in plan.items}
+    # Reused: random numbers take longer than small pieces.
+    inputs: dict[tuple[int, ...], torch.Tensor] = {}
+
+    def build(name: str) -> Callable[[], object]:
+        item = items[name]
+        if item.shape not in inputs:
+            inputs[item.shape] = torch.rand(item.shape, device=device) * 2 - 1
+        x = inputs[item.shape]
+        run = maker.make(item.build().to(device), x, item.structure)
+
+        def once() -> None:
+            run(x)
+            wait(device)
+
+        return once
+
+    def progress(order: Sequence[str]) -> Iterator[str]:
+        yield from Bar(order, desc="timing", unit="network")
+
+    # A compiler takes far longer than the timing does.
+    passes = 1 if backend.startswith("compile") else 3
+    return device_times.measure(list(items), build, plan.anchor, passes, progress=progress)
+
+
+def write_parts(plan: TimingPlan, folder: Path) -> int:
+    """Write all networks of a plan as .onnx files, with the script that times them elsewhere.
+
+    Returns:
+        bytes written
+    """
+    try:
+        maker = FormMaker("onnxruntime", torch.device("cpu"))
+    except Unavailable as error:
+        raise InputError(f"`parts_dir`: {error}") from None
+    entries = []
+    for number, item in enumerate(Bar(plan.items, desc="writing", unit="network")):
+        file = f"{number:04d}.onnx"
+        maker.write(item.build(), item.structure, folder / file)
+        entries.append({"name": item.name, "file": file, "shape": item.shape})
+    shutil.copy(device_times.__file__, folder / "time_parts.py")
+    manifest = {"plan": plan.description, "anchor": plan.anchor, "items": entries}
+    write_json(folder / device_times.MANIFEST, manifest)
+    return sum(path.stat().st_size for path in folder.iterdir())
+
+
+def read_times(plan: TimingPlan, path: Path) -> tuple[dict[str, float], dict[str, object]]:
+    """(milliseconds of every network, facts) of a file that time_parts.py wrote.
+
+    Raises:
+        InputError: it is none, or of other networks.
+    """
+    where = f"`times_path` {path}"
+    try:
+        found = read_json(path)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{where}: cannot be read ({error})") from None
+    keys = ("backend", "device", "threads", "versions")
+    if not isinstance(found, dict) or not {*keys, "plan", "ms"} <= found.keys():
+        raise InputError(f"{where}: not a file of time_parts.py")
+    differ = [k for k, v in plan.description.items() if found["plan"].get(k) != v]
+    if differ:
+        given = ", ".join(f"`{name}` {found['plan'].get(name)}" for name in differ)
+        raise InputError(f"{where}: of other networks ({given}): give the flags of `parts_dir`")
+    return found["ms"], {key: found[key] for key in keys}
