@@ -18,6 +18,7 @@ from subnets.conditions import conditions, images_digest
 from subnets.results import Evaluated, Results, read_evaluations
 from subnets.running import runner
 from subnets.search import Measurer, evolve
+from subnets.timing import describe_winner, time_winner
 
 
 def open_search(
@@ -74,12 +75,18 @@ def open_search(
             summarise_search(folder, measurer, wanted.budget)
 
     def finish() -> None:
-        ranked = summarise_search(folder, measurer, wanted.budget)
+        ranked = measurer.ranked(wanted.budget)
         if not ranked:
             raise InputError(
                 f"no subnet has a finite {wanted.criterion} ({len(results)} evaluated): check the "
                 "supernet of `restore_G_path` with test.py"
             )
+        best, timing = ranked[0], {}
+        if space.times:
+            subnet = spec.kind.extract(net, space.parse(best.config_str)).eval()
+            timing = time_winner(space.times, subnet, best.ms, device)
+        said = describe_winner(timing)
+        summarise_search(folder, measurer, wanted.budget, timing)
         write_search_page(
             folder,
             measurer,
@@ -87,13 +94,15 @@ def open_search(
             lambda config: montage_of(
                 loader, {"output": run_subnet(net, config)}, opt.display_winsize, 4
             ),
+            wanted.budget,
+            said,
         )
-        best = ranked[0]
         print(
             f"best of {len(ranked)}: {best.config_str}  "
             f"{measurer.label} {best.value(measurer.criterion):.3f} (n={best.n})  "
             f"{best.macs / 1e9:.3f}G MACs  {best.params / 1e6:.3f}M parameters\n"
-            f"page: {folder / 'index.html'}, table: {folder / 'summary.txt'}"
+            + (f"{said}\n" if said else "")
+            + f"page: {folder / 'index.html'}, table: {folder / 'summary.txt'}"
         )
 
     measurer.on_result = on_result

@@ -15,10 +15,11 @@ from subnets.search import exhaust
 
 def select() -> None:
     opt = SelectOptions.parse()
-    best, of = select_subnet(opt.results, opt.select, opt.criterion)
+    best, of = select_subnet(opt.results, opt.select, opt.criterion, opt.latency_table)
+    time = "" if best.ms is None else f"  {best.ms:.2f} ms predicted"
     print(
         f"{best.config_str}  {opt.criterion} {best.value(opt.criterion):.3f} (n={best.n})  "
-        f"{best.macs:,} MACs  {best.params:,} parameters  (best of {of} within the budget)"
+        f"{best.macs:,} MACs  {best.params:,} parameters{time}  (best of {of} within the budget)"
     )
 
 

@@ -49,7 +49,15 @@ _STUDENT += ("restore_D_path", "restore_O_path", "lambda_distill", "distiller")
 _STUDENT += ONLINE
 _INFERENCE = (*_INPUT, *_MACHINE, *_INIT, *_CONFIG, *_MEASURE, "model", "netG", "ngf")
 _INFERENCE += ("dropout_rate", "restore_G_path", "num_test", "display_winsize", "macs_convention")
-_SEARCH = (*_INFERENCE, "budget", "restore_pkl_path", "save_freq", "criterion", "amp")
+_SEARCH = (
+    *_INFERENCE,
+    "budget",
+    "latency_table",
+    "restore_pkl_path",
+    "save_freq",
+    "criterion",
+    "amp",
+)
 
 _STUDENT_GAN = ("lsgan", "vanilla", "hinge")
 _STUDENT_RECON = ("l1", "l2", "smooth_l1", "vgg")
@@ -430,7 +438,7 @@ class _SearchOptions(Options):
 
 class EvolutionOptions(_SearchOptions):
     prog = "evolution_search.py"
-    description = "Genetic search of the best subnet within a MACs budget."
+    description = "Genetic search of the best subnet within a budget of MACs or time."
     flags = (
         *_SEARCH,
         "output_dir",
@@ -463,7 +471,7 @@ class SelectOptions(Options):
     positional = "JSONL [JSONL ...]"
     prog = "search.py"
     description = "Choose the best subnet within a budget from the results of earlier searches."
-    flags = ("select", "criterion")
+    flags = ("select", "criterion", "latency_table")
     required = ("select",)
 
     @classmethod
@@ -477,7 +485,7 @@ class SelectOptions(Options):
 
 class SearchOptions(_SearchOptions):
     prog = "search.py"
-    description = "Evaluate every subnet within a MACs budget."
+    description = "Evaluate every subnet within a budget of MACs or time."
     flags = (*_SEARCH, "output_path", "num_splits", "split")
     required = (*_SearchOptions.required, "output_path")
     defaults = dict(

@@ -13,7 +13,7 @@ from errors import InputError
 from models.config import CONFIG_SETS, ChannelConfig, ConfigSet
 from models.kinds import CONFIG_KINDS, GENERATORS, PLAIN
 from runtime.machine import DEVICES
-from subnets.latency import Milliseconds
+from subnets.space import Milliseconds
 from training.augmentation import CHANGES
 from training.losses import GAN_MODES
 from training.schedules import POLICIES

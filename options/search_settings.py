@@ -17,6 +17,7 @@ def search(opt: Namespace) -> SearchSettings:
         getattr(opt, "max_cache_size", 10_000_000),
         opt.save_freq,
         opt.amp,
+        opt.latency_table,
     )
 
 

@@ -30,6 +30,7 @@ from models.build import (
 from models.generators import GeneratorSpec
 from models.kinds import KINDS
 from runtime import machine
+from subnets.space import Milliseconds
 from training.build import (
     CycleSettings,
     OnlineSettings,
@@ -328,7 +329,7 @@ INPUT_FILES = {"restore_G_path", "restore_D_path", "restore_teacher_G_path"}
 INPUT_FILES |= {"restore_deeper_G_path"}
 INPUT_FILES |= {"restore_student_G_path", "restore_pretrained_G_path", "real_stat_path"}
 INPUT_FILES |= {"real_stat_A_path"}
-INPUT_FILES |= {"meta_path", "fid_weights", "drn_path", "table_path", "vgg_path"}
+INPUT_FILES |= {"latency_table", "meta_path", "fid_weights", "drn_path", "table_path", "vgg_path"}
 
 
 def _content(path: str) -> str:
@@ -348,7 +349,9 @@ def _contents(opt: Namespace, flag: str, path: str) -> str:
 
 
 def _plain(value: object) -> object:
-    """Infinities and NaN as text, since JSON has none."""
+    """Infinities and NaN as text, since JSON has none; and times, to tell them from MACs."""
+    if isinstance(value, Milliseconds):
+        return str(value)
     finite = not isinstance(value, float) or (value == value and abs(value) != float("inf"))
     return value if finite else str(value)
 

@@ -50,8 +50,9 @@ def plot_search(
     label: str,
     budget: float | None = None,
     front: list[tuple[float, float]] | None = None,
+    by_time: bool = False,
 ) -> None:
-    """Plot the criterion of every evaluated subnet over its MACs.
+    """Plot the criterion of every evaluated subnet over its MACs, or over its time.
 
     Args:
         path:      the PNG file to write
@@ -62,14 +63,16 @@ def plot_search(
         budget:    MACs, drawn as a vertical line if below 1.5 times the largest MACs; None = no
                    line
         front:     (MACs, criterion) of the best subnet of every budget, joined by a line
+        by_time:   milliseconds stand where MACs are said above
 
     Raises:
         InputError: the file cannot be written.
     """
     figure, axes = new_figure()
     macs, values, generations = zip(*points, strict=True)
+    unit = 1 if by_time else 1e9
     scatter = axes.scatter(
-        [m / 1e9 for m in macs], values, c=generations, cmap="viridis", s=18, linewidths=0
+        [m / unit for m in macs], values, c=generations, cmap="viridis", s=18, linewidths=0
     )
     if max(generations) > min(generations):
         figure.colorbar(
@@ -77,7 +80,7 @@ def plot_search(
         )
     if chosen:
         axes.scatter(
-            [chosen[0] / 1e9],
+            [chosen[0] / unit],
             [chosen[1]],
             marker="*",
             s=220,
@@ -88,7 +91,7 @@ def plot_search(
         )
     if front:
         axes.step(
-            [m / 1e9 for m, _ in front],
+            [m / unit for m, _ in front],
             [v for _, v in front],
             where="post",
             color="#d62728",
@@ -99,13 +102,13 @@ def plot_search(
         )
     if budget is not None and budget < 1.5 * max(macs):
         axes.axvline(
-            budget / 1e9,
+            budget / unit,
             color="#888888",
             linestyle="--",
             linewidth=1,
-            label=f"budget {budget / 1e9:.3g}G",
+            label=f"budget {budget:.3g} ms" if by_time else f"budget {budget / 1e9:.3g}G",
         )
-    axes.set_xlabel("GMACs")
+    axes.set_xlabel("predicted ms" if by_time else "GMACs")
     axes.set_ylabel(label)
     axes.set_title(f"{len(points)} subnet{'s' * (len(points) != 1)} evaluated", fontsize=10)
     if axes.get_legend_handles_labels()[0]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -18,12 +18,13 @@ from runtime import distributed
 from runtime.files import write_json
 from runtime.progress import Bar
 from subnets.genetic import GeneticSearch, GeneticSettings
+from subnets.latency import LatencyTable
 from subnets.objectives import ByFront, ByScore
 from subnets.predictor import PredictedSearch
 from subnets.results import Evaluated, Results
 from subnets.running import Run, subnet_of
 from subnets.search import Measurer, read_comparable, select
-from subnets.space import SearchSpace
+from subnets.space import Milliseconds, SearchSpace
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,8 @@ class SearchSettings:
 
     Args:
         config_set:      the search space, the text of a `models.config.ConfigSet`
-        budget:          maximum MACs of a subnet
+        budget:          the most that a subnet may cost: MACs, or `subnets.space.Milliseconds`
+        latency_table:   file of the times of all subnets, see `subnets.latency`; None = none
         macs_convention: how they are counted, see `models.cost`
         criterion:       fid | mIoU | accu
         capacity:        evaluations kept in memory
@@ -47,14 +49,28 @@ class SearchSettings:
     capacity: int = 10_000_000
     save_freq: int = 60
     amp: str = "none"
+    latency_table: str | None = None
 
 
 def search_space(
     settings: SearchSettings, spec: GeneratorSpec, size: tuple[int, int]
 ) -> SearchSpace:
-    """The space of a supernet; ``size``: (height, width) of its images in pixels."""
+    """The space of a supernet; ``size``: (height, width) of its images in pixels.
+
+    Raises:
+        InputError: the supernet is narrower, or the latency table is of other networks.
+    """
     space = SearchSpace(settings.config_set, spec.architecture, settings.macs_convention, *size)
     space.check_fits(spec.ngf)
+    if settings.latency_table:
+        table = LatencyTable.read(Path(settings.latency_table))
+        table.check(spec, space, f"`latency_table` {settings.latency_table}")
+        space.times = table
+    elif isinstance(settings.budget, Milliseconds):
+        raise InputError(
+            f"`budget` {settings.budget}: a time needs `latency_table`, which latency.py "
+            "--make_table writes"
+        )
     return space
 
 
@@ -121,7 +137,7 @@ def genetic_search(
     """
     space = measurer.space
     if objective == "pareto":
-        rank = ByFront(measurer.score, lambda config: space.cost(config)[0])
+        rank = ByFront(measurer.score, lambda config: space.price(config, budget))
         return GeneticSearch(space, budget, settings, rank)
     rank = ByScore(measurer.score)
     if predictor_share is None:
@@ -140,12 +156,25 @@ def genetic_search(
     return PredictedSearch(space, budget, settings, rank, measurer.score, predictor_share, on_fit)
 
 
-def select_subnet(paths: list[str], budget: float, criterion: str) -> tuple[Evaluated, int]:
-    """(the best subnet within ``budget`` MACs among earlier results, how many are within it).
+def select_subnet(
+    paths: list[str], budget: float, criterion: str, latency_table: str | None = None
+) -> tuple[Evaluated, int]:
+    """(the best subnet within a budget among earlier results, how many are within it).
+
+    Args:
+        budget:        MACs, or `subnets.space.Milliseconds`
+        latency_table: file of times that stand for those of the search; None = those of the search
 
     Raises:
-        InputError: a file is not readable, the files were not measured alike, or no subnet is
-            small enough.
+        InputError: a file is not readable, the files were not measured alike, no subnet is small
+            enough, or times are not known.
     """
     records = read_comparable(map(Path, paths), criterion, "`select`")
+    if latency_table:
+        table = LatencyTable.read(Path(latency_table))
+        parse = table.spec.kind.config.parse
+        records = [
+            replace(r, ms=table.of(parse(r.config_str)), latency_table=table.digest)
+            for r in records
+        ]
     return select(records, budget, criterion, LOWER_IS_BETTER[criterion])

@@ -51,7 +51,7 @@ class GeneticSearch:
     """Proposes generations of configurations within a budget.
 
     Args:
-        space, budget: what is allowed: ``macs <= budget``
+        space, budget: what is allowed: at most so many MACs, or `Milliseconds`
         settings:      see `GeneticSettings`
         rank:          what makes one configuration better than another
 
@@ -108,11 +108,14 @@ class GeneticSearch:
         """
         # Six genes abbreviate eight.
         full = [self.space.of_genes(c.full) for c in configs]
-        fresh = [c for c in full if c not in self.known and self.space.cost(c)[0] <= self.budget]
+        fresh = [c for c in full if c not in self.known and self._within(c)]
         inside = list(dict.fromkeys(c for c in fresh if self.space.holds(c)))
         self.known.update(inside)
         self.population += inside
         return [Candidate(config, "restored") for config in inside]
+
+    def _within(self, config: ChannelConfig) -> bool:
+        return self.space.price(config, self.budget) <= self.budget
 
     # ---- how candidates are made
 
@@ -144,7 +147,7 @@ class GeneticSearch:
             make = self._mutate if position < mutations else self._cross
             for _ in range(MAX_REDRAWS):
                 child = make(rng, parents)
-                if child.config not in taken and self.space.cost(child.config)[0] <= self.budget:
+                if child.config not in taken and self._within(child.config):
                     taken.add(child.config)
                     children.append(child)
                     break

@@ -11,6 +11,7 @@ from pathlib import Path
 from errors import InputError
 from runtime.files import JsonLines, read_json_lines, write_json, write_text
 from subnets.conditions import finite
+from subnets.space import Milliseconds
 
 # --------------------------------------------------------------------------------------------------
 # One evaluation
@@ -34,6 +35,28 @@ class Evaluated:
     parents: list[str] = field(default_factory=list)
     # See `subnets.conditions`; empty in files of earlier versions.
     measured_with: dict = field(default_factory=dict)
+    # Predicted milliseconds, and the digest of the table that says so; None where there is none.
+    ms: float | None = None
+    latency_table: str | None = None
+
+    def price(self, budget: float) -> float:
+        """What it costs in the unit of a budget: MACs, or `subnets.space.Milliseconds`.
+
+        Raises:
+            InputError: its time is not known.
+        """
+        if not isinstance(budget, Milliseconds):
+            return self.macs
+        if self.ms is None:
+            raise InputError(
+                f"the time of {self.config_str} is not known: give `latency_table`, or a budget in "
+                "MACs"
+            )
+        return self.ms
+
+    def to_dict(self) -> dict:
+        """As JSON values. What is not known is left out."""
+        return {k: v for k, v in asdict(self).items() if k not in _OF_TIME or v is not None}
 
     @property
     def conditions(self) -> dict:
@@ -90,7 +113,7 @@ class Results:
             if self._log is None:
                 _repair_end(self.path)
                 self._log = JsonLines(self.path)
-            self._log.write(asdict(record))
+            self._log.write(record.to_dict())
         self._known[record.config_str] = record
         self._forget()
 
@@ -136,6 +159,9 @@ def _is_json(line: bytes) -> bool:
 # --------------------------------------------------------------------------------------------------
 # Reading
 
+
+# What a record may be without.
+_OF_TIME = ("ms", "latency_table")
 
 # How every line written here starts: tells a line cut off by a crash from another file's content.
 _START = b'{"config_str": "'
@@ -192,6 +218,8 @@ def _evaluated(values: object, name: str, shared: dict[str, dict]) -> Evaluated:
         if not isinstance(getattr(record, key), kind) or isinstance(getattr(record, key), bool)
     ]
     damaged += [key for key in _WHOLE_NUMBERS if key not in damaged and getattr(record, key) < 0]
+    if record.ms is not None and not (isinstance(record.ms, (int, float)) and record.ms > 0):
+        damaged.append("ms")
     if "metrics" not in damaged:
         damaged += [k for k, v in record.metrics.items() if isinstance(v, (str, bool))]
         # NaN and infinity, which earlier versions wrote, become None.
@@ -228,16 +256,18 @@ def write_summary(
     values = {
         "criterion": criterion,
         "measure": label,
-        "best": [asdict(r) for r in top],
-        "front": [asdict(r) for r in front],
+        "best": [r.to_dict() for r in top],
+        "front": [r.to_dict() for r in front],
     }
     write_json(folder / "summary.json", facts | values)
+    timed = all(r.ms is not None for r in ranked)
     head = f"{'config':26} {criterion:>9} {'MACs':>9} {'params':>9} {'n':>6}"
+    head += f" {'ms':>8}" if timed else ""
 
     def rows(records: list[Evaluated]) -> list[str]:
         return [
             f"{r.config_str:26} {r.value(criterion):9.3f} {r.macs / 1e9:8.3f}G "
-            f"{r.params / 1e6:8.3f}M {r.n:6d}"
+            f"{r.params / 1e6:8.3f}M {r.n:6d}" + (f" {r.ms:8.3f}" if timed else "")
             for r in records
         ]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from errors import InputError
@@ -19,7 +19,7 @@ from runtime.progress import Bar
 from subnets.conditions import differences, finite
 from subnets.genetic import Candidate, GeneticSearch
 from subnets.results import Evaluated, Results, read_evaluations
-from subnets.space import SearchSpace
+from subnets.space import Milliseconds, SearchSpace
 
 # --------------------------------------------------------------------------------------------------
 # Measuring candidates
@@ -73,6 +73,7 @@ class Measurer:
         taken = [r for r in records if self.space.holds(self._config(r, source))]
         if not taken:
             raise InputError(f"{source} holds no evaluation of `config_set` {self.space.name}")
+        taken = [replace(r, **self._time(self._config(r, source))) for r in taken]
         for record in taken:
             self.results.adopt(record)
         return sorted(taken, key=lambda r: (self.score_of(r), r.config_str))
@@ -120,7 +121,7 @@ class Measurer:
 
     def ranked(self, budget: float = float("inf")) -> list[Evaluated]:
         """All within a budget whose criterion is a finite number, best first."""
-        inside = (r for r in self.results if r.macs <= budget)
+        inside = (r for r in self.results if r.price(budget) <= budget)
         finite_ones = (r for r in inside if r.value(self.criterion) is not None)
         return sorted(finite_ones, key=lambda r: (self.score_of(r), r.config_str))
 
@@ -158,7 +159,13 @@ class Measurer:
             origin=candidate.origin,
             parents=[str(parent) for parent in candidate.parents],
             measured_with=self.measured_with,
+            **self._time(candidate.config),
         )
+
+    def _time(self, config: ChannelConfig) -> dict:
+        """The fields of a record that say how long a configuration takes, as far as it is known."""
+        times = self.space.times
+        return {"ms": times.of(config), "latency_table": times.digest} if times else {}
 
     def _observe(self, record: Evaluated, bar: Bar) -> None:
         score = self.score_of(record)
@@ -270,19 +277,20 @@ def exhaust(measurer: Measurer, budget: float, num_splits: int = 1, split: int =
 
 
 def pareto_front(
-    records: list[Evaluated], criterion: str, lower_is_better: bool
+    records: list[Evaluated], criterion: str, lower_is_better: bool, budget: float = math.inf
 ) -> list[Evaluated]:
-    """The records that no other beats in both MACs and the criterion, by ascending MACs.
+    """The records that no other beats in both cost and the criterion, by ascending cost.
 
-    Records without a finite value are left out.
+    Records without a finite value are left out. The cost is in the unit of ``budget``, whose value
+    does not matter: MACs, or `subnets.space.Milliseconds`.
     """
     sign = 1 if lower_is_better else -1
     scores = {id(r): sign * v for r in records if (v := r.value(criterion)) is not None}
     measured = [r for r in records if id(r) in scores]
-    # One pass over ascending MACs: whatever improves on all cheaper ones is on the front.
+    # One pass over ascending costs: whatever improves on all cheaper ones is on the front.
     front: list[Evaluated] = []
     best = math.inf
-    for record in sorted(measured, key=lambda r: (r.macs, scores[id(r)])):
+    for record in sorted(measured, key=lambda r: (r.price(budget), scores[id(r)])):
         if scores[id(record)] < best:
             front.append(record)
             best = scores[id(record)]
@@ -328,18 +336,29 @@ def read_comparable(paths: Iterable[Path], criterion: str, flag: str = "") -> li
 def select(
     records: list[Evaluated], budget: float, criterion: str, lower_is_better: bool
 ) -> tuple[Evaluated, int]:
-    """(the best of ``records`` within ``budget`` MACs, how many are within it).
+    """(the best of ``records`` within a budget, how many are within it).
+
+    Args:
+        budget: MACs, or `subnets.space.Milliseconds`
 
     Raises:
-        InputError: none is within the budget; says how small the smallest is.
+        InputError: none is within the budget; says how small the smallest is. Or times are not
+            known, or are of several machines.
     """
-    inside = [r for r in records if r.macs <= budget]
-    if not inside:
-        smallest = min(r.macs for r in records)
+    by_time = isinstance(budget, Milliseconds)
+    if by_time and len({r.latency_table for r in records}) > 1:
         raise InputError(
-            f"`select` {budget:.4g}: none of the {len(records)} evaluations with {criterion} is "
-            f"that small; the smallest has {smallest:,} MACs"
+            f"`select` {budget}: the times are of several latency tables; give one by "
+            "`latency_table`"
+        )
+    inside = [r for r in records if r.price(budget) <= budget]
+    if not inside:
+        smallest = min(r.price(budget) for r in records)
+        least = f"takes {smallest:.4g} ms" if by_time else f"has {smallest:,} MACs"
+        raise InputError(
+            f"`select` {budget if by_time else f'{budget:.4g}'}: none of the {len(records)} "
+            f"evaluations with {criterion} is that small; the smallest {least}"
         )
     sign = 1 if lower_is_better else -1
-    best = min(inside, key=lambda r: (sign * r.value(criterion), r.macs, r.config_str))
+    best = min(inside, key=lambda r: (sign * r.value(criterion), r.price(budget), r.config_str))
     return best, len(inside)

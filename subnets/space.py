@@ -8,12 +8,34 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 
 from errors import InputError
 from models.config import ChannelConfig, ConfigSet
 from models.cost import Architecture, Costs, config_cost
+
+# --------------------------------------------------------------------------------------------------
+# What a budget may be of
+
+
+class Milliseconds(float):
+    """A budget in milliseconds, where one in MACs may stand."""
+
+    def __str__(self) -> str:
+        return f"{float(self):g}ms"
+
+
+class Times(Protocol):
+    """Predicted milliseconds, see `subnets.latency.LatencyTable`."""
+
+    conditions: str
+
+    def of(self, config: ChannelConfig) -> float: ...
+
+    def all_of(self, space: SearchSpace) -> np.ndarray: ...
+
 
 # --------------------------------------------------------------------------------------------------
 # The space
@@ -27,6 +49,7 @@ class SearchSpace:
         arch:       the network whose MACs are counted; it says what the genes mean
         convention: how they are counted: ``published`` or ``exact``, see `models.cost`
         height, width: of the images [px]
+        times:      the time of its configurations; None = not known
 
     Raises:
         InputError: ``name`` is no config set.
@@ -39,10 +62,12 @@ class SearchSpace:
         convention: str = "published",
         height: int = 256,
         width: int = 256,
+        times: Times | None = None,
     ):
         config_set = ConfigSet.parse(name, arch.config.NAMES)
         self.name, self.choices = str(config_set), config_set.choices
         self.arch, self.convention, self.height, self.width = arch, convention, height, width
+        self.times = times
         self.shape = tuple(map(len, self.choices))
         self.size = int(np.prod(self.shape))
 
@@ -120,6 +145,20 @@ class SearchSpace:
         """(MACs, parameters) of one configuration."""
         return config_cost(config, self.arch, self.convention, self.height, self.width)
 
+    @cached_property
+    def ms(self) -> np.ndarray:
+        """float64 (size,): milliseconds of every configuration, by number. Needs ``times``."""
+        return self.times.all_of(self)
+
+    def price(self, config: ChannelConfig, budget: float) -> float:
+        """What a configuration costs in the unit of a budget: MACs, or `Milliseconds`."""
+        by_time = isinstance(budget, Milliseconds)
+        return self.times.of(config) if by_time else self.cost(config)[0]
+
+    def prices(self, budget: float) -> np.ndarray:
+        """(size,): the same of every configuration, by number."""
+        return self.ms if isinstance(budget, Milliseconds) else self.macs
+
     # ---- drawing
 
     def draw(self, rng: np.random.Generator) -> ChannelConfig:
@@ -133,26 +172,45 @@ class SearchSpace:
         )
 
     def feasible(self, budget: float) -> np.ndarray:
-        """Numbers of all configurations within ``budget`` MACs, ascending.
+        """Numbers of all configurations within a budget of MACs or `Milliseconds`, ascending.
 
         Raises:
             InputError: no configuration is; says what is possible.
         """
-        numbers = np.flatnonzero(self.macs <= budget)
+        prices = self.prices(budget)
+        numbers = np.flatnonzero(prices <= budget)
         if numbers.size == 0:
             raise InputError(
-                f"`budget` {budget:.4g}: no configuration of {self.name} is that small; it must be "
-                f"between {self.macs.min():,} ({self.smallest}) and {self.macs.max():,} "
-                f"({self.largest}) MACs ({self.convention} convention, {self.width}x{self.height})"
+                f"`budget` {_shown(budget)}: no configuration of {self.name} is that small; it "
+                f"must be between {self._range(prices, budget)}"
             )
         return numbers
 
+    def _range(self, prices: np.ndarray, budget: float) -> str:
+        if isinstance(budget, Milliseconds):
+            ends = [(prices[n], self.config(n)) for n in (prices.argmin(), prices.argmax())]
+            (low, least), (high, most) = ends
+            # Rounded up, so that the lower end can be given.
+            low = np.ceil(low * 1000) / 1000
+            return f"{low:.6g}ms ({least}) and {high:.6g}ms ({most}; {self.times.conditions})"
+        return (
+            f"{prices.min():,} ({self.smallest}) and {prices.max():,} ({self.largest}) MACs "
+            f"({self.convention} convention, {self.width}x{self.height})"
+        )
+
     def describe(self, budget: float) -> str:
         share = len(self.feasible(budget)) / self.size
+        by_time = isinstance(budget, Milliseconds)
+        within = str(budget) if by_time else f"{budget / 1e9:.3f}G"
+        costs = (
+            f"{self.macs.min() / 1e9:.3f}G to {self.macs.max() / 1e9:.3f}G MACs "
+            f"({self.convention} convention, {self.width}x{self.height})"
+        )
+        if self.times:
+            costs += f", {self.ms.min():.3g} to {self.ms.max():.3g} ms ({self.times.conditions})"
         return (
-            f"{self.name}: {self.size:,} configurations of {self.macs.min() / 1e9:.3f}G to "
-            f"{self.macs.max() / 1e9:.3f}G MACs ({self.convention} convention, "
-            f"{self.width}x{self.height}); {share:.2%} within the budget of {budget / 1e9:.3f}G"
+            f"{self.name}: {self.size:,} configurations of {costs}; {share:.2%} within the budget "
+            f"of {within}"
         )
 
     def sampling_weights(
@@ -180,3 +238,7 @@ class SearchSpace:
             gene = 1 + (ratio - 1) * place if strategy == "arithmetic" else ratio**place
             weights *= gene[position]
         return weights / weights.sum()
+
+
+def _shown(budget: float) -> str:
+    return str(budget) if isinstance(budget, Milliseconds) else f"{budget:.4g}"

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import importlib.metadata
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from deploy import device_times
-from deploy.forms import Unavailable
+from deploy.forms import Unavailable, make_form
 from deploy.templates import FormMaker
 from errors import InputError
+from evaluation.speed import measure_side_by_side
 from runtime.files import read_json, write_json
 from runtime.machine import device_name, wait
 from runtime.progress import Bar
-from subnets.latency import TimingPlan
+from subnets.latency import LatencyTable, TimingPlan
 
+# Runs of the network that a search chose.
+TIMES = 30
 # What each form runs in besides PyTorch.
 PACKAGES = {"onnxruntime": "onnxruntime", "openvino": "openvino", "openvino_bf16": "openvino"}
 
@@ -66,6 +70,43 @@ def time_here(plan: TimingPlan, backend: str, device: torch.device) -> dict[str,
     # A compiler takes far longer than the timing does.
     passes = 1 if backend.startswith("compile") else 3
     return device_times.measure(list(items), build, plan.anchor, passes, progress=progress)
+
+
+def time_winner(
+    table: LatencyTable, net: nn.Module, predicted: float, device: torch.device
+) -> dict[str, object]:
+    """The real time of a network beside its prediction, where the table is of this machine.
+
+    Returns:
+        ``predicted_ms``; ``measured_ms``, the median of `TIMES` runs in the table's form; or why
+        it was ``not_measured``
+    """
+    found: dict[str, object] = {"predicted_ms": predicted}
+    here = facts(table.backend, device)
+    if here["device"] != table.device:
+        return found | {"not_measured": f"the table is of {table.device}, this is {here['device']}"}
+    threads = torch.get_num_threads()
+    shape = (1, table.plan["input_nc"], table.plan["height"], table.plan["width"])
+    x = torch.rand(shape, device=device) * 2 - 1
+    torch.set_num_threads(table.threads)
+    try:
+        form = make_form(table.backend, net, x)
+        (timing,) = measure_side_by_side([form.run], x, TIMES)
+    except Unavailable as error:
+        return found | {"not_measured": str(error)}
+    finally:
+        torch.set_num_threads(threads)
+    return found | {"measured_ms": timing["median_ms"]}
+
+
+def describe_winner(timing: Mapping[str, object]) -> str:
+    """What `time_winner` found, in words; "" for nothing."""
+    if not timing:
+        return ""
+    text = f"the best takes {timing['predicted_ms']:.2f} ms as predicted, "
+    if "measured_ms" in timing:
+        return text + f"{timing['measured_ms']:.2f} ms measured"
+    return text + f"not measured: {timing['not_measured']}"
 
 
 def write_parts(plan: TimingPlan, folder: Path) -> int:

@@ -73,10 +73,14 @@ def test_imports_run_one_way():
     assert not wrong
 
 
+# Copied to other devices, where it runs alone.
+STANDALONE = Path("deploy/device_times.py")
+
+
 def test_flags_end_in_the_options():
     wrong = []
     for file in FILES:
-        if file.parts[0] == "options":
+        if file.parts[0] == "options" or file == STANDALONE:
             continue
         tree = ast.parse((ROOT / file).read_text())
         wrong += [
