@@ -6,12 +6,14 @@ their sizes, are exchanged.
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from deploy.forms import FORMS, Unavailable
 from deploy.onnx import OnnxGenerator, onnx_program, require_onnx
@@ -27,6 +29,18 @@ RUNTIMES: dict[str, tuple[tuple[str, ...], Callable[[Path], Callable[[Tensor], T
 }
 
 
+def _folded(net: nn.Module) -> nn.Module:
+    """A frozen copy with its batch norms in the convolutions, where the exporter puts them too."""
+    net = rewrite(net)
+    for layers in [m for m in net.modules() if isinstance(m, nn.Sequential)]:
+        for index, (conv, norm) in enumerate(itertools.pairwise(layers)):
+            transposed = isinstance(conv, nn.ConvTranspose2d)
+            if isinstance(norm, nn.BatchNorm2d) and (transposed or isinstance(conv, nn.Conv2d)):
+                layers[index] = fuse_conv_bn_eval(conv, norm, transpose=transposed)
+                layers[index + 1] = nn.Identity()
+    return net
+
+
 class OnnxTemplate:
     """The graph of a network, to be filled with the weights of others of its structure.
 
@@ -39,7 +53,7 @@ class OnnxTemplate:
 
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "net.onnx"
-            onnx_program(net).save(str(path), external_data=False)
+            onnx_program(_folded(net)).save(str(path), external_data=False)
             self._graph = onnx.load(path)
 
     def write(self, net: nn.Module, path: Path) -> None:
@@ -50,7 +64,7 @@ class OnnxTemplate:
         model.CopyFrom(self._graph)
         graph = model.graph
         # The exporter calls the network that it exports `net`.
-        weights = {f"net.{key}": value for key, value in rewrite(net).state_dict().items()}
+        weights = {f"net.{key}": value for key, value in _folded(net).state_dict().items()}
         for stored in graph.initializer:
             if stored.name in weights:
                 stored.CopyFrom(numpy_helper.from_array(weights[stored.name].numpy(), stored.name))

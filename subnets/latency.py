@@ -97,11 +97,12 @@ class TimingPlan:
     def networks(self) -> tuple[list[ChannelConfig], list[ChannelConfig]]:
         """(those that factors are fitted to, with smallest and largest; those that validate)."""
         space, rng = self.space, np.random.default_rng(self.seed)
+        ends = list(dict.fromkeys([space.smallest, space.largest]))
         count = min(self.fitted + self.validated, space.size)
         drawn = [space.config(int(n)) for n in rng.choice(space.size, count, replace=False)]
-        share = max(2, round(count * self.fitted / (self.fitted + self.validated)))
-        ends = [space.smallest, space.largest]
-        return list(dict.fromkeys([*ends, *drawn[:share]])), drawn[share:]
+        others = [config for config in drawn if config not in ends]
+        share = round(len(others) * self.fitted / (self.fitted + self.validated))
+        return [*ends, *others[:share]], others[share:]
 
     @property
     def anchor(self) -> str:
