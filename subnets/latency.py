@@ -228,12 +228,14 @@ class LatencyTable:
             setting: how messages call the table
         """
         ours = {"input_nc": spec.input_nc, "output_nc": spec.output_nc, "norm": spec.norm}
-        ours |= {"height": space.height, "width": space.width}
         differ = [
             f"`{name}` {self.plan[name]}, not {value}"
             for name, value in ours.items()
             if self.plan[name] != value
         ]
+        if (self.plan["height"], self.plan["width"]) != (space.height, space.width):
+            size = f"{self.plan['width']}x{self.plan['height']}"
+            differ.append(f"images of {size} pixels, not {space.width}x{space.height}")
         if self.spec.kind.family != spec.kind.family:
             differ.insert(0, f"{self.plan['netG']}, not {spec.netG}")
         if differ:

@@ -354,7 +354,10 @@ def select(
     inside = [r for r in records if r.price(budget) <= budget]
     if not inside:
         smallest = min(r.price(budget) for r in records)
-        least = f"takes {smallest:.4g} ms" if by_time else f"has {smallest:,} MACs"
+        # Rounded up, so that it can be given.
+        least = (
+            f"takes {math.ceil(1e3 * smallest) / 1e3:g} ms" if by_time else f"has {smallest:,} MACs"
+        )
         raise InputError(
             f"`select` {budget if by_time else f'{budget:.4g}'}: none of the {len(records)} "
             f"evaluations with {criterion} is that small; the smallest {least}"

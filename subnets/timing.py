@@ -146,6 +146,6 @@ def read_times(plan: TimingPlan, path: Path) -> tuple[dict[str, float], dict[str
         raise InputError(f"{where}: not a file of time_parts.py")
     differ = [k for k, v in plan.description.items() if found["plan"].get(k) != v]
     if differ:
-        given = ", ".join(f"`{name}` {found['plan'].get(name)}" for name in differ)
+        given = ", ".join(f"{name} {found['plan'].get(name)}" for name in differ)
         raise InputError(f"{where}: of other networks ({given}): give the flags of `parts_dir`")
     return found["ms"], {key: found[key] for key in keys}

@@ -7,17 +7,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from scipy.stats import spearmanr
+from synthetic_times import FACTS, synthetic
 
 from deploy import device_times
 from errors import InputError
 from models.cost import config_cost
 from models.generators import GeneratorSpec
 from models.parts import parts_of, piece
-from subnets.latency import LatencyTable, TimingPlan, compose, part_name
+from subnets.latency import LatencyTable, TimingPlan, compose
 from subnets.space import Milliseconds, SearchSpace
 from subnets.timing import describe_winner, time_winner
 
-FACTS = {"backend": "eager", "device": "a phone", "threads": 1, "versions": {}}
 NINE = GeneratorSpec("super_mobile_resnet_9blocks", 8)
 SIX = GeneratorSpec("super_mobile_resnet_6blocks", 8)
 UNET = GeneratorSpec("super_unet_128", 8, norm="batch")
@@ -60,35 +60,6 @@ def test_a_repeated_part_is_a_chain():
 
 # --------------------------------------------------------------------------------------------------
 # A table of a synthetic clock
-
-
-def alone(part, widths) -> float:
-    """Milliseconds of a part by itself, of a machine that is not there."""
-    return 0.1 + 0.013 * float(np.prod(widths)) ** 0.9 / part.scale
-
-
-def synthetic(plan: TimingPlan, factor: float = 1.0, offset: float = 0.0, noise=None) -> dict:
-    """The times of a plan: a network takes ``factor`` times its parts, and ``offset`` besides."""
-    ms = {}
-    for part in parts_of(plan.spec):
-        for widths in plan.widths_of(part):
-            each = alone(part, widths)
-            # What a run takes besides its layers is not in the difference of two chains.
-            ms[part_name(part, widths, 1)] = each + (0.05 if part.repeats > 1 else 0)
-            if part.repeats > 1:
-                ms[part_name(part, widths, part.repeats)] = part.repeats * each + 0.05
-    for item in plan.items:
-        if item.structure == "net":
-            genes = plan.space.parse(item.name.split()[1]).full
-            total = sum(
-                part.repeats * alone(part, [genes[g] for g in use])
-                for part in parts_of(plan.spec)
-                for use in part.uses
-            )
-            ms[item.name] = factor * total + offset
-    if noise is not None:
-        ms = {name: value * noise.normal(1, 0.02) for name, value in ms.items()}
-    return ms
 
 
 @pytest.mark.parametrize("plan", [plan_of(), plan_of(SIX), plan_of(UNET, "8,4,2", 128)])
@@ -228,7 +199,7 @@ def test_a_table_of_other_networks_is_refused(table):
     table.check(NINE, space("8;8;6;8;4;8;2;6"), "t")
     table.check(NINE.subnet(NINE.parse("8_8_6_8_4_8_2_6")), space(), "t")
     for spec, where, words in (
-        (NINE, space(size=96), "`height` 64, not 96"),
+        (NINE, space(size=96), "64x64 pixels, not 96x96"),
         (NINE, space("8,5;8;6;8;4;8;2;6"), "does not know stem 5"),
         (replace(NINE, norm="batch"), space(), "`norm` instance, not batch"),
         (replace(NINE, input_nc=1), space(), "`input_nc` 3, not 1"),
