@@ -20,6 +20,7 @@ from models.deepest import read_channels as read_deepest
 from models.elastic_unet import SuperUNetGenerator
 from models.elastic_unet import extract as extract_unet
 from models.layout import TAP_COUNT
+from models.parts import Parts, ResnetParts, UNetParts
 from models.resnet import ResnetGenerator, read_channels
 from models.supernet import SuperMobileResnetGenerator, extract
 from models.unet import CONFIGS, UNetArchitecture, UNetGenerator, read_widths, tap_widths
@@ -75,6 +76,7 @@ class Kind:
     costs:     spec -> what its configurations cost
     multiple:  height and width of its images are multiples of that many pixels
     taps:      what distillation compares; None = nothing, and it is no student
+    parts:     of a supernet, what the time of its subnets is composed of; None = not known
     """
 
     build: Callable[[GeneratorSpec], nn.Module]
@@ -92,6 +94,7 @@ class Kind:
     costs: Callable[[GeneratorSpec], Costs] = _resnet_costs
     multiple: int = 4
     taps: Taps | None = RESNET_TAPS
+    parts: Parts | None = None
 
     @property
     def elastic(self) -> bool:
@@ -167,7 +170,14 @@ def _unets(levels: int) -> dict[str, Kind]:
 
     return {
         name: kind(_unet, partial(read, uniform=True)),
-        f"super_{name}": kind(_super_unet, None, subnet=sub, extract=extract_unet, calibrated=True),
+        f"super_{name}": kind(
+            _super_unet,
+            None,
+            subnet=sub,
+            extract=extract_unet,
+            calibrated=True,
+            parts=UNetParts(levels),
+        ),
         sub: kind(_unet, read, by_config=True),
     }
 
@@ -194,7 +204,9 @@ def _resnets(blocks: int) -> dict[str, Kind]:
             blocks=blocks,
         ),
         name("mobile_resnet"): mobile(_resnet, read(separable=True, uniform=True)),
-        name("super_mobile_resnet"): mobile(_super_resnet, None, subnet=sub),
+        name("super_mobile_resnet"): mobile(
+            _super_resnet, None, subnet=sub, parts=ResnetParts(blocks)
+        ),
         sub: mobile(_resnet, read(separable=True), by_config=True),
     }
 

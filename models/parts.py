@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
 from torch import Tensor, nn
 
-from models.generators import GeneratorSpec
+from errors import InputError
 from models.layout import FIRST_BLOCK, GROUPS, Layout
-from models.unet import UNetConfig
+
+if TYPE_CHECKING:
+    from models.generators import GeneratorSpec
 
 
 @dataclass(frozen=True)
@@ -22,8 +25,8 @@ class Part:
 
     Args:
         name:    e.g. ``block``
-        uses:    the genes that decide it, positions in `ChannelConfig.full`: a tuple for each place
-                 where the network has such a part
+        uses:    the genes that decide it, positions in `ChannelConfig.full`, ascending: a tuple for
+                 each place where the network has such a part
         scale:   its input is that many times smaller than the image, in height and in width
         repeats: how many of it follow each other at each place. Its output fits its input then, and
                  its time is found from the difference between a chain and a single one
@@ -33,6 +36,76 @@ class Part:
     uses: tuple[tuple[int, ...], ...]
     scale: int
     repeats: int = 1
+
+
+class Parts(Protocol):
+    """What a family of networks says about its parts."""
+
+    def all(self) -> list[Part]:
+        """In the order of their layers."""
+        ...
+
+    def layers(self, net: nn.Module, part: Part, repeats: int) -> Sequence[nn.Module]:
+        """Those of a part, at its first place in a network."""
+        ...
+
+
+# --------------------------------------------------------------------------------------------------
+# The families
+
+
+@dataclass(frozen=True)
+class ResnetParts:
+    """Of ResNets; see `models.layout`."""
+
+    blocks: int
+
+    def all(self) -> list[Part]:
+        groups = tuple((2, 3 + group) for group in range(GROUPS))
+        return [
+            Part("stem", ((0,),), 1),
+            Part("down1", ((0, 1),), 1),
+            Part("down2", ((1, 2),), 2),
+            Part("block", groups, 4, self.blocks // GROUPS),
+            Part("up1", ((2, 6),), 4),
+            Part("up2", ((6, 7),), 2),
+            Part("last", ((7,),), 1),
+        ]
+
+    def layers(self, net: nn.Module, part: Part, repeats: int) -> Sequence[nn.Module]:
+        layout, layers = Layout(self.blocks), list(net.model)
+        ends = {
+            "stem": (0, 4),
+            "down1": (4, 7),
+            "down2": (7, FIRST_BLOCK),
+            "block": (FIRST_BLOCK, FIRST_BLOCK + repeats),
+            "up1": (layout.up1, layout.up2),
+            "up2": (layout.up2, layout.last - 1),
+            "last": (layout.last - 1, len(layers)),
+        }
+        return layers[slice(*ends[part.name])]
+
+
+@dataclass(frozen=True)
+class UNetParts:
+    """Of U-Nets: each level has its way down and its way up."""
+
+    levels: int
+
+    def all(self) -> list[Part]:
+        genes = [((k - 1, k) if k else (0,)) for k in range(self.levels)]
+        down = [Part(f"down{k + 1}", (each,), 2**k) for k, each in enumerate(genes)]
+        up = [Part(f"up{k + 1}", (each,), 2 ** (k + 1)) for k, each in enumerate(genes)]
+        return down + up[::-1]
+
+    def layers(self, net: nn.Module, part: Part, repeats: int) -> Sequence[nn.Module]:
+        block = net.blocks[part.uses[0][-1]]
+        layers = list(block.model)
+        return layers[: block.turn] if part.name.startswith("down") else layers[block.finish :]
+
+
+# --------------------------------------------------------------------------------------------------
+# A part as a network
 
 
 class Piece(nn.Module):
@@ -47,27 +120,12 @@ class Piece(nn.Module):
 
 
 def parts_of(spec: GeneratorSpec) -> list[Part]:
-    """The parts of the subnets of a supernet, in the order of their layers."""
-    if _is_unet(spec):
-        levels = range(len(spec.kind.config.NAMES))
-        pairs = [((level - 1, level) if level else (0,)) for level in levels]
-        down = [Part(f"down{k + 1}", (genes,), 2**k) for k, genes in enumerate(pairs)]
-        up = [Part(f"up{k + 1}", (genes,), 2 ** (k + 1)) for k, genes in enumerate(pairs)]
-        return down + up[::-1]
-    groups = tuple((2, 3 + group) for group in range(GROUPS))
-    return [
-        Part("stem", ((0,),), 1),
-        Part("down1", ((0, 1),), 1),
-        Part("down2", ((1, 2),), 2),
-        Part("block", groups, 4, spec.kind.blocks // GROUPS),
-        Part("up1", ((2, 6),), 4),
-        Part("up2", ((6, 7),), 2),
-        Part("last", ((7,),), 1),
-    ]
-
-
-def _is_unet(spec: GeneratorSpec) -> bool:
-    return issubclass(spec.kind.config, UNetConfig)
+    """The parts of the subnets of a supernet. InputError where they are not known."""
+    if spec.kind.parts is None:
+        raise InputError(
+            f"`netG` {spec.netG} does not say what its parts are, so its times cannot be predicted"
+        )
+    return spec.kind.parts.all()
 
 
 def piece(spec: GeneratorSpec, part: Part, widths: Sequence[int], repeats: int = 1) -> Piece:
@@ -84,18 +142,4 @@ def piece(spec: GeneratorSpec, part: Part, widths: Sequence[int], repeats: int =
     for position, width in zip(part.uses[0], widths, strict=True):
         genes[position] = width
     net = spec.subnet(spec.kind.config(tuple(genes))).build().eval().requires_grad_(False)
-    if _is_unet(spec):
-        block = net.blocks[part.uses[0][-1]]
-        down = part.name.startswith("down")
-        return Piece(list(block.model)[: block.turn] if down else list(block.model)[block.finish :])
-    layout, layers = Layout(spec.kind.blocks), net.model
-    ends = {
-        "stem": (0, 4),
-        "down1": (4, 7),
-        "down2": (7, FIRST_BLOCK),
-        "block": (FIRST_BLOCK, FIRST_BLOCK + repeats),
-        "up1": (layout.up1, layout.up2),
-        "up2": (layout.up2, layout.last - 1),
-        "last": (layout.last - 1, len(layers)),
-    }
-    return Piece(list(layers)[slice(*ends[part.name])])
+    return Piece(spec.kind.parts.layers(net, part, repeats))
