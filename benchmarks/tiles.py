@@ -8,6 +8,7 @@ that was trained at 64 pixels sees in a mosaic of 64 what it knows.
 from common import add_images, arguments, data_of, machine, report
 
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -32,7 +33,7 @@ def mosaic(images: Tensor, side: int) -> Tensor:
 def borders(length: int, tile: int, overlap: int) -> list[int]:
     """The pixels after which the part of the next tile begins, in the middle of two overlaps."""
     starts = tile_starts(length, tile, overlap)
-    return [(a + tile + b) // 2 - 1 for a, b in zip(starts[:-1], starts[1:], strict=True)]
+    return [(a + tile + b) // 2 - 1 for a, b in pairwise(starts)]
 
 
 def seam(made: Tensor, whole: Tensor, tile: int, overlap: int) -> float:

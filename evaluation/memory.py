@@ -22,8 +22,9 @@ from models.layers import multiple_of
 from models.tiles import Tiled, Tiling
 from runtime.machine import free_memory
 
-# Tiles that are proposed are multiples of this [px], or of what the network needs.
-ROUND = 64
+# Tiles that are proposed are multiples of this [px], or of what the network needs, and need this
+# share of what is free: estimates are not exact.
+ROUND, SHARE = 64, 0.75
 
 
 def gigabytes(count: float) -> str:
@@ -63,8 +64,8 @@ class Watched:
         """What a pass over one image needs, in bytes; in tiles, if it is larger than ``tile``."""
         beside = 0
         if tile is not None and max(height, width) > tile:
-            # The whole image stays, and the whole output grows, with copies as in `Costs.values`.
-            beside = 4 * 4 * self.images * height * width
+            # The whole image stays, and the whole output grows; a copy of each is made of both.
+            beside = 4 * 2 * self.images * height * width
             height, width = min(height, tile), min(width, tile)
         return beside + 4 * config_values(self.config, self.costs, height, width)
 
@@ -72,6 +73,7 @@ class Watched:
         """The largest tile that needs at most ``limit`` bytes for so many images of a size and
         leaves room for an overlap; None if there is none."""
         step, overlap = self._steps()
+        # As large as the image it would be no tile.
         largest = (max(height, width) - 1) // step * step
         for tile in range(largest, 2 * overlap, -step):
             if images * self.bytes_of_pass(height, width, tile) <= limit:
@@ -93,7 +95,7 @@ class Watched:
             self._warned = needed
             warnings.warn(
                 f"{self._what(x)}: about {gigabytes(needed)} of memory are needed for activations "
-                f"and {gigabytes(free)} are free: {self._advice(x, free)}",
+                f"and {gigabytes(free)} are free: {self._advice(x, SHARE * free)}",
                 stacklevel=2,
             )
         try:
@@ -104,7 +106,7 @@ class Watched:
         # Outside the handler: the traceback of the error would keep its tensors.
         if x.device.type == "cuda":
             torch.cuda.empty_cache()
-        limit = min(needed / 2, free_memory(x.device) or needed)
+        limit = min(needed / 2, SHARE * (free_memory(x.device) or needed))
         raise InputError(
             f"{self._what(x)}: memory ran out, about {gigabytes(needed)} are needed for "
             f"activations: {self._advice(x, limit)}"
