@@ -6,6 +6,7 @@ measures hold are not in it: they are there before a pass begins, and so not fre
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -69,13 +70,15 @@ class Watched:
             height, width = min(height, tile), min(width, tile)
         return beside + 4 * config_values(self.config, self.costs, height, width)
 
-    def tile_within(self, height: int, width: int, limit: float, images: int = 1) -> int | None:
-        """The largest tile that needs at most ``limit`` bytes for so many images of a size and
-        leaves room for an overlap; None if there is none."""
+    def tile_within(
+        self, height: int, width: int, limit: float, images: int = 1, below: float = math.inf
+    ) -> int | None:
+        """The largest tile, ``below`` a size, that needs at most ``limit`` bytes for so many images
+        and leaves room for an overlap; None if there is none."""
         step, overlap = self._steps()
         # As large as the image it would be no tile.
-        largest = (max(height, width) - 1) // step * step
-        for tile in range(largest, 2 * overlap, -step):
+        largest = (min(max(height, width), below) - 1) // step * step
+        for tile in range(int(largest), 2 * overlap, -step):
             if images * self.bytes_of_pass(height, width, tile) <= limit:
                 return tile
         return None
@@ -106,10 +109,16 @@ class Watched:
         # Outside the handler: the traceback of the error would keep its tensors.
         if x.device.type == "cuda":
             torch.cuda.empty_cache()
-        limit = min(needed / 2, SHARE * (free_memory(x.device) or needed))
+        free, below = free_memory(x.device), math.inf
+        limit = math.inf if free is None else SHARE * free
+        # The estimate may be wrong: what is proposed is far less than what was tried.
+        if tile is not None and max(height, width) > tile:
+            below = 0.75 * tile
+        else:
+            limit = min(limit, needed / 2)
         raise InputError(
             f"{self._what(x)}: memory ran out, about {gigabytes(needed)} are needed for "
-            f"activations: {self._advice(x, limit)}"
+            f"activations: {self._advice(x, limit, below)}"
         )
 
     def _what(self, x: Tensor) -> str:
@@ -120,12 +129,12 @@ class Watched:
             what += f" in tiles of {self.tiling.tile}"
         return what
 
-    def _advice(self, x: Tensor, limit: float) -> str:
+    def _advice(self, x: Tensor, limit: float, below: float = math.inf) -> str:
         images, _, height, width = x.shape
-        tile, fewer = self.tile_within(height, width, limit, images), ""
+        tile, fewer = self.tile_within(height, width, limit, images, below), ""
         if tile is None and images > 1:
             images, fewer = 1, "`batch_size` 1 and "
-            tile = self.tile_within(height, width, limit)
+            tile = self.tile_within(height, width, limit, below=below)
         if tile is None:
             return "no tile is small enough: give smaller images or a smaller network"
         _, overlap = self._steps()

@@ -218,7 +218,7 @@ def count_params(channels: Channels, arch: Architecture = Architecture()):
 # Memory of a pass
 
 
-def held_values(read, made, kept=0, columns=0):
+def held_values(read, made, kept=0, columns=None):
     """float32 values that are held while a convolution runs.
 
     Counted are its input and output, twice each, since the libraries that compute it copy both into
@@ -226,9 +226,9 @@ def held_values(read, made, kept=0, columns=0):
     on CPUs, but unfolds its input into ``columns``.
 
     Args:
-        read, made, kept, columns: values of one image
+        read, made, kept, columns: values of one image; ``columns`` None = no transposed convolution
     """
-    return read + made + kept + (columns if columns else read + made)
+    return read + made + kept + (read + made if columns is None else columns)
 
 
 def count_values(channels: Channels, arch: Architecture, height: int, width: int):
