@@ -100,7 +100,7 @@ def translate(
     image: Image.Image | AnyPath | Tensor,
     tile: int | None = None,
     overlap: int = 64,
-    tile_norm: str = "own",
+    tile_norm: str = "pooled",
 ) -> Image.Image | Tensor:
     """What a generator makes of an image, at the image's own size.
 

@@ -45,12 +45,13 @@ class Tiling:
     overlap: how far a tile reaches into its neighbours' parts [px]: two neighbours share at least
              twice as much
     norm:    statistics of the norms that measure images. own: of the tile | image: of the whole
-             image, scaled down to fit one tile
+             image, scaled down to fit one tile | pooled: of all tiles together, from a first pass
+             with ``own`` | exact: of the whole image, one norm after the other
     """
 
     tile: int
     overlap: int = 64
-    norm: str = "own"
+    norm: str = "pooled"
 
     def check(self, net: Callable[[Tensor], Tensor]) -> None:
         """InputError, with values that fit, unless the network can run on such tiles."""
@@ -281,7 +282,7 @@ class Tiled:
     def __init__(self, net: Callable[[Tensor], Tensor], tiling: Tiling):
         tiling.check(net)
         self.net, self.tiling, self.multiple = net, tiling, multiple_of(net)
-        if tiling.norm != "own" and not measures_images(net):
+        if tiling.norm != Tiling.norm and not measures_images(net):
             warnings.warn(
                 f"`tile_norm` {tiling.norm}: no effect, no norm of this network takes its "
                 "statistics from images",

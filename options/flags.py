@@ -633,7 +633,7 @@ FLAGS: dict[str, Flag] = {
         "with --tile: where instance norms take their statistics from. own: the tile | image: the "
         "whole image scaled down to a tile | pooled: all tiles, in a first pass | exact: the "
         "whole image, in a pass for each norm",
-        default="own",
+        default="pooled",
         choices=TILE_NORMS,
     ),
     "times": Flag(
