@@ -257,16 +257,22 @@ class _Measured(Exception):
 
 @dataclass(frozen=True)
 class _Part:
-    """A tile: where it is in the image, and its own part within it."""
+    """A tile: where it is in the image, its own part within it, and how much its pixels count."""
 
     rows: slice
     columns: slice
     own: tuple[slice, slice]
-    weight: Tensor
+    weights: tuple[Tensor, Tensor]
 
     @property
     def height(self) -> int:
         return self.rows.stop - self.rows.start
+
+    @property
+    def weight(self) -> Tensor:
+        """H W. All of these at once would need more memory than the image."""
+        down, right = self.weights
+        return down[:, None] * right
 
 
 class Tiled:
@@ -313,7 +319,7 @@ class Tiled:
             places = [slice(start, start + size) for start in starts]
             sides.append(list(zip(places, own, weights, strict=True)))
         return [
-            _Part(rows, columns, (own_rows, own_columns), (down[:, None] * right).to(x))
+            _Part(rows, columns, (own_rows, own_columns), (down, right))
             for rows, own_rows, down in sides[0]
             for columns, own_columns, right in sides[1]
         ]
@@ -324,7 +330,7 @@ class Tiled:
             made = self.net(x[..., part.rows, part.columns])
             if blended is None:
                 blended = made.new_zeros(*made.shape[:2], *x.shape[2:])
-            blended[..., part.rows, part.columns] += made * part.weight
+            blended[..., part.rows, part.columns] += made * part.weight.to(made)
         return blended
 
     def _scaled_down(self, x: Tensor) -> Tensor:
