@@ -237,7 +237,7 @@ def measure_statistics(
         return type(norm).forward(norm, x)
 
     with _replaced(found, measure):
-        for x in inputs:
+        for x in inputs if found else ():
             net(x)
     return found
 
