@@ -34,10 +34,12 @@ from deploy.pt2 import export_pt2
 from errors import InputError
 from evaluation.build import MeasureSettings, criteria
 from evaluation.evaluator import Evaluator
+from evaluation.memory import Watched
 from models.calibration import calibrate
 from models.cost import config_cost
 from models.generators import GeneratorSpec, as_supernet
 from models.layers import any_size
+from models.tiles import Tiling
 from models.weights import open_checkpoint, save_network
 from pipeline.commands import Wanted
 from pipeline.plan import claim, make_plan
@@ -93,14 +95,26 @@ def load_generator(path: AnyPath, supernet: bool = False) -> Generator:
 
 
 @torch.inference_mode()
-def translate(generator: Generator, image: Image.Image | AnyPath | Tensor) -> Image.Image | Tensor:
+def translate(
+    generator: Generator,
+    image: Image.Image | AnyPath | Tensor,
+    tile: int | None = None,
+    overlap: int = 64,
+    tile_norm: str = "pooled",
+) -> Image.Image | Tensor:
     """What a generator makes of an image, at the image's own size.
 
     Args:
         image: a picture or the path of one -> a picture; or float32 N C H W in [-1, 1] -> the same
+        tile, overlap, tile_norm: make larger images in tiles, see `models.tiles.Tiling`
+
+    Raises:
+        InputError: the network cannot run on such tiles, or memory ran out; says which would do.
     """
+    tiling = None if tile is None else Tiling(tile, overlap, tile_norm)
+    made_by = Watched(generator.net, generator.spec, tiling)
     if torch.is_tensor(image):
-        return any_size(generator.net, image)
+        return any_size(made_by, image)
     channels = generator.spec.input_nc
     if isinstance(image, Image.Image):
         pixels = np.asarray(image.convert("L" if channels == 1 else "RGB")).reshape(
@@ -110,7 +124,7 @@ def translate(generator: Generator, image: Image.Image | AnyPath | Tensor) -> Im
         pixels = read_pixels(Path(image), channels)
     unit = torch.tensor(pixels).permute(2, 0, 1)[None]
     unit = unit.float() / 255 if unit.dtype == torch.uint8 else unit
-    made = to_numpy(to_uint8(any_size(generator.net, unit * 2 - 1)))[0]
+    made = to_numpy(to_uint8(any_size(made_by, unit * 2 - 1)))[0]
     return Image.fromarray(made[..., 0] if made.shape[-1] == 1 else made)
 
 

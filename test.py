@@ -2,6 +2,7 @@
 
 from data.build import inference_loader
 from evaluation.build import criteria
+from evaluation.memory import watched
 from evaluation.tested import load_tested
 from options import TestOptions, run, settings, test_settings
 from report.results import test_generators
@@ -16,6 +17,8 @@ def main() -> None:
     data = settings.data(opt)
 
     teacher, models = load_tested(test_settings.tested(opt), device)
+    tiling = test_settings.tiling(opt)
+    teacher, *models = (each and watched(each, tiling) for each in (teacher, *models))
     loader = inference_loader(data, device)
     judges = criteria(settings.measures(opt), data, device)
     several = teacher is not None or len(models) > 1

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from errors import InputError
 from models.build import Checkpoint, load_teacher
+from models.config import ChannelConfig
 from models.cost import config_cost
 from models.generators import GeneratorSpec
 from models.layers import set_dropout
+from models.tiles import Tiling
 
 
 @dataclass(frozen=True)
@@ -32,15 +34,21 @@ class TestedModel:
     height: int  # of the image, in pixels
     width: int
     mode: str = "eval"  # see `TestSettings`
+    tiles: Tiling | None = None  # None = every image as a whole
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A network on its device, what it is, and its ``label`` beside others."""
+    """A network on its device, what it is, and its ``label`` beside others.
+
+    ``spec`` is what its checkpoint says, ``config`` its channels.
+    """
 
     label: str
-    net: nn.Module
+    net: Callable[[Tensor], Tensor]
     model: TestedModel
+    spec: GeneratorSpec | None = None
+    config: ChannelConfig | None = None
 
 
 # Names that the page and the folder of images use for something else.
@@ -178,4 +186,4 @@ def _loaded(
         *settings.size,
         settings.mode,
     )
-    return Loaded(label, net.to(device).train(settings.mode == "train"), model)
+    return Loaded(label, net.to(device).train(settings.mode == "train"), model, spec, config)

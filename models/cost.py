@@ -13,6 +13,7 @@ beside what this code computes.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -42,6 +43,10 @@ class Costs(Protocol):
     def macs(self, channels: Any, convention: str, height: int, width: int): ...
 
     def params(self, channels: Any): ...
+
+    # Of one image: float32 values that a plain pass in evaluation mode holds at most at a time; see
+    # `held_values`.
+    def values(self, channels: Any, height: int, width: int): ...
 
 
 # --------------------------------------------------------------------------------------------------
@@ -79,12 +84,16 @@ class Architecture:
     def params(self, channels: Channels):
         return count_params(channels, self)
 
+    def values(self, channels: Channels, height: int, width: int):
+        return count_values(channels, self, height, width)
+
 
 @dataclass(frozen=True)
 class Channels:
     """Real widths as int64 arrays.
 
-    The cost of the blocks is linear in their inner widths, so only the sum of these counts.
+    The cost of the blocks is linear in their inner widths, so only the sum of these counts; for the
+    memory of a pass, the widest.
     ``blocks``, in what makes them: how many residual blocks there are.
     """
 
@@ -92,13 +101,14 @@ class Channels:
     down1: np.ndarray
     trunk: np.ndarray
     inner_sum: np.ndarray
+    inner_most: np.ndarray
     up1: np.ndarray
     up2: np.ndarray
 
     @classmethod
     def of_config(cls, config: ChannelConfig, blocks: int = 9) -> Channels:
         w = config.widths(blocks)
-        values = (w.stem, w.down1, w.trunk, sum(w.inner), w.up1, w.up2)
+        values = (w.stem, w.down1, w.trunk, sum(w.inner), max(w.inner), w.up1, w.up2)
         return cls(*(np.int64(v) for v in values))
 
     @classmethod
@@ -107,7 +117,8 @@ class Channels:
         if isinstance(genes, np.ndarray):
             genes = np.moveaxis(genes.astype(np.int64), -1, 0)
         stem, down1, trunk, *groups, up1, up2 = real_channels(genes)
-        return cls(stem, down1, trunk, blocks // GROUPS * sum(groups), up1, up2)
+        inner_sum, inner_most = blocks // GROUPS * sum(groups), reduce(np.maximum, groups)
+        return cls(stem, down1, trunk, inner_sum, inner_most, up1, up2)
 
 
 def count_macs(
@@ -201,6 +212,58 @@ def count_params(channels: Channels, arch: Architecture = Architecture()):
         bias_and_norm = blocks + blocks + (2 * blocks if arch.norm == "batch" else 0)
         return params + 9 * blocks + 2 * c.trunk * c.inner_sum + bias_and_norm
     return params + 18 * c.trunk * c.inner_sum + per_channel * blocks
+
+
+# --------------------------------------------------------------------------------------------------
+# Memory of a pass
+
+
+def held_values(read, made, kept=0, columns=None):
+    """float32 values that are held while a convolution runs.
+
+    Counted are its input and output, twice each, since the libraries that compute it copy both into
+    a layout of their own, and what is ``kept`` beside it. A transposed convolution copies neither
+    on CPUs, but unfolds its input into ``columns``.
+
+    Args:
+        read, made, kept, columns: values of one image; ``columns`` None = no transposed convolution
+    """
+    return read + made + kept + (read + made if columns is None else columns)
+
+
+def count_values(channels: Channels, arch: Architecture, height: int, width: int):
+    """float32 values that a plain pass over one image holds at most at a time; int64, the broadcast
+    shape of ``channels``.
+
+    Nothing is stored for gradients, so it is the step that needs most that counts, see
+    `held_values`. Norms and paddings need their input and output. The image itself counts four
+    times (given, padded, clamped, padded again), and so does the output.
+    """
+    c, full = channels, height * width
+    half, quarter = full // 4, full // 16
+    inner = c.inner_most
+    wide = inner if not arch.separable else np.maximum(inner, c.trunk)
+    steps = [
+        held_values(arch.input_nc * full, c.stem * full),
+        held_values(c.stem * full, c.down1 * half),
+        held_values(c.down1 * half, c.trunk * quarter),
+        held_values(c.trunk * quarter, wide * quarter, kept=c.trunk * quarter),
+        held_values(c.trunk * quarter, c.up1 * half, columns=9 * c.up1 * quarter),
+        held_values(c.up1 * half, c.up2 * full, columns=9 * c.up2 * half),
+        held_values(c.up2 * full, arch.output_nc * full, kept=c.up2 * full),
+    ]
+    if arch.expanded:
+        for scale, channels, _, _ in _expanded(c):
+            area = (height // scale) * (width // scale)
+            inside = EXPANSION * channels * area
+            steps.append(held_values(inside, inside, kept=channels * area))
+    images = 4 * (arch.input_nc + arch.output_nc) * full
+    return reduce(np.maximum, steps) + images
+
+
+def config_values(config: ChannelConfig, arch: Costs, height: int, width: int) -> int:
+    """`Costs.values` of one configuration as a Python integer."""
+    return int(arch.values(arch.channels(config), height, width))
 
 
 def config_cost(

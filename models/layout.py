@@ -49,6 +49,17 @@ class Layout:
         return self.up2 + 4
 
     @property
+    def reach(self) -> int:
+        """How far from an output pixel the input pixels are that it depends on, at most [px].
+
+        In closed form: an output pixel depends on 3 pixels to either side before the last 7x7
+        convolution. The two transposed convolutions take these to a quarter of the resolution,
+        rounded outwards: 6 pixels at most. Each 3x3 convolution of the blocks adds 4, and the
+        convolutions that read the image add 1 + 2 + 3.
+        """
+        return 6 + 4 * 2 * self.count + 6
+
+    @property
     def taps(self) -> tuple[int, ...]:
         """The layers at whose output distillation compares, see `TAP_COUNT`."""
         before, group = FIRST_BLOCK - 1, self.count // GROUPS

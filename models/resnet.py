@@ -110,6 +110,10 @@ class ResnetGenerator(nn.Module):
                 tapped.append(x)
         return (x, tapped) if taps else x
 
+    @property
+    def reach(self) -> int:
+        return self.layout.reach
+
     def tap(self, x: Tensor) -> list[Tensor]:
         """Only the activations at `Layout.taps`; the layers after the last are not run."""
         x = x.clamp(-1, 1)

@@ -110,6 +110,10 @@ class SuperMobileResnetGenerator(nn.Module):
             *(nn.ReflectionPad2d(3), ElasticConv2d(w.up2, output_nc, 7), nn.Tanh()),
         )
 
+    @property
+    def reach(self) -> int:
+        return self.layout.reach
+
     def widths_of(self, configs: Sequence[ChannelConfig]) -> Tensor:
         """int64 (N, 5 + blocks): the real channels of every elastic layer, one row for each
         configuration."""

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from errors import InputError
 from models.config import ChannelConfig
-from models.cost import CONVENTIONS
+from models.cost import CONVENTIONS, held_values
 from models.layers import make_norm, require_multiple
 
 # --------------------------------------------------------------------------------------------------
@@ -345,6 +345,20 @@ class UNetArchitecture:
             up = 2 if batch and level else 1
             params = params + down * inner + up * output
         return params
+
+    def values(self, channels: Sequence, height: int, width: int):
+        """The skips of all levels outside are kept on the way up. The weights of the inner levels
+        outweigh their activations, and libraries copy them too: those of the largest layer
+        count."""
+        most, kept, weights = 0, 4 * (self.input_nc + self.output_nc) * height * width, 0
+        for level, outer, inner, back, output in self._layers(channels):
+            area = (height >> level + 1) * (width >> level + 1)
+            down = held_values(4 * outer * area, inner * area, kept=kept)
+            up = held_values(back * area, 4 * output * area, kept, columns=16 * output * area)
+            most = np.maximum(most, np.maximum(down, up))
+            kept = kept + inner * area
+            weights = np.maximum(weights, 16 * back * output)
+        return most + weights
 
 
 # --------------------------------------------------------------------------------------------------

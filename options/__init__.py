@@ -59,6 +59,7 @@ _SEARCH = (
     "amp",
 )
 
+_TILES = ("tile", "overlap", "tile_norm")
 _STUDENT_GAN = ("lsgan", "vanilla", "hinge")
 _STUDENT_RECON = ("l1", "l2", "smooth_l1", "vgg")
 _TEST_SIZES = dict(load_size=256, phase="val")
@@ -516,6 +517,7 @@ class TestOptions(Options):
         "compare",
         "test_mode",
         "test_dropout_rate",
+        *_TILES,
     )
     required = ("dataroot", "restore_G_path", "results_dir")
     defaults = dict(**_TEST_SIZES, model="test", netG="sub_mobile_resnet_9blocks")
@@ -525,7 +527,10 @@ class TestOptions(Options):
 class LatencyOptions(TestOptions):
     prog = "latency.py"
     description = "Measure the speed of checkpoints, side by side."
-    flags = (*(f for f in TestOptions.flags if not f.startswith("test_")), "backends")
+    flags = (
+        *(f for f in TestOptions.flags if not f.startswith("test_") and f not in _TILES),
+        "backends",
+    )
 
 
 class TableOptions(Options):

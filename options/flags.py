@@ -12,6 +12,7 @@ from data.transforms import PREPROCESS
 from errors import InputError
 from models.config import CONFIG_SETS, ChannelConfig, ConfigSet
 from models.kinds import CONFIG_KINDS, GENERATORS, PLAIN
+from models.tiles import TILE_NORMS
 from runtime.machine import DEVICES
 from subnets.space import Milliseconds
 from training.augmentation import CHANGES
@@ -624,6 +625,28 @@ FLAGS: dict[str, Flag] = {
         "does not say its rate, which is 0.5 there unless it was trained with --no_dropout",
         share,
         metavar="P",
+    ),
+    "tile": Flag(
+        _RUN,
+        "make larger images in tiles of this side [px], for less memory; a multiple of 4, of a "
+        "U-Net of 256 or 128; without it every image is made as a whole",
+        pixels,
+        metavar="PX",
+    ),
+    "overlap": Flag(
+        _RUN,
+        "with --tile: how far a tile reaches into its neighbours, where they are blended [px]",
+        _number(int, 0, 65536),
+        64,
+        metavar="PX",
+    ),
+    "tile_norm": Flag(
+        _RUN,
+        "with --tile: where instance norms take their statistics from. own: the tile | image: the "
+        "whole image scaled down to a tile | pooled: all tiles, in a first pass | exact: the "
+        "whole image, in a pass for each norm",
+        default="pooled",
+        choices=TILE_NORMS,
     ),
     "times": Flag(
         _MEASURE,

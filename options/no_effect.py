@@ -148,6 +148,12 @@ RULES = (
         lambda opt: opt.test_mode == "eval",
     ),
     Rule(
+        ("test.py",),
+        ("overlap", "tile_norm"),
+        "images are not cut without --tile",
+        lambda opt: opt.tile is None,
+    ),
+    Rule(
         ("distill.py",),
         ("config_set",),
         "--student_netG is not a supernet",

@@ -6,6 +6,7 @@ from argparse import Namespace
 
 from evaluation.tested import TestSettings
 from models.build import Checkpoint
+from models.tiles import Tiling
 from options.settings import data, generator, teacher
 
 
@@ -28,6 +29,11 @@ def tested(opt: Namespace) -> TestSettings:
         mode=getattr(opt, "test_mode", "eval"),
         dropout_rate=getattr(opt, "test_dropout_rate", None),
     )
+
+
+def tiling(opt: Namespace) -> Tiling | None:
+    """How large images are cut; None = not at all."""
+    return None if opt.tile is None else Tiling(opt.tile, opt.overlap, opt.tile_norm)
 
 
 def timed_runs(opt: Namespace, images: int, several: bool) -> int | None:

@@ -70,6 +70,12 @@ def _notes(entries: list[dict], reference: dict | None) -> list[str]:
         notes.append(
             "test mode train: batch norms took the statistics of the batch, and dropout was on"
         )
+    if tiles := first["tiles"]:
+        size, norm = tiles["tile"], tiles["norm"]
+        notes.append(
+            f"larger images were made in tiles of {size}x{size} that reach {tiles['overlap']} px "
+            f"into their neighbours, statistics of instance norms: {norm}"
+        )
     if timing:
         notes.append(
             f"latency: one image of {timing['width']}x{timing['height']} on {timing['device']}, "

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -13,6 +15,7 @@ from errors import InputError
 from runtime import distributed
 
 DEVICES = ("auto", "cpu", "cuda", "mps", "xpu")
+MEMINFO = Path("/proc/meminfo")
 _NAMES = {"cpu": "the CPU", "cuda": "a CUDA GPU", "mps": "an Apple GPU", "xpu": "an Intel GPU"}
 
 
@@ -93,6 +96,24 @@ def device_name(device: torch.device) -> str:
     if device.type in ("cuda", "xpu"):
         return getattr(torch, device.type).get_device_name(device)
     return f"{'Apple GPU' if device.type == 'mps' else 'CPU'} ({platform.machine()})"
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Bytes that this process can still have; None where the system does not say.
+
+    CUDA: what the card has free, and what PyTorch keeps of it unused. CPU: ``MemAvailable`` of
+    Linux, which counts files that are cached as free.
+    """
+    if device.type == "cuda":
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + kept
+    if device.type != "cpu":
+        return None
+    try:
+        found = re.search(r"^MemAvailable: +(\d+) kB", MEMINFO.read_text(), re.MULTILINE)
+    except OSError:
+        return None
+    return int(found[1]) * 1024 if found else None
 
 
 def wait(device: torch.device) -> None:

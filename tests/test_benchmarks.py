@@ -49,3 +49,19 @@ def test_both_training_steps_compute_the_same_losses(load, kind):
     assert [row["step"] for row in rows] == ["plain", "ours, float32", "ours, bf16"]
     assert rows[0]["speed against plain"] == 1
     assert float(rows[1]["first losses differ by"]) < 1e-4
+
+
+def test_a_seam_is_what_changes_at_borders_of_tiles(load):
+    module = load("tiles")
+    torch.manual_seed(0)
+    whole = torch.rand(1, 3, 64, 96)
+    assert module.borders(96, 64, 16) == [47]
+    assert module.seam(whole, whole, 64, 16) == pytest.approx(1)
+    cut, elsewhere = whole.clone(), whole.clone()
+    cut[..., 48:] += 2
+    elsewhere[..., 20:] += 2
+    assert module.seam(cut, whole, 64, 16) > 1.1
+    assert module.seam(elsewhere, whole, 64, 16) < 1
+    small = torch.arange(12.0).reshape(4, 3, 1, 1).expand(-1, -1, 8, 8)
+    large = module.mosaic(small, 16)
+    assert large.shape == (1, 3, 16, 16) and large[0, 0, 8, 8] == 9 and large[0, 0, 0, 8] == 3

@@ -96,3 +96,16 @@ def test_what_is_wrong_is_said(tmp_path):
     generator = gc.load_generator(saved(tmp_path / "net_G.pth"))
     with pytest.raises(InputError, match=r"\.safetensors"):
         gc.save(generator, tmp_path / "net.bin")
+
+
+def test_large_pictures_in_tiles(tmp_path):
+    generator = gc.load_generator(saved(tmp_path / "net_G.pth"))
+    x = torch.rand(1, 3, 70, 150) * 2 - 1
+    whole = gc.translate(generator, x)
+    assert torch.equal(gc.translate(generator, x, tile=152, overlap=16), whole)
+    made = gc.translate(generator, x, tile=64, overlap=16)
+    assert made.shape == whole.shape and not torch.equal(made, whole)
+    exact = gc.translate(generator, x, tile=128, overlap=60, tile_norm="exact")
+    assert (exact - whole).abs().max() <= 1e-4
+    with pytest.raises(InputError, match="`tile` 65"):
+        gc.translate(generator, x, tile=65)

@@ -309,6 +309,8 @@ def test_single_images_cannot_be_searched_by_fid(capsys):
         ("train.py", ["--gamma", "0.1", "--lr_policy", "step"], []),
         ("train_supernet.py", ["--teacher_dropout_rate", "0.5"], ["teacher_dropout_rate"]),
         ("test.py", ["--display_winsize", "128"], ["display_winsize"]),
+        ("test.py", ["--overlap", "32", "--tile_norm", "image"], ["overlap", "tile_norm"]),
+        ("test.py", ["--tile", "512", "--overlap", "32", "--tile_norm", "image"], []),
         ("latency.py", ["--fid_dims", "64", "--no_mIoU"], ["no_mIoU", "fid_dims"]),
         ("latency.py", ["--times", "3", "--threads", "1"], []),
         ("get_real_stat.py", ["--load_size", "64"], ["load_size"]),

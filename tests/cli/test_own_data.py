@@ -7,6 +7,10 @@ import pytest
 import torch
 from PIL import Image
 
+from models.generators import GeneratorSpec
+from models.layers import init_weights
+from models.weights import save_network
+
 SIZE = 32
 
 
@@ -109,3 +113,71 @@ def test_every_usual_way_of_storing_trains(cli, tmp_path, teacher_flags):
         json.loads((tmp_path / "run" / "results.json").read_text())["latest"]["metrics"]["G"]["n"]
         == 8
     )
+
+
+def test_large_images_in_tiles(call, tmp_path):
+    """Images that fit are as without the flag; the results say how the others were made."""
+    torch.manual_seed(0)
+    spec = GeneratorSpec("resnet_6blocks", 4)
+    save_network(init_weights(spec.build(), gain=0.2), tmp_path / "net_G.pth", spec)
+    random = np.random.default_rng(0)
+    (tmp_path / "data").mkdir()
+    for name, (width, height) in {"fits": (61, 64), "wide": (150, 33)}.items():
+        pixels = random.integers(0, 256, (height, width, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "data" / f"{name}.png")
+    flags = ("--dataroot", tmp_path / "data", "--dataset_mode", "single", "--preprocess", "none")
+    flags += ("--restore_G_path", tmp_path / "net_G.pth", "--gpu_ids", -1, "--no_fid")
+    made = {}
+    for name, tiles in {
+        "whole": ("--overlap", 16),
+        "tiles": ("--tile", 64, "--overlap", 16, "--tile_norm", "pooled", "--times", 1),
+    }.items():
+        outcome = call("test.py", *flags, *tiles, "--results_dir", tmp_path / name).succeeded()
+        assert ("--overlap: no effect" in outcome.stdout) == (name == "whole")
+        assert "memory" not in outcome.stderr
+        made[name] = [
+            np.asarray(Image.open(tmp_path / name / "images" / "fake_B" / f"{image}.png"))
+            for image in ("fits", "wide")
+        ]
+        results = json.loads((tmp_path / name / "results.json").read_text())
+        wanted = {"tile": 64, "overlap": 16, "norm": "pooled"}
+        assert results["tiles"] == (wanted if name == "tiles" else None)
+        page = (tmp_path / name / "index.html").read_text()
+        assert ("tiles of 64x64" in page) == (name == "tiles")
+        assert ("tiles of 64x64" in (tmp_path / name / "results.md").read_text()) == (
+            name == "tiles"
+        )
+    assert np.array_equal(made["whole"][0], made["tiles"][0])
+    assert made["whole"][1].shape == made["tiles"][1].shape == (33, 150, 3)
+    assert not np.array_equal(made["whole"][1], made["tiles"][1])
+    for wrong, words in (
+        (("--tile", 66), "--tile 66: this network needs a multiple of 4"),
+        (("--tile", 64, "--overlap", 32), "--overlap 32 is half of --tile 64"),
+    ):
+        outcome = call("test.py", *flags, *wrong, "--results_dir", tmp_path / "wrong")
+        assert outcome.returncode == 2 and words in outcome.stderr
+        assert "Traceback" not in outcome.stderr
+        assert not (tmp_path / "wrong" / "results.json").exists()
+
+
+def test_memory_that_will_not_do_is_said_first(call, tmp_path, monkeypatch):
+    torch.manual_seed(0)
+    spec = GeneratorSpec("resnet_6blocks", 4)
+    save_network(init_weights(spec.build(), gain=0.2), tmp_path / "net_G.pth", spec)
+    (tmp_path / "data").mkdir()
+    Image.new("RGB", (512, 260)).save(tmp_path / "data" / "a.png")
+    flags = ("--dataroot", tmp_path / "data", "--dataset_mode", "single", "--preprocess", "none")
+    flags += ("--restore_G_path", tmp_path / "net_G.pth", "--gpu_ids", -1, "--no_fid")
+    monkeypatch.setattr("evaluation.memory.free_memory", lambda device: 17_000_000)
+    outcome = call("test.py", *flags, "--results_dir", tmp_path / "out").succeeded()
+    (line,) = (line for line in outcome.stderr.splitlines() if "GB" in line)
+    assert line.startswith("warning: an image of 512x260 pixels: about 0.0")
+    assert "0.017 GB are free: give --tile 192" in line
+
+    def none_left(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+
+    monkeypatch.setattr("models.resnet.ResnetGenerator.forward", none_left)
+    outcome = call("test.py", *flags, "--results_dir", tmp_path / "out")
+    assert outcome.returncode == 2 and "Traceback" not in outcome.stderr
+    assert "memory ran out" in outcome.stderr and "give --tile" in outcome.stderr
