@@ -18,6 +18,7 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+import cheaper
 import numpy as np
 import pytest
 import torch
@@ -39,6 +40,13 @@ SPACE = ("--config_set", "channels-32")
 
 # --------------------------------------------------------------------------------------------------
 # Running scripts
+
+
+@pytest.fixture(autouse=True)
+def cheap_measures(monkeypatch):
+    """As in the processes of the fork server, for what runs in this one."""
+    for target, replacement in cheaper.REPLACED.items():
+        monkeypatch.setattr(target, replacement)
 
 
 @pytest.fixture
