@@ -63,6 +63,28 @@ def cli(fork_server) -> Callable[..., Outcome]:
     return run
 
 
+@pytest.fixture(scope="module")
+def converted_once() -> Iterator[None]:
+    """Each network becomes an ONNX graph once for all tests of a file, which takes seconds. Its
+    file is written, read and compared every time."""
+    import deploy.onnx
+
+    made, convert = {}, deploy.onnx._program
+
+    def program(net, fp16):
+        # Dropout is off in a graph.
+        layers = [line for line in str(net).splitlines() if "Dropout" not in line]
+        sums = [float(value.double().sum()) for value in net.state_dict().values()]
+        key = str((fp16, layers, sums))
+        if key not in made:
+            made[key] = convert(net, fp16)
+        return made[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(deploy.onnx, "_program", program)
+        yield
+
+
 @pytest.fixture(scope="session")
 def browser() -> Iterator:
     """playwright's browser; without one the test is skipped."""
