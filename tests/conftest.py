@@ -26,11 +26,13 @@ settings.register_profile("hunt", deadline=None, max_examples=100, database=None
 settings.load_profile("tests")
 
 # Files that take longest, slowest first: begun last, one would keep a single core busy at the end.
-SLOWEST = ("test_pipeline", "test_compress", "test_trainer", "test_web_demo", "test_distributed")
-SLOWEST += ("test_pretended_gpu", "test_export_formats", "test_deploy", "test_study")
-SLOWEST += ("test_recipes", "test_entry", "test_training_modes", "test_predictor", "test_online")
-SLOWEST += ("test_cuda_graphs", "test_bad_input", "test_search_modes", "test_unaligned")
-SLOWEST += ("test_channels", "test_install", "test_street_scenes", "test_typed_space")
+SLOWEST = ("test_pipeline", "test_compress", "test_pretended_gpu", "test_web_demo")
+SLOWEST += ("test_export_formats", "test_trainer", "test_distributed", "test_recipes")
+SLOWEST += ("test_deploy", "test_training_modes", "test_bad_input", "test_study")
+SLOWEST += ("test_unpaired_teachers", "test_unet_scripts", "test_unet", "test_entry")
+SLOWEST += ("test_install", "test_street_scenes", "test_builtin", "test_online")
+SLOWEST += ("test_unaligned", "test_cuda_graphs", "test_predictor", "test_channels")
+SLOWEST += ("test_search_modes", "test_supernet", "test_arrange", "test_typed_space")
 
 
 def pytest_collection_modifyitems(items):
@@ -61,6 +63,28 @@ def cli(fork_server) -> Callable[..., Outcome]:
         return Outcome(process.returncode, out, err, time.monotonic() - start)
 
     return run
+
+
+@pytest.fixture(scope="module")
+def converted_once() -> Iterator[None]:
+    """Each network becomes an ONNX graph once for all tests of a file, which takes seconds. Its
+    file is written, read and compared every time."""
+    import deploy.onnx
+
+    made, convert = {}, deploy.onnx._program
+
+    def program(net, fp16):
+        # Dropout is off in a graph.
+        layers = [line for line in str(net).splitlines() if "Dropout" not in line]
+        sums = [float(value.double().sum()) for value in net.state_dict().values()]
+        key = str((fp16, layers, sums))
+        if key not in made:
+            made[key] = convert(net, fp16)
+        return made[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(deploy.onnx, "_program", program)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -163,8 +163,10 @@ def _import_everything() -> None:
     sys.path.insert(0, str(ROOT))
     for name in MODULES:
         importlib.import_module(name)
+    import cheaper
     import torch
 
+    cheaper.install()
     torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))], fused=True)
     gc.collect()
     gc.freeze()

@@ -18,12 +18,13 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+import cheaper
 import numpy as np
 import pytest
 import torch
 from fake_cuda.build import Unbuildable, extension_path
 from filelock import FileLock
-from fork_server import Process
+from fork_server import ForkServer, Process
 from PIL import Image
 from processes import ENVIRONMENT, ROOT, Outcome, command
 
@@ -39,6 +40,13 @@ SPACE = ("--config_set", "channels-32")
 
 # --------------------------------------------------------------------------------------------------
 # Running scripts
+
+
+@pytest.fixture(autouse=True)
+def cheap_measures(monkeypatch):
+    """As in the processes of the fork server, for what runs in this one."""
+    for target, replacement in cheaper.REPLACED.items():
+        monkeypatch.setattr(target, replacement)
 
 
 @pytest.fixture
@@ -115,7 +123,8 @@ def call(monkeypatch) -> Callable[..., Outcome]:
 class FakeGpu:
     """Runs scripts in one process that has the fake device; starts another one if it dies."""
 
-    def __init__(self):
+    def __init__(self, fork_server: ForkServer):
+        self.fork_server = fork_server
         paths = map(str, (ROOT / "tests", ROOT))
         self.environment = os.environ | {
             "OMP_NUM_THREADS": "1",
@@ -144,22 +153,12 @@ class FakeGpu:
 
     def two_processes(self, script: str, *args: object) -> str:
         """The same under torchrun, a GPU for each of two processes."""
-        words = [
-            sys.executable,
-            "-m",
-            "torch.distributed.run",
-            "--standalone",
-            "--nproc_per_node=2",
-            "-m",
-            "fake_cuda.run",
-            script,
-            *map(str, args),
-        ]
-        done = subprocess.run(
-            words, cwd=ROOT, env=self.environment, capture_output=True, text=True, timeout=200
-        )
-        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
-        return done.stdout + done.stderr
+        launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
+        words = [*launcher, "-m", "fake_cuda.run", script, *map(str, args)]
+        process = self.fork_server.start(words, True, cwd=str(ROOT), env=self.environment)
+        output, _ = process.communicate(200)
+        assert process.returncode == 0, output[-6000:]
+        return output
 
     def close(self) -> None:
         if self.process is not None:
@@ -167,13 +166,13 @@ class FakeGpu:
 
 
 @pytest.fixture(scope="session")
-def gpu():
+def gpu(fork_server):
     """``gpu(script, *args)``: run a script on a fake GPU."""
     try:
         extension_path()
     except Unbuildable as reason:
         pytest.skip(f"the fake GPU cannot be built: {reason}")
-    runner = FakeGpu()
+    runner = FakeGpu(fork_server)
     yield runner
     runner.close()
 

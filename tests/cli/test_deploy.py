@@ -17,6 +17,7 @@ needs_onnx = pytest.mark.skipif(
     not HAS_ONNX, reason="pip install -r requirements-deploy.txt to test ONNX"
 )
 NARROWEST = "_".join(["16"] * 8)
+pytestmark = pytest.mark.usefixtures("converted_once")
 
 
 @pytest.fixture

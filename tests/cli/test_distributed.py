@@ -134,67 +134,62 @@ def without_time(records: list[dict]) -> list[dict]:
     return [{k: v for k, v in record.items() if k != "seconds"} for record in records]
 
 
-@pytest.mark.parametrize(
-    ("run", "settings"), [("supernet", "supernet_flags"), ("quality_supernet", "quality_flags")]
-)
-def test_two_processes_train_as_one_on_the_joint_batch(
-    request, torchrun, run, settings, tmp_path, read_lines
-):
-    """Batches of 2 on two processes equal batches of 4 on one within float tolerance.
-
-    Evaluation is included, and a configuration per image too.
-    """
-    one, flags, two = (
-        request.getfixturevalue(run),
-        request.getfixturevalue(settings),
-        tmp_path / "two",
-    )
-    code, output = finish(
-        torchrun("train_supernet.py", *flags, "--batch_size", 2, "--log_dir", two)
-    )
-    assert code == 0, output
-    logs = [read_lines(folder / "log.jsonl") for folder in (one, two)]
-    assert [r["event"] for r in logs[0]] == [r["event"] for r in logs[1]]
-    for a, b in zip(*logs, strict=True):
+def same_numbers(one: list[dict], two: list[dict]) -> None:
+    """Within float tolerance, losses and measures of two logs."""
+    assert [r["event"] for r in one] == [r["event"] for r in two]
+    for a, b in zip(one, two, strict=True):
         if a["event"] == "train":
             assert b["losses"] == pytest.approx(a["losses"], rel=2e-3, abs=2e-3)
         else:
             for label, metrics in a["metrics"].items():
                 assert b["metrics"][label]["n"] == metrics["n"]
                 assert b["metrics"][label]["fid"] == pytest.approx(metrics["fid"], rel=0.02)
+
+
+def test_two_processes_train_as_one_on_the_joint_batch(
+    torchrun, quality_supernet, quality_flags, tmp_path, read_lines
+):
+    """Batches of 2 on two processes equal batches of 4 on one, a configuration for each image.
+
+    Evaluation is included.
+    """
+    one, two = quality_supernet, tmp_path / "two"
+    code, output = finish(
+        torchrun("train_supernet.py", *quality_flags, "--batch_size", 2, "--log_dir", two)
+    )
+    assert code == 0, output
+    same_numbers(*(read_lines(folder / "log.jsonl") for folder in (one, two)))
     # One process speaks and writes: a bar and a closing line once, no file of another rank.
     assert output.count("finished, best") == 1
     names = {str(p.relative_to(one)) for p in one.rglob("*") if p.is_file()}
     assert names == {str(p.relative_to(two)) for p in two.rglob("*") if p.is_file()}
 
 
+def test_two_processes_draw_one_configuration(
+    torchrun, supernet, supernet_flags, tmp_path, read_lines
+):
+    """The first epoch, with the measures before and after it."""
+    flags = (*supernet_flags, "--batch_size", 2, "--niters", 2)
+    code, output = finish(torchrun("train_supernet.py", *flags, "--log_dir", tmp_path / "two"))
+    assert code == 0, output
+    logs = [read_lines(folder / "log.jsonl") for folder in (supernet, tmp_path / "two")]
+    assert [r["event"] for r in logs[1]] == ["eval", "train", "train", "eval"]
+    same_numbers(logs[0][:4], logs[1])
+
+
 def test_two_processes_train_a_cycle_gan_as_one(torchrun, cycle, cycle_flags, tmp_path, read_lines):
-    """Evaluation in both directions is included."""
-    code, output = finish(
-        torchrun("train.py", *cycle_flags, "--batch_size", 2, "--log_dir", tmp_path)
-    )
+    """The first epoch, with evaluation in both directions."""
+    flags = (*cycle_flags, "--batch_size", 2, "--niters", 3)
+    code, output = finish(torchrun("train.py", *flags, "--log_dir", tmp_path))
     assert code == 0, output
     logs = [read_lines(folder / "log.jsonl") for folder in (cycle, tmp_path)]
-    # Up to the last batch of the first epoch, which two processes fill.
+    # Up to the last batch, which two processes fill.
     steps = [[r for r in log if r["event"] == "train"][:2] for log in logs]
     for a, b in zip(*steps, strict=True):
         assert b["losses"] == pytest.approx(a["losses"], rel=2e-3, abs=2e-3)
     for log in logs:
-        evaluations = [r for r in log if r["event"] == "eval"]
-        assert [[m["n"] for m in r["metrics"].values()] for r in evaluations] == [[6, 5]] * 3
-
-
-def test_two_processes_search_as_one(torchrun, evolution, tmp_path, evolution_flags, read_lines):
-    code, output = finish(
-        torchrun("evolution_search.py", *evolution_flags, "--output_dir", tmp_path / "two")
-    )
-    assert code == 0, output
-    ours, theirs = (read_lines(f / "evaluations.jsonl") for f in (tmp_path / "two", evolution))
-    assert without_time(ours) == without_time(theirs)
-    summaries = [
-        json.loads((f / "summary.json").read_text()) for f in (tmp_path / "two", evolution)
-    ]
-    assert summaries[0]["best"][0]["config_str"] == summaries[1]["best"][0]["config_str"]
+        evaluation = next(r for r in log if r["event"] == "eval")
+        assert [m["n"] for m in evaluation["metrics"].values()] == [6, 5]
 
 
 def _worker(launcher: int, rank: int) -> int | None:
@@ -216,6 +211,7 @@ def _worker(launcher: int, rank: int) -> int | None:
 def test_a_dead_worker_ends_the_search_and_a_restart_continues(
     torchrun, evolution, tmp_path, evolution_flags, read_lines
 ):
+    """Before and after, two processes find what one finds."""
     folder = tmp_path / "two"
     process = torchrun("evolution_search.py", *evolution_flags, "--output_dir", folder)
     results = folder / "evaluations.jsonl"
@@ -234,6 +230,8 @@ def test_a_dead_worker_ends_the_search_and_a_restart_continues(
     assert without_time(read_lines(results)) == without_time(
         read_lines(evolution / "evaluations.jsonl")
     )
+    best = [json.loads((f / "summary.json").read_text())["best"][0] for f in (folder, evolution)]
+    assert best[0]["config_str"] == best[1]["config_str"]
 
 
 @pytest.mark.skipif(

@@ -11,6 +11,7 @@ from models.weights import load_generator, save_network
 from prepare.builtin import write_builtin_dataset
 
 SIDE = 128
+pytestmark = pytest.mark.usefixtures("converted_once")
 
 
 @pytest.fixture(scope="session")
@@ -150,7 +151,7 @@ def test_the_subnet_that_was_measured_is_exported(call, images, super_unet, sear
     best = json.loads((searched / "summary.json").read_text())["best"][0]
     source = ("--input_path", super_unet, "--config_str", best["config_str"])
     data = (*images[:4], "--load_size", SIDE, "--crop_size", SIDE)
-    files = ("--output_path", tmp_path / "net", "--format", "pth", "onnx")
+    files = ("--output_path", tmp_path / "net", "--format", "pth")
     call("export.py", *source, *data, *files).succeeded()
     loaded, spec = load_generator(tmp_path / "net.pth", "")
     assert (spec.netG, spec.config_str) == ("sub_unet_128", best["config_str"])

@@ -19,6 +19,7 @@ import sys
 import traceback
 import warnings
 
+import cheaper
 import torch
 
 from fake_cuda.install import install
@@ -64,6 +65,7 @@ def serve() -> None:
 if __name__ == "__main__":
     # The scripts' own folder comes first, as for ``python SCRIPT``.
     sys.path.insert(0, os.getcwd())
+    cheaper.install()
     if len(sys.argv) > 1:
         sys.exit(run(sys.argv[1:]))
     serve()

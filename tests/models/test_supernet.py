@@ -140,7 +140,7 @@ def doubled(net: SuperMobileResnetGenerator) -> SuperMobileResnetGenerator:
 
 
 @settings(
-    max_examples=10, phases=[Phase.explicit, Phase.reuse, Phase.generate]
+    max_examples=6, phases=[Phase.explicit, Phase.reuse, Phase.generate]
 )  # shrinking takes minutes
 @given(st.lists(configs, min_size=1, max_size=3), st.integers(0, 99))
 def test_masking_equals_slicing_in_outputs_taps_and_gradients(chosen, seed):

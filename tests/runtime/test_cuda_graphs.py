@@ -17,7 +17,7 @@ from models.generators import GeneratorSpec
 from runtime.cuda_graphs import CapturedStep, CudaGraphs
 from training.tasks import DistillTask, LossWeights, Subnets, TeacherTask, make_adaptors
 
-TINY = GeneratorSpec("resnet_9blocks", ngf=4)
+TINY = GeneratorSpec("resnet_6blocks", ngf=4)
 CPU = torch.device("cpu")
 # A recording reads rates in float32, which holds this one exactly.
 RATE = 2**-10
@@ -27,7 +27,7 @@ def distillation(
     elastic: bool, paired: bool = True, ema: float = 0.0, draw=None, dropout: float = 0.0
 ) -> DistillTask:
     torch.manual_seed(0)
-    name = "super_mobile_resnet_9blocks" if elastic else "mobile_resnet_9blocks"
+    name = "super_mobile_resnet_6blocks" if elastic else "mobile_resnet_6blocks"
     spec = GeneratorSpec(name, 8, dropout_rate=dropout)
     return DistillTask(
         *(spec.build(), TINY.build(), build_discriminator("n_layers", 6 if paired else 3, 4, 1)),
@@ -186,7 +186,7 @@ def test_a_captured_step_stays_on_the_device(kind, monkeypatch):
         weights = LossWeights("wgangp" if kind == "wgangp" else "hinge")
         task = TeacherTask([net], net_d, [TINY], weights, RATE, 0.5, device)
     else:
-        spec, paired = GeneratorSpec("super_mobile_resnet_9blocks", 8), kind != "unpaired"
+        spec, paired = GeneratorSpec("super_mobile_resnet_6blocks", 8), kind != "unpaired"
         draw = {"sandwich": sandwich, "config per image": per_image, "unpaired": one}[kind]
         with device:
             nets = (

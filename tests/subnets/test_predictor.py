@@ -126,7 +126,7 @@ def test_it_finds_better_ones_than_as_many_random_draws(tmp_path):
 
 def test_it_is_the_same_for_the_same_seed_and_after_a_restart(whole, tmp_path):
     path, (_, _, first) = whole
-    assert search_in(tmp_path / "b.jsonl")[2] == first
+    assert search_in(tmp_path / "b.jsonl", generations=2)[2] == first[:18]
     # Another seed shows in the second generation; the rest of that search is not needed.
     assert search_in(tmp_path / "c.jsonl", seed=2, generations=1)[2] != first[:12]
     lines = path.read_bytes().splitlines(keepends=True)
@@ -142,16 +142,16 @@ def test_a_small_space_is_exhausted(tmp_path):
 
 def test_a_small_memory_changes_nothing(whole, tmp_path):
     """``max_cache_size`` below the evaluations of the search: the model needs them all."""
-    small = search_in(tmp_path / "b.jsonl", capacity=3)
-    assert small[1:] == whole[1][1:]
+    _, facts, calls = search_in(tmp_path / "b.jsonl", capacity=3, generations=2)
+    assert facts == whole[1][1][:2] and calls == whole[1][2][:18]
 
 
 @pytest.mark.parametrize("failing", [(2, 8), range(1, 7), range(1, 100)])
 def test_values_that_are_not_finite_are_left_out_of_the_fit(tmp_path, failing):
     """Some of them, a whole generation, all."""
-    made, facts, calls = search_in(tmp_path / "evaluations.jsonl", failing=failing)
-    assert len(calls) == len(set(calls)) == 30
-    finite = [number for number in range(1, 31) if number not in failing]
+    made, facts, calls = search_in(tmp_path / "evaluations.jsonl", failing=failing, generations=2)
+    assert len(calls) == len(set(calls)) == 18
+    finite = [number for number in range(1, 19) if number not in failing]
     assert len(made.ranked()) == len(finite)
-    expected = [sum(number <= known for number in finite) for known in (6, 12, 18, 24)]
+    expected = [sum(number <= known for number in finite) for known in (6, 12)]
     assert [f["evaluated"] for f in facts] == [count for count in expected if count]

@@ -34,8 +34,8 @@ def make_task(
     **more,
 ) -> CycleGanTask:
     torch.manual_seed(0)
-    there = GeneratorSpec("resnet_9blocks", 3, input_nc=channels[0], output_nc=channels[1])
-    back = GeneratorSpec("resnet_9blocks", 3, input_nc=channels[1], output_nc=channels[0])
+    there = GeneratorSpec("resnet_6blocks", 3, input_nc=channels[0], output_nc=channels[1])
+    back = GeneratorSpec("resnet_6blocks", 3, input_nc=channels[1], output_nc=channels[0])
     nets_g = [init_weights(spec.build(), gain=0.2) for spec in (there, back)]
     nets_d = [
         init_weights(build_discriminator("n_layers", spec.output_nc, 3, 1), gain=0.2)

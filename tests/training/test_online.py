@@ -21,10 +21,10 @@ from training.tasks import Judge, LossWeights, Subnets, TeacherTask, make_adapto
 CPU = torch.device("cpu")
 # A recording reads rates in float32, which holds this one exactly.
 RATE = 2**-10
-TEACHER = GeneratorSpec("resnet_9blocks", ngf=4)
+TEACHER = GeneratorSpec("resnet_6blocks", ngf=4)
 DEEPER = GeneratorSpec("mobile_deepest_resnet", ngf=2)
-STUDENT = GeneratorSpec("mobile_resnet_9blocks", ngf=2)
-ELASTIC = GeneratorSpec("super_mobile_resnet_9blocks", ngf=3)
+STUDENT = GeneratorSpec("mobile_resnet_6blocks", ngf=2)
+ELASTIC = GeneratorSpec("super_mobile_resnet_6blocks", ngf=3)
 ALL = ImageLossWeights(l1=2.0, ssim=3.0, style=5.0, feature=7.0, tv=0.01, wavelet=4.0)
 
 

@@ -7,12 +7,14 @@ import gc
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 
+import cheaper
 import numpy as np
 import pytest
 import torch
@@ -42,10 +44,10 @@ from training.trainer import Evaluation, Plan, Stopped, Trainer
 
 ROOT = Path(__file__).parents[2]
 CPU = torch.device("cpu")
-TEACHER = GeneratorSpec("resnet_9blocks", 2)
+TEACHER = GeneratorSpec("resnet_6blocks", 2)
 DEEPER = GeneratorSpec("mobile_deepest_resnet", 2, dropout_rate=0.3)
 # Dropout draws random numbers in every step: a run is only continued rightly when they are too.
-STUDENT = GeneratorSpec("super_mobile_resnet_9blocks", 3, dropout_rate=0.3)
+STUDENT = GeneratorSpec("super_mobile_resnet_6blocks", 3, dropout_rate=0.3)
 SETTINGS = {"script": "train_supernet.py", "lr": 1e-3, "seed": 1}
 
 
@@ -139,6 +141,7 @@ def make_evaluation(scores=None, criterion="fid", lower_is_better=True) -> Evalu
 
 
 PLAN = Plan(epochs=3, print_freq=4, save_latest_freq=7, save_epoch_freq=2)
+SHORT = Plan(epochs=1, max_steps=2, print_freq=1)
 SCHEDULE = Schedule("linear", "iter", 1, 2)
 
 
@@ -208,6 +211,21 @@ def whole(tmp_path_factory):
     return folder, results
 
 
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory):
+    """``stopped(step, folder)``: fill ``folder`` with the run as it was stopped after ``step``."""
+    made = {}
+
+    def fill(step: int, folder: Path) -> None:
+        if step not in made:
+            made[step] = tmp_path_factory.mktemp("stopped")
+            with pytest.raises(Stopped):
+                make_trainer(made[step], after_step(make_task(), step, terminate)).run()
+        shutil.copytree(made[step], folder, dirs_exist_ok=True)
+
+    return fill
+
+
 def test_a_run_leaves_its_checkpoints_and_a_log(whole):
     folder, results = whole
     names = {p.name for p in (folder / "checkpoints").iterdir()}
@@ -265,9 +283,8 @@ def test_logged_losses_are_means_over_their_steps(tmp_path):
         assert record["losses"]["G_recon"] == pytest.approx(expected, rel=1e-5)
 
 
-def test_the_learning_rate_follows_the_schedule(tmp_path):
-    make_trainer(tmp_path).run()
-    train = [r for r in read_json_lines(tmp_path / "log.jsonl") if r["event"] == "train"]
+def test_the_learning_rate_follows_the_schedule(whole):
+    train = [r for r in read_json_lines(whole[0] / "log.jsonl") if r["event"] == "train"]
     expected = [1e-3 * SCHEDULE.factor(0, record["step"] - 1, 5) for record in train]
     assert [r["lr"] for r in train] == pytest.approx(expected)
 
@@ -276,9 +293,9 @@ def test_the_learning_rate_follows_the_schedule(tmp_path):
 # Stopped and continued
 
 
-@pytest.mark.parametrize("stop", [1, 5, 7, 13, 15])
+@pytest.mark.parametrize("stop", [5, 7])
 def test_a_stopped_run_continues_as_if_it_had_not_been(whole, tmp_path, stop):
-    """In the middle of an epoch, at its end, beside an evaluation, and at the very end."""
+    """At the end of an epoch and beside an evaluation."""
     trainer = make_trainer(tmp_path, after_step(make_task(), stop, terminate))
     with pytest.raises(Stopped, match="SIGTERM"):
         trainer.run()
@@ -290,6 +307,7 @@ def test_a_stopped_run_continues_as_if_it_had_not_been(whole, tmp_path, stop):
 
 
 def test_a_run_may_be_stopped_at_every_step(whole, tmp_path):
+    """At the first, in the middle of an epoch and at the very end too."""
     for _ in range(15):
         with pytest.raises(Stopped):
             make_trainer(tmp_path, after_step(make_task(), 1, terminate)).run()
@@ -298,28 +316,28 @@ def test_a_run_may_be_stopped_at_every_step(whole, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("kind", "policy"),
+    ("kind", "policy", "epochs"),
     [
-        ("teacher", "plateau"),
-        ("teacher", "step"),
-        ("online", "linear"),
-        ("two teachers", "linear"),
-        ("augmented teacher", "linear"),
-        ("cycle_gan", "linear"),
+        ("teacher", "plateau", 3),
+        ("teacher", "step", 3),
+        ("online", "linear", 2),
+        ("two teachers", "linear", 2),
+        ("augmented teacher", "linear", 2),
+        ("cycle_gan", "linear", 2),
     ],
 )
-def test_other_tasks_continue_as_well(tmp_path, kind, policy):
+def test_other_tasks_continue_as_well(tmp_path, kind, policy, epochs):
+    """Stopped after 3 and 8 of 5 steps an epoch."""
     schedule = Schedule(policy, "epoch", 1, 2, decay_steps=1)
+    plan = replace(PLAN, epochs=epochs)
     for name, stops in (("one", ()), ("two", (3, 5))):
         for stop in stops:
             with pytest.raises(Stopped):
                 make_trainer(
-                    tmp_path / name,
-                    after_step(make_task(kind), stop, terminate),
-                    schedule=schedule,
+                    tmp_path / name, after_step(make_task(kind), stop, terminate), plan, schedule
                 ).run()
             torch.manual_seed(99)
-        make_trainer(tmp_path / name, make_task(kind), schedule=schedule).run()
+        make_trainer(tmp_path / name, make_task(kind), plan, schedule).run()
     assert_same_run(tmp_path / "one", tmp_path / "two")
 
 
@@ -342,24 +360,27 @@ def test_a_killed_run_continues_from_its_last_state(whole, tmp_path):
 
 
 def test_a_run_that_lost_its_pools_would_be_another(tmp_path):
-    ends = []
+    plan, ends = replace(PLAN, epochs=2), []
+    with pytest.raises(Stopped):
+        task = after_step(make_task("cycle_gan"), 7, terminate)
+        make_trainer(tmp_path / "stopped", task, plan).run()
     for lost in (False, True):
         folder = tmp_path / str(lost)
-        with pytest.raises(Stopped):
-            make_trainer(folder, after_step(make_task("cycle_gan"), 8, terminate)).run()
+        shutil.copytree(tmp_path / "stopped", folder)
         path = folder / "checkpoints" / "state.pth"
         state = load_tensors(path, "")
         assert [len(pool["images"]) for pool in state["pools"]] == [4, 4]
         if lost:
             save_tensors(state | {"pools": [{"images": None}] * 2}, path)
-        make_trainer(folder, make_task("cycle_gan")).run()
+        make_trainer(folder, make_task("cycle_gan"), plan).run()
         ends.append(load_tensors(path, "")["networks"])
     assert not equal(*ends)
 
 
-def test_a_damaged_newest_state_costs_only_what_came_after_the_one_before(whole, tmp_path, capsys):
-    with pytest.raises(Stopped):
-        make_trainer(tmp_path, after_step(make_task(), 12, terminate)).run()
+def test_a_damaged_newest_state_costs_only_what_came_after_the_one_before(
+    whole, stopped, tmp_path, capsys
+):
+    stopped(12, tmp_path)
     path = tmp_path / "checkpoints" / "state.pth"
     path.write_bytes(path.read_bytes()[:1000])
     make_trainer(tmp_path).run()
@@ -401,25 +422,24 @@ def to_earlier_layout(path):
     save_tensors(state | judge | old, path)
 
 
-def test_a_run_begun_by_an_earlier_version_continues(whole, tmp_path):
-    with pytest.raises(Stopped):
-        make_trainer(tmp_path, after_step(make_task(), 8, terminate)).run()
+def test_a_run_begun_by_an_earlier_version_continues(whole, stopped, tmp_path):
+    stopped(8, tmp_path)
     to_earlier_layout(tmp_path / "checkpoints" / "state.pth")
     make_trainer(tmp_path).run()
     assert_same_run(whole[0], tmp_path)
 
 
-def test_a_finished_run_that_lost_its_results_writes_them_again(tmp_path):
+def test_a_finished_run_that_lost_its_results_writes_them_again(whole, tmp_path):
     """Killed after its last state was saved."""
-    results = make_trainer(tmp_path).run()
+    results = whole[1]
+    shutil.copytree(whole[0], tmp_path, dirs_exist_ok=True)
     (tmp_path / "results.json").unlink()
     assert make_trainer(tmp_path).run() == results
     assert json.loads((tmp_path / "results.json").read_text()) == results
 
 
-def test_numbered_checkpoints_that_are_gone_are_missed(tmp_path):
-    with pytest.raises(Stopped):
-        make_trainer(tmp_path, after_step(make_task(), 12, terminate)).run()
+def test_numbered_checkpoints_that_are_gone_are_missed(stopped, tmp_path):
+    stopped(12, tmp_path)
     (tmp_path / "checkpoints" / "2_net_G.pth").unlink()
     with pytest.warns(UserWarning, match=r"lost its numbered checkpoints of epoch 2, which"):
         make_trainer(tmp_path).run()
@@ -433,15 +453,15 @@ def test_a_run_has_its_page_from_the_start(tmp_path):
         pages.append((tmp_path / "index.html").read_text())
         return losses
 
-    make_trainer(tmp_path, after_step(make_task(), 1, look), evaluation=evaluation).run()
+    task = after_step(make_task(), 1, look)
+    make_trainer(tmp_path, task, SHORT, evaluation=evaluation).run()
     assert "no evaluation yet" in pages[0]
     assert "no evaluation yet" not in (tmp_path / "index.html").read_text()
 
 
 @pytest.mark.parametrize("lost", [1.0, 0.5, 0.01])
-def test_a_log_that_lost_its_end_is_warned_of_and_stays_readable(tmp_path, lost):
-    with pytest.raises(Stopped):
-        make_trainer(tmp_path, after_step(make_task(), 12, terminate)).run()
+def test_a_log_that_lost_its_end_is_warned_of_and_stays_readable(stopped, tmp_path, lost):
+    stopped(12, tmp_path)
     log = tmp_path / "log.jsonl"
     log.write_bytes(log.read_bytes()[: -int(lost * log.stat().st_size) or None])
     with pytest.warns(UserWarning, match=rf"{log} has lost its end"):
@@ -466,18 +486,18 @@ def longer(folder, nepochs, decay=0, niters=10**9, policy="step", counter="epoch
     ("policy", "counter"), [("step", "epoch"), ("step", "iter"), ("linear", "epoch")]
 )
 def test_a_finished_run_is_extended_to_the_run_that_was_longer_at_once(tmp_path, policy, counter):
-    for name, lengths in (("once", (4,)), ("twice", (2, 4))):
+    for name, lengths in (("once", (3,)), ("twice", (2, 3))):
         for nepochs in lengths:
             trainer = longer(tmp_path / name, nepochs, policy=policy, counter=counter)
             results = trainer.run()
-        assert results["step"] == 20 and results["finished"]
+        assert results["step"] == 15 and results["finished"]
     states = [
         load_tensors(tmp_path / name / "checkpoints" / "state.pth", "")
         for name in ("once", "twice")
     ]
     for key in ("networks", "optimizers", "progress"):
         assert equal(states[0][key], states[1][key]), key
-    assert (tmp_path / "twice" / "checkpoints" / "4_net_G.pth").exists()
+    assert (tmp_path / "twice" / "checkpoints" / "3_net_G.pth").exists()
 
 
 def test_a_run_cut_by_its_number_of_steps_is_extended_within_its_schedule(tmp_path):
@@ -493,28 +513,31 @@ def test_a_run_cut_by_its_number_of_steps_is_extended_within_its_schedule(tmp_pa
 
 
 def test_a_killed_extension_does_not_look_finished(tmp_path):
-    longer(tmp_path, 2).run()
+    longer(tmp_path, 1).run()
     with pytest.raises(Stopped):
-        longer(tmp_path, 4, task=after_step(make_task(), 1, terminate)).run()
+        longer(tmp_path, 2, task=after_step(make_task(), 1, terminate)).run()
     assert not (tmp_path / "results.json").exists()
-    assert longer(tmp_path, 4).run()["step"] == 20
+    assert longer(tmp_path, 2).run()["step"] == 10
 
 
 @pytest.mark.parametrize(
-    ("policy", "decay", "counter"),
-    [("linear", 1, "epoch"), ("linear", 0, "iter"), ("cosine", 0, "epoch")],
+    ("policy", "nepochs", "decay", "counter"),
+    [("linear", 1, 1, "epoch"), ("linear", 1, 0, "iter"), ("cosine", 2, 0, "epoch")],
 )
-def test_a_run_whose_rates_would_have_been_others_is_not_extended(tmp_path, policy, decay, counter):
-    results = longer(tmp_path, 2, decay, policy=policy, counter=counter).run()
-    with pytest.raises(InputError, match=r"cannot be extended: with `nepochs` 4 \(was 2\) its"):
+def test_a_run_whose_rates_would_have_been_others_is_not_extended(
+    tmp_path, policy, nepochs, decay, counter
+):
+    results = longer(tmp_path, nepochs, decay, policy=policy, counter=counter).run()
+    words = rf"cannot be extended: with `nepochs` 4 \(was {nepochs}\) its"
+    with pytest.raises(InputError, match=words):
         longer(tmp_path, 4, decay, policy=policy, counter=counter).run()
     assert json.loads((tmp_path / "results.json").read_text()) == results
 
 
 def test_a_run_is_not_made_shorter(tmp_path):
-    longer(tmp_path, 3).run()
-    with pytest.raises(InputError, match=r"other settings: `nepochs` 2 \(was 3\)"):
-        longer(tmp_path, 2).run()
+    longer(tmp_path, 2).run()
+    with pytest.raises(InputError, match=r"other settings: `nepochs` 1 \(was 2\)"):
+        longer(tmp_path, 1).run()
 
 
 # --------------------------------------------------------------------------------------------------
@@ -540,7 +563,7 @@ def test_two_runs_in_one_folder_at_once_are_refused(tmp_path):
     finally:
         other.kill()
         other.communicate()
-    make_trainer(tmp_path).run()
+    make_trainer(tmp_path, plan=SHORT).run()
 
 
 @pytest.mark.parametrize("other", ["results.csv", "latency.json", "options.json", "settings.json"])
@@ -562,10 +585,9 @@ def test_a_damaged_folder_gives_one_line(tmp_path, name):
         make_trainer(tmp_path).run()
 
 
-def test_a_foreign_state_is_refused(tmp_path):
+def test_a_foreign_state_is_refused(stopped, tmp_path):
     """E.g. a network that was copied over it."""
-    with pytest.raises(Stopped):
-        make_trainer(tmp_path, after_step(make_task(), 8, terminate)).run()
+    stopped(8, tmp_path)
     state = tmp_path / "checkpoints" / "state.pth"
     (tmp_path / "checkpoints" / "state.previous.pth").unlink()
     good = load_tensors(state, "")
@@ -579,13 +601,12 @@ def test_leftovers_of_a_killed_run_are_removed(tmp_path):
     (tmp_path / "checkpoints").mkdir()
     left = tmp_path / "checkpoints" / f".{2**22 + 1}.tmp.state.new.pth"
     left.touch()
-    make_trainer(tmp_path).run()
+    make_trainer(tmp_path, plan=SHORT).run()
     assert not left.exists()
 
 
-def test_other_settings_in_the_same_folder_are_refused_naming_the_flag(tmp_path):
-    with pytest.raises(Stopped):
-        make_trainer(tmp_path, after_step(make_task(), 2, terminate)).run()
+def test_other_settings_in_the_same_folder_are_refused_naming_the_flag(stopped, tmp_path):
+    stopped(8, tmp_path)
     before = (tmp_path / "log.jsonl").read_bytes()
     with pytest.raises(InputError, match=rf"`log_dir` {tmp_path} .*`lr` 0\.5 \(was 0\.001\)"):
         make_trainer(tmp_path, settings=SETTINGS | {"lr": 0.5}).run()
@@ -741,9 +762,10 @@ def resident_megabytes() -> float:
 @pytest.mark.skipif(
     not Path("/proc/self/statm").exists(), reason="reads the memory of the process from /proc"
 )
-def test_memory_stays_flat_over_hundreds_of_steps_and_their_evaluations(tmp_path):
+def test_memory_stays_flat_over_hundreds_of_steps_and_their_evaluations(tmp_path, monkeypatch):
     """A supernet with averaged weights; an evaluation, its page and its checkpoints every 20
     steps. What 100 steps left behind, 2,000 would too."""
+    monkeypatch.setattr("metrics.inception.F", cheaper.REPLACED["metrics.inception.F"])
     task = make_task()
     net = load_inception(64, None, "random", CPU)
     loader = make_loader()
