@@ -71,9 +71,9 @@ def converted_once() -> Iterator[None]:
     file is written, read and compared every time."""
     import deploy.onnx
 
-    made, convert = {}, deploy.onnx._program
+    made, convert = {}, deploy.onnx.onnx_program
 
-    def program(net, fp16):
+    def program(net, fp16=False):
         # Dropout is off in a graph.
         layers = [line for line in str(net).splitlines() if "Dropout" not in line]
         sums = [float(value.double().sum()) for value in net.state_dict().values()]
@@ -83,7 +83,7 @@ def converted_once() -> Iterator[None]:
         return made[key]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(deploy.onnx, "_program", program)
+        patch.setattr(deploy.onnx, "onnx_program", program)
         yield
 
 

@@ -147,7 +147,7 @@ def test_a_supernet_is_trained_and_searched(super_unet, searched):
 
 
 def test_the_subnet_that_was_measured_is_exported(call, images, super_unet, searched, tmp_path):
-    """Calibrated on the same images, it has the measured FID; uncalibrated, it has not."""
+    """Calibrated on the same images, it has the measured FID; uncalibrated, a worse one."""
     best = json.loads((searched / "summary.json").read_text())["best"][0]
     source = ("--input_path", super_unet, "--config_str", best["config_str"])
     data = (*images[:4], "--load_size", SIDE, "--crop_size", SIDE)
@@ -162,7 +162,7 @@ def test_the_subnet_that_was_measured_is_exported(call, images, super_unet, sear
     call("test.py", *flags, "--results_dir", tmp_path / "test").succeeded()
     right, wrong = json.loads((tmp_path / "test" / "results.json").read_text())["models"]
     assert right["metrics"]["fid"] == pytest.approx(best["metrics"]["fid"], rel=1e-4)
-    assert wrong["metrics"]["fid"] != pytest.approx(best["metrics"]["fid"], rel=1e-2)
+    assert wrong["metrics"]["fid"] > 1.05 * right["metrics"]["fid"]
     x = torch.rand(1, 3, SIDE, SIDE) * 2 - 1
     with torch.no_grad():
         assert not torch.allclose(loaded.eval()(x), uncalibrated.eval()(x), atol=1e-3)
