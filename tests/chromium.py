@@ -27,13 +27,13 @@ def find_browser() -> str | None:
 
 
 @contextmanager
-def launched(path: str) -> Iterator:
-    """playwright's browser of the program at ``path``."""
+def launched(path: str, *more: str) -> Iterator:
+    """playwright's browser of the program at ``path``; ``more`` flags of the program."""
     from playwright.sync_api import sync_playwright
 
     flags = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
     flags += ["--disable-background-networking", "--disable-component-update"]
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=flags)
+        browser = playwright.chromium.launch(executable_path=path, args=[*flags, *more])
         yield browser
         browser.close()
