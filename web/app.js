@@ -298,7 +298,6 @@ function cameraStopped() {
 }
 
 function cameraShown(live) {
-  $("camera").setAttribute("aria-pressed", String(live));
   $("camera-label").textContent = live ? "Stop the camera" : "Camera";
   $("camera-stop").hidden = $("rate").hidden = !live;
   $("rate").textContent = "Camera: –";
