@@ -10,7 +10,7 @@ import errno
 import importlib.util
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -276,10 +276,8 @@ class VideoWriter:
     ) -> None:
         if kind is not None:
             # The file is thrown away; what closing it says is of no interest.
-            try:
+            with suppress(Exception):
                 self._container.close()
-            except Exception:
-                return
             return
         with _Errors(self._where):
             if self._size is not None:

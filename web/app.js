@@ -21,6 +21,7 @@ const WIDTHS = { map: 0.05, photo: 0.03, edges: 0.008 };
 let model, drawing, networks, current, camera;
 let comparing = false; // all networks side by side, instead of the current one alone
 let pointer = null; // id of the pointer (finger, mouse or pen) that draws
+let rateShown = 0; // when the camera's rate was written [ms]
 let key = null; // {x, y, down}: the pen that the keyboard moves, in image pixels
 
 // --------------------------------------------------------------------------------------------------------
@@ -272,9 +273,9 @@ async function startCamera() {
   liftKey();
   drawing.cancel();
   $("camera").disabled = true; // while the browser asks
+  camera.first = true;
   try {
     if (!(await camera.start(model.size))) return;
-    camera.first = true;
     cameraShown(true);
     say("Camera started");
   } catch (error) {
@@ -310,7 +311,10 @@ function showCamera() {
   camera.fresh = false;
   drawing.showFrame(camera.video, camera.first);
   camera.first = false;
-  if (camera.rate) $("rate").textContent = `Camera: ${digits(camera.rate)} frames/s`;
+  // Twice a second can be read.
+  if (!camera.rate || performance.now() - rateShown < 500) return;
+  rateShown = performance.now();
+  $("rate").textContent = `Camera: ${digits(camera.rate)} frames/s`;
 }
 
 function note(text) {
