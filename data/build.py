@@ -23,8 +23,9 @@ class DataSettings:
     """Which images, how they are brought to size, and how they become batches.
 
     Args:
-        dataroot:         folder of the dataset, see `data.datasets`
-        dataset_mode:     aligned: pairs | unaligned: two folders of unrelated images | single
+        dataroot:         folder of the dataset, see `data.datasets`; of mode video the file
+        dataset_mode:     aligned: pairs | unaligned: two folders of unrelated images | single |
+                          video: frames, see `data.video`
         direction:        AtoB | BtoA: which side is the input
         phase:            folder of the dataset: train, val, test ...
         meta_path:        file with the names to use; None = all
@@ -77,10 +78,11 @@ class DataSettings:
     def described(self) -> dict:
         """What a checkpoint records about the images it learned from, as JSON values.
 
-        ``direction`` is missing for single images. ``size``, [height, width] in pixels, is missing
-        if images keep their own sizes.
+        ``direction`` is missing for single images and frames. ``size``, [height, width] in pixels,
+        is missing if images keep their own sizes.
         """
-        found: dict = {} if self.dataset_mode == "single" else {"direction": self.direction}
+        alone = self.dataset_mode in ("single", "video")
+        found: dict = {} if alone else {"direction": self.direction}
         crop = self.resize.crop
         return found | ({"size": list(crop)} if crop else {})
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import re
 import sys
 from argparse import Namespace as Namespace  # what `parse` returns, for annotations
 from functools import partial
@@ -506,7 +507,8 @@ class TestOptions(Options):
     prog = "test.py"
     description = (
         "Generate images with checkpoints and measure them side by side: FID, KID, MACs, time, a "
-        "page to look at."
+        "page to look at. With --dataset_mode video it translates a video and takes other flags: "
+        "--dataset_mode video --help lists them."
     )
     flags = (
         *_INFERENCE,
@@ -521,7 +523,14 @@ class TestOptions(Options):
     )
     required = ("dataroot", "restore_G_path", "results_dir")
     defaults = dict(**_TEST_SIZES, model="test", netG="sub_mobile_resnet_9blocks")
-    choices = dict(model=("test",))
+    choices = dict(model=("test",), dataset_mode=("video", *FLAGS["dataset_mode"].choices))
+
+    @classmethod
+    def parse(cls, argv=None):
+        typed = sys.argv[1:] if argv is None else list(argv)
+        if cls is TestOptions and _typed_value("--dataset_mode", typed) == "video":
+            return VideoOptions.parse(typed)
+        return super().parse(typed)
 
 
 class LatencyOptions(TestOptions):
@@ -531,6 +540,7 @@ class LatencyOptions(TestOptions):
         *(f for f in TestOptions.flags if not f.startswith("test_") and f not in _TILES),
         "backends",
     )
+    choices = dict(model=("test",))
 
 
 class TableOptions(Options):
@@ -683,19 +693,51 @@ class _FolderOptions(Options):
     """Of commands that take the folder with the images by itself too."""
 
     positional = "DATAROOT"
+    what = "the folder with the images"
 
     @classmethod
     def parser(cls):
         parser = super().parser()
-        parser.add_argument("root", nargs="?", metavar="DATAROOT", help="the same as --dataroot")
+        parser.add_argument(
+            "root", nargs="?", metavar=cls.positional, help=f"{cls.what}, as --dataroot"
+        )
         return parser
 
     @classmethod
     def check(cls, opt, parser):
         super().check(opt, parser)
         if (opt.root is None) == (opt.dataroot is None):
-            parser.error("give the folder with the images once: DATAROOT or --dataroot DATAROOT")
+            name = cls.positional
+            parser.error(f"give {cls.what} once: {name} or --dataroot {name}")
         opt.dataroot = opt.dataroot if opt.root is None else opt.root
+
+
+class VideoOptions(_FolderOptions):
+    """test.py --dataset_mode video."""
+
+    prog = "test.py"
+    description = (
+        "Translate a video frame by frame. The output is a video of the same rate, with the same "
+        "sound; with a teacher it shows input, teacher and network side by side."
+    )
+    positional = "VIDEO"
+    what = "the video"
+    flags = (
+        *("dataroot", "dataset_mode", "preprocess", "load_size", "crop_size", "aspect_ratio"),
+        *("batch_size", "input_nc", "output_nc", "num_threads", "num_test", *_MACHINE),
+        *("norm", "config_str", "netG", "ngf", "restore_G_path", "restore_teacher_G_path"),
+        *("compare", "test_mode", "test_dropout_rate", "output_path", "side_by_side"),
+    )
+    required = ("restore_G_path", "output_path")
+    defaults = dict(load_size=256, dataset_mode="video", netG=TestOptions.defaults["netG"])
+    choices = dict(dataset_mode=("video",))
+
+    @classmethod
+    def parse(cls, argv=None):
+        typed = sys.argv[1:] if argv is None else list(argv)
+        # A video has one output and no --output_dir that it could be taken for.
+        short = re.compile(r"--output(?==|$)")
+        return super().parse([short.sub("--output_path", word) for word in typed])
 
 
 class CheckOptions(_FolderOptions):

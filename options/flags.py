@@ -550,6 +550,11 @@ FLAGS: dict[str, Flag] = {
         bool,
     ),
     "results_dir": Flag(_LOG, "folder for images, page and metrics", metavar="DIR"),
+    "side_by_side": Flag(
+        _LOG,
+        "show the input beside the output; several networks are always shown so, after the input",
+        bool,
+    ),
     # ---- measures
     "no_fid": Flag(_MEASURE, "do not measure FID", bool),
     "no_mIoU": Flag(_MEASURE, "do not measure mIoU", bool),

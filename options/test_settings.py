@@ -23,7 +23,7 @@ def tested(opt: Namespace) -> TestSettings:
         teacher=teacher(opt) if opt.restore_teacher_G_path else None,
         channels=images.channels,
         config_str=opt.config_str,
-        macs_convention=opt.macs_convention,
+        macs_convention=getattr(opt, "macs_convention", "published"),
         size=images.network_size,
         images=images.described,
         mode=getattr(opt, "test_mode", "eval"),

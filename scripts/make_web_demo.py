@@ -79,6 +79,11 @@ def _parse() -> argparse.Namespace:
         help="drawings to start from, instead of the built-in ones",
     )
     parser.add_argument(
+        "--no_webgpu",
+        action="store_true",
+        help="leave out the runtime for WebGPU: half the size, and the page runs by WASM alone",
+    )
+    parser.add_argument(
         "--demo",
         type=Path,
         metavar="DIR",
@@ -164,7 +169,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         networks = [_as_onnx(network, Path(temporary)) for network in networks]
         size = _side(networks, opt.size, default)
-        folder = build(opt.output, networks, size, opt.mode, opt.palette, opt.title, opt.example)
+        look = (opt.mode, opt.palette, opt.title, opt.example)
+        folder = build(opt.output, networks, size, *look, webgpu=not opt.no_webgpu)
     print(f"{folder}: {size}x{size} pixels, {folder_bytes(folder) / 1e6:.1f} MB")
     if opt.serve is None:
         print(

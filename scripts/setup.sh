@@ -50,7 +50,7 @@ fi
 install_npm() {
   local stamp=web/node_modules/.installed-lock
   cmp -s web/package-lock.json "$stamp" && return
-  echo "installing ONNX Runtime for browsers into web/node_modules (150 MB; the page takes 14)"
+  echo "installing ONNX Runtime for browsers into web/node_modules (150 MB; the page takes 41)"
   npm ci --prefix web --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null &&
     cp web/package-lock.json "$stamp"
 }

@@ -1,8 +1,9 @@
 // The page: controls, a drawing, and the outputs of the networks. Only the latest drawing is run; older ones
 // are skipped.
 
+import { Camera } from "./camera.js";
 import { Drawing } from "./drawing.js";
-import { Network, REMEMBERED, THREADS } from "./network.js";
+import { chooseProvider, Network, PROVIDERS, REMEMBERED } from "./network.js";
 
 const $ = (id) => document.getElementById(id);
 
@@ -17,9 +18,10 @@ const PALETTE_NAMES = { builtin: "Built-in maps", maps: "Web maps", colours: "Ge
 // Initial stroke width as a fraction of the image width. On maps, streets are about ten metres wide.
 const WIDTHS = { map: 0.05, photo: 0.03, edges: 0.008 };
 
-let model, drawing, networks, current;
+let model, drawing, networks, current, camera;
 let comparing = false; // all networks side by side, instead of the current one alone
 let pointer = null; // id of the pointer (finger, mouse or pen) that draws
+let rateShown = 0; // when the camera's rate was written [ms]
 let key = null; // {x, y, down}: the pen that the keyboard moves, in image pixels
 
 // --------------------------------------------------------------------------------------------------------
@@ -45,7 +47,7 @@ function nextFrames() {
 async function nextFrame(network) {
   if (network.busy) return;
   const others = networks.filter((other) => other !== network && other.busy);
-  if (!network.stale && (!network.measuring || others.length)) return;
+  if (!network.stale && (!network.measuring || others.length || camera.live)) return;
   network.stale = false;
   network.crowded = others.length > 0;
   for (const other of others) other.crowded = true;
@@ -54,11 +56,14 @@ async function nextFrame(network) {
     if (!network.ready) say(loading);
     const output = await network.run(drawing.pixels);
     if ($("status").textContent === loading) say(`${label(network)} network ready`);
+    if (network.why && network.why !== network.told) say(`WebGPU is not used: ${network.why}`);
+    network.told = network.why;
     if (!network.crowded) network.count();
     if (shown().includes(network)) {
       const canvas = canvasOf(network);
       canvas.getContext("2d", { alpha: false }).putImageData(output, 0, 0);
       if (!network.stale) canvas.setAttribute("aria-busy", "false");
+      if (camera.live && network === shown().at(-1)) camera.count(performance.now());
     }
     showSpeed();
   } catch (error) {
@@ -66,9 +71,11 @@ async function nextFrame(network) {
     return;
   }
   nextFrames();
+  showCamera();
 }
 
 function failed(network, error) {
+  stopCamera();
   const text = `The ${network.facts.name} network could not run: ${error.message}.`;
   if (network === networks[0]) {
     // Without the first network there is nothing to show.
@@ -95,7 +102,8 @@ function facts({ parameters, macs, bytes }) {
 }
 
 function makeNetworks() {
-  networks = model.networks.map((facts) => new Network(facts));
+  const choice = chooseProvider(model.webgpu);
+  networks = model.networks.map((facts) => new Network(facts, choice));
   current = networks[0];
   for (const network of networks) {
     const { name } = network.facts;
@@ -105,6 +113,7 @@ function makeNetworks() {
     card.append(
       element("span", { className: "name", textContent: label(network) }),
       element("span", { className: "time", id: `time-${name}`, textContent: "–" }),
+      element("span", { className: "provider", id: `provider-${name}` }),
       element("span", { className: "track" }),
       element("span", { className: "facts", textContent: facts(network.facts) }),
     );
@@ -137,12 +146,18 @@ function compare(on) {
 function showSpeed() {
   const slowest = Math.max(...networks.map((network) => network.median ?? 0));
   for (const network of networks) {
-    if (network.median === undefined) continue;
+    $(`provider-${network.facts.name}`).textContent = PROVIDERS[network.provider] ?? "";
     const time = $(`time-${network.facts.name}`);
+    if (network.median === undefined) {
+      time.textContent = "–";
+      continue;
+    }
     time.textContent = `${digits(network.median)} ms`;
     time.parentElement.querySelector(".fill").style.width = `${(100 * network.median) / slowest}%`;
   }
-  $("measured").textContent = `Time per frame, median of the last ${REMEMBERED}, in WebAssembly with ${THREADS > 1 ? `${THREADS} threads` : "1 thread"}.`;
+  const found = networks.find((network) => network.why);
+  const note = found ? ` WebGPU is not used: ${found.why}.` : "";
+  $("measured").textContent = `Time per frame, median of the last ${REMEMBERED}.${note}`;
   const [compressed, teacher] = networks;
   if (!teacher) return;
   if (compressed.median === undefined || teacher.median === undefined) {
@@ -235,6 +250,79 @@ function setColour(colour, button) {
 }
 
 // --------------------------------------------------------------------------------------------------------
+// The camera
+
+function makeCamera() {
+  for (const part of document.querySelectorAll(".photo")) part.hidden = model.mode !== "photo";
+  camera = new Camera($("video"), showCamera, () => {
+    cameraStopped();
+    note("The camera was disconnected.");
+  });
+  $("camera").addEventListener("click", () => (camera.live ? stopCamera() : startCamera()));
+  $("camera-stop").addEventListener("click", () => {
+    stopCamera();
+    $("camera").focus({ preventScroll: true });
+  });
+  document.addEventListener("visibilitychange", () => {
+    if (document.hidden) stopCamera();
+  });
+}
+
+async function startCamera() {
+  note("");
+  liftKey();
+  drawing.cancel();
+  $("camera").disabled = true; // while the browser asks
+  camera.first = true;
+  try {
+    if (!(await camera.start(model.size))) return;
+    cameraShown(true);
+    say("Camera started");
+  } catch (error) {
+    note(error.message);
+  } finally {
+    $("camera").disabled = false;
+  }
+}
+
+function stopCamera() {
+  const { live } = camera;
+  camera.stop();
+  if (!live) return;
+  cameraStopped();
+  say("Camera stopped");
+}
+
+function cameraStopped() {
+  cameraShown(false);
+  nextFrames(); // the measurement goes on
+}
+
+function cameraShown(live) {
+  $("camera-label").textContent = live ? "Stop the camera" : "Camera";
+  $("camera-stop").hidden = $("rate").hidden = !live;
+  $("rate").textContent = "Camera: –";
+  document.body.classList.toggle("live", live);
+}
+
+// Draws the latest frame, unless a network still runs an older one.
+function showCamera() {
+  if (!camera.fresh || shown().some((network) => network.busy || network.stale)) return;
+  camera.fresh = false;
+  drawing.showFrame(camera.video, camera.first);
+  camera.first = false;
+  // Twice a second can be read.
+  if (!camera.rate || performance.now() - rateShown < 500) return;
+  rateShown = performance.now();
+  $("rate").textContent = `Camera: ${digits(camera.rate)} frames/s`;
+}
+
+function note(text) {
+  $("camera-note").textContent = text;
+  $("camera-note").hidden = !text;
+}
+
+// --------------------------------------------------------------------------------------------------------
 // The pointer on the canvas
 
 function position(event) {
@@ -247,6 +335,7 @@ function makePointer() {
   const canvas = $("input");
   canvas.addEventListener("pointerdown", (event) => {
     if (pointer !== null || event.button !== 0) return;
+    stopCamera();
     liftKey();
     key = null;
     pointer = event.pointerId;
@@ -334,6 +423,7 @@ function canvasKey(event) {
   } else if (key.down) {
     liftKey();
   } else {
+    stopCamera();
     drawing.begin(key.x, key.y);
     key.down = drawing.stroke !== null;
     cursorAt(key.x, key.y, key.down);
@@ -353,6 +443,7 @@ const SHORTCUTS = {
   t: () => choose(networks[1] ?? networks[0]),
   v: () => compare(!comparing),
   o: () => $("file").click(),
+  p: () => $("camera").click(),
   s: () => save(false),
   S: () => save(true),
   Delete: () => $("clear").click(),
@@ -380,6 +471,7 @@ async function openImage(blob, announced = true) {
     // Of a pair side by side, take the half that this network reads, as deploy/web/folder.py does.
     const pair = image.width === 2 * image.height;
     const part = pair ? (model.mode === "map" ? "right" : "left") : "middle";
+    stopCamera();
     drawing.show(image, part);
     if (announced) say(pair ? `This is a pair of images: took its ${part} half` : "Image opened");
     image.close();
@@ -462,6 +554,7 @@ async function start() {
   if (model.mode === "photo") $("draw-heading").textContent = "Photo";
   for (const id of ["input", "output", "output-teacher"]) $(id).width = $(id).height = model.size;
   makeNetworks();
+  makeCamera();
   drawing = new Drawing($("input"), model.palettes[0].colours[0].rgb, () => drawing && drawingChanged()); // not during its constructor
   makeTools();
   makePalette();
@@ -472,6 +565,7 @@ async function start() {
   document.addEventListener("keydown", pageKey);
   for (const [id, act] of [["undo", () => drawing.undo()], ["redo", () => drawing.redo()], ["clear", () => drawing.clear()]]) {
     $(id).addEventListener("click", () => {
+      stopCamera();
       liftKey();
       act();
     });
@@ -479,6 +573,7 @@ async function start() {
   $("app").hidden = false;
   showSpeed();
   await makeExamples();
+  for (const network of networks) network.sample ??= drawing.pixels;
   drawingChanged();
 }
 

@@ -152,14 +152,24 @@ export class Drawing {
 
   // Shows a square part of an image: "left", "middle" or "right". image: anything that a canvas can draw.
   show(image, part = "middle") {
-    const side = Math.min(image.width, image.height);
+    this.replace(() => this.paste(image, image.width, image.height, part));
+  }
+
+  // Shows the middle square of a playing video. Undo goes back to the image from before its first frame.
+  showFrame(video, first) {
+    const draw = () => this.paste(video, video.videoWidth, video.videoHeight, "middle");
+    if (first) return this.replace(draw);
+    draw();
+    this.changed();
+  }
+
+  paste(image, width, height, part) {
+    const side = Math.min(width, height);
     const share = { left: 0, middle: 0.5, right: 1 }[part];
-    const [left, top] = [Math.round((image.width - side) * share), Math.round((image.height - side) / 2)];
-    this.replace(() => {
-      this.fillAll([255, 255, 255]); // the background of transparent images
-      this.context.imageSmoothingQuality = "high";
-      this.context.drawImage(image, left, top, side, side, 0, 0, this.canvas.width, this.canvas.height);
-    });
+    const [left, top] = [Math.round((width - side) * share), Math.round((height - side) / 2)];
+    this.fillAll([255, 255, 255]); // the background of transparent images
+    this.context.imageSmoothingQuality = "high";
+    this.context.drawImage(image, left, top, side, side, 0, 0, this.canvas.width, this.canvas.height);
   }
 
   replace(draw) {

@@ -1,22 +1,28 @@
 // One network in its own thread: pixels in, pixels out. Messages:
-// {load: url, threads} -> {loaded}; {pixels, width, height} -> {pixels, ms}; {error} if either fails.
+// {load: url, provider, threads} -> {loaded}; {pixels, width, height} -> {pixels, ms}; {error} if either fails.
 
-import { env, InferenceSession, Tensor } from "./ort/ort.wasm.min.mjs";
+// ONNX Runtime has a build for each provider. The one for WebGPU is twice as large.
+const BUILDS = { wasm: "./ort/ort.wasm.min.mjs", webgpu: "./ort/ort.webgpu.min.mjs" };
 
 // 0..255 -> [-1, 1] as in training: x / 255, minus 0.5, divided by 0.5, in float32 after each step.
 const TO_FLOAT = Float32Array.from({ length: 256 }, (_, x) => Math.fround(Math.fround(x / 255) - 0.5) / 0.5);
 
 let session = null;
+let Tensor = null;
 
-async function load(url, threads) {
+async function load(url, provider, threads) {
+  const runtime = await import(BUILDS[provider]);
+  const { env, InferenceSession } = runtime;
+  Tensor = runtime.Tensor;
   env.wasm.wasmPaths = new URL("ort/", import.meta.url).href;
   env.wasm.numThreads = threads;
   env.logLevel = "error";
   const answer = await fetch(url, { cache: "no-cache" });
   if (!answer.ok) throw new Error(`${url}: ${answer.status} ${answer.statusText}`);
   session = await InferenceSession.create(new Uint8Array(await answer.arrayBuffer()), {
-    executionProviders: ["wasm"],
+    executionProviders: [provider],
     graphOptimizationLevel: "all",
+    logSeverityLevel: 3, // errors alone
   });
 }
 
@@ -53,7 +59,7 @@ function toByte(y) {
 self.onmessage = async ({ data }) => {
   try {
     if (data.load) {
-      await load(data.load, data.threads);
+      await load(data.load, data.provider, data.threads);
       self.postMessage({ loaded: true });
       return;
     }

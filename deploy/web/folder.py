@@ -37,6 +37,7 @@ PAGE = (
     "style.css",
     "boot.js",
     "app.js",
+    "camera.js",
     "drawing.js",
     "network.js",
     "worker.js",
@@ -45,6 +46,13 @@ PAGE = (
 PACKAGE = SOURCE / "node_modules" / "onnxruntime-web"
 # The build without WebGPU and WebGL is the smallest, and computes the same on every machine.
 RUNTIME = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
+# The one with WebGPU, for browsers that have it; others never load it. A smaller one exists for
+# browsers with JavaScript Promise Integration, which not all that have WebGPU have.
+WEBGPU = (
+    "ort.webgpu.min.mjs",
+    "ort-wasm-simd-threaded.asyncify.mjs",
+    "ort-wasm-simd-threaded.asyncify.wasm",
+)
 # The npm package does not contain the text of its licence.
 RUNTIME_LICENCE = SOURCE / "onnxruntime-LICENSE"
 
@@ -139,12 +147,17 @@ def _folder_written_whole(folder: Path) -> Iterator[Path]:
 
 def require_runtime() -> None:
     """Raise InputError, which says what to run, if ONNX Runtime for the browser is missing."""
-    missing = [name for name in RUNTIME if not (PACKAGE / "dist" / name).is_file()]
+    missing = [name for name in (*RUNTIME, *WEBGPU) if not (PACKAGE / "dist" / name).is_file()]
     if missing:
         raise InputError(
             f"the browser's ONNX Runtime is not installed ({missing[0]} is missing): "
             "install Node.js, then npm ci --prefix web"
         )
+
+
+def _runtime_version() -> str:
+    """The version of the browser's ONNX Runtime, e.g. 1.30.0."""
+    return json.loads((PACKAGE / "package.json").read_text())["version"]
 
 
 def build(
@@ -155,6 +168,7 @@ def build(
     palette: str = "builtin",
     title: str | None = None,
     examples: list[Path] | None = None,
+    webgpu: bool = True,
 ) -> Path:
     """Write the page's folder, whole or not at all.
 
@@ -167,6 +181,7 @@ def build(
         title:    heading of the page; None = the usual one of the mode
         examples: images to start from instead of the built-in ones; cut to a square and resized.
                   If an image is a pair side by side, the half that the network reads is taken
+        webgpu:   add the runtime for WebGPU; without it the folder is half as large
 
     Returns:
         ``output``
@@ -197,12 +212,13 @@ def build(
         ],
         "examples": [f"examples/{i + 1}.png" for i in range(len(drawings))],
         "networks": [describe(network, size) for network in networks],
+        "webgpu": _runtime_version() if webgpu else None,
     }
     with _folder_written_whole(output) as folder:
         for name in PAGE:
             shutil.copyfile(SOURCE / name, folder / name)
         (folder / "ort").mkdir()
-        for name in RUNTIME:
+        for name in (*RUNTIME, *(WEBGPU if webgpu else ())):
             shutil.copyfile(PACKAGE / "dist" / name, folder / "ort" / name)
         shutil.copyfile(RUNTIME_LICENCE, folder / "ort" / "LICENSE")
         (folder / "models").mkdir()

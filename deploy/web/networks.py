@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -142,8 +143,9 @@ def read_spec(path: Path) -> tuple[GeneratorSpec | None, int]:
 def describe(network: Network, size: int) -> dict:
     """The facts about a network that the page shows, as model.json stores them.
 
-    ``bytes`` is the size of the file. ``macs`` are counted at ``size`` x ``size`` pixels in the
-    published convention; they and ``config`` are None if the network is not recognised.
+    ``bytes`` is the size of the file, ``digest`` the start of its SHA-256. ``macs`` are counted at
+    ``size`` x ``size`` pixels in the published convention; they and ``config`` are None if the
+    network is not recognised.
     """
     spec, parameters = read_spec(network.path)
     macs = None
@@ -153,6 +155,7 @@ def describe(network: Network, size: int) -> dict:
         "name": network.name,
         "file": f"models/{network.name}.onnx",
         "bytes": network.path.stat().st_size,
+        "digest": hashlib.sha256(network.path.read_bytes()).hexdigest()[:16],
         "parameters": parameters,
         "macs": macs,
         "config": None

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from chromium import find_browser
+from chromium import FLAGS, find_browser
 from PIL import Image
 
 from data.transforms import to_float, to_uint8
@@ -123,9 +123,14 @@ def address(serve, folder) -> str:
     return serve(folder)
 
 
+# Of the console: that these tests read the canvases often is theirs; that Chromium finds no GPU is
+# the machine's.
+HARMLESS = ("willReadFrequently", "No available adapters")
+
+
 def is_error(message) -> bool:
-    """Of the console; that these tests read the canvases often is theirs."""
-    return message.type in ("error", "warning") and "willReadFrequently" not in message.text
+    said = message.type in ("error", "warning")
+    return said and not any(words in message.text for words in HARMLESS)
 
 
 @pytest.fixture
@@ -301,7 +306,8 @@ def test_both_times_are_shown_with_their_ratio(page):
         choose(page, name)
         await_text(page, f"#time-{name}", " ms$")
     assert "× as fast" in page.inner_text("#ratio") and "fewer MACs" in page.inner_text("#ratio")
-    assert "1 thread" in page.inner_text("#measured")
+    providers = page.locator("#networks .provider").all_inner_texts()
+    assert providers == ["WASM, 1 thread"] * 2 and page.is_hidden("#camera")
     facts = page.locator("#networks .facts").all_inner_texts()
     assert all("parameters" in text and "MACs" in text and "MB" in text for text in facts)
 
@@ -546,7 +552,7 @@ def test_with_threads(visit, folder, networks):
         page.reload()
         settle(page)
         assert page.evaluate("crossOriginIsolated")
-        assert "2 threads" in page.inner_text("#measured")
+        assert page.inner_text("#provider-compressed") == "WASM, 2 threads"
         wanted = expected(networks["compressed"][0], pixels(page, "input"))
         assert difference(pixels(page, "output"), wanted) <= 2
         server.shutdown()
@@ -855,6 +861,241 @@ def test_black_lines_on_white(call, serve, visit, tmp_path):
     page.fill("#width", "9")
     drag(page, (0.1, 0.5), (0.9, 0.5))
     assert (pixels(page, "input") == 255).all() and page.errors == []
+
+
+# --------------------------------------------------------------------------------------------------
+# The camera
+
+FAKE_CAMERA = "--use-fake-device-for-media-stream"
+
+
+def darkened(image: np.ndarray) -> np.ndarray:
+    """What the network of `write_onnx` makes of H W 3 uint8."""
+    return expected(lambda x: x / 2, image)
+
+
+@pytest.fixture(scope="module")
+def photo_page(tmp_path_factory) -> Path:
+    """A page of mode photo, without the runtime for WebGPU, whose network is at once ready."""
+    folder = tmp_path_factory.mktemp("photo")
+    network = web_folder.Network("compressed", "MODEL", write_onnx(folder / "net.onnx"))
+    return web_folder.build(folder / "page", [network], SIZE, "photo", webgpu=False)
+
+
+@pytest.fixture
+def visitor(browser):
+    """``visitor(address, *flags, script="", **context)``: a page in a browser of its own, with
+    these flags of the program. ``page.errors`` as of `visit`; ``page.asked``: all addresses."""
+    browsers = []
+
+    def go(address: str, *flags: str, script: str = "", **context):
+        how = dict(executable_path=BROWSER, args=[*FLAGS, *flags])
+        browsers.append(browser.browser_type.launch(**how))
+        page = browsers[-1].new_context(**context).new_page()
+        page.errors, page.asked = [], []
+        page.on("console", lambda m: page.errors.append(m.text) if is_error(m) else None)
+        page.on("pageerror", lambda error: page.errors.append(str(error)))
+        page.on("request", lambda request: page.asked.append(request.url))
+        page.add_init_script(script)
+        page.goto(address)
+        settle(page)
+        return page
+
+    yield go
+    for own in browsers:
+        own.close()
+
+
+# Keeps all streams that the page is given.
+STREAMS = """
+    window.streams = [];
+    const ask = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+    navigator.mediaDevices.getUserMedia = async (what) => {
+        streams.push(await ask(what));
+        return streams.at(-1);
+    };
+"""
+
+
+def states(page) -> list[str]:
+    return page.evaluate("streams.map((stream) => stream.getTracks()[0].readyState)")
+
+
+@needs_browser
+def test_the_camera_runs_live_until_it_is_stopped(visitor, serve, photo_page):
+    """By its button, by opening an image, by drawing, or when the tab is hidden: each time it is
+    let go, and the last frame stays with its output."""
+    flags = (FAKE_CAMERA, "--use-fake-ui-for-media-stream")
+    page = visitor(serve(photo_page), *flags, script=STREAMS)
+    before = pixels(page, "input")
+    assert states(page) == [] and page.is_hidden("#rate")
+    page.click("#camera")
+    await_text(page, "#rate", r"^Camera: [\d.]+ frames/s$")
+    assert page.inner_text("#camera-label") == "Stop the camera" and states(page) == ["live"]
+    first = pixels(page, "input")
+    page.wait_for_timeout(500)
+    assert difference(pixels(page, "input"), first) > 50
+
+    page.click("#camera-stop")
+    settle(page)
+    assert states(page) == ["ended"] and page.is_hidden("#camera-stop")
+    assert page.is_hidden("#rate") and page.inner_text("#camera-label") == "Camera"
+    last = pixels(page, "input")
+    page.wait_for_timeout(200)
+    assert difference(pixels(page, "input"), last) == 0
+    assert difference(pixels(page, "output"), darkened(last)) <= 2
+    page.keyboard.press("Control+z")
+    assert difference(pixels(page, "input"), before) == 0
+
+    page.keyboard.press("p")
+    await_text(page, "#status", "Camera started")
+    open_image(page, before)
+    assert states(page) == ["ended"] * 2 and difference(pixels(page, "input"), before) == 0
+    page.keyboard.press("p")
+    await_text(page, "#status", "Camera started")
+    page.evaluate("""() => {
+        Object.defineProperty(document, "hidden", { value: true, configurable: true });
+        document.dispatchEvent(new Event("visibilitychange"));
+        delete document.hidden;
+    }""")
+    assert states(page) == ["ended"] * 3
+    page.keyboard.press("p")
+    await_text(page, "#rate", "frames/s")
+    drag(page, (0.2, 0.2), (0.8, 0.8))
+    assert states(page) == ["ended"] * 4 and page.errors == []
+    assert difference(pixels(page, "output"), darkened(pixels(page, "input"))) <= 2
+
+
+@needs_browser
+@pytest.mark.parametrize(
+    "flags, host, said",
+    [
+        ((FAKE_CAMERA, "--use-fake-ui-for-media-stream=deny"), "localhost", "was refused"),
+        (("--use-fake-ui-for-media-stream",), "localhost", "No camera was found"),
+        ((FAKE_CAMERA, "--host-resolver-rules=MAP page.test 127.0.0.1"), "page.test", "https"),
+    ],
+    ids=["refused", "none", "insecure"],
+)
+def test_without_a_camera_the_page_says_why(visitor, serve, photo_page, flags, host, said):
+    """And goes on, at the width of a phone too."""
+    address = serve(photo_page).replace("localhost", host)
+    page = visitor(address, *flags, viewport={"width": 390, "height": 800})
+    before = pixels(page, "input")
+    page.focus("#camera")
+    page.keyboard.press("Enter")
+    await_text(page, "#camera-note", said)
+    assert page.get_attribute("#camera-note", "role") == "alert"
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert page.is_enabled("#camera") and page.is_hidden("#camera-stop")
+    assert difference(pixels(page, "input"), before) == 0 and page.errors == []
+
+
+# --------------------------------------------------------------------------------------------------
+# WebGPU
+
+# Chromium's WebGPU on the CPU: exact, and slow enough that the test's network has few layers.
+SOFTWARE_GPU = ("--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader")
+SOFTWARE_GPU += ("--enable-features=Vulkan",)
+
+
+def layers_of_generators() -> torch.nn.Module:
+    """One of each kind, with weights large enough that outputs use their range."""
+    from torch import nn
+
+    net = nn.Sequential(
+        *(nn.ReflectionPad2d(1), nn.Conv2d(3, 4, 3), nn.InstanceNorm2d(4), nn.ReLU()),
+        *(nn.Conv2d(4, 4, 3, padding=1, groups=4), nn.Conv2d(4, 6, 3, stride=2, padding=1)),
+        *(nn.ConvTranspose2d(6, 3, 3, stride=2, padding=1, output_padding=1), nn.Tanh()),
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        return init_weights(net, gain=0.4).eval()
+
+
+@needs_browser
+def test_it_runs_by_webgpu(visitor, serve, tmp_path):
+    """Asked for, on a GPU in software: with the output of PyTorch; compared with WASM once. Not
+    asked for, such a GPU is no gain, and its runtime is not loaded."""
+    from deploy.onnx import export_onnx
+
+    net = layers_of_generators()
+    export_onnx(net, tmp_path / "net.onnx")
+    network = web_folder.Network("compressed", "MODEL", tmp_path / "net.onnx")
+    address = serve(web_folder.build(tmp_path / "page", [network], 16, "photo"))
+    page = visitor(address, *SOFTWARE_GPU)
+    assert page.inner_text("#provider-compressed") == "WASM, 1 thread"
+    assert not [url for url in page.asked if "webgpu" in url]
+    assert difference(pixels(page, "output"), expected(net, pixels(page, "input"))) <= 2
+    for compared in (True, False):
+        page.asked.clear()
+        page.goto(f"{address}?provider=webgpu")
+        page.wait_for_selector('#output[aria-busy="false"]', timeout=90_000)
+        await_text(page, "#provider-compressed", "^WebGPU$")
+        assert any("ort.webgpu" in url for url in page.asked)
+        assert any("ort.wasm" in url for url in page.asked) == compared
+        drawn = pixels(page, "input")
+        assert np.ptp(drawn) > 100 and np.ptp(pixels(page, "output")) > 100
+        assert difference(pixels(page, "output"), expected(net, drawn)) <= 2
+    assert page.errors == [] and all(url.startswith(address) for url in page.asked)
+
+
+# A browser that has WebGPU, as far as the page sees.
+HAS_GPU = """
+    const adapter = { info: { vendor: "test", architecture: "test", isFallbackAdapter: false } };
+    Object.defineProperty(navigator, "gpu", { value: { requestAdapter: async () => adapter } });
+"""
+
+
+@needs_browser
+@pytest.mark.parametrize(
+    "happens, said",
+    [
+        ("", None),
+        ("out[5] ^= 2;", None),
+        ("out[5] ^= 64;", "its image differs by 64 grey levels"),
+        ("throw new Error('lost');", "it failed \\(lost\\)"),
+        ("if (++runs > 1) throw new Error('lost');", "it failed \\(lost\\)"),
+    ],
+    ids=["equal", "nearly", "wrong", "fails", "fails later"],
+)
+def test_wasm_where_webgpu_does_not_do(serve, visit, photo_page, tmp_path, happens, said):
+    """A worker that takes WASM for WebGPU, and then makes a mistake."""
+    copy = tmp_path / "page"
+    shutil.copytree(photo_page, copy)
+    model = json.loads((copy / "model.json").read_text())
+    assert model["webgpu"] is None and not list((copy / "ort").glob("*webgpu*"))
+    (copy / "model.json").write_text(json.dumps(model | {"webgpu": "test"}))
+    worker = (copy / "worker.js").read_text()
+    for old, new in (
+        ('"./ort/ort.webgpu.min.mjs"', '"./ort/ort.wasm.min.mjs"'),
+        ("executionProviders: [provider]", 'executionProviders: ["wasm"]'),
+        ("  Tensor = runtime", "  self.provider = provider;\n  Tensor = runtime"),
+        ("  return out;", f'  if (self.provider === "webgpu") {{ {happens} }}\n  return out;'),
+        ("let session", "let runs = 0;\nlet session"),
+    ):
+        assert worker.count(old) == 1, old
+        worker = worker.replace(old, new)
+    (copy / "worker.js").write_text(worker)
+    page = visit(serve(copy), script=HAS_GPU)
+    await_text(page, "#provider-compressed", "^WASM, 1 thread$" if said else "^WebGPU$")
+    drag(page, (0.2, 0.2), (0.8, 0.8))
+    right = darkened(pixels(page, "input"))
+    assert difference(pixels(page, "output"), right) <= (2 if said else 4)
+    if said:
+        await_text(page, "#measured", said)
+    else:
+        assert "WebGPU" not in page.inner_text("#measured")
+    page.goto(page.url + "?provider=wasm")
+    settle(page)
+    assert page.inner_text("#provider-compressed") == "WASM, 1 thread" and page.errors == []
+
+
+@needs_browser
+def test_webgpu_that_was_asked_for_and_is_not_there(visit, serve, photo_page, address):
+    for where, said in ((serve(photo_page), "made without it"), (address, "found no GPU|has none")):
+        page = visit(f"{where}?provider=webgpu")
+        await_text(page, "#measured", f"WebGPU is not used: .*({said})")
+        await_text(page, "#provider-compressed", "^WASM, 1 thread$")
 
 
 @needs_runtime
