@@ -1,10 +1,10 @@
 """What a tiny training or search spends most of its time on, made cheap in the scripts that tests
-start: two thirds of a training of six steps.
+start: about half of a training of six steps, as a profile of one says.
 
-* FID's network resizes every image to 299x299, which takes 45 ms of a core; here to 75x75. What is
-  measured is comparable with itself, as random features are anyway: these tests ask whether the
-  right images are measured, and whether two ways of measuring agree. tests/metrics compare the
-  real size with pytorch-fid.
+* FID's network resizes every image to 299x299, which takes some 25 ms of a core; here to 75x75,
+  of a sixteenth of the pixels. What is measured is comparable with itself, as random features are
+  anyway: these tests ask whether the right images are measured, and whether two ways of measuring
+  agree. tests/metrics compare the real size with pytorch-fid.
 * Figures are built but not drawn: the file is blank, of the same size. tests/report draw every kind
   of figure.
 

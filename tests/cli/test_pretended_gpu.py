@@ -127,14 +127,16 @@ def test_a_supernet_in_bf16_with_graphs_and_restored_moments(
 ):
     restored = ("--restore_O_path", supernet / "checkpoints" / "state.pth")
     flags = ("--amp", "bf16", "--cuda_graphs", "--no_fid", *restored, "--niters", 5)
+    # A CPU without instructions for bfloat16 takes long.
+    flags += ("--batch_size", 2)
     gpu("train_supernet.py", *quality_flags, *GPU, *flags, "--log_dir", tmp_path)
     assert len(losses(tmp_path)) == 5
 
 
 def test_two_gpus_train_as_one_cpu(gpu, supernet, supernet_flags, tmp_path, losses):
-    flags = ("--gpu_ids", "1,0", "--batch_size", 2, "--niters", 3, "--log_dir", tmp_path)
+    flags = ("--gpu_ids", "1,0", "--batch_size", 2, "--niters", 2, "--log_dir", tmp_path)
     gpu.two_processes("train_supernet.py", *supernet_flags, *flags)
-    assert close(losses(tmp_path), losses(supernet)[:3], 2e-3)
+    assert close(losses(tmp_path), losses(supernet)[:2], 2e-3)
 
 
 # --------------------------------------------------------------------------------------------------
