@@ -109,14 +109,18 @@ class UNetParts:
 
 
 class Piece(nn.Module):
-    """Layers of a generator as a network of their own, in a form that deployment reads."""
+    """Layers of a generator as a network of their own, in a form that deployment reads.
+
+    forward(x): N C H W -> N C', the mean of every channel. Handing out whole feature maps, which a
+    network keeps to itself, would take longer than many of the layers.
+    """
 
     def __init__(self, layers: Sequence[nn.Module]):
         super().__init__()
         self.model = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.model(x)
+        return self.model(x).mean((2, 3))
 
 
 def parts_of(spec: GeneratorSpec) -> list[Part]:
