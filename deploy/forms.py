@@ -207,6 +207,13 @@ _ELSEWHERE = {
 }
 
 
+def require_device(name: str, device: torch.device) -> None:
+    """Unavailable where the form ``name`` does not run on a device."""
+    kind = FORMS[name]
+    if kind.device not in (None, device.type):
+        raise Unavailable(_ELSEWHERE[kind.device])
+
+
 @torch.inference_mode()
 def make_form(name: str, net: nn.Module, x: Tensor) -> Form:
     """Build the form ``name`` of `FORMS` and run it once.
@@ -221,9 +228,8 @@ def make_form(name: str, net: nn.Module, x: Tensor) -> Form:
         Unavailable: a compiler or a package is missing, or the form does not run on this device.
     """
     start = time.perf_counter()
+    require_device(name, x.device)
     kind = FORMS[name]
-    if kind.device not in (None, x.device.type):
-        raise Unavailable(_ELSEWHERE[kind.device])
     run = kind.build(net, x)
     try:
         y = run(x)

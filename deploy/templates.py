@@ -15,17 +15,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from deploy.forms import FORMS, Unavailable
+from deploy.forms import FORMS, Unavailable, require_device
 from deploy.onnx import OnnxGenerator, onnx_program, require_onnx
 from deploy.openvino import OpenVinoGenerator
 from deploy.rewrite import rewrite
 from errors import InputError
 
-# Forms that run an .onnx file: name -> (packages, path -> what runs it).
-RUNTIMES: dict[str, tuple[tuple[str, ...], Callable[[Path], Callable[[Tensor], Tensor]]]] = {
-    "onnxruntime": ((), OnnxGenerator),
-    "openvino": (("openvino",), OpenVinoGenerator),
-    "openvino_bf16": (("openvino",), lambda path: OpenVinoGenerator(path, bf16=True)),
+# Forms that run an .onnx file: name -> (package, path -> what runs it).
+RUNTIMES: dict[str, tuple[str, Callable[[Path], Callable[[Tensor], Tensor]]]] = {
+    "onnxruntime": ("onnxruntime", OnnxGenerator),
+    "openvino": ("openvino", OpenVinoGenerator),
+    "openvino_bf16": ("openvino", lambda path: OpenVinoGenerator(path, bf16=True)),
 }
 
 
@@ -106,15 +106,13 @@ class FormMaker:
     """
 
     def __init__(self, name: str, device: torch.device):
-        kind = FORMS[name]
-        if kind.device not in (None, device.type):
-            raise Unavailable(f"{name} does not run on {device.type}")
-        self.name, self._build = name, kind.build
+        require_device(name, device)
+        self.name, self._build = name, FORMS[name].build
         self._templates: dict[str, OnnxTemplate] = {}
         if name in RUNTIMES:
             try:
                 require_onnx()
-                require_onnx(*RUNTIMES[name][0])
+                require_onnx(RUNTIMES[name][0])
             except InputError as error:
                 raise Unavailable(str(error)) from None
 

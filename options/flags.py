@@ -109,7 +109,7 @@ def config_set(text: str) -> str:
 
 
 def budget(text: str) -> float:
-    """MACs, or with ``ms`` at the end `subnets.latency.Milliseconds`."""
+    """MACs, or with ``ms`` at the end `subnets.space.Milliseconds`."""
     number = text.strip().removesuffix("ms")
     value = non_negative_or_inf(number)
     return value if number == text.strip() else Milliseconds(value)

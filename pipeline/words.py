@@ -21,7 +21,7 @@ def describe_plan(plan: Plan) -> str:
     share = len(space.feasible(budget.macs)) / space.size
     pairs = "pairs" if plan.division.mode == "aligned" else "unpaired images"
     teacher = "given" if plan.teacher.given else "trained here"
-    if plan.teacher.given is False and plan.division.mode == "unaligned":
+    if not plan.teacher.given and plan.division.mode == "unaligned":
         teacher = "trained here beside one of the other direction (CycleGAN)"
     within = f"{giga(budget.macs)} MACs, {macs / budget.macs:.1f} times fewer than the teacher"
     if budget.timing:

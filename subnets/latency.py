@@ -277,9 +277,9 @@ class LatencyTable:
             raise InputError(f"{where}: no such file; make one by latency.py --make_table")
         try:
             values = read_json(path)
-        except ValueError:
-            values = None
-        if not isinstance(values, dict) or "latency_table" not in values:
+        except InputError as error:
+            raise InputError(f"{setting} {error}") from None
+        if "latency_table" not in values:
             raise InputError(f"{where}: not a latency table; make one by latency.py --make_table")
         if values.pop("latency_table") != VERSION:
             raise InputError(f"{where}: of another version; make it again")

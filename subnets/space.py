@@ -31,6 +31,8 @@ class Times(Protocol):
     """Predicted milliseconds, see `subnets.latency.LatencyTable`."""
 
     conditions: str
+    # What tells it from other tables.
+    digest: str
 
     def of(self, config: ChannelConfig) -> float: ...
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from deploy import device_times
 from deploy.forms import Unavailable, make_form
-from deploy.templates import FormMaker
+from deploy.templates import RUNTIMES, FormMaker
 from errors import InputError
 from evaluation.speed import measure_side_by_side
 from runtime.files import read_json, write_json
@@ -22,18 +22,20 @@ from subnets.latency import LatencyTable, TimingPlan
 
 # Runs of the network that a search chose.
 TIMES = 30
-# What each form runs in besides PyTorch.
-PACKAGES = {"onnxruntime": "onnxruntime", "openvino": "openvino", "openvino_bf16": "openvino"}
 
 
 def facts(backend: str, device: torch.device) -> dict[str, object]:
     """What the times belong to, see `subnets.latency.LatencyTable`."""
-    package = PACKAGES.get(backend)
     versions = {"torch": torch.__version__}
-    versions |= {package: importlib.metadata.version(package)} if package else {}
-    name = device_times.processor() if device.type == "cpu" else device_name(device)
+    if backend in RUNTIMES:
+        package, _ = RUNTIMES[backend]
+        versions[package] = importlib.metadata.version(package)
     threads = torch.get_num_threads()
-    return {"backend": backend, "device": name, "threads": threads, "versions": versions}
+    return {"backend": backend, "device": _name(device), "threads": threads, "versions": versions}
+
+
+def _name(device: torch.device) -> str:
+    return device_times.processor() if device.type == "cpu" else device_name(device)
 
 
 @torch.inference_mode()
@@ -77,20 +79,27 @@ def time_winner(
 ) -> dict[str, object]:
     """The real time of a network beside its prediction, where the table is of this machine.
 
+    Args:
+        net:    is moved to the device of the table
+        device: of the search
+
     Returns:
         ``predicted_ms``; ``measured_ms``, the median of `TIMES` runs in the table's form; or why
         it was ``not_measured``
     """
     found: dict[str, object] = {"predicted_ms": predicted}
-    here = facts(table.backend, device)
-    if here["device"] != table.device:
-        return found | {"not_measured": f"the table is of {table.device}, this is {here['device']}"}
+    # A search on a GPU may be for the CPU beside it.
+    devices = {_name(each): each for each in (device, torch.device("cpu"))}
+    if table.device not in devices:
+        here = " and ".join(devices)
+        return found | {"not_measured": f"the table is of {table.device}, this is {here}"}
+    device = devices[table.device]
     threads = torch.get_num_threads()
     shape = (1, table.plan["input_nc"], table.plan["height"], table.plan["width"])
     x = torch.rand(shape, device=device) * 2 - 1
     torch.set_num_threads(table.threads)
     try:
-        form = make_form(table.backend, net, x)
+        form = make_form(table.backend, net.to(device), x)
         (timing,) = measure_side_by_side([form.run], x, TIMES)
     except Unavailable as error:
         return found | {"not_measured": str(error)}
@@ -139,10 +148,11 @@ def read_times(plan: TimingPlan, path: Path) -> tuple[dict[str, float], dict[str
     where = f"`times_path` {path}"
     try:
         found = read_json(path)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{where}: cannot be read ({error})") from None
+    except InputError as error:
+        raise InputError(f"`times_path` {error}") from None
     keys = ("backend", "device", "threads", "versions")
-    if not isinstance(found, dict) or not {*keys, "plan", "ms"} <= found.keys():
+    tables = [found.get(key) for key in ("plan", "ms", "versions")]
+    if not found.keys() >= {*keys} or not all(isinstance(each, dict) for each in tables):
         raise InputError(f"{where}: not a file of time_parts.py")
     differ = [k for k, v in plan.description.items() if found["plan"].get(k) != v]
     if differ:
