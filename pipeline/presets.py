@@ -108,7 +108,7 @@ class Preset:
         images: table ``[images]``
         widths: search space of the supernet, the text of a `models.config.ConfigSet`
         tables: name of a table of `TABLES` -> flag -> value: a text, number or truth value, or a
-                list of texts
+                list of texts; an empty list leaves the flag out
     """
 
     source: str

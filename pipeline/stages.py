@@ -60,7 +60,7 @@ class Stage:
         words = [self.script] if self.script.endswith(".py") else ["-m", self.script]
         words += self.values
         for name, value in self.flags.items():
-            if value is False or value is None:
+            if value is False or value is None or value == []:
                 continue
             words.append(f"--{name}")
             if value is not True:

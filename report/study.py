@@ -28,6 +28,7 @@ from subnets.results import Evaluated, read_evaluations
 # Folder of the final network -> what its row is called. The order is that of the table.
 ROWS = {
     "teacher": "teacher",
+    "tuned": "teacher of (d) and (e), tuned",
     "alone": "(a) alone, as a GAN",
     "layerwise": "(b) GAN Compression, fast",
     "online12": "(d) online, 1/12",
@@ -36,6 +37,7 @@ ROWS = {
 # Folder -> what it trains, in the order of the script.
 TRAININGS = {
     "teacher": "teacher",
+    "tuned": "teacher of (d) and (e), tuning",
     "alone": "alone",
     "layerwise_supernet": "(b) supernet, mean of largest and smallest",
     "layerwise": "(b) fine-tuning",
@@ -47,6 +49,7 @@ SEARCHES = {"layerwise_search": "layerwise", "online12_search": "online12"}
 SEARCHES |= {"online40_search": "online40"}
 COLOURS = {
     "teacher": "#333333",
+    "tuned": "#999999",
     "alone": "#d95f02",
     "layerwise": "#1f77b4",
     "online12": "#2ca02c",

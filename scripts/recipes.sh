@@ -122,6 +122,8 @@ fi
 # ---- flags that stages share: each function adds to FLAGS, which `go` uses and empties
 
 FLAGS=()
+# Of discriminators that must not learn their images by heart, and of what learns from them.
+CHANGED=(--augment_D color translation cutout --ema 0.999)
 
 train_flags() {
   FLAGS+=(--batch_size "$BATCH" --gan_mode "$GAN_MODE" --lambda_recon "$LAMBDA_RECON"
@@ -138,6 +140,8 @@ teacher_flags() {
     DIRECTION=AtoB
   else
     train_flags "${TEACHER_EPOCHS[@]}"
+    # A teacher that its discriminator cannot learn by heart teaches better (docs/quality.md).
+    [ "$PIPELINE" != online ] || FLAGS+=("${CHANGED[@]}")
   fi
   measure_flags val
 }
@@ -170,8 +174,7 @@ online_flags() {
 # a discriminator of its own, which sees them changed at random (docs/quality.md).
 real_flags() {
   FLAGS+=(--lambda_ssim 0 --lambda_style 0 --lambda_feature 0 --lambda_tv 0
-    --lambda_adversarial 1 --lambda_real "$LAMBDA_RECON"
-    --augment_D color translation cutout --ema 0.999)
+    --lambda_adversarial 1 --lambda_real "$LAMBDA_RECON" "${CHANGED[@]}")
 }
 
 # measure_flags PHASE: statistics of the real images, where they are known, and mIoU where the task

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The quality study on a folder of aligned pairs: how close a small network comes to its teacher
 # when it is (a) trained alone, (b) compressed by GAN Compression (fast), (d) distilled online at
-# 1/12 and (e) at 1/40 of the teacher's MACs. Run it again to continue; what is done is not done
+# 1/12 and (e) at 1/40 of the teacher's MACs, from a tuned teacher. Run it again to continue; what is done is not done
 # twice.
 #   bash scripts/study.sh DATAROOT --size 64 [FLAG VALUE ...]
 # DATAROOT holds train and val. A part of train is held out: it judges every choice, during training
@@ -35,6 +35,9 @@ TRAIN=(--batch_size 4 --ndf 64 --lambda_recon 10 --eval_batch_size 16)
 SEARCH=(--mutate_prob 0.3 --population_size 50 --evolution_iters 20 --batch_size 16)
 # (b) as published for maps, in widths halved.
 LAYERWISE=(--lambda_distill 0.01)
+# A good teacher makes good students: that of (d) and (e) goes on for a third of its epochs, with
+# changed images and averaged weights.
+TUNED=(--augment_D color translation cutout --ema 0.999)
 # (d) and (e), ours: the losses of supernet and fine-tuning, then what only one of them takes.
 OURS=(--distiller online --teacher_freq 0 --lambda_distill 0)
 OURS_SUPERNET=()
@@ -198,7 +201,7 @@ settings() {
     "--space_b $SPACE_B" "--more ${MORE[*]}" "--more_train ${MORE_TRAIN[*]}" \
     "--more_search ${MORE_SEARCH[*]}" "--more_test ${MORE_TEST[*]}" \
     "--more_latency ${MORE_LATENCY[*]}" "MEASURE ${MEASURE[*]}" "TRAIN ${TRAIN[*]}" \
-    "SEARCH ${SEARCH[*]}" "LAYERWISE ${LAYERWISE[*]}" "OURS ${OURS[*]}" \
+    "SEARCH ${SEARCH[*]}" "LAYERWISE ${LAYERWISE[*]}" "TUNED ${TUNED[*]}" "OURS ${OURS[*]}" \
     "OURS_SUPERNET ${OURS_SUPERNET[*]}" "OURS_FINETUNE ${OURS_FINETUNE[*]}"
 }
 
@@ -229,6 +232,14 @@ halves() {
 
 teacher() { train teacher train.py "$EPOCHS" --netG resnet_9blocks --ngf "$NGF"; }
 
+# Of (d) and (e). It is measured beside the first.
+tuned() {
+  local start
+  start="$(trained teacher)"
+  train tuned train.py $(((EPOCHS + 2) / 3)) --netG resnet_9blocks --ngf "$NGF" "${TUNED[@]}" \
+    --restore_G_path "$start" --restore_D_path "$(beside "$start" D).pth"
+}
+
 row_a() { train alone train.py "$EPOCHS" --netG mobile_resnet_9blocks --ngf "$ALONE_NGF"; }
 
 row_b() {
@@ -247,10 +258,11 @@ row_d() { ours online12 "$BUDGET_12"; }
 
 row_e() { ours online40 "$BUDGET_40"; }
 
-# ours NAME BUDGET: both budgets share one supernet. The fine-tuning is short.
+# ours NAME BUDGET: both budgets share one teacher and one supernet. The fine-tuning is short.
 ours() {
-  local student=("${OURS[@]}" --restore_teacher_G_path "$(trained teacher)"
-    --restore_D_path "$(beside "$(trained teacher)" D).pth" --student_ngf "$STUDENT_NGF")
+  tuned
+  local student=("${OURS[@]}" --restore_teacher_G_path "$(trained tuned)"
+    --restore_D_path "$(beside "$(trained tuned)" D).pth" --student_ngf "$STUDENT_NGF")
   train online_supernet train_supernet.py $((2 * EPOCHS)) "${student[@]}" "${OURS_SUPERNET[@]}" \
     --config_set "$SPACE"
   search "$1_search" online_supernet "$SPACE" "$2"
@@ -266,6 +278,7 @@ declare -A FINAL=([a]=alone [b]=layerwise [d]=online12 [e]=online40)
 # The teacher and the networks of all rows side by side. Another choice of rows is another test.
 compare() {
   local networks=() row
+  [[ "$ROWS" != *[de]* ]] || networks+=("$(trained tuned)")
   for row in $ROWS; do networks+=("$(trained "${FINAL[$row]}")"); done
   networks=(--restore_teacher_G_path "$(trained teacher)" --restore_G_path "${networks[@]:0:1}"
     ${networks[1]+--compare "${networks[@]:1}"})

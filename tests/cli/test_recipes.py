@@ -295,6 +295,8 @@ def test_a_search_in_an_online_supernet(folder, tmp_path):
         assert (opt.lambda_adversarial, opt.ema > 0) == ((stage == "finetune"),) * 2
     assert opt.lambda_real == supernet.lambda_recon
     assert opt.augment_D == ["color", "translation", "cutout"]
+    teachers = [shown(f, "train_full")["train.py"] for f in (folder, fast)]
+    assert [(t.augment_D, t.ema) for t in teachers] == [(opt.augment_D, opt.ema), ([], 0)]
     assert opt.restore_student_G_path.endswith("/supernet/checkpoints/latest_net_G.pth")
     assert (opt.config_str, opt.restore_A_path) == (CONFIG, None)
     # Without the discriminator of a given teacher, VGG-16 looks at the images.

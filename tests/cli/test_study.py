@@ -65,7 +65,8 @@ def test_the_recipes(tmp_path):
     stages = parsed("--size", 64, *SPACES, "--direction", "BtoA")
     assert list(stages) == [
         *("teacher", "alone", "layerwise_supernet", "layerwise_search", "layerwise"),
-        *("online_supernet", "online12_search", "online12", "online40_search", "online40"),
+        *("tuned", "online_supernet", "online12_search", "online12"),
+        *("online40_search", "online40"),
         *("test_abde", "latency_abde", "noise1", "noise2"),
     ]
     for opt in stages.values():
@@ -80,14 +81,17 @@ def test_the_recipes(tmp_path):
     assert epochs == {
         **dict.fromkeys(("teacher", "alone", "layerwise"), (100, 200)),
         **dict.fromkeys(("layerwise_supernet", "online_supernet"), (200, 400)),
-        **dict.fromkeys(("online12", "online40"), (33, 67)),
+        **dict.fromkeys(("tuned", "online12", "online40"), (33, 67)),
     }
     teacher = "/my out/seed5/teacher/checkpoints/latest_net"
+    tuned = stages["tuned"]
+    assert (tuned.restore_G_path, tuned.restore_D_path) == (f"{teacher}_G.pth", f"{teacher}_D.pth")
+    assert tuned.ema > 0 and tuned.augment_D and not stages["teacher"].augment_D
     for name in ("online_supernet", "online12", "online40"):
         opt = stages[name]
         assert (opt.distiller, opt.teacher_freq, opt.student_ngf) == ("online", 0, 8)
-        assert opt.restore_teacher_G_path == f"{teacher}_G.pth"
-        assert opt.restore_D_path == f"{teacher}_D.pth"
+        assert opt.restore_teacher_G_path == f"{teacher}_G.pth".replace("teacher", "tuned")
+        assert opt.restore_D_path == f"{teacher}_D.pth".replace("teacher", "tuned")
         assert (opt.lambda_adversarial > 0) == (name != "online_supernet") != (opt.lambda_ssim > 0)
     supernet = "/my out/seed5/layerwise_supernet/checkpoints/latest_net"
     opt = stages["layerwise"]
@@ -122,7 +126,7 @@ def test_rows_and_further_flags():
         *("--epochs", "1"),
     )
     assert list(stages) == [
-        *("teacher", "alone", "online_supernet", "online40_search", "online40"),
+        *("teacher", "alone", "tuned", "online_supernet", "online40_search", "online40"),
         *("test_ae", "latency_ae", "noise1", "noise2"),
     ]
     assert all(opt.fid_weights == "/my w.pth" for opt in stages.values())
@@ -131,8 +135,8 @@ def test_rows_and_further_flags():
     assert (stages["test_ae"].num_test, stages["noise2"].num_test) == (3, 3)
     assert (stages["online40_search"].population_size, stages["latency_ae"].times) == (4, 2)
     checkpoints = "/my out/seed5/{}/checkpoints/latest_net_G.pth"
-    assert stages["test_ae"].restore_G_path == checkpoints.format("alone")
-    assert stages["test_ae"].compare == [checkpoints.format("online40")]
+    assert stages["test_ae"].restore_G_path == checkpoints.format("tuned")
+    assert stages["test_ae"].compare == [checkpoints.format(row) for row in ("alone", "online40")]
     assert stages["test_ae"].restore_teacher_G_path == checkpoints.format("teacher")
 
 
@@ -317,14 +321,15 @@ def test_a_study_that_is_killed_goes_on(dataset, tmp_path, snapshot):
     assert snapshot(*done_before) == before
     assert "== teacher, seed 1: done" in done.stdout
     found = json.loads((out / "study.json").read_text())
-    assert [row["row"] for row in found["rows"]] == ["teacher", "layerwise", "online40"]
+    assert [row["row"] for row in found["rows"]] == ["teacher", "tuned", "layerwise", "online40"]
     assert (found["n"], found["trained_on"], found["searched_on"]) == (6, 5, 3)
     assert found["measures"]["fid"] == "FID (random features, 64)" and found["size"] == [32, 32]
     assert [[half["n"] for half in each["halves"]] for each in found["noise"]] == [[3, 3]]
-    assert len(found["trainings"]) == 5
+    assert len(found["trainings"]) == 6
     seeds = [row["seeds"]["1"] for row in found["rows"]]
     assert all(seed["exact_macs"] < seed["macs"] and seed["latency_ms"] > 0 for seed in seeds)
-    assert seeds[1]["macs"] <= seeds[0]["macs"] / 12 and seeds[2]["macs"] <= seeds[0]["macs"] / 40
+    assert seeds[1]["macs"] == seeds[0]["macs"]
+    assert seeds[2]["macs"] <= seeds[0]["macs"] / 12 and seeds[3]["macs"] <= seeds[0]["macs"] / 40
     # No training and no search has seen a test image; the page shows them all.
     seen = {p.stem for folder in ("train", "val") for p in (out / "data" / folder).iterdir()}
     images = [p.stem for p in (out / "data" / "test").iterdir()]
@@ -335,7 +340,7 @@ def test_a_study_that_is_killed_goes_on(dataset, tmp_path, snapshot):
 
     results = snapshot(out / "data", run, out / "splits", out / "halves")
     done = study(*flags)
-    assert done.returncode == 0 and done.stdout.count(": done (") == 14, done.stdout
+    assert done.returncode == 0 and done.stdout.count(": done (") == 15, done.stdout
     assert snapshot(out / "data", run, out / "splits", out / "halves") == results
     done = study(*flags, "--size", 64)
     assert done.returncode == 2 and "it had: --size 32" in done.stderr

@@ -49,9 +49,13 @@ def test_the_winner_goes_on_against_real_images(name):
     supernet, tuned = (s.with_winner(winner).parse() for s in (new.supernet(), new.finetune()))
     assert supernet.lambda_ssim and not supernet.lambda_adversarial
     assert tuned.lambda_adversarial and tuned.lambda_real and not tuned.lambda_ssim
-    assert tuned.augment_D == ["color", "translation", "cutout"] and tuned.ema
+    teacher = new.train_teacher().parse()
+    for learns in (teacher, tuned):
+        assert learns.augment_D == ["color", "translation", "cutout"] and learns.ema
     # One that learned layer by layer has a discriminator already, and unpaired data no real image.
     new.mode = "unaligned"
+    teacher = new.train_teacher().parse()
+    assert not teacher.augment_D and not teacher.ema
     assert not new.finetune().with_winner(winner).parse().lambda_real
     new = draft("cpu", name)
     new.teacher = replace(new.teacher, given=True, discriminator=None)
@@ -64,7 +68,7 @@ def test_a_command_can_be_pasted():
         "x",
         "train.py",
         {"dataroot": "my pairs", "no_flip": True, "lr": 3e-4, "config_str": WINNER, "norm": None}
-        | {"backends": ["eager", "fused"], "serial_batches": False},
+        | {"backends": ["eager", "fused"], "serial_batches": False, "augment_D": []},
         Path("r"),
         ["it's"],
     )
