@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # The quality study on a folder of aligned pairs: how close a small network comes to its teacher
 # when it is (a) trained alone, (b) compressed by GAN Compression (fast), (d) distilled online at
-# 1/12 and (e) at 1/40 of the teacher's MACs, from a tuned teacher. Run it again to continue; what is done is not done
-# twice.
+# 1/12 and (e) at 1/40 of the teacher's MACs, from a tuned teacher. Run it again to continue; what is
+# done is not done twice.
 #   bash scripts/study.sh DATAROOT --size 64 [FLAG VALUE ...]
 # DATAROOT holds train and val. A part of train is held out: it judges every choice, during training
 # and in the searches. val is used by the final test alone. Results: <output>/index.html.
