@@ -44,8 +44,7 @@ OURS_SUPERNET=()
 # What follows the teacher's images alone stays smooth: the winner goes on against the real ones,
 # by a discriminator of its own.
 OURS_FINETUNE=(--lambda_ssim 0 --lambda_style 0 --lambda_feature 0 --lambda_tv 0
-  --lambda_adversarial 1 --lambda_real 10 --student_ndf 32 --augment_D color translation cutout
-  --ema 0.999)
+  --lambda_adversarial 1 --lambda_real 10 --student_ndf 32 "${TUNED[@]}")
 
 # ---- the command line
 
