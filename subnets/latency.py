@@ -1,9 +1,8 @@
 """The time of every configuration of a space, composed of the times of parts of its networks.
 
-The parts (`models.parts`) are timed in the form that is deployed, and so are a few whole networks.
-Those say how the parts add up: each kind of part gets a factor, which is 1 where it takes as long
-inside a network as alone. Other whole networks, which nothing was fitted to, say how good the
-prediction is.
+The parts (`models.parts`) are timed in the form that is deployed, and so are some whole networks.
+Those say how long the parts take inside a network: each gets a factor, which is 1 where it takes as
+long as alone. Other whole networks, which nothing was fitted to, say how good the prediction is.
 """
 
 from __future__ import annotations
@@ -18,7 +17,6 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from scipy.optimize import lsq_linear
 from scipy.stats import spearmanr
 from torch import nn
 
@@ -31,11 +29,14 @@ from runtime.files import read_json
 from subnets.space import SearchSpace
 
 # Whole networks that the factors are fitted to, and others that validate the prediction.
-FITTED, VALIDATED = 32, 50
-# How strongly the factors are held to 1: as much as by so many networks whose prediction is wrong
-# by as much as the factor.
-TRUST = 0.05
-VERSION = 1
+FITTED, VALIDATED = 64, 50
+# What the factors are expected to be before any network is timed, as standard deviations: how far
+# all of one kind of part are from 1 together; how far those of similar widths are from their kind
+# together, and each by itself. And the relative error of a measured time.
+KIND, SIMILAR, EACH, NOISE = 0.3, 0.1, 0.05, 0.02
+# Widths are similar if their logarithms differ by less than this.
+REACH = 0.7
+VERSION = 2
 
 
 # --------------------------------------------------------------------------------------------------
@@ -145,7 +146,11 @@ class TimingPlan:
 
 
 def part_name(part: Part, widths: Sequence[int], repeats: int) -> str:
-    return f"{part.name} x{repeats} {'_'.join(map(str, widths))}"
+    return f"{part.name} x{repeats} {_key(widths)}"
+
+
+def _key(widths: Sequence[int]) -> str:
+    return "_".join(map(str, widths))
 
 
 # --------------------------------------------------------------------------------------------------
@@ -163,8 +168,7 @@ class LatencyTable:
         threads:    of a network
         versions:   of the software
         parts:      part -> widths -> milliseconds alone, at each of its places
-        factors:    part -> how many times that it takes inside a network
-        offset:     milliseconds that every network takes besides
+        factors:    part -> widths -> how many times that it takes inside a network
         validation: ``n``, ``mean_error`` and ``worst_error`` (relative, absolute values),
                     ``rank_correlation`` (Spearman), and for each network what was predicted and
                     measured
@@ -176,8 +180,7 @@ class LatencyTable:
     threads: int
     versions: Mapping[str, str]
     parts: Mapping[str, Mapping[str, float]]
-    factors: Mapping[str, float]
-    offset: float
+    factors: Mapping[str, Mapping[str, float]]
     validation: Mapping[str, object]
 
     # ---- prediction
@@ -188,18 +191,18 @@ class LatencyTable:
         return GeneratorSpec(ngf=1, **{name: self.plan[name] for name in names})
 
     def _time(self, part: Part, widths: Sequence[int]) -> float:
+        key = _key(widths)
         try:
-            alone = self.parts[part.name]["_".join(map(str, widths))]
+            return self.factors[part.name][key] * self.parts[part.name][key]
         except KeyError:
             raise InputError(
                 f"the latency table knows no {part.name} of widths "
                 f"{', '.join(map(str, widths))}: it is of `config_set` {self.plan['config_set']}"
             ) from None
-        return self.factors.get(part.name, 1.0) * alone
 
     def of(self, config: ChannelConfig) -> float:
         """Milliseconds of one configuration. InputError where it has widths that were not timed."""
-        genes, total = config.full, self.offset
+        genes, total = config.full, 0.0
         # In the order of `all_of`: the same to the last digit.
         for part in parts_of(self.spec):
             for use in part.uses:
@@ -208,7 +211,7 @@ class LatencyTable:
 
     def all_of(self, space: SearchSpace) -> np.ndarray:
         """float64 (size,): milliseconds of every configuration of a space, by number. As `of`."""
-        total = np.full(space.shape, self.offset)
+        total = np.zeros(space.shape)
         for part in parts_of(self.spec):
             for use in part.uses:
                 choices = [space.choices[gene] for gene in use]
@@ -254,7 +257,7 @@ class LatencyTable:
     @property
     def digest(self) -> str:
         """What tells it from other tables."""
-        text = json.dumps([self.parts, self.factors, self.offset], sort_keys=True)
+        text = json.dumps([self.parts, self.factors], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     @property
@@ -321,39 +324,59 @@ def compose(plan: TimingPlan, ms: Mapping[str, float], facts: Mapping[str, objec
                 # Without what a network has besides its layers. Noise must not make it negative.
                 each = max((chain - once) / (part.repeats - 1), 0.05 * once)
                 once = part.repeats * each
-            of_part["_".join(map(str, widths))] = once
-    table = LatencyTable(
-        plan.description, **facts, parts=parts, factors={}, offset=0, validation={}
-    )
+            of_part[_key(widths)] = once
     fitted, validated = plan.networks
-    factors, offset = _fit(table, fitted, [ms[f"net {config}"] for config in fitted])
-    table = replace(table, factors=factors, offset=offset)
+    factors = fit_factors(plan.spec, parts, fitted, [ms[f"net {config}"] for config in fitted])
+    table = LatencyTable(plan.description, **facts, parts=parts, factors=factors, validation={})
     measured = [ms[f"net {config}"] for config in validated]
     return replace(table, validation=validate(table, validated, measured))
 
 
-def _fit(
-    table: LatencyTable, configs: Sequence[ChannelConfig], measured: Sequence[float]
-) -> tuple[dict[str, float], float]:
-    """(factor of each part, offset in ms): least squares of relative errors, nothing negative.
+def fit_factors(
+    spec: GeneratorSpec,
+    parts: Mapping[str, Mapping[str, float]],
+    configs: Sequence[ChannelConfig],
+    measured: Sequence[float],
+) -> dict[str, dict[str, float]]:
+    """How many times as long as alone each part takes inside a network.
 
-    Every factor is drawn to 1, and the offset to 0, by `TRUST`.
+    A Gaussian process: the most likely factors, given the times of whole networks and what is
+    expected of factors (`KIND` and the constants beside it). A part of widths that no network had
+    gets what similar ones have (Rasmussen and Williams 2006, equation 2.23, with sums of values
+    observed instead of values).
+
+    Args:
+        parts:    as in `LatencyTable`
+        configs:  networks that were timed whole
+        measured: their milliseconds
+
+    Returns:
+        as ``parts``, factors instead of milliseconds, none below 0.05
     """
-    kinds = parts_of(table.spec)
-    sums = np.array(
-        [
-            [sum(table._time(p, [c.full[g] for g in use]) for use in p.uses) for p in kinds]
-            for c in configs
-        ]
-    )
-    times = np.array(measured)
-    rows = np.column_stack([sums, np.ones(len(times))]) / times[:, None]
-    weight = np.sqrt(TRUST * len(times))
-    # The offset is held in units of a typical time.
-    pull = np.diag([*np.full(len(kinds), weight), weight / np.median(times)])
-    wanted = np.concatenate([np.ones(len(times)), np.full(len(kinds), weight), [0.0]])
-    found = lsq_linear(np.concatenate([rows, pull]), wanted, bounds=(0, np.inf)).x
-    return {p.name: float(x) for p, x in zip(kinds, found, strict=False)}, float(found[-1])
+    keys = [(part, key) for part, times in parts.items() for key in times]
+    columns = {key: column for column, key in enumerate(keys)}
+    # What each part adds to the time of each network, as a share of what was measured.
+    shares = np.zeros((len(configs), len(keys)))
+    for row, (config, whole) in enumerate(zip(configs, measured, strict=True)):
+        for part in parts_of(spec):
+            for use in part.uses:
+                key = _key([config.full[gene] for gene in use])
+                shares[row, columns[part.name, key]] += parts[part.name][key] / whole
+    covariance = np.zeros((len(keys), len(keys)))
+    start = 0
+    for times in parts.values():
+        widths = np.log([[int(w) for w in key.split("_")] for key in times])
+        apart = ((widths[:, None] - widths) ** 2).sum(-1)
+        here = slice(start, start + len(times))
+        similar = SIMILAR**2 * np.exp(-apart / (2 * REACH**2))
+        covariance[here, here] = KIND**2 + similar + EACH**2 * np.eye(len(times))
+        start += len(times)
+    seen = shares @ covariance @ shares.T + NOISE**2 * np.eye(len(configs))
+    found = 1 + covariance @ shares.T @ np.linalg.solve(seen, 1 - shares.sum(1))
+    factors: dict[str, dict[str, float]] = {part: {} for part in parts}
+    for (part, key), factor in zip(keys, found, strict=True):
+        factors[part][key] = max(float(factor), 0.05)
+    return factors
 
 
 def validate(

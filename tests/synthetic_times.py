@@ -13,8 +13,12 @@ def alone(part, widths) -> float:
     return 0.1 + 0.013 * float(np.prod(widths)) ** 0.9 / part.scale
 
 
-def synthetic(plan: TimingPlan, factor: float = 1.0, offset: float = 0.0, noise=None) -> dict:
-    """The times of a plan: a network takes ``factor`` times its parts, and ``offset`` besides."""
+def synthetic(plan: TimingPlan, factor=1.0, offset: float = 0.0, noise=None) -> dict:
+    """The times of a plan: a network takes ``factor`` times its parts, and ``offset`` besides.
+
+    ``factor`` may be a function of a part and its widths.
+    """
+    factor_of = factor if callable(factor) else lambda part, widths: factor
     ms = {}
     for part in parts_of(plan.spec):
         for widths in plan.widths_of(part):
@@ -27,11 +31,11 @@ def synthetic(plan: TimingPlan, factor: float = 1.0, offset: float = 0.0, noise=
         if item.structure == "net":
             genes = plan.space.parse(item.name.split()[1]).full
             total = sum(
-                part.repeats * alone(part, [genes[g] for g in use])
+                factor_of(part, widths) * part.repeats * alone(part, widths)
                 for part in parts_of(plan.spec)
-                for use in part.uses
+                for widths in ([genes[g] for g in use] for use in part.uses)
             )
-            ms[item.name] = factor * total + offset
+            ms[item.name] = total + offset
     if noise is not None:
         ms = {name: value * noise.normal(1, 0.02) for name, value in ms.items()}
     return ms
