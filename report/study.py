@@ -339,13 +339,13 @@ def noise_table(study: Study) -> tuple[list[str], list[list[str]]] | None:
 # Plots
 
 
-def _plain_numbers(axis: Axis) -> None:
+def plain_numbers(axis: Axis) -> None:
     """Ticks of a logarithmic axis as 0.5, 1, 2 instead of powers of ten."""
     axis.set_major_formatter(ScalarFormatter())
     axis.set_minor_formatter(ScalarFormatter())
 
 
-def _short_macs(value: float, _: int = 0) -> str:
+def short_macs(value: float, _: int = 0) -> str:
     """A tick: ``50M``, ``2G``."""
     return f"{value / 1e9:g}G" if value >= 1e9 else f"{value / 1e6:g}M"
 
@@ -383,8 +383,8 @@ def plot_quality(study: Study, path: Path) -> None:
     axes.set_yscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(_short_macs))
-    _plain_numbers(axes.yaxis)
+    axes.xaxis.set_major_formatter(FuncFormatter(short_macs))
+    plain_numbers(axes.yaxis)
     axes.tick_params(which="both", labelsize=8)
     axes.grid(True, axis="y", which="minor", color="#e6e6e6", linewidth=0.8)
     axes.set_xlabel("MACs, published convention")
@@ -416,7 +416,7 @@ def plot_curves(study: Study, path: Path) -> None:
             )
         panel.set_title(TRAININGS[name], fontsize=9)
         panel.set_yscale("log")
-        _plain_numbers(panel.yaxis)
+        plain_numbers(panel.yaxis)
         panel.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         panel.tick_params(which="both", labelsize=7)
         panel.grid(True, which="both", color="#e6e6e6", linewidth=0.8)
