@@ -57,7 +57,7 @@ def draw(figures: dict, path: Path) -> None:
     axes.set_yticks([0.4, 0.5, 0.6, 0.7, 0.8, 0.9])
     plain_numbers(axes.yaxis)
     axes.set_xlabel("MACs, published convention")
-    axes.set_ylabel(figures["measure"].split(";")[0])
+    axes.set_ylabel(figures["measure"].replace("FID and KID", "FID").split(";")[0])
     axes.legend(frameon=False, fontsize=8)
     save_figure(figure, path)
 
