@@ -1,11 +1,16 @@
 """What the benchmarks compute from their measurements. They are run by hand."""
 
+import copy
 import importlib.util
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
+
+from deploy.rewrite import RowSummedConv2d, rewrite
+from errors import InputError
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 
@@ -65,3 +70,29 @@ def test_a_seam_is_what_changes_at_borders_of_tiles(load):
     small = torch.arange(12.0).reshape(4, 3, 1, 1).expand(-1, -1, 8, 8)
     large = module.mosaic(small, 16)
     assert large.shape == (1, 3, 16, 16) and large[0, 0, 8, 8] == 9 and large[0, 0, 0, 8] == 3
+
+
+def test_networks_without_an_operation_still_make_images(load):
+    module = load("fastest")
+    assert module.all_widths("8") == "8_8_8_8_8_8_8_8" and module.all_widths("1_2") == "1_2"
+    net, x = module.network("8_8_8_8_8_8_8_8"), torch.rand(1, 3, 32, 32)
+    made = {name: change(copy.deepcopy(net))(x) for name, change in module.CHANGES.items()}
+    assert all(y.shape == x.shape for y in made.values())
+    plain = made.pop("as it is exported")
+    assert torch.equal(made.pop("last 7x7 convolution not rewritten"), plain)
+    assert all((y - plain).abs().max() > 1e-3 for y in made.values())
+    # It is hidden from the rewrite that an export makes.
+    hidden = module.CHANGES["last 7x7 convolution not rewritten"](copy.deepcopy(net))
+    kinds = [type(m) for m in rewrite(hidden).modules()]
+    assert RowSummedConv2d not in kinds and RowSummedConv2d in map(type, rewrite(net).modules())
+
+
+def test_the_curve_of_quality_needs_to_know_how(load, tmp_path):
+    module, path = load("quality_curve"), tmp_path / "curve.png"
+    model = {"how": "online", "macs": 7e7, "metrics": {"fid": 0.7}}
+    module.draw({"measure": "FID and KID (x); y", "models": [model, {"macs": 1}]}, path)
+    assert Image.open(path).size[0] > 500
+    with pytest.raises(InputError, match="no style for magic"):
+        module.draw({"measure": "", "models": [model | {"how": "magic"}]}, path)
+    with pytest.raises(InputError, match="no models"):
+        module.draw({"measure": "", "models": [{"macs": 1}]}, path)

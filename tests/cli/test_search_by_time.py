@@ -56,7 +56,7 @@ def test_a_search_by_time(call, table, search_flags, read_lines, tmp_path):
     assert call("evolution_search.py", *flags).succeeded()
     other = tmp_path / "other.json"
     values = json.loads(table.read_text())
-    values["factors"]["stem"] = {widths: 2.0 for widths in values["factors"]["stem"]}
+    values["factors"]["stem"] = dict.fromkeys(values["factors"]["stem"], 2.0)
     other.write_text(json.dumps(values))
     refused = call("evolution_search.py", *flags, "--latency_table", other)
     assert refused.returncode == 2 and "latency_table" in refused.stderr
