@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 
 from matplotlib.axes import Axes
 
-from report.pages import write_report
+from errors import InputError
+from models.build import Checkpoint
+from models.cost import CONVENTIONS, config_cost
+from models.generators import GeneratorSpec
+from report.header import Cost, Figure, Header
+from report.pages import Pictures, write_report
 from report.plots import draw_line, new_figure, save_figure
 from report.related import origins, read_flags
 from runtime.files import read_json_lines
 
-SHOWN = 3  # the page shows the pictures of the latest evaluations, up to this many
+SHOWN = 3  # pictures of the latest evaluations that the page shows; it links the others
 
 
 def write_run_page(folder: Path) -> None:
@@ -37,20 +44,104 @@ def write_run_page(folder: Path) -> None:
     if scored:
         _plot_measures(folder / "measures.png", scored)
         plots[scored[-1]["measure"]] = folder / "measures.png"
-    pictures = sorted((folder / "eval").glob("*.png"), reverse=True)[:SHOWN]
-    subtitle = "no evaluation yet"
-    if records:
-        last = evaluations[-1] if evaluations else records[-1]
-        subtitle = f"epoch {last['epoch']}, step {last['step']}"
+    pictures = {p.stem: p for p in sorted((folder / "eval").glob("*.png"), reverse=True)}
+    shown = dict(list(pictures.items())[:SHOWN])
     write_report(
         folder / "index.html",
-        f"Run {folder.resolve().name}",
-        subtitle,
+        _header(folder, records, read_flags(folder)),
         plots,
-        {p.stem: p for p in pictures},
-        links=origins(folder),
+        Pictures(
+            shown,
+            "Images of the evaluations",
+            {name: path for name, path in pictures.items() if name not in shown},
+            compare=min(pictures, default=None),
+        ),
         flags=read_flags(folder),
     )
+
+
+# --------------------------------------------------------------------------------------------------
+# The header
+
+
+def _header(folder: Path, records: list[dict], flags: Mapping[str, object]) -> Header:
+    scored = [r for r in records if r["event"] == "eval" and "score" in r]
+    figures = []
+    if records:
+        last = ([r for r in records if r["event"] == "eval"] or records)[-1]
+        figures.append(Figure("epoch", f"{last['epoch']}", f"step {last['step']:,}"))
+    if scored:
+        last, key = scored[-1], _key(scored[-1])
+        best = (max if key == "mIoU" else min)(scored, key=lambda r: r["score"])
+        at = "the latest" if best is last else f"at epoch {best['epoch']}"
+        figures.append(Figure(f"{last['measure']}, best", f"{best['score']:.3f}", at))
+        figures.append(Figure("latest", f"{last['score']:.3f}"))
+    specs = _networks(folder, flags)
+    convention = flags.get("macs_convention")
+    convention = convention if convention in CONVENTIONS else "published"
+    return Header(
+        "Training",
+        f"Run {folder.resolve().name}",
+        "" if any(r["event"] == "eval" for r in records) else "no evaluation yet",
+        {label: _name(spec) for label, spec in specs.items()},
+        figures,
+        [_cost(label, spec, convention) for label, spec in specs.items()],
+        convention,
+        origins(folder),
+        str(flags.get("script", "")),
+    )
+
+
+def _networks(folder: Path, flags: Mapping[str, object]) -> dict[str, GeneratorSpec]:
+    """The teacher, if it is of a file, and what is trained, as far as its first checkpoint is
+    there."""
+    own = folder / "checkpoints"
+    paths = {"teacher": flags.get("restore_teacher_G_path")}
+    paths["this run"] = next(
+        (
+            own / f"latest_net_{name}.pth"
+            for name in ("G", "G_A")
+            if (own / f"latest_net_{name}.pth").is_file()
+        ),
+        None,
+    )
+    found = {}
+    for label, path in paths.items():
+        # A missing or damaged file must not end the training that draws this page.
+        try:
+            found |= {label: _spec(str(path))} if path else {}
+        except InputError:
+            continue
+    return found
+
+
+@lru_cache(maxsize=8)
+def _spec(path: str) -> GeneratorSpec:
+    """Remembered, since the page is drawn often, and a run keeps its kind of network."""
+    return Checkpoint(path).open().spec
+
+
+def _name(spec: GeneratorSpec) -> str:
+    config = spec.tuned_config or spec.config
+    by_config = spec.ngf is None or config != spec.config
+    name = f"{spec.netG} {config}" if by_config else f"{spec.netG} ngf {spec.ngf}"
+    return f"{name}, full width" if spec.is_supernet and not spec.tuned_config else name
+
+
+def _cost(label: str, spec: GeneratorSpec, convention: str) -> Cost:
+    """Of one image of the size that it learns from; without a size only its parameters."""
+    config, arch = spec.tuned_config or spec.config, spec.architecture
+    _, params = config_cost(config, arch)
+    if "size" not in spec.trained_on:
+        return Cost(label, params)
+    counts = (
+        config_cost(config, arch, c, *spec.trained_on["size"])[0] for c in (convention, "exact")
+    )
+    return Cost(label, params, *counts)
+
+
+# --------------------------------------------------------------------------------------------------
+# Plots
 
 
 def _plot_losses(path: Path, records: list[dict]) -> None:
@@ -70,13 +161,20 @@ def _plot_losses(path: Path, records: list[dict]) -> None:
 def _plot_measures(path: Path, evaluations: list[dict]) -> None:
     """Plot the scores of all evaluations; a single one is shown as a bar for each network."""
     figure, axes = new_figure()
-    metrics = evaluations[-1]["metrics"]
-    key = next(k for k in ("mIoU", "fid") if all(k in m for m in metrics.values()))
+    key = _key(evaluations[-1])
     if len(evaluations) == 1:
-        _draw_bars(axes, {label: m[key] for label, m in metrics.items()}, evaluations[0])
+        _draw_bars(
+            axes, {label: m[key] for label, m in evaluations[-1]["metrics"].items()}, evaluations[0]
+        )
     else:
         _draw_scores(axes, evaluations, key)
     save_figure(figure, path)
+
+
+def _key(evaluation: dict) -> str:
+    """The measure that its score is of."""
+    metrics = evaluation["metrics"].values()
+    return next(k for k in ("mIoU", "fid") if all(k in m for m in metrics))
 
 
 def _draw_bars(axes: Axes, scores: dict[str, float], evaluation: dict) -> None:
