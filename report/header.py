@@ -10,7 +10,7 @@ from pathlib import Path
 from dominate import tags as t
 
 from report.related import relative_url
-from report.tables import macs, mega, milliseconds, ratio
+from report.tables import giga, mega, milliseconds, ratio
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,10 @@ class Header:
         note:       what the figures are of, or ""
         networks:   label -> what the network is
         figures:    in order
-        costs:      the first is what the others are compared with; a single one is no bar, but a
-                    key figure
+        costs:      the first is what the others are compared with; what is known of a single one
+                    is no bar, but a key figure
         convention: of `Cost.macs`
+        show_macs:  how MACs are written
         links:      label -> another page
         script:     what wrote the page, or ""
     """
@@ -65,16 +66,22 @@ class Header:
     figures: Sequence[Figure] = ()
     costs: Sequence[Cost] = ()
     convention: str = "published"
+    show_macs: Callable[[float], str] = giga
     links: Mapping[str, Path] = field(default_factory=dict)
     script: str = ""
 
 
 def add_header(header: Header, folder: Path) -> None:
     """Add it to the page, whose links start from ``folder``."""
-    groups = _groups(header)
+    groups, bars = _groups(header), []
     figures = list(header.figures)
-    if len(header.costs) == 1:
-        figures += [Figure(what, show(values[0])) for what, show, values in groups]
+    for what, show, values in groups:
+        known = [value for value in values if value]
+        if len(known) > 1:
+            bars.append((what, show, values))
+        else:
+            label = header.costs[values.index(known[0])].label if len(values) > 1 else ""
+            figures.append(Figure(what, show(known[0]), label))
     with t.header(cls="top"):
         with t.p(cls="when"):
             t.span(header.kind, cls="kind")
@@ -93,9 +100,9 @@ def add_header(header: Header, folder: Path) -> None:
                     t.a(label, href=relative_url(target, folder))
         if figures:
             _add_figures(figures)
-        if len(header.costs) > 1:
+        if bars:
             with t.section(cls="costs", aria_label="what the networks cost"):
-                for what, show, values in groups:
+                for what, show, values in bars:
                     _add_bars(what, show, values, header.costs)
         if header.note:
             t.p(header.note, cls="note")
@@ -108,8 +115,8 @@ def _groups(header: Header) -> list[_Group]:
     """(what, how it is written, its value of each network), of what is known of any."""
     shown = [
         ("parameters", mega, [c.params for c in header.costs]),
-        (f"MACs, {header.convention}", macs, [c.macs for c in header.costs]),
-        ("MACs, exact", macs, [c.exact_macs for c in header.costs]),
+        (f"MACs, {header.convention}", header.show_macs, [c.macs for c in header.costs]),
+        ("MACs, exact", header.show_macs, [c.exact_macs for c in header.costs]),
         ("time of one image", milliseconds, [c.ms for c in header.costs]),
     ]
     if header.convention == "exact":
@@ -139,17 +146,21 @@ def _add_bars(
         t.h2(what)
         with t.dl():
             for number, (cost, value) in enumerate(zip(costs, values, strict=True)):
-                if value is None:
+                if not value:
                     continue
                 with t.div(cls="bar-row"):
                     t.dt(cost.label)
                     with t.dd(show(value)):
-                        if number and values[0] and value:
-                            t.small(
-                                f"{ratio(values[0], value)} less"
-                                if value <= values[0]
-                                else f"{ratio(value, values[0])} more"
-                            )
-                    # The length is data, like the points of a plot.
-                    bar = t.span(cls="bar", aria_hidden="true")
-                    bar["style"] = f"--share:{100 * value / most:.2f}%"
+                        if number and values[0]:
+                            t.small(_against(values[0], value))
+                        # The length is data, like the points of a plot.
+                        length = f"--share:{100 * value / most:.2f}%"
+                        t.span(cls="bar", style=length, aria_hidden="true")
+
+
+def _against(reference: float, value: float) -> str:
+    """``12.0x less``, ``1.2x more``; nothing where both are about equal."""
+    less, more = ratio(reference, value), ratio(value, reference)
+    if less == more:
+        return ""
+    return f"{less} less" if value < reference else f"{more} more"

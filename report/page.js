@@ -24,13 +24,19 @@ for (const th of document.querySelectorAll('table.sortable th')) {
 }
 
 // ---------------------------------------------------------------------------------------------------
-// A frame holds an image. Its partner, {src, label}, is its background: hidden behind the image, seen
-// while the frame is held, and subtracted from the image while the frame shows the difference.
+// A frame holds an image. Its partner, {src, label}, lies under it: seen while the frame is held, and
+// subtracted from the image while the frame shows the difference.
 
 const arm = (frame, partner) => {
   if (!partner || frame.dataset.partner) return;
   frame.dataset.partner = partner.label;
-  frame.style.backgroundImage = `url("${partner.src}")`;
+  const under = new Image();
+  under.className = 'under';
+  under.loading = 'lazy';
+  under.alt = '';
+  under.draggable = false;
+  under.src = partner.src;
+  frame.prepend(under);
 };
 const flip = (frame, held) => {
   if (!frame.dataset.partner || frame.classList.contains('held') === held) return;
@@ -58,8 +64,9 @@ const viewer = (() => {
       <button type="button" class="hold"></button>
       <button type="button" class="differences" aria-pressed="false" aria-keyshortcuts="d">difference</button>
       <button type="button" class="gain" aria-label="amplification of the difference">×4</button>
-      <span class="keys"></span></div>
-    <div class="stage"></div>`;
+      </div>
+    <div class="stage"></div>
+    <p class="keys"></p>`;
   document.body.append(dialog);
   const $ = selector => dialog.querySelector(selector), stage = $('.stage');
   const gains = [1, 4, 16];
@@ -120,8 +127,8 @@ const viewer = (() => {
     link.target = '_blank';
     frame.className = 'frame';
     frame.dataset.label = cell.label;
-    arm(frame, cell.partner);
     frame.append(image);
+    arm(frame, cell.partner);
     caption.append(link, cell.note ? `  ${cell.note}` : '');
     figure.append(caption, frame);
     return figure;
@@ -288,7 +295,7 @@ if (gallery) {
         return columns.map(({ label }, index) => {
           const frame = frameAt(each, index), note = each.children[index].querySelector('figcaption');
           return {
-            label, src: frame.href, alt: frame.firstElementChild.alt, partner: partnerOf(each, index),
+            label, src: frame.href, alt: frame.querySelector('img:not(.under)').alt, partner: partnerOf(each, index),
             note: note ? `${note.title} ${note.textContent}` : '',
           };
         });

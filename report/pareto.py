@@ -84,9 +84,9 @@ class Scale:
 
     @classmethod
     def of(cls, values: Sequence[float], may_log: bool = False) -> Scale:
-        """With room around the values; logarithmic if it may be and they span a factor of 8."""
+        """With room around the values; logarithmic if it may be and they span a factor of 4."""
         low, high = min(values), max(values)
-        if may_log and low > 0 and high > 8 * low:
+        if may_log and low > 0 and high > 4 * low:
             room = (high / low) ** 0.05
             return cls(low / room, high * room, True)
         room = 0.05 * (high - low) or 0.1 * abs(high) or 1.0
@@ -218,7 +218,7 @@ def _add_axes(across: Scale, up: Scale) -> None:
         y = _at(100 - up.percent(value))
         svg.line(x1="0", x2="100%", y1=y, y2=y, cls="grid")
         svg.text(f"{value:.4g}", x="-8", y=y, dy=".32em", cls="y")
-    for value in across.ticks(4):
+    for value in across.ticks():
         percent = across.percent(value)
         x = _at(percent)
         svg.line(x1=x, x2=x, y1="0", y2="100%", cls="grid")

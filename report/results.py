@@ -130,9 +130,9 @@ def _header(
     checkpoints = {entry["label"]: entry["checkpoint"] for entry in entries}
     figures = []
     for key, label in results["measures"].items():
-        beside = f"n={results['metrics']['n']}"
+        beside = ""
         if results["label"] != first["label"]:
-            beside = f"{first['label']} {measured(key, first['metrics'][key])}, {beside}"
+            beside = f"{first['label']} {measured(key, first['metrics'][key])}"
         figures.append(Figure(label, measured(key, results["metrics"][key]), beside))
     costs = [
         Cost(
@@ -145,6 +145,7 @@ def _header(
         for entry in entries
     ]
     others = [entry["label"] for entry in entries[1:]]
+    notes = [f"n={results['metrics']['n']} images", *notes]
     return Header(
         "Test",
         f"{', '.join(others)} beside {first['label']}" if several else f"Test of {first['label']}",
@@ -153,8 +154,8 @@ def _header(
         figures,
         costs,
         first["macs_convention"],
-        run_pages(checkpoints if several else {"run": results["checkpoint"]}),
-        str(flags.get("script", "")),
+        links=run_pages(checkpoints if several else {"run": results["checkpoint"]}),
+        script=str(flags.get("script", "")),
     )
 
 

@@ -75,7 +75,8 @@ def _header(folder: Path, records: list[dict], flags: Mapping[str, object]) -> H
         best = (max if key == "mIoU" else min)(scored, key=lambda r: r["score"])
         at = "the latest" if best is last else f"at epoch {best['epoch']}"
         figures.append(Figure(f"{last['measure']}, best", f"{best['score']:.3f}", at))
-        figures.append(Figure("latest", f"{last['score']:.3f}"))
+        if best is not last:
+            figures.append(Figure("latest", f"{last['score']:.3f}"))
     specs = _networks(folder, flags)
     convention = flags.get("macs_convention")
     convention = convention if convention in CONVENTIONS else "published"
@@ -87,8 +88,8 @@ def _header(folder: Path, records: list[dict], flags: Mapping[str, object]) -> H
         figures,
         [_cost(label, spec, convention) for label, spec in specs.items()],
         convention,
-        origins(folder),
-        str(flags.get("script", "")),
+        links=origins(folder),
+        script=str(flags.get("script", "")),
     )
 
 

@@ -21,7 +21,7 @@ from subnets.search import Measurer, pareto_front
 from subnets.space import Milliseconds
 
 # Maximum number of front members whose images are shown.
-SHOWN = 8
+SHOWN = 16
 # Maximum number of rows of the table, and of points of the plot.
 LISTED = 2000
 # What test.py must be told as the search was, to make images as the search did.
@@ -159,10 +159,9 @@ def _command(flags: Mapping[str, object]) -> str:
     if not flags.get("restore_G_path"):
         return ""
     told = {name: flags[name] for name in _SAME if flags.get(name) is not None}
-    words = [word for name, value in told.items() for word in (f"--{name}", str(value))]
-    return (
-        f"python test.py {shlex.join(words)} --config_str {{config}} --results_dir test_{{config}}"
-    )
+    words = [shlex.join((f"--{name}", str(value))) for name, value in told.items()]
+    words += ["--config_str {config}", "--results_dir test_{config}"]
+    return " \\\n  ".join(["python test.py", *words])
 
 
 def _header(
@@ -203,6 +202,6 @@ def _header(
         figures,
         costs,
         space.convention,
-        run_pages({"supernet": flags.get("restore_G_path")}),
-        str(flags.get("script", "")),
+        links=run_pages({"supernet": flags.get("restore_G_path")}),
+        script=str(flags.get("script", "")),
     )

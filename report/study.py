@@ -538,12 +538,11 @@ def _header(study: Study, title: str, note: str, links: dict[str, Path]) -> Head
         )
         for row, networks in study.tested.items()
     ]
-    networks = {ROWS[row]: found[0].network for row, found in study.tested.items()}
+    networks = {ROWS[row]: found[0].found["name"] for row, found in study.tested.items()}
     costs = [Cost(ROWS[row], *_costs(found)) for row, found in study.tested.items()]
     convention = study.all[0].found["macs_convention"]
-    return Header(
-        "Study", title, note, networks, figures, costs, convention, links, "study_page.py"
-    )
+    made = dict(links=links, script="study_page.py")
+    return Header("Study", title, note, networks, figures, costs, convention, macs, **made)
 
 
 def _spreadsheet(study: Study) -> str:

@@ -170,8 +170,8 @@ def _header(tested: tuple[Tested, Tested], title: str, note: str, links: dict[st
         ],
         [each.cost(label) for label, each in pair.items()],
         tested[1].results["macs_convention"],
-        links,
-        "summarise.py",
+        links=links,
+        script="summarise.py",
     )
 
 
