@@ -371,7 +371,8 @@ def title(results: dict) -> str:
 # Writing
 
 
-def _page(folder: Path, results: dict) -> None:
+def write_result_page(folder: Path, results: dict) -> None:
+    """Write the page of a compression from what `collect` returned."""
     test = folder / "test"
     sides = {"input": test / "images" / "real_A"}
     sides |= {label: test / results[label]["images"] for label in ("teacher", "compressed")}
@@ -444,7 +445,7 @@ def write_compressed(folder: Path, target: Target, preset: str) -> dict:
     """
     results = collect(folder, target, preset)
     write_text(folder / CARD, card(results))
-    _page(folder, results)
+    write_result_page(folder, results)
     write_json(folder / RESULTS, results)
     return results
 

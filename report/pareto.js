@@ -4,7 +4,7 @@
 {
   const { points, fronts, brief, command } = JSON.parse(document.querySelector('script.points').textContent);
   const panel = document.querySelector('.chosen-point'), planes = [...document.querySelectorAll('.plane')];
-  const NS = 'http://www.w3.org/2000/svg', NEAR = 30; // how near the pointer must be [px]
+  const NEAR = 30; // how near the pointer must be [px]
   const text = (tag, content, parent) => {
     const element = document.createElement(tag);
     element.textContent = content;
@@ -53,7 +53,7 @@
     const members = [...plane.querySelectorAll('.front')];
     for (const title of plane.querySelectorAll('title')) title.remove(); // the tip says it
     const ringOf = name => {
-      const ring = document.createElementNS(NS, 'circle');
+      const ring = drawing.querySelector('circle').cloneNode();
       ring.setAttribute('class', `ring hidden ${name}`);
       ring.setAttribute('r', 9);
       drawing.append(ring);

@@ -194,6 +194,7 @@ def _header(
     networks = {"best": best.config_str, "widths": space.name}
     if flags.get("netG"):
         networks = {"supernet": str(flags["netG"])} | networks
+    plots = {name: folder / name for name in ("search.png", "front.png")}
     return Header(
         "Search",
         f"Search {folder.resolve().name}" if folder.resolve().name != "search" else "Search",
@@ -202,6 +203,6 @@ def _header(
         figures,
         costs,
         space.convention,
-        links=run_pages({"supernet": flags.get("restore_G_path")}),
+        links=run_pages({"supernet": flags.get("restore_G_path")}) | plots,
         script=str(flags.get("script", "")),
     )
