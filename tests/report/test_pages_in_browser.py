@@ -230,7 +230,7 @@ def test_every_page_says_what_it_is_and_what_it_costs(visit, tmp_path, kind):
         shares = [
             float(bar.locator(".bar").get_attribute("style").split(":")[1][:-1]) for bar in bars
         ]
-        values = [float(re.match(r"[\d.]+", bar.locator("dd").inner_text())[0]) for bar in bars]
+        values = [number(bar.locator("dd").inner_text()) for bar in bars]
         assert len(bars) >= 2 and max(shares) == 100
         expected = [100 * value / max(values) for value in values]
         assert shares == pytest.approx(expected, abs=2)
