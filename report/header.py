@@ -151,8 +151,9 @@ def _add_bars(
                 with t.div(cls="bar-row"):
                     t.dt(cost.label)
                     with t.dd(show(value)):
-                        if number and values[0]:
-                            t.small(_against(values[0], value))
+                        against = _against(values[0], value) if number and values[0] else ""
+                        if against:
+                            t.small(against)
                         # The length is data, like the points of a plot.
                         length = f"--share:{100 * value / most:.2f}%"
                         t.span(cls="bar", style=length, aria_hidden="true")

@@ -276,6 +276,7 @@ if (gallery) {
   const button = document.querySelector('.gallery .differences');
   const difference = on => {
     button.ariaPressed = String(on);
+    gallery.parentNode.classList.toggle('differing', on);
     for (const row of rows) {
       columns.forEach(({ role }, column) => {
         if (role !== 'output') return;

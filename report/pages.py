@@ -151,7 +151,7 @@ def _tools(gallery: Gallery) -> None:
                 aria_pressed="false",
                 aria_keyshortcuts="d",
             )
-            t.span(f"hold an image to see {gallery.reference} in its place", cls="hint")
+            t.span(f"hold an output to see “{gallery.reference}” in its place", cls="hint")
 
 
 def _add_row(gallery: Gallery, index: int, page_folder: Path) -> None:

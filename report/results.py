@@ -133,7 +133,8 @@ def _header(
         beside = ""
         if results["label"] != first["label"]:
             beside = f"{first['label']} {measured(key, first['metrics'][key])}"
-        figures.append(Figure(label, measured(key, results["metrics"][key]), beside))
+        whose = f", {results['label']}" if len(entries) > 2 else ""
+        figures.append(Figure(label + whose, measured(key, results["metrics"][key]), beside))
     costs = [
         Cost(
             entry["label"],
