@@ -77,49 +77,45 @@ def _header(folder: Path, records: list[dict], flags: Mapping[str, object]) -> H
         figures.append(Figure(f"{last['measure']}, best", f"{best['score']:.3f}", at))
         if best is not last:
             figures.append(Figure("latest", f"{last['score']:.3f}"))
-    specs = _networks(folder, flags)
     convention = flags.get("macs_convention")
     convention = convention if convention in CONVENTIONS else "published"
+    networks, costs = {}, []
+    for label, path in _checkpoints(folder, flags).items():
+        # A missing or damaged file must not end the training that draws this page.
+        try:
+            spec = _spec(path, path.stat().st_mtime_ns)
+            costs.append(_cost(label, spec, convention))
+            networks[label] = _name(spec)
+        except (OSError, InputError):
+            continue
     return Header(
         "Training",
         f"Run {folder.resolve().name}",
         "" if any(r["event"] == "eval" for r in records) else "no evaluation yet",
-        {label: _name(spec) for label, spec in specs.items()},
+        networks,
         figures,
-        [_cost(label, spec, convention) for label, spec in specs.items()],
+        costs,
         convention,
         links=origins(folder),
         script=str(flags.get("script", "")),
     )
 
 
-def _networks(folder: Path, flags: Mapping[str, object]) -> dict[str, GeneratorSpec]:
-    """The teacher, if it is of a file, and what is trained, as far as its first checkpoint is
-    there."""
-    own = folder / "checkpoints"
-    paths = {"teacher": flags.get("restore_teacher_G_path")}
-    paths["this run"] = next(
-        (
-            own / f"latest_net_{name}.pth"
-            for name in ("G", "G_A")
-            if (own / f"latest_net_{name}.pth").is_file()
-        ),
-        None,
-    )
-    found = {}
-    for label, path in paths.items():
-        # A missing or damaged file must not end the training that draws this page.
-        try:
-            found |= {label: _spec(str(path))} if path else {}
-        except InputError:
-            continue
+def _checkpoints(folder: Path, flags: Mapping[str, object]) -> dict[str, Path]:
+    """Those of the teacher, if it is of a file, and of what is trained, which the first epochs may
+    lack."""
+    teacher = flags.get("restore_teacher_G_path")
+    own = [folder / "checkpoints" / f"latest_net_{name}.pth" for name in ("G", "G_A")]
+    found = {"teacher": Path(str(teacher))} if teacher else {}
+    for path in filter(Path.is_file, own):
+        found["this run"] = path
     return found
 
 
-@lru_cache(maxsize=8)
-def _spec(path: str) -> GeneratorSpec:
-    """Remembered, since the page is drawn often, and a run keeps its kind of network."""
-    return Checkpoint(path).open().spec
+@lru_cache(maxsize=4)
+def _spec(path: Path, changed: int) -> GeneratorSpec:
+    """What a file holds that was last ``changed`` then; the page is drawn often, so it is kept."""
+    return Checkpoint(str(path)).open().spec
 
 
 def _name(spec: GeneratorSpec) -> str:
@@ -136,7 +132,8 @@ def _cost(label: str, spec: GeneratorSpec, convention: str) -> Cost:
     if "size" not in spec.trained_on:
         return Cost(label, params)
     counts = (
-        config_cost(config, arch, c, *spec.trained_on["size"])[0] for c in (convention, "exact")
+        config_cost(config, arch, each, *spec.trained_on["size"])[0]
+        for each in (convention, "exact")
     )
     return Cost(label, params, *counts)
 
