@@ -35,6 +35,7 @@ class TestedModel:
     width: int
     mode: str = "eval"  # see `TestSettings`
     tiles: Tiling | None = None  # None = every image as a whole
+    exact_macs: int | None = None  # true multiply-accumulates of the convolutions; None = not known
 
 
 @dataclass(frozen=True)
@@ -173,6 +174,7 @@ def _loaded(
             )
         net = spec.kind.extract(net, config)
     macs, params = config_cost(config, spec.architecture, settings.macs_convention, *settings.size)
+    exact, _ = config_cost(config, spec.architecture, "exact", *settings.size)
     by_config = spec.ngf is None or config != spec.config
     name = f"{spec.netG} {config}" if by_config else f"{spec.netG} ngf {spec.ngf}"
     if settings.dropout_rate is not None:
@@ -185,5 +187,6 @@ def _loaded(
         settings.macs_convention,
         *settings.size,
         settings.mode,
+        exact_macs=exact,
     )
     return Loaded(label, net.to(device).train(settings.mode == "train"), model, spec, config)

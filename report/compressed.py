@@ -14,10 +14,11 @@ from pathlib import Path
 from data.datasets import list_images
 from models.build import Checkpoint
 from prepare.arrange import FACTS
+from report.header import Cost, Figure, Header
 from report.pages import Gallery, write_page
-from report.related import run_pages
+from report.related import read_flags, run_pages
 from report.results import read_written
-from report.tables import giga, markdown_table, measured, mega, ratio, text_table
+from report.tables import giga, markdown_table, measured, mega, milliseconds, ratio, text_table
 from runtime.files import read_json, write_json, write_text
 from subnets.target import Target
 
@@ -201,10 +202,6 @@ def table(results: dict) -> tuple[list[str], list[list[str]]]:
     return headings, rows
 
 
-def milliseconds(value: float) -> str:
-    return f"{value:.1f} ms"
-
-
 def verdict(results: dict) -> str:
     """Whether the target was reached, in one line with both figures."""
     target = results["target"]
@@ -374,7 +371,8 @@ def title(results: dict) -> str:
 # Writing
 
 
-def _page(folder: Path, results: dict) -> None:
+def write_result_page(folder: Path, results: dict) -> None:
+    """Write the page of a compression from what `collect` returned."""
     test = folder / "test"
     sides = {"input": test / "images" / "real_A"}
     sides |= {label: test / results[label]["images"] for label in ("teacher", "compressed")}
@@ -389,14 +387,35 @@ def _page(folder: Path, results: dict) -> None:
     made = run_pages({"teacher": results["teacher"]["checkpoint"]})
     made |= {name: folder / name / "index.html" for name in ("supernet", "search", "finetune")}
     made |= {"test": test / "index.html", "model card": folder / CARD}
-    write_page(
-        folder / PAGE,
+    pair = {label: results[label] for label in ("teacher", "compressed")}
+    small, teacher = pair["compressed"]["metrics"], pair["teacher"]["metrics"]
+    figures = [
+        Figure("target", results["target"]["text"], "met" if results["target"]["met"] else "missed")
+    ]
+    figures += [
+        Figure(label, measured(key, small[key]), f"teacher {measured(key, teacher[key])}")
+        for key, label in results["measures"].items()
+    ]
+    header = Header(
+        "Compression",
         title(results),
         note,
-        *table(results),
-        Gallery(sides, names, aspect=width / height),
-        plots={"Search": folder / "search" / "search.png"},
+        {label: model["name"] for label, model in pair.items()},
+        figures,
+        [
+            Cost(label, m["params"], m["macs"], m["exact_macs"], m["latency"]["median_ms"])
+            for label, m in pair.items()
+        ],
         links={label: page for label, page in made.items() if page.is_file()},
+        script="compress.py",
+    )
+    write_page(
+        folder / PAGE,
+        header,
+        *table(results),
+        Gallery(sides, names, aspect=width / height, reference="teacher", outputs=["compressed"]),
+        plots={"Search": folder / "search" / "search.png"},
+        flags=read_flags(folder, "settings.json"),
         tables={
             "Images": (["use", "count", "from"], _image_rows(results)),
             "Limits": (["what these figures do not say"], [[text] for text in limits(results)]),
@@ -426,7 +445,7 @@ def write_compressed(folder: Path, target: Target, preset: str) -> dict:
     """
     results = collect(folder, target, preset)
     write_text(folder / CARD, card(results))
-    _page(folder, results)
+    write_result_page(folder, results)
     write_json(folder / RESULTS, results)
     return results
 

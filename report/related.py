@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
+from urllib.parse import quote
 
 
-def read_flags(folder: Path) -> dict[str, object]:
-    """Name -> value of the flags in a folder's options.json; empty if it cannot be read."""
+def relative_url(target: Path, folder: Path) -> str:
+    """A relative URL of any file name, even with #, % or bytes that are not UTF-8."""
+    return quote(os.fsencode(os.path.relpath(target, folder).replace(os.sep, "/")))
+
+
+def read_flags(folder: Path, name: str = "options.json") -> dict[str, object]:
+    """Name -> value of the flags in a file of a folder; empty if it cannot be read."""
     try:
-        flags = json.loads((folder / "options.json").read_text(encoding="utf-8"))
+        flags = json.loads((folder / name).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return flags if isinstance(flags, dict) else {}

@@ -11,6 +11,7 @@ from data.loader import Loader
 from evaluation.side_by_side import generate, time_models
 from evaluation.tested import Loaded
 from metrics.criteria import Criterion, fresh
+from report.header import Cost, Figure, Header
 from report.pages import Gallery, write_page
 from report.related import run_pages
 from report.tables import csv_table, giga, markdown_table, measured, mega, ratio, text_table
@@ -114,6 +115,49 @@ def _spreadsheet(entries: list[dict]) -> str:
         ]
         rows.append(row)
     return csv_table(headings, rows)
+
+
+def _header(
+    entries: list[dict], results: dict, notes: list[str], flags: dict[str, object]
+) -> Header:
+    """The model under test beside the one that it is compared with.
+
+    Args:
+        entries: of all models, in the order of the table
+        results: as in results.json; begins with the model under test
+    """
+    several, first = len(entries) > 1, entries[0]
+    checkpoints = {entry["label"]: entry["checkpoint"] for entry in entries}
+    figures = []
+    for key, label in results["measures"].items():
+        beside = ""
+        if results["label"] != first["label"]:
+            beside = f"{first['label']} {measured(key, first['metrics'][key])}"
+        whose = f", {results['label']}" if len(entries) > 2 else ""
+        figures.append(Figure(label + whose, measured(key, results["metrics"][key]), beside))
+    costs = [
+        Cost(
+            entry["label"],
+            entry["params"],
+            entry["macs"],
+            entry["exact_macs"],
+            entry["latency"] and entry["latency"]["median_ms"],
+        )
+        for entry in entries
+    ]
+    others = [entry["label"] for entry in entries[1:]]
+    notes = [f"n={results['metrics']['n']} images", *notes]
+    return Header(
+        "Test",
+        f"{', '.join(others)} beside {first['label']}" if several else f"Test of {first['label']}",
+        "; ".join(notes if several else [results["checkpoint"], *notes]),
+        {entry["label"]: entry["name"] for entry in entries},
+        figures,
+        costs,
+        first["macs_convention"],
+        links=run_pages(checkpoints if several else {"run": results["checkpoint"]}),
+        script=str(flags.get("script", "")),
+    )
 
 
 # --------------------------------------------------------------------------------------------------
@@ -236,19 +280,11 @@ def test_generators(
     if "real" in sides:
         columns["real"] = sides["real"]
     aspect = results["width"] / results["height"]
-    gallery = Gallery(columns, names, differences, f"L1 to {labels[0]}", aspect)
-    note = "; ".join(notes if several else [results["checkpoint"], *notes])
-    checkpoints = {entry["label"]: entry["checkpoint"] for entry in entries}
-    write_page(
-        folder / "index.html",
-        "Test results",
-        note,
-        headings,
-        rows,
-        gallery,
-        links=run_pages(checkpoints if several else {"run": results["checkpoint"]}),
-        flags=flags,
-    )
+    compared = labels[0] if several else "real"
+    outputs = labels[1:] if several else ["output"]
+    gallery = Gallery(columns, names, differences, f"L1 to {labels[0]}", aspect, compared, outputs)
+    header = _header(entries, results, notes, flags or {})
+    write_page(folder / "index.html", header, headings, rows, gallery, flags=flags)
     write_json(folder / "results.json", results)
     print(text_table(headings, rows))
     return results

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 
 from matplotlib.axes import Axes
 
-from report.pages import write_report
+from errors import InputError
+from models.build import Checkpoint
+from models.cost import CONVENTIONS, config_cost
+from models.generators import GeneratorSpec
+from report.header import Cost, Figure, Header
+from report.pages import Pictures, write_report
 from report.plots import draw_line, new_figure, save_figure
 from report.related import origins, read_flags
 from runtime.files import read_json_lines
 
-SHOWN = 3  # the page shows the pictures of the latest evaluations, up to this many
+SHOWN = 3  # pictures of the latest evaluations that the page shows; it links the others
 
 
 def write_run_page(folder: Path) -> None:
@@ -37,20 +44,102 @@ def write_run_page(folder: Path) -> None:
     if scored:
         _plot_measures(folder / "measures.png", scored)
         plots[scored[-1]["measure"]] = folder / "measures.png"
-    pictures = sorted((folder / "eval").glob("*.png"), reverse=True)[:SHOWN]
-    subtitle = "no evaluation yet"
-    if records:
-        last = evaluations[-1] if evaluations else records[-1]
-        subtitle = f"epoch {last['epoch']}, step {last['step']}"
+    pictures = {p.stem: p for p in sorted((folder / "eval").glob("*.png"), reverse=True)}
+    shown = dict(list(pictures.items())[:SHOWN])
     write_report(
         folder / "index.html",
-        f"Run {folder.resolve().name}",
-        subtitle,
+        _header(folder, records, read_flags(folder)),
         plots,
-        {p.stem: p for p in pictures},
-        links=origins(folder),
+        Pictures(
+            shown,
+            "Images of the evaluations",
+            {name: path for name, path in pictures.items() if name not in shown},
+            compare=min(pictures, default=None),
+        ),
         flags=read_flags(folder),
     )
+
+
+# --------------------------------------------------------------------------------------------------
+# The header
+
+
+def _header(folder: Path, records: list[dict], flags: Mapping[str, object]) -> Header:
+    scored = [r for r in records if r["event"] == "eval" and "score" in r]
+    figures = []
+    if records:
+        last = ([r for r in records if r["event"] == "eval"] or records)[-1]
+        figures.append(Figure("epoch", f"{last['epoch']}", f"step {last['step']:,}"))
+    if scored:
+        last, key = scored[-1], _key(scored[-1])
+        best = (max if key == "mIoU" else min)(scored, key=lambda r: r["score"])
+        at = "the latest" if best is last else f"at epoch {best['epoch']}"
+        figures.append(Figure(f"{last['measure']}, best", f"{best['score']:.3f}", at))
+        if best is not last:
+            figures.append(Figure("latest", f"{last['score']:.3f}"))
+    convention = flags.get("macs_convention")
+    convention = convention if convention in CONVENTIONS else "published"
+    networks, costs = {}, []
+    for label, path in _checkpoints(folder, flags).items():
+        # A missing or damaged file must not end the training that draws this page.
+        try:
+            spec = _spec(path, path.stat().st_mtime_ns)
+            costs.append(_cost(label, spec, convention))
+            networks[label] = _name(spec)
+        except (OSError, InputError):
+            continue
+    return Header(
+        "Training",
+        f"Run {folder.resolve().name}",
+        "" if any(r["event"] == "eval" for r in records) else "no evaluation yet",
+        networks,
+        figures,
+        costs,
+        convention,
+        links=origins(folder),
+        script=str(flags.get("script", "")),
+    )
+
+
+def _checkpoints(folder: Path, flags: Mapping[str, object]) -> dict[str, Path]:
+    """Those of the teacher, if it is of a file, and of what is trained, which the first epochs may
+    lack."""
+    teacher = flags.get("restore_teacher_G_path")
+    own = [folder / "checkpoints" / f"latest_net_{name}.pth" for name in ("G", "G_A")]
+    found = {"teacher": Path(str(teacher))} if teacher else {}
+    for path in filter(Path.is_file, own):
+        found["this run"] = path
+    return found
+
+
+@lru_cache(maxsize=4)
+def _spec(path: Path, changed: int) -> GeneratorSpec:
+    """What a file holds that was last ``changed`` then; the page is drawn often, so it is kept."""
+    return Checkpoint(str(path)).open().spec
+
+
+def _name(spec: GeneratorSpec) -> str:
+    config = spec.tuned_config or spec.config
+    by_config = spec.ngf is None or config != spec.config
+    name = f"{spec.netG} {config}" if by_config else f"{spec.netG} ngf {spec.ngf}"
+    return f"{name}, full width" if spec.is_supernet and not spec.tuned_config else name
+
+
+def _cost(label: str, spec: GeneratorSpec, convention: str) -> Cost:
+    """Of one image of the size that it learns from; without a size only its parameters."""
+    config, arch = spec.tuned_config or spec.config, spec.architecture
+    _, params = config_cost(config, arch)
+    if "size" not in spec.trained_on:
+        return Cost(label, params)
+    counts = (
+        config_cost(config, arch, each, *spec.trained_on["size"])[0]
+        for each in (convention, "exact")
+    )
+    return Cost(label, params, *counts)
+
+
+# --------------------------------------------------------------------------------------------------
+# Plots
 
 
 def _plot_losses(path: Path, records: list[dict]) -> None:
@@ -70,13 +159,20 @@ def _plot_losses(path: Path, records: list[dict]) -> None:
 def _plot_measures(path: Path, evaluations: list[dict]) -> None:
     """Plot the scores of all evaluations; a single one is shown as a bar for each network."""
     figure, axes = new_figure()
-    metrics = evaluations[-1]["metrics"]
-    key = next(k for k in ("mIoU", "fid") if all(k in m for m in metrics.values()))
+    key = _key(evaluations[-1])
     if len(evaluations) == 1:
-        _draw_bars(axes, {label: m[key] for label, m in metrics.items()}, evaluations[0])
+        _draw_bars(
+            axes, {label: m[key] for label, m in evaluations[-1]["metrics"].items()}, evaluations[0]
+        )
     else:
         _draw_scores(axes, evaluations, key)
     save_figure(figure, path)
+
+
+def _key(evaluation: dict) -> str:
+    """The measure that its score is of."""
+    metrics = evaluation["metrics"].values()
+    return next(k for k in ("mIoU", "fid") if all(k in m for m in metrics))
 
 
 def _draw_bars(axes: Axes, scores: dict[str, float], evaluation: dict) -> None:

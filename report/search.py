@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -9,16 +10,23 @@ import numpy as np
 
 from data.images import save_png
 from models.config import ChannelConfig
-from report.pages import write_report
+from models.cost import config_cost
+from report.header import Cost, Figure, Header
+from report.pages import Pictures, write_report
+from report.pareto import SearchPlot, add_search_plot, fronts_of
 from report.plots import plot_search
+from report.related import read_flags, run_pages
 from subnets.results import Evaluated, write_summary
 from subnets.search import Measurer, pareto_front
 from subnets.space import Milliseconds
 
 # Maximum number of front members whose images are shown.
-SHOWN = 4
-# Maximum number of rows of the table.
+SHOWN = 16
+# Maximum number of rows of the table, and of points of the plot.
 LISTED = 2000
+# What test.py must be told as the search was, to make images as the search did.
+_SAME = ["dataroot", "dataset_mode", "direction", "phase", "meta_path", "metaA_path", "metaB_path"]
+_SAME += ["preprocess", "load_size", "crop_size", "aspect_ratio", "restore_G_path"]
 
 
 def summarise_search(
@@ -123,9 +131,78 @@ def write_search_page(
         path = folder / "samples" / f"{record}.png"
         save_png(path, picture(measurer.space.parse(record)))
         samples[record] = path
+    flags = read_flags(folder)
+    plot = SearchPlot(
+        ranked[:LISTED],
+        fronts_of(ranked[:LISTED], key, measurer.lower_is_better, budget),
+        key,
+        measurer.label,
+        measurer.lower_is_better,
+        measurer.space.convention,
+        budget,
+        samples,
+        _command(flags),
+    )
+    write_report(
+        folder / "index.html",
+        _header(folder, measurer, ranked, flags, found),
+        {},
+        Pictures(samples, "Images of the best", compare=ranked[0].config_str),
+        (headings, rows),
+        flags,
+        lambda page_folder: add_search_plot(plot, page_folder),
+    )
+
+
+def _command(flags: Mapping[str, object]) -> str:
+    """How to make images of a subnet, ``{config}``; "" without the flags of the search."""
+    if not flags.get("restore_G_path"):
+        return ""
+    told = {name: flags[name] for name in _SAME if flags.get(name) is not None}
+    words = [shlex.join((f"--{name}", str(value))) for name, value in told.items()]
+    words += ["--config_str {config}", "--results_dir test_{config}"]
+    return " \\\n  ".join(["python test.py", *words])
+
+
+def _header(
+    folder: Path,
+    measurer: Measurer,
+    ranked: list[Evaluated],
+    flags: Mapping[str, object],
+    found: str,
+) -> Header:
+    """The best subnet beside the widest one of the space."""
+    best, space = ranked[0], measurer.space
+    widest = space.times.of(space.largest) if space.times else None
+    costs = []
+    for label, config, ms in (
+        ("widest subnet", space.largest, widest),
+        ("best", space.parse(best.config_str), best.ms),
+    ):
+        counted, params = space.cost(config)
+        exact, _ = config_cost(config, space.arch, "exact", space.height, space.width)
+        costs.append(Cost(label, params, counted, exact, ms))
     note = f"{measurer.label}; {len(ranked)} subnet{'s' * (len(ranked) > 1)} evaluated" + (
         f", the best {LISTED} listed" if len(ranked) > LISTED else ""
     )
     note += f"; {found}" if found else ""
-    plots = {"Every evaluated subnet, and the best of every budget": folder / "front.png"}
-    write_report(folder / "index.html", "Search", note, plots, samples, (headings, rows))
+    note += f"; MACs at {space.width}x{space.height}"
+    figures = [
+        Figure(measurer.label, f"{best.value(measurer.criterion):.3f}", f"best, n={best.n}"),
+        Figure("subnets", f"{len(ranked):,}", f"of {space.size:,}"),
+    ]
+    networks = {"best": best.config_str, "widths": space.name}
+    if flags.get("netG"):
+        networks = {"supernet": str(flags["netG"])} | networks
+    plots = {name: folder / name for name in ("search.png", "front.png")}
+    return Header(
+        "Search",
+        f"Search {folder.resolve().name}" if folder.resolve().name != "search" else "Search",
+        note,
+        networks,
+        figures,
+        costs,
+        space.convention,
+        links=run_pages({"supernet": flags.get("restore_G_path")}) | plots,
+        script=str(flags.get("script", "")),
+    )

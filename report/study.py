@@ -19,9 +19,10 @@ from matplotlib.axis import Axis
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator, ScalarFormatter
 
 from errors import InputError
+from report.header import Cost, Figure, Header
 from report.pages import Gallery, write_page
 from report.plots import new_figure, save_figure
-from report.tables import csv_table, giga, markdown_table, mega, ratio, text_table
+from report.tables import csv_table, macs, markdown_table, mega, milliseconds, ratio, text_table
 from runtime.files import read_json, read_json_lines, write_json, write_text
 from subnets.results import Evaluated, read_evaluations
 
@@ -258,13 +259,14 @@ def _smaller(value: float | None, teachers: float | None, show: Callable[[float]
     return show(value) + (f" ({ratio(teachers, value)})" if less else "")
 
 
-def _macs(value: float) -> str:
-    """Millions below 1e9: small images leave few digits of a billion."""
-    return giga(value) if value >= 1e9 else f"{value / 1e6:.1f}M"
-
-
-def _milliseconds(value: float) -> str:
-    return f"{value:.1f} ms"
+def _costs(networks: list[Tested]) -> list[float | None]:
+    """Means of parameters, MACs, exact MACs and milliseconds, as far as they are known."""
+    return [
+        _mean(t.value("params") for t in networks),
+        _mean(t.value("macs") for t in networks),
+        _mean(t.exact_macs for t in networks),
+        _mean(t.latency_ms for t in networks),
+    ]
 
 
 def summary_table(study: Study) -> tuple[list[str], list[list[str]]]:
@@ -275,18 +277,10 @@ def summary_table(study: Study) -> tuple[list[str], list[list[str]]]:
     headings += ["time", "seeds"]
     teachers = study.tested.get("teacher", [])
 
-    def costs(networks: list[Tested]) -> list[float | None]:
-        return [
-            _mean(t.value("params") for t in networks),
-            _mean(t.value("macs") for t in networks),
-            _mean(t.exact_macs for t in networks),
-            _mean(t.latency_ms for t in networks),
-        ]
-
-    shows = (mega, _macs, _macs, _milliseconds)
+    shows = (mega, macs, macs, milliseconds)
     rows = []
     for row, networks in study.tested.items():
-        pairs = zip(costs(networks), costs(teachers), shows, strict=True)
+        pairs = zip(_costs(networks), _costs(teachers), shows, strict=True)
         *sizes, time = (_smaller(*pair) for pair in pairs)
         fids = [t.value("fid") for t in networks]
         ratios = [] if row == "teacher" else _ratios(study, networks, "fid")
@@ -308,7 +302,7 @@ def seeds_table(study: Study) -> tuple[list[str], list[list[str]]]:
             f"{ROWS[t.row]}: {t.network}",
             str(t.seed),
             mega(t.value("params")),
-            _macs(t.value("macs")),
+            macs(t.value("macs")),
             *(_number(key, t.value(key)) for key in study.measures),
         ]
         for t in study.all
@@ -453,7 +447,13 @@ def side_by_side(study: Study) -> Gallery | None:
         return None
     spread = np.linspace(0, len(names) - 1, min(SHOWN, len(names))).round().astype(int)
     found = first[0].found
-    return Gallery(columns, [names[i] for i in spread], aspect=found["width"] / found["height"])
+    return Gallery(
+        columns,
+        [names[i] for i in spread],
+        aspect=found["width"] / found["height"],
+        reference=ROWS["teacher"],
+        outputs=[ROWS[t.row] for t in first if t.row != "teacher"],
+    )
 
 
 # --------------------------------------------------------------------------------------------------
@@ -529,6 +529,22 @@ def _facts(study: Study, title: str) -> dict:
     }
 
 
+def _header(study: Study, title: str, note: str, links: dict[str, Path]) -> Header:
+    """Means over the seeds, in the order of the table: the teacher first where there is one."""
+    figures = [
+        Figure(
+            f"FID, {ROWS[row]}",
+            _mean_and_spread([t.value("fid") for t in networks], lambda v: _number("fid", v)),
+        )
+        for row, networks in study.tested.items()
+    ]
+    networks = {ROWS[row]: found[0].found["name"] for row, found in study.tested.items()}
+    costs = [Cost(ROWS[row], *_costs(found)) for row, found in study.tested.items()]
+    convention = study.all[0].found["macs_convention"]
+    made = dict(links=links, script="study_page.py")
+    return Header("Study", title, note, networks, figures, costs, convention, macs, **made)
+
+
 def _spreadsheet(study: Study) -> str:
     """A line per network and seed, every figure at full precision."""
     measures = list(study.measures)
@@ -572,17 +588,9 @@ def write_study(folder: Path, title: str) -> None:
         page = images.parent.parent / "index.html"
         if page.is_file():
             links[f"test, seed {seed}"] = page
-    write_page(
-        folder / "index.html",
-        title,
-        note,
-        headings,
-        rows,
-        side_by_side(study),
-        plots,
-        links,
-        tables=tables,
-    )
+    header = _header(study, title, note, links)
+    page = folder / "index.html"
+    write_page(page, header, headings, rows, side_by_side(study), plots, tables=tables)
     parts = [title, markdown_table(headings, rows), note]
     for caption, table in tables.items():
         parts += [caption, markdown_table(*table)]

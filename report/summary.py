@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from errors import InputError
+from report.header import Cost, Figure, Header
 from report.pages import Gallery, write_page
 from report.related import origins, run_pages
 from report.results import read_written
@@ -56,6 +57,13 @@ class Tested:
             images = self.images.relative_to(self.folder)
             paths = (Path(p).relative_to(images) for p in written if images in Path(p).parents)
         return {str(path.with_suffix("")) for path in paths}
+
+    def cost(self, label: str) -> Cost:
+        """What the model costs; its exact MACs are those of latency.json, or of newer results."""
+        timing = self.latency or {}
+        exact = timing.get("macs", self.results.get("exact_macs"))
+        keys = (self.results["params"], self.results["macs"], exact, timing.get("median_ms"))
+        return Cost(label, *keys)
 
     def cells(self) -> list[str]:
         """The cells of the model's row: parameters, MACs, measures, latency."""
@@ -148,6 +156,25 @@ def _links(tested: tuple[Tested, Tested], search: Path | None, finetune: Path | 
     return {label: page for page, label in pages.items()}
 
 
+def _header(tested: tuple[Tested, Tested], title: str, note: str, links: dict[str, Path]) -> Header:
+    pair = dict(zip(("teacher", "compressed"), tested, strict=True))
+    teacher, compressed = (t.results["metrics"] for t in tested)
+    return Header(
+        "Comparison",
+        title,
+        note,
+        {label: each.results["name"] for label, each in pair.items()},
+        [
+            Figure(label, measured(key, compressed[key]), f"teacher {measured(key, teacher[key])}")
+            for key, label in tested[1].results["measures"].items()
+        ],
+        [each.cost(label) for label, each in pair.items()],
+        tested[1].results["macs_convention"],
+        links=links,
+        script="summarise.py",
+    )
+
+
 def summarise(
     teacher: Path,
     compressed: Path,
@@ -187,9 +214,15 @@ def summarise(
     if names and (given / "real_B" / f"{names[0]}.png").is_file():
         columns["real"] = given / "real_B"
     plots = {"Search": search / "search.png"} if search else {}
-    gallery = Gallery(columns, names, aspect=model["width"] / model["height"])
-    links = _links(tested, search, finetune)
-    write_page(page, title, note, headings, rows, gallery, plots, links)
+    gallery = Gallery(
+        columns,
+        names,
+        aspect=model["width"] / model["height"],
+        reference="teacher",
+        outputs=["compressed"],
+    )
+    header = _header(tested, title, note, _links(tested, search, finetune))
+    write_page(page, header, headings, rows, gallery, plots)
     table = markdown_table(headings, rows)
     write_text(page.with_name("summary.md"), f"{title}\n\n{table}\n\n{note}\n")
     write_json(

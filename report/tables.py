@@ -21,6 +21,16 @@ def mega(value: float) -> str:
     return f"{value / 1e6:.3f}M"
 
 
+def macs(value: float) -> str:
+    """MACs in G; below 1e9 in M, since small images leave few digits of a billion."""
+    return giga(value) if value >= 1e9 else f"{value / 1e6:.1f}M"
+
+
+def milliseconds(value: float) -> str:
+    """A time with one decimal, or three digits where it is short."""
+    return f"{value:.1f} ms" if value >= 1 else f"{value:.3g} ms"
+
+
 def measured(key: str, value: float) -> str:
     """A measure with its meaningful digits: 5 decimals for KID, 4 for SSIM, 2 for all others.
 

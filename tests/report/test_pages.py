@@ -6,6 +6,7 @@ from urllib.parse import unquote
 
 import pytest
 
+from report.header import Header
 from report.pages import Gallery, write_page
 
 
@@ -45,7 +46,8 @@ def write(folder, names, title="Test results", plots=None, **gallery):
     rows = [["teacher", "11.378M", "24.12"], ["<b>student</b> & co", "0.703M", "25.76"]]
     page = folder / "pages" / "index.html"
     headings = ["model", "parameters", "FID"]
-    write_page(page, title, "a note", headings, rows, Gallery(columns, names, **gallery), plots)
+    header = Header("Test", title, "a note")
+    write_page(page, header, headings, rows, Gallery(columns, names, **gallery), plots)
     return page
 
 
@@ -141,7 +143,8 @@ def test_a_wide_table_scrolls_and_the_page_does_not(browser, tmp_path, scheme):
     headings = ["model", *(f"measure {number}" for number in range(12))]
     rows = [["a network", *("0.12345678" for _ in headings[1:])]]
     gallery = Gallery({"input": tmp_path}, ["a_very_long_name" * 5])
-    write_page(tmp_path / "index.html", "a_very_long_title" * 9, "a note", headings, rows, gallery)
+    header = Header("Test", "a_very_long_title" * 9, "a note", {"x" * 40: "y" * 90})
+    write_page(tmp_path / "index.html", header, headings, rows, gallery)
     context = browser.new_context(viewport={"width": 320, "height": 640}, color_scheme=scheme)
     try:
         page = context.new_page()

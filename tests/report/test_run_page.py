@@ -82,3 +82,14 @@ def test_damaged_options_are_left_out(tmp_path, content):
     (tmp_path / "options.json").write_text(content)
     write_run_page(tmp_path)
     assert "<details>" not in (tmp_path / "index.html").read_text()
+
+
+def test_a_damaged_checkpoint_is_left_out(tmp_path):
+    """It does not end the training that draws the page; the rest of the header is there."""
+    run, teacher = tmp_path / "student", tmp_path / "teacher.pth"
+    write_log(run, 2)
+    teacher.write_bytes(b"PK\x03\x04 not a checkpoint")
+    (run / "options.json").write_text(json.dumps({"restore_teacher_G_path": str(teacher)}))
+    write_run_page(run)
+    html = (run / "index.html").read_text()
+    assert "<dt>epoch</dt>" in html and 'class="networks"' not in html
