@@ -477,6 +477,12 @@ FLAGS: dict[str, Flag] = {
         0.0,
         metavar="X",
     ),
+    "qat": Flag(
+        _LOSS,
+        "train the student as export.py --int8 will run it: weights and inputs of convolutions are "
+        "rounded to 8 bits, in evaluations too; its file is that of an ordinary network",
+        bool,
+    ),
     "sandwich": Flag(
         _LOSS,
         "train the largest, the smallest and K random configurations in every step; 0 = a single "
