@@ -595,6 +595,7 @@ class ExportOptions(Options):
         "format",
         "fp16",
         "int8",
+        "int8_error",
         "dataroot",
         "dataset_mode",
         "direction",

@@ -555,6 +555,14 @@ FLAGS: dict[str, Flag] = {
         "--dataroot; needs --format onnx",
         bool,
     ),
+    "int8_error": Flag(
+        _LOG,
+        "with --int8: error of the output that is allowed, root mean square in grey levels of 255; "
+        "the fewest layers stay in float32 that keep it; inf = none stays",
+        non_negative_or_inf,
+        1.5,
+        metavar="X",
+    ),
     "results_dir": Flag(_LOG, "folder for images, page and metrics", metavar="DIR"),
     "side_by_side": Flag(
         _LOG,
