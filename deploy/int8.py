@@ -122,7 +122,9 @@ def convolutions(model) -> list:
 
 def layer_of(node) -> str:
     """A convolution's name in the network, from the name of its weight: ``model.10.conv``."""
-    return node.input[1].removeprefix("net.").removesuffix(".weight")
+    name = node.input[1].removeprefix("net.").removesuffix(".weight")
+    # Of `deploy.rewrite.RowSummedConv2d`.
+    return name.removesuffix(".rows")
 
 
 def in_8_bits(model, ends: Mapping[str, float], plain: Collection[str] = ()):

@@ -2,8 +2,8 @@
 
 After Jacob et al., Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-
 Only Inference (CVPR 2018, section 3): the forward pass rounds, the backward pass takes rounding for
-the identity, and what is beyond a range for a constant. The numbers are those of the file that
-`deploy.int8` writes: q = clamp(round(x / s), -127, 127), x ~ q s, the zero point is 0.
+the identity, and what is beyond a range for a constant. Unlike there, all ranges are symmetric, as
+in the file that `deploy.int8` writes: q = clamp(round(x / s), -127, 127), x ~ q s.
 """
 
 from __future__ import annotations
@@ -47,6 +47,19 @@ def fake_quantised(x: Tensor, largest: Tensor, axis: int | None = None) -> Tenso
     return y.to(x.dtype)
 
 
+def _without_flat(x: Tensor) -> Tensor:
+    """N C H W as it is, but a channel that is one number all over an image gives no gradient.
+
+    In 8 bits, flat images make many of those. An instance norm multiplies the gradient there by 316
+    (1 / sqrt(eps)), and a chain of norms makes it infinite. In float32 rounding errors hide that.
+    """
+    if not (torch.is_grad_enabled() and x.requires_grad):
+        return x
+    seen = x.detach()
+    flat = seen.amax((2, 3), keepdim=True) == seen.amin((2, 3), keepdim=True)
+    return torch.where(flat, seen, x)
+
+
 class _Quantised(nn.Module):
     """What the two kinds of convolutions share.
 
@@ -71,7 +84,7 @@ class _Quantised(nn.Module):
                 # Without a range there is nothing to average with.
                 momentum = torch.where(self.largest > 0, MOMENTUM, 1.0)
                 self.largest.lerp_(found, momentum)
-        return fake_quantised(x, self.largest)
+        return _without_flat(fake_quantised(x, self.largest))
 
     def _weight(self) -> Tensor:
         other = [d for d in range(self.weight.ndim) if d != self.axis]
