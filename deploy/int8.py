@@ -295,12 +295,13 @@ class Quantised:
     tried: Mapping[str, float] = field(default_factory=dict)
 
     def __str__(self) -> str:
+        other = f"{self.images} other image{'s' * (self.images > 1)}"
         kept = f", in float32: {', '.join(self.plain)}" if self.plain else ""
         return (
             f"{self.size / 1e6:.2f} MB, {self.layers - len(self.plain)} of {self.layers} "
             f"convolutions in 8 bits{kept}; ranges: {self.calibration}, of {self.calibrated} "
             f"images; differs by {self.mean:.2f} of 255 levels on average, {self.rms:.2f} in root "
-            f"mean square and {self.largest:.0f} at most, on {self.images} other images"
+            f"mean square and {self.largest:.0f} at most, on {other}"
         )
 
 

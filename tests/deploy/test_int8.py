@@ -1,4 +1,4 @@
-"""Quantisation after training: the numbers, the choice of ranges, and the layers left in float32."""
+"""Quantisation after training: the numbers, the choice of ranges, and the float32 layers."""
 
 import math
 
@@ -168,6 +168,6 @@ def test_no_more_layers_than_needed_stay(tmp_path):
 
 @pytest.mark.parametrize("count", [0, 1])
 def test_two_images_at_least(tmp_path, count):
-    with pytest.raises(InputError, match="`int8`.*two or more"):
+    with pytest.raises(InputError, match="two or more"):
         export_int8(generator(), tmp_path / "net.onnx", images(count))
     assert not list(tmp_path.iterdir())
