@@ -113,12 +113,19 @@ def test_ranges_begin_as_the_mean_over_batches():
 def test_flat_images_have_finite_gradients():
     """In 8 bits a flat image leaves flat channels, and every instance norm behind them would
     multiply the gradient by 316."""
-    net = generator("mobile_resnet_9blocks")
-    flat = torch.full((1, 3, 32, 32), 0.25)
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        *(layer for _ in range(20) for layer in (nn.Conv2d(3, 3, 1), nn.InstanceNorm2d(3)))
+    )
     quantise(net, [torch.rand(2, 3, 32, 32) * 2 - 1])
-    F.l1_loss(net(flat), torch.zeros(1, 3, 32, 32)).backward()
+    weights = torch.randn(1, 3, 32, 32)
+    (net(torch.full((1, 3, 32, 32), 0.25)) * weights).mean().backward()
     norms = torch.stack([p.grad.norm() for p in net.parameters() if p.grad is not None])
-    assert torch.isfinite(norms).all() and norms.max() < 1e4
+    assert torch.isfinite(norms).all() and norms.max() < 100
+    # Where there is something to see, gradients pass.
+    net.zero_grad()
+    (net(torch.rand(1, 3, 32, 32)) * weights).mean().backward()
+    assert net[0].weight.grad.norm() > 1e-4
 
 
 def test_ranges_are_restored():
