@@ -1,10 +1,10 @@
 """Measure what 8 bits cost a trained generator in FID, and its time in ONNX Runtime and OpenVINO.
 
-Four files of one network are compared: ``float32``; ``by rule``, ranges from the smallest to the
-largest value, outputs of convolutions quantised too, and the first and the last one left in
-float32; ``int8``, as `export.py --int8` writes it; and, with ``--qat_path``, ``int8 after --qat``,
-the same of a checkpoint that `distill.py --qat` made of the network. FID is measured in ONNX
-Runtime. Calibration takes images of phase train.
+Files of one network are compared: ``float32``; ``by rule``, ranges from the smallest to the largest
+value, outputs of convolutions quantised too, and the first and the last one left in float32; and
+``int8``, as `export.py --int8` writes it. With ``--qat_path``, a checkpoint that `distill.py --qat`
+made of the network, ``float32`` and ``int8`` of that too. FID is measured in ONNX Runtime, errors
+are against the same network in float32. Calibration takes images of phase train.
 """
 
 import math
@@ -64,10 +64,11 @@ def export_by_rule(source: Path, target: Path, images: list[torch.Tensor]) -> No
 
 
 @torch.inference_mode()
-def rms(run, targets, loader) -> float:
-    """Root mean square of the difference of the outputs from ``targets``, in grey levels."""
-    pairs = zip(loader.epoch(), targets, strict=True)
-    losses = [((run(batch.A) - y) * 127.5).square().mean((1, 2, 3)) for batch, y in pairs]
+def rms(run, net, loader) -> float:
+    """Root mean square of the difference of the outputs of ``run`` and ``net``, in grey levels."""
+    losses = [
+        ((run(batch.A) - net(batch.A)) * 127.5).square().mean((1, 2, 3)) for batch in loader.epoch()
+    ]
     return math.sqrt(float(torch.cat(losses).mean()))
 
 
@@ -98,24 +99,24 @@ def main() -> None:
         opt, phase="train", meta_path=None, max_dataset_size=opt.calibration, batch_size=1
     )
     images = [batch.A for batch in inference_loader(given, CPU).epoch()]
-    with torch.inference_mode():
-        targets = [net(batch.A) for batch in loader.epoch()]
-    rows, files = [], {}
+    networks = {"": net}
+    if opt.qat_path:
+        networks[" after --qat"] = load_generator(opt.qat_path, "--qat_path", {})[0].eval()
+    rows, files, chosen, compared = [], {}, {}, {}
     with tempfile.TemporaryDirectory() as folder:
-        folder = Path(folder)
-        files["float32"] = folder / "float32.onnx"
-        export_onnx(net, files["float32"])
-        files["by rule"] = folder / "rule.onnx"
-        export_by_rule(files["float32"], files["by rule"], images)
-        made = {"int8": net}
-        if opt.qat_path:
-            tuned = load_generator(opt.qat_path, "--qat_path", {})[0].eval()
-            made["int8 after --qat"] = tuned
-        chosen = {}
-        for name, each in made.items():
-            files[name] = folder / f"{name}.onnx"
-            chosen[name] = export_int8(each, files[name], images, max_error=opt.int8_error)
-            print(f"{name}: {chosen[name]}")
+        for tag, each in networks.items():
+            names = {way: f"{way}{tag}" for way in ("float32", "by rule", "int8")}
+            paths = {way: Path(folder) / f"{name}.onnx" for way, name in names.items()}
+            export_onnx(each, paths["float32"])
+            if tag:
+                del paths["by rule"]
+            else:
+                export_by_rule(paths["float32"], paths["by rule"], images)
+            made = export_int8(each, paths["int8"], images, paths["float32"], opt.int8_error)
+            print(f"{names['int8']}: {made}")
+            chosen[names["int8"]] = made
+            files |= {names[way]: path for way, path in paths.items()}
+            compared |= {names[way]: each for way in paths}
         runs = {name: OnnxGenerator(path) for name, path in files.items()}
         times = {}
         if opt.time_size:
@@ -128,7 +129,7 @@ def main() -> None:
             fid, what = evaluator(each)["fid"], chosen.get(name)
             row = {"file": name, "FID": fid}
             row["change"] = f"{fid / (rows[0]['FID'] if rows else fid) - 1:+.2%}"
-            row["error, grey levels"] = rms(each, targets, loader)
+            row["error, grey levels"] = rms(each, compared[name], loader)
             row["in float32"] = " ".join(what.plain) if what else ""
             row["ranges"] = what.calibration if what else ""
             row["MB"] = files[name].stat().st_size / 1e6
@@ -139,7 +140,7 @@ def main() -> None:
     facts = machine("cpu") | {
         "network": f"{spec.netG} {spec.config}",
         "measure": f"{evaluator.labels['fid']}, n={len(loader.dataset)}, {opt.size} px",
-        "error": "of the outputs against --restore_G_path in float32, root mean square",
+        "error": "of the outputs against the same network in float32, root mean square",
     }
     if opt.time_size:
         facts["timed at"] = f"{opt.time_size} px"
