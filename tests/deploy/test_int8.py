@@ -14,7 +14,7 @@ from deploy.int8 import (
     export_int8,
     rounded_weight,
 )
-from deploy.onnx import OnnxGenerator
+from deploy.onnx import OnnxGenerator, export_onnx
 from errors import InputError
 from models.calibration import calibrate
 from models.generators import GeneratorSpec
@@ -37,8 +37,16 @@ def generator(netG: str = "mobile_resnet_6blocks", ngf: int = 4, norm: str = "in
     torch.manual_seed(1)
     net = init_weights(GeneratorSpec(netG, ngf, None, 3, 3, norm, 0.0).build(), "kaiming", 1.0)
     if norm == "batch":
-        calibrate(net, [torch.cat(images(8))])
+        calibrate(net, [torch.cat(images(8, 128 if netG == "unet_128" else 32))])
     return net.eval()
+
+
+@pytest.fixture(scope="module")
+def mobile(tmp_path_factory):
+    """(A network, its file in float32), which takes long to make."""
+    net, path = generator(), tmp_path_factory.mktemp("mobile") / "net.onnx"
+    export_onnx(net, path)
+    return net, path
 
 
 @pytest.mark.parametrize("axis", [0, 1])
@@ -75,13 +83,10 @@ def test_least_squares_gives_up_a_rare_outlier():
     assert end == pytest.approx(1.0, abs=0.05)
 
 
-@pytest.mark.parametrize(
-    "netG, norm", [("mobile_resnet_6blocks", "instance"), ("resnet_6blocks", "batch")]
-)
-def test_the_best_ranges_are_taken(tmp_path, netG, norm):
-    net, path = generator(netG, norm=norm), tmp_path / "net.onnx"
+def test_the_best_ranges_are_taken(tmp_path, mobile):
+    (net, exported), path = mobile, tmp_path / "net.onnx"
     given = images(8)
-    made = export_int8(net, path, given, max_error=math.inf)
+    made = export_int8(net, path, given, exported, math.inf)
     assert set(made.tried) == set(CALIBRATIONS) and made.plain == ()
     assert made.tried[made.calibration] == min(made.tried.values())
     assert (made.calibrated, made.images) == (6, 2)
@@ -94,13 +99,13 @@ def test_the_best_ranges_are_taken(tmp_path, netG, norm):
     assert 0.01 < made.rms < 60
 
 
-def test_numbers_are_signed_and_symmetric(tmp_path):
+def test_numbers_are_signed_and_symmetric(tmp_path, mobile):
     """TensorRT reads no other: int8 with zero points of 0, scales per channel of weights alone."""
     import onnx
     from onnx import numpy_helper
 
-    net, path = generator(), tmp_path / "net.onnx"
-    export_int8(net, path, images(4), max_error=math.inf)
+    (net, exported), path = mobile, tmp_path / "net.onnx"
+    export_int8(net, path, images(4), exported, math.inf)
     model = onnx.load(path)
     onnx.checker.check_model(model)
     tensors = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
@@ -116,11 +121,11 @@ def test_numbers_are_signed_and_symmetric(tmp_path):
             assert zero.dtype == np.int8 and zero.size == size and not zero.any()
 
 
-@pytest.mark.parametrize("netG", ["unet_128", "mobile_resnet_6blocks"])
-def test_runtimes_agree(tmp_path, netG):
+@pytest.mark.parametrize("netG, norm", [("unet_128", "batch"), ("resnet_6blocks", "instance")])
+def test_runtimes_agree(tmp_path, netG, norm):
     openvino = pytest.importorskip("deploy.openvino")
     pytest.importorskip("openvino")
-    net, path = generator(netG, ngf=4), tmp_path / "net.onnx"
+    net, path = generator(netG, norm=norm), tmp_path / "net.onnx"
     size = 128 if netG == "unet_128" else 32
     made = export_int8(net, path, images(3, size), max_error=math.inf)
     assert made.layers == sum(isinstance(m, (nn.Conv2d, nn.ConvTranspose2d)) for m in net.modules())
@@ -150,18 +155,20 @@ def spoiled(net: nn.Module) -> str:
 def test_a_sensitive_layer_is_found(tmp_path):
     net = generator("resnet_6blocks", norm="batch")
     name = spoiled(net)
-    everything = export_int8(net, tmp_path / "a.onnx", images(8), max_error=math.inf)
+    exported = tmp_path / "net.onnx"
+    export_onnx(net, exported)
+    everything = export_int8(net, tmp_path / "a.onnx", images(8), exported, math.inf)
     limit = everything.rms / 3
-    made = export_int8(net, tmp_path / "b.onnx", images(8), max_error=limit)
+    made = export_int8(net, tmp_path / "b.onnx", images(8), exported, limit)
     assert made.plain == (name,) and made.rms <= limit < everything.rms
     assert name in str(made) and f"{made.layers - 1} of {made.layers}" in str(made)
 
 
-def test_no_more_layers_than_needed_stay(tmp_path):
-    net = generator()
-    full = export_int8(net, tmp_path / "a.onnx", images(8), max_error=math.inf)
-    some = export_int8(net, tmp_path / "b.onnx", images(8), max_error=full.rms * 0.7)
-    none = export_int8(net, tmp_path / "c.onnx", images(8), max_error=0)
+def test_no_more_layers_than_needed_stay(tmp_path, mobile):
+    net, exported = mobile
+    full = export_int8(net, tmp_path / "a.onnx", images(8), exported, math.inf)
+    some = export_int8(net, tmp_path / "b.onnx", images(8), exported, full.rms * 0.7)
+    none = export_int8(net, tmp_path / "c.onnx", images(8), exported, 0)
     assert 0 < len(some.plain) < some.layers and some.rms <= full.rms * 0.7
     assert len(none.plain) == none.layers and none.rms < 0.01
 
@@ -169,5 +176,5 @@ def test_no_more_layers_than_needed_stay(tmp_path):
 @pytest.mark.parametrize("count", [0, 1])
 def test_two_images_at_least(tmp_path, count):
     with pytest.raises(InputError, match="two or more"):
-        export_int8(generator(), tmp_path / "net.onnx", images(count))
+        export_int8(nn.Conv2d(3, 3, 1), tmp_path / "net.onnx", images(count))
     assert not list(tmp_path.iterdir())
