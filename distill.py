@@ -11,6 +11,7 @@ from models.build import new_discriminator, new_student, new_teacher
 from options import DistillOptions, Namespace, run, settings
 from report.run import write_run_page
 from training.build import (
+    begin_quantised,
     begin_tuned,
     distillation_task,
     new_adaptors,
@@ -38,6 +39,8 @@ def student_task(
 
     chosen = subnets(settings.subnets(opt), spec, data.batch_size, calibration)
     begin_tuned(student, spec, calibration)
+    if getattr(opt, "qat", False):
+        begin_quantised(student, calibration)
     updates = settings.updates(opt)
     online = opt.distiller == "online"
     taps = "mse"

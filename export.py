@@ -133,7 +133,9 @@ def main() -> None:
         if name == "int8":
             images = (batch.A for batch in inference_loader(data, torch.device("cpu"), 1).epoch())
             float32 = None if opt.fp16 else paths["onnx"]
-            print(f"{path}: {spec.config}, {export_int8(net, path, images, float32)}")
+            print(
+                f"{path}: {spec.config}, {export_int8(net, path, images, float32, opt.int8_error)}"
+            )
             continue
         if name in ("pth", "safetensors"):
             exported = export_weights(net, path, opt.fp16, spec)

@@ -52,24 +52,33 @@ def require_onnx(*packages: str) -> None:
 # Running a file
 
 
+def open_session(model: Path | bytes):
+    """A session of ONNX Runtime on the CPU, of a file or of what a file holds.
+
+    It uses the number of threads that PyTorch uses now.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    # Threads must not spin after a run: PyTorch may need the cores next.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    options.log_severity_level = 3
+    source = model if isinstance(model, bytes) else str(model)
+    return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+
+
 class OnnxGenerator:
-    """An ``.onnx`` file that runs in ONNX Runtime on the CPU.
+    """An ``.onnx`` file, or its bytes, that runs in ONNX Runtime on the CPU.
 
     Called with N C H W float32 on the CPU, it returns N output_nc H W float32. It uses the number
     of threads that PyTorch uses when this object is created.
     """
 
-    def __init__(self, path: Path):
+    def __init__(self, model: Path | bytes):
         import onnxruntime
 
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
-        # Threads must not spin after a run: PyTorch may need the cores next.
-        options.add_session_config_entry("session.force_spinning_stop", "1")
-        options.log_severity_level = 3
-        self._session = onnxruntime.InferenceSession(
-            str(path), options, providers=["CPUExecutionProvider"]
-        )
+        self._session = open_session(model)
         self._shrink = onnxruntime.RunOptions()
         self._shrink.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
 

@@ -376,9 +376,23 @@ class DistillOptions(_StudentOptions):
         "pretrained_netG",
         "pretrained_ngf",
         "restore_pretrained_G_path",
+        "qat",
     )
     defaults = dict(log_dir="logs/supernet", student_netG="mobile_resnet_9blocks")
     choices = dict(gan_mode=_STUDENT_GAN, recon_loss_type=_STUDENT_RECON)
+
+    @classmethod
+    def check(cls, opt, parser):
+        super().check(opt, parser)
+        if opt.qat and opt.student_netG in SUPERNETS:
+            parser.error(
+                f"--qat with --student_netG {opt.student_netG}: ranges are of one subnet; cut one "
+                "out by export.py and give it as --restore_student_G_path"
+            )
+        if opt.qat and opt.cuda_graphs:
+            parser.error(
+                "--qat with --cuda_graphs: rounding to 8 bits cannot be recorded; leave one out"
+            )
 
 
 class SupernetOptions(_StudentOptions):
@@ -581,6 +595,7 @@ class ExportOptions(Options):
         "format",
         "fp16",
         "int8",
+        "int8_error",
         "dataroot",
         "dataset_mode",
         "direction",

@@ -477,6 +477,12 @@ FLAGS: dict[str, Flag] = {
         0.0,
         metavar="X",
     ),
+    "qat": Flag(
+        _LOSS,
+        "train the student as export.py --int8 will run it: weights and inputs of convolutions are "
+        "rounded to 8 bits, in evaluations too; its file is that of an ordinary network",
+        bool,
+    ),
     "sandwich": Flag(
         _LOSS,
         "train the largest, the smallest and K random configurations in every step; 0 = a single "
@@ -548,6 +554,14 @@ FLAGS: dict[str, Flag] = {
         "also write NAME.int8.onnx: convolutions in 8 bits, calibrated on the images of "
         "--dataroot; needs --format onnx",
         bool,
+    ),
+    "int8_error": Flag(
+        _LOG,
+        "with --int8: error of the output that is allowed, root mean square in grey levels of 255; "
+        "the fewest layers stay in float32 that keep it; inf = none stays",
+        non_negative_or_inf,
+        1.5,
+        metavar="X",
     ),
     "results_dir": Flag(_LOG, "folder for images, page and metrics", metavar="DIR"),
     "side_by_side": Flag(

@@ -165,6 +165,7 @@ RULES = (
         "no --restore_pretrained_G_path is given",
         lambda opt: not opt.restore_pretrained_G_path,
     ),
+    Rule(("export.py",), ("int8_error",), "--int8 is not given", lambda opt: not opt.int8),
     Rule(TRAINING, ("n_layers_D",), "--netD is pixel", lambda opt: opt.netD == "pixel"),
     Rule(
         TRAINING,

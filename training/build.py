@@ -34,6 +34,7 @@ from training.cycle_gan import CycleGanTask, CycleWeights
 from training.feature_networks import DiscriminatorFeatures, VGG16Features
 from training.image_losses import ImageLosses, ImageLossWeights, make_connector
 from training.online import OnlineTask, RealLosses
+from training.quantisation import quantise
 from training.schedules import Schedule
 from training.state import load_optimizers
 from training.tasks import (
@@ -210,6 +211,15 @@ def begin_tuned(
     if config is not None and spec.norm == "batch":
         batches = [batch.to(next(student.parameters()).device) for batch in calibration()]
         calibrate(student, batches, lambda x: student(x, config))
+
+
+def begin_quantised(student: nn.Module, calibration: Callable[[], Sequence[Tensor]]) -> None:
+    """Put a student of fixed width in 8 bits, in place, with the ranges of ``calibration``.
+
+    Its steps then keep them up to date. See `training.quantisation`.
+    """
+    device = next(student.parameters()).device
+    quantise(student, (batch.to(device) for batch in calibration()))
 
 
 def teacher_task(

@@ -30,6 +30,7 @@ from training.losses import (
     layer_losses,
     make_reconstruction_loss,
 )
+from training.quantisation import Ranges
 
 Generate = Callable[[Tensor], Tensor]
 
@@ -370,6 +371,9 @@ class StudentTask(Task):
         super().__init__(weights, device, amp)
         self.student, self.adaptors, self.subnets = student, adaptors, subnets
         self._add_generators({"G": student}, {"G": spec}, ema)
+        ranges = {name: Ranges(net) for name, net in self.networks.items()}
+        # Files of networks do not hold them, see `training.quantisation`.
+        self.memory = {"ranges": ranges} if ranges["G"].layers else {}
         self.shown = self.networks["G"]
         self.networks |= {f"A-{i}": a for i, a in enumerate(adaptors)}
         # Widths as tensors instead of configurations: all steps then have the same shapes.

@@ -207,6 +207,32 @@ def test_online_flags_that_cannot_be(call, tmp_path, training_flags, flags, word
     assert all(word in outcome.stderr for word in words), outcome.stderr
 
 
+def test_a_student_in_8_bits_is_a_plain_file(call, tmp_path, teacher, training_flags):
+    path = teacher / "checkpoints" / "best_net_G.pth"
+    flags = (*training_flags, "--niters", 2, "--restore_teacher_G_path", path, "--student_ngf", 4)
+    call("distill.py", *flags, "--qat", "--log_dir", tmp_path / "run").succeeded()
+    made = tmp_path / "run" / "checkpoints" / "best_net_G.pth"
+    net, spec = load_generator(made, "")
+    assert set(net.state_dict()) == set(spec.build().state_dict())
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (
+            ("--student_netG", "super_mobile_resnet_9blocks", "--config_set", "channels-32"),
+            ("--qat", "--student_netG super_mobile_resnet_9blocks", "export.py"),
+        ),
+        (("--cuda_graphs",), ("--qat with --cuda_graphs",)),
+    ],
+)
+def test_8_bits_that_cannot_be(call, tmp_path, training_flags, flags, words):
+    given = (*training_flags, "--restore_teacher_G_path", "x.pth", "--qat", *flags)
+    outcome = call("distill.py", *given, "--log_dir", tmp_path / "run")
+    assert outcome.returncode == 2 and not (tmp_path / "run").exists()
+    assert all(word in outcome.stderr for word in words), outcome.stderr
+
+
 def test_flags_of_the_other_distiller_are_named(call, tmp_path, training_flags, teacher):
     flags = (*training_flags, "--niters", 1, "--no_fid", "--student_ngf", 8)
     flags += ("--restore_teacher_G_path", teacher / "checkpoints" / "latest_net_G.pth")

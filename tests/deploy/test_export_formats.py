@@ -115,7 +115,7 @@ def test_every_kind_of_generator(tmp_path, export, suffix, kwargs):
 @needs_onnx
 def test_quantisation_leaves_the_network_as_it_is(tmp_path, net):
     net = copy.deepcopy(net).train()
-    deploy.int8.export_int8(net, tmp_path / "net.onnx", [torch.rand(1, 3, 32, 32)])
+    deploy.int8.export_int8(net, tmp_path / "net.onnx", [*torch.rand(2, 1, 3, 32, 32)])
     assert net.training
 
 

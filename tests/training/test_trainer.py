@@ -38,6 +38,7 @@ from training.cycle_gan import CycleGanTask, CycleWeights
 from training.feature_networks import DiscriminatorFeatures
 from training.image_losses import ImageLosses, ImageLossWeights
 from training.online import OnlineTask, RealLosses
+from training.quantisation import QuantisedConv2d, Ranges, quantise
 from training.schedules import Schedule
 from training.tasks import DistillTask, Judge, LossWeights, Subnets, TeacherTask, make_adaptors
 from training.trainer import Evaluation, Plan, Stopped, Trainer
@@ -78,6 +79,10 @@ def make_loader() -> Loader:
     return Loader(Noise(), 2, CPU, Crops((12, 12), True, True), shuffle=True, seed=1, threads=1)
 
 
+def make_images() -> torch.Tensor:
+    return torch.cat([batch.A for batch in make_loader().epoch()])
+
+
 def make_task(kind: str = "supernet"):
     torch.manual_seed(0)
     heads = 2 if kind == "two teachers" else 1
@@ -98,6 +103,13 @@ def make_task(kind: str = "supernet"):
         rest = (LossWeights("wgangp"), CycleWeights(), 4, 1, 1e-3, 0.5, CPU)
         more = dict(augment=Augmentation(CHANGES), ema=0.9)
         return CycleGanTask(nets_g, nets_d, [TEACHER, TEACHER], *rest, **more)
+    if kind in ("8 bits", "8 bits averaged"):
+        spec = replace(STUDENT, netG="mobile_resnet_6blocks")
+        student = init_weights(spec.build(), gain=0.2)
+        quantise(student, [make_images()])
+        adaptors, average = make_adaptors(spec, TEACHER, "normal", 0.2), 0.9 * ("av" in kind)
+        losses = (LossWeights(), 1e-3, 0.5, CPU)
+        return DistillTask(student, teacher, net_d, adaptors, spec, *losses, ema=average)
     student = init_weights(STUDENT.build(), gain=0.2)
     adaptors = make_adaptors(STUDENT, TEACHER, "normal", 0.2)
     if kind in ("online", "two teachers"):
@@ -324,6 +336,8 @@ def test_a_run_may_be_stopped_at_every_step(whole, tmp_path):
         ("two teachers", "linear", 2),
         ("augmented teacher", "linear", 2),
         ("cycle_gan", "linear", 2),
+        ("8 bits", "linear", 2),
+        ("8 bits averaged", "linear", 2),
     ],
 )
 def test_other_tasks_continue_as_well(tmp_path, kind, policy, epochs):
@@ -375,6 +389,22 @@ def test_a_run_that_lost_its_pools_would_be_another(tmp_path):
         make_trainer(folder, make_task("cycle_gan"), plan).run()
         ends.append(load_tensors(path, "")["networks"])
     assert not equal(*ends)
+
+
+def test_ranges_of_8_bits_are_in_the_state_and_in_no_network(tmp_path):
+    task = make_task("8 bits averaged")
+    make_trainer(tmp_path, task, SHORT).run()
+    state = load_tensors(tmp_path / "checkpoints" / "state.pth", "")
+    assert set(state["ranges"]) == {"G", "G_raw"} and equal(*state["ranges"].values())
+    assert equal(state["ranges"]["G"], Ranges(task.student).state_dict())
+    net, spec = load_generator(tmp_path / "checkpoints" / "best_net_G.pth", "")
+    assert type(net) is type(spec.build())
+    assert not any(type(module) is QuantisedConv2d for module in net.modules())
+    # What is measured and saved is in 8 bits while it trains.
+    x = make_images()
+    shown = task.generators()["student"]
+    with torch.inference_mode():
+        assert not torch.equal(shown.eval()(x), net.eval()(x))
 
 
 def test_a_damaged_newest_state_costs_only_what_came_after_the_one_before(
