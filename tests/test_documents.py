@@ -168,6 +168,16 @@ def test_every_page_with_commands_is_read(tmp_path):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_scripts_that_the_text_names_are_there(page):
+    """Such as `python benchmarks/cost.py` between the lines; the blocks are checked above."""
+    text = re.sub(
+        r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE
+    )
+    named = re.findall(r"`(?:bash|python)\s+([\w./-]+\.(?:sh|py))\b", text)
+    assert [script for script in named if not (ROOT / script).is_file()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_examples_in_python_use_what_is_there(page):
     """Their syntax, and the names that they take from this project. Examples that can run are run
     by tests of their own."""
