@@ -18,6 +18,8 @@ ROOT = Path(__file__).resolve().parent.parent
 SOURCES = {"index.md": "README.md", "contributing.md": "CONTRIBUTING.md"}
 SOURCES |= {"tour.md": "docs/tour.ipynb"}
 PAGES = {source: page for page, source in SOURCES.items()}
+# A search shows the guides before the API.
+LATER = "---\nsearch:\n  boost: 0.5\n---\n"
 LINK = re.compile(r"(\]\()([^)\s#]+)(#[^)\s]*)?(\))")
 
 
@@ -25,7 +27,7 @@ def on_files(files, config):
     made = {"index.md": (ROOT / "README.md").read_text(encoding="utf-8")}
     made["contributing.md"] = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     made["tour.md"] = notebook(ROOT / "docs" / "tour.ipynb")
-    made |= api_pages()
+    made |= {path: LATER + text for path, text in api_pages().items()}
     for path, text in made.items():
         files.append(File.generated(config, path, content=text))
     return files
