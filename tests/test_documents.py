@@ -222,3 +222,11 @@ def test_the_site_is_built_strictly_and_loads_nothing_from_elsewhere(tmp_path):
     assert (
         'id="gan_compression.compress"' in (tmp_path / "site/api/gan_compression.html").read_text()
     )
+
+
+def test_a_wrong_port_is_named():
+    done = subprocess.run(
+        ["bash", ROOT / "scripts" / "docs.sh", "--serve", "80a"], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.count("\n") == 1 and "80a" in done.stderr and "--help" in done.stderr
