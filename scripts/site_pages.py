@@ -104,8 +104,9 @@ def rooms() -> dict[str, str]:
 def modules(room: str) -> list[str]:
     """The modules of a room that say something of themselves, in alphabetical order."""
     if (ROOT / f"{room}.py").is_file():
+        # Entry points are commands.
         return [room] if room == "errors" else []
     paths = sorted((ROOT / room).rglob("*.py"))
     said = [p for p in paths if p.read_text(encoding="utf-8").lstrip().startswith('"""')]
     names = [".".join(p.relative_to(ROOT).with_suffix("").parts) for p in said]
-    return [name.removesuffix(".__init__") for name in names if "._" not in name[:-9]]
+    return [name.removesuffix(".__init__") for name in names]
