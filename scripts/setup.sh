@@ -4,6 +4,7 @@
 #   bash scripts/setup.sh        the product
 #   bash scripts/setup.sh web    and what its web page is made with; needs npm
 #   bash scripts/setup.sh dev    and what its tests need
+#   bash scripts/setup.sh docs   only what the documentation site is built with
 # PYTHON=/path/to/python3: the Python that .venv is made with (python3); 3.10 or newer.
 python="${PYTHON:-python3}"
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -16,9 +17,10 @@ what="${1:-}"
 # Each file of requirements includes the smaller ones. The first one here is wanted; any will do.
 case "$what" in
   dev) enough=(requirements-dev.txt) ;;
+  docs) enough=(requirements-docs.txt requirements-dev.txt) ;;
   web) enough=(requirements-deploy.txt requirements-dev.txt) ;;
   '') enough=(requirements.txt requirements-deploy.txt requirements-dev.txt) ;;
-  *) die "setup.sh knows web and dev, not $what (--help)" ;;
+  *) die "setup.sh knows web, dev and docs, not $what (--help)" ;;
 esac
 
 command -v "$python" >/dev/null || die "PYTHON $python: no such program; set it to a python3"
@@ -41,7 +43,9 @@ installed() {
   return 1
 }
 if ! installed; then
-  echo "installing ${enough[0]} into .venv (PyTorch is large: a few minutes on a slow line)"
+  size=" (PyTorch is large: a few minutes on a slow line)"
+  [ "$what" != docs ] || size=
+  echo "installing ${enough[0]} into .venv$size"
   .venv/bin/python -m pip install --quiet --disable-pip-version-check -r "${enough[0]}"
   cat requirements*.txt >".venv/.installed-${enough[0]}"
 fi

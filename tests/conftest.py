@@ -30,7 +30,7 @@ SLOWEST = ("test_pipeline", "test_compress", "test_pretended_gpu", "test_web_dem
 SLOWEST += ("test_export_formats", "test_trainer", "test_distributed", "test_recipes")
 SLOWEST += ("test_deploy", "test_training_modes", "test_bad_input", "test_study")
 SLOWEST += ("test_unpaired_teachers", "test_unet_scripts", "test_unet", "test_entry")
-SLOWEST += ("test_install", "test_street_scenes", "test_builtin", "test_online")
+SLOWEST += ("test_tutorial", "test_install", "test_street_scenes", "test_builtin", "test_online")
 SLOWEST += ("test_unaligned", "test_cuda_graphs", "test_predictor", "test_channels")
 SLOWEST += ("test_search_modes", "test_supernet", "test_arrange", "test_typed_space")
 
