@@ -72,9 +72,9 @@ unpaired_full() { [ "$MODEL $PIPELINE" = "cycle_gan full" ]; }
 DATAROOT="${DATAROOT:-database/$NAME}"
 OUT="${OUT:-logs/$MODEL/$DATASET$([ "$PIPELINE" = full ] || echo "_$PIPELINE")}"
 
-# Online, the winner knows its teacher's images by then: a quarter of the epochs refine it.
+# Online, the winner knows its teacher's images by then; against the real ones it gains for long.
 if [ "$PIPELINE" = online ]; then
-  FINETUNE_EPOCHS=($(((SUPERNET_EPOCHS[0] + 3) / 4)) $(((SUPERNET_EPOCHS[1] + 3) / 4)))
+  FINETUNE_EPOCHS=($(((SUPERNET_EPOCHS[0] + 2) / 3)) $(((SUPERNET_EPOCHS[1] + 2) / 3)))
 fi
 
 # What OMGD's recipes have of their own, by dataset and width of the student. That of map2sat is

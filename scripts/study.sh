@@ -257,7 +257,7 @@ row_d() { ours online12 "$BUDGET_12"; }
 
 row_e() { ours online40 "$BUDGET_40"; }
 
-# ours NAME BUDGET: both budgets share one teacher and one supernet. The fine-tuning is short.
+# ours NAME BUDGET: both budgets share one teacher and one supernet.
 ours() {
   tuned
   local student=("${OURS[@]}" --restore_teacher_G_path "$(trained tuned)"
@@ -265,7 +265,7 @@ ours() {
   train online_supernet train_supernet.py $((2 * EPOCHS)) "${student[@]}" "${OURS_SUPERNET[@]}" \
     --config_set "$SPACE"
   search "$1_search" online_supernet "$SPACE" "$2"
-  train "$1" train_supernet.py $(((EPOCHS + 2) / 3)) "${student[@]}" "${OURS_FINETUNE[@]}" \
+  train "$1" train_supernet.py $(((2 * EPOCHS + 2) / 3)) "${student[@]}" "${OURS_FINETUNE[@]}" \
     --restore_student_G_path "$(trained online_supernet)" \
     --config_str "$(config_of "$RUN/$1_search")"
 }

@@ -278,13 +278,13 @@ def test_all_stages_with_two_teachers_are_shown(folder):
 @pytest.mark.parametrize("folder", SEARCHED_ONLINE, ids=lambda f: f.name)
 def test_a_search_in_an_online_supernet(folder, tmp_path):
     """The fast pipeline but for how the student learns: the supernet from its teacher's images, the
-    winner from real ones, for a quarter of the epochs."""
+    winner from real ones, for a third of the epochs."""
     fast = folder.with_name(folder.name.replace("_online", "_fast"))
     assert {p.name for p in folder.iterdir()} == {p.name for p in fast.iterdir()}
     ours, theirs = (shown(f, "evolution_search")["evolution_search.py"] for f in (folder, fast))
     assert (ours.config_set, ours.budget) == (theirs.config_set, theirs.budget)
     supernet = shown(fast, "train_supernet")["train_supernet.py"]
-    lengths = {"train_supernet": 1, "finetune": 4}
+    lengths = {"train_supernet": 1, "finetune": 3}
     for stage, part in lengths.items():
         opt = shown(folder, stage)["train_supernet.py"]
         assert (opt.distiller, opt.teacher_freq, opt.lambda_distill) == ("online", 0, 0)

@@ -81,7 +81,8 @@ def test_the_recipes(tmp_path):
     assert epochs == {
         **dict.fromkeys(("teacher", "alone", "layerwise"), (100, 200)),
         **dict.fromkeys(("layerwise_supernet", "online_supernet"), (200, 400)),
-        **dict.fromkeys(("tuned", "online12", "online40"), (33, 67)),
+        "tuned": (33, 67),
+        **dict.fromkeys(("online12", "online40"), (66, 134)),
     }
     teacher = "/my out/seed5/teacher/checkpoints/latest_net"
     tuned = stages["tuned"]
