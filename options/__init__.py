@@ -581,6 +581,7 @@ class ExportOptions(Options):
         "format",
         "fp16",
         "int8",
+        "size",
         "dataroot",
         "dataset_mode",
         "direction",

@@ -110,7 +110,12 @@ def test_the_constraints_meet_the_requirements():
         return {package: tuple(map(int, version.split("."))) for package, version in found}
 
     bounds = {}
-    for name in ("requirements.txt", "requirements-deploy.txt", "requirements-dev.txt"):
+    for name in (
+        "requirements.txt",
+        "requirements-deploy.txt",
+        "requirements-convert.txt",
+        "requirements-dev.txt",
+    ):
         bounds |= versions(name, ">=") | versions(name, "==")
     pinned = versions("constraints.txt", "==")
     assert set(pinned) == set(bounds) and len(pinned) > 10
