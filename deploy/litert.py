@@ -22,6 +22,7 @@ from deploy.converters import (
     require_packages,
 )
 from deploy.pt2 import Traced
+from deploy.rewrite import crop_transposed
 from runtime.files import written_whole
 
 
@@ -66,7 +67,7 @@ class _Named(nn.Module):
 def _convert(net: nn.Module, path: Path, size: int) -> None:
     import litert_torch
 
-    program = _Named(Traced(net)).eval()
+    program = _Named(Traced(crop_transposed(net))).eval()
     model = litert_torch.convert(program, sample_kwargs={"input": fixed_sample(net, size)})
     model.export(str(path))
 

@@ -148,11 +148,9 @@ def test_a_wrong_conversion_is_not_written(tmp_path, export, suffix, monkeypatch
 
     def wrong(net, *args):
         with torch.no_grad():
-            net.model[1].bias += 0.1
             net.model[26].bias += 0.1
         convert(net, *args)
         with torch.no_grad():
-            net.model[1].bias -= 0.1
             net.model[26].bias -= 0.1
 
     monkeypatch.setattr(module, "_convert", wrong)
@@ -199,8 +197,11 @@ def test_packages_that_are_missing_are_named(tmp_path, monkeypatch):
 
 
 def test_a_program_replaces_programs_alone(tmp_path):
+    source = tmp_path / "x.pth"
+    source.touch()
+
     def written():
-        return output_paths(tmp_path / "net.onnx", ["coreml"], True, False, tmp_path / "x.pth")
+        return output_paths(tmp_path / "net.onnx", ["coreml"], True, False, source)
 
     path = tmp_path / "net.mlpackage"
     assert written() == {"coreml": path}
@@ -213,7 +214,7 @@ def test_a_program_replaces_programs_alone(tmp_path):
     # Other formats are files.
     (tmp_path / "net.tflite").mkdir()
     with pytest.raises(InputError, match=r"net\.tflite is a folder"):
-        output_paths(tmp_path / "net", ["tflite"], True, False, tmp_path / "x.pth")
+        output_paths(tmp_path / "net", ["tflite"], True, False, source)
 
 
 # --------------------------------------------------------------------------------------------------
