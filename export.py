@@ -8,7 +8,10 @@ from torch import Tensor, nn
 
 from data.build import calibration_batches, inference_loader
 from deploy.checks import Exported, max_difference, rounded
+from deploy.converters import require_fixed_size
+from deploy.coreml import MANIFEST, export_coreml, require_coreml
 from deploy.int8 import export_int8
+from deploy.litert import export_litert, require_litert
 from deploy.onnx import export_onnx, require_onnx
 from deploy.pt2 import export_pt2
 from errors import InputError
@@ -18,9 +21,20 @@ from models.generators import GeneratorSpec, as_supernet, count_parameters
 from models.weights import save_network
 from options import ExportOptions, run, settings
 from options.no_effect import unread_images
-from runtime.folders import make_parent
+from runtime.files import check_folder
+from runtime.folders import make_folder, make_parent
 
-SUFFIXES = (".pth", ".safetensors", ".onnx", ".pt2")
+SUFFIXES = {
+    "pth": ".pth",
+    "safetensors": ".safetensors",
+    "onnx": ".onnx",
+    "pt2": ".pt2",
+    "coreml": ".mlpackage",
+    "tflite": ".tflite",
+}
+# Their files are for images of one size.
+FIXED = {"coreml": export_coreml, "tflite": export_litert}
+REQUIRE = {"onnx": require_onnx, "coreml": require_coreml, "tflite": require_litert}
 
 
 def load(
@@ -64,21 +78,21 @@ def output_paths(
 
     Args:
         output:     ``--output_path``
-        formats:    pth | safetensors | onnx | pt2, one or several
+        formats:    keys of `SUFFIXES`, one or several
         named:      whether the user typed ``--format``; each file then gets its format as suffix
         int8:       also write ``<output>.int8.onnx``
         input_path: the checkpoint, which must not be overwritten
 
     Raises:
-        InputError: a file is ``input_path``, a link, a device or a folder, or its folder cannot be
-            written.
+        InputError: a file is ``input_path``, a link, a device or a folder (for coreml: one that is
+            no such program), or its folder cannot be written.
     """
-    if named and output.suffix in SUFFIXES:
+    if named and output.suffix in SUFFIXES.values():
         output = output.with_suffix("")
-    paths = {f: output.with_name(f"{output.name}.{f}") if named else output for f in formats}
+    paths = {f: output.with_name(output.name + SUFFIXES[f]) if named else output for f in formats}
     if int8:
         paths["int8"] = output.with_name(f"{output.name}.int8.onnx")
-    for path in paths.values():
+    for name, path in paths.items():
         if path.is_symlink() or (path.exists() and not path.is_file() and not path.is_dir()):
             raise InputError(
                 f"`output_path` {path} is a link or a device, which would be replaced; give the "
@@ -89,7 +103,11 @@ def output_paths(
                 f"`output_path` {path} is the file of `input_path` and would replace it; "
                 "give another name"
             )
-        make_parent(path, "`output_path`")
+        if name == "coreml":
+            check_folder(path, MANIFEST, "`output_path`")
+            make_folder(path.parent, "`output_path`")
+        else:
+            make_parent(path, "`output_path`")
     return paths
 
 
@@ -106,8 +124,8 @@ def export_weights(net: nn.Module, path: Path, fp16: bool, spec: GeneratorSpec) 
 
 def main() -> None:
     opt = ExportOptions.parse()
-    if "onnx" in opt.format:
-        require_onnx()
+    for name in opt.format:
+        REQUIRE.get(name, lambda: None)()
     if opt.int8 and not ("onnx" in opt.format and opt.dataroot):
         raise InputError("`int8` needs `format` onnx and images to calibrate on: `dataroot` DIR")
     checkpoint, data = settings.generator(opt, "input_path"), settings.data(opt)
@@ -127,6 +145,8 @@ def main() -> None:
         print(line)
     if opt.int8:
         checkpoint.check_channels(spec, data.channels)
+    if set(opt.format) & set(FIXED):
+        require_fixed_size(net, opt.size)
     named = settings.was_typed(opt, "format")
     paths = output_paths(Path(opt.output_path), opt.format, named, opt.int8, Path(checkpoint.path))
     for name, path in paths.items():
@@ -139,6 +159,8 @@ def main() -> None:
             continue
         if name in ("pth", "safetensors"):
             exported = export_weights(net, path, opt.fp16, spec)
+        elif name in FIXED:
+            exported = FIXED[name](net, path, opt.fp16, opt.size)
         else:
             exported = {"onnx": export_onnx, "pt2": export_pt2}[name](net, path, opt.fp16)
         print(f"{path}: {spec.config}, {count_parameters(net):,} parameters, {exported}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,16 +39,17 @@ class Exported:
     size:           of the file in bytes
     max_difference: largest absolute difference between the outputs of the file and of the float32
                     network; outputs are in [-1, 1]
+    note:           how the difference was found, where the file was not run
     """
 
     path: Path
     size: int
     max_difference: float
+    note: str = ""
 
     def __str__(self) -> str:
-        return (
-            f"{self.size / 1e6:.2f} MB, largest difference from PyTorch {self.max_difference:.1e}"
-        )
+        text = f"{self.size / 1e6:.2f} MB, largest difference from PyTorch "
+        return f"{text}{self.max_difference:.1e}" + (f" ({self.note})" if self.note else "")
 
 
 # --------------------------------------------------------------------------------------------------
@@ -72,30 +73,39 @@ def input_channels(net: nn.Module) -> int:
 
 
 @torch.inference_mode()
-def max_difference(net: nn.Module, run: Callable[[Tensor], Tensor]) -> float:
-    """Largest ``|run(x) - net(x)|`` over test inputs of all shapes, see `shapes_for`.
+def max_difference(
+    net: nn.Module,
+    run: Callable[[Tensor], Tensor],
+    shapes: Sequence[tuple[int, int, int]] | None = None,
+) -> float:
+    """Largest ``|run(x) - net(x)|`` over test inputs of several shapes.
 
     Args:
-        net: a generator on the CPU, in float32
-        run: N C H W float32 -> the output to compare with ``net(x)``
+        net:    a generator on the CPU, in float32
+        run:    N C H W float32 -> the output to compare with ``net(x)``
+        shapes: (batch, height, width) of the inputs; None = `shapes_for`
 
     Returns:
         the difference, >= 0; infinity when an output of either is not finite
     """
     worst = 0.0
-    for batch, height, width in shapes_for(net):
+    for batch, height, width in shapes or shapes_for(net):
         x = sample(batch, input_channels(net), height, width)
         found = (run(x.clone()).float() - net(x)).abs().max()
         worst = max(worst, found.item() if torch.isfinite(found) else float("inf"))
     return worst
 
 
-def require_equal(difference: float, what: str) -> None:
-    """Raise InputError, which begins with ``what``, if ``difference`` is above `TOLERANCE`."""
+def require_equal(difference: float, what: str, package: str = "onnxruntime") -> None:
+    """Raise InputError, which begins with ``what``, if ``difference`` is above `TOLERANCE`.
+
+    Args:
+        package: what made or ran the file, whose other versions may do better
+    """
     if not difference <= TOLERANCE:
         raise InputError(
             f"{what} differs from PyTorch by {difference:.1e}, more than {TOLERANCE:g}: it was not "
-            "written; use `format` pth, or other versions of torch and onnxruntime"
+            f"written; use `format` pth, or other versions of torch and {package}"
         )
 
 

@@ -57,6 +57,41 @@ class TwoPassInstanceNorm2d(nn.Module):
         return centred * torch.rsqrt((centred * centred).mean((2, 3), keepdim=True) + self.eps)
 
 
+class CroppedConvTranspose2d(nn.Module):
+    """A transposed convolution that is computed whole and then cut, instead of padded.
+
+    PyTorch pads the longer side of an even output (``output_padding``), which LiteRT's converter
+    cannot express. What the whole result has at that place is the same.
+
+    conv:       the convolution to replace: no dilation, ``output_padding`` at most ``padding``
+    forward(x): as ``conv``
+    """
+
+    def __init__(self, conv: nn.ConvTranspose2d):
+        super().__init__()
+        self.start = conv.padding
+        self.end = [p - more for p, more in zip(conv.padding, conv.output_padding, strict=True)]
+        self.whole = copy.deepcopy(conv)
+        self.whole.padding = self.whole.output_padding = (0, 0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.whole(x)
+        (top, left), (bottom, right) = self.start, self.end
+        return y[:, :, top : y.shape[2] - bottom, left : y.shape[3] - right]
+
+
+def crop_transposed(net: nn.Module) -> nn.Module:
+    """A copy of ``net``, the same function, without ``output_padding``; see
+    `CroppedConvTranspose2d`."""
+    net = copy.deepcopy(net)
+    replace_layers(
+        net,
+        nn.ConvTranspose2d,
+        lambda conv: CroppedConvTranspose2d(conv) if any(conv.output_padding) else conv,
+    )
+    return net
+
+
 def replace_layers(net: nn.Module, kind: type, make: Callable[[nn.Module], nn.Module]) -> None:
     """Replace every module of type ``kind`` below ``net`` by ``make(module)``, in place."""
     for module in list(net.modules()):

@@ -596,6 +596,7 @@ class ExportOptions(Options):
         "fp16",
         "int8",
         "int8_error",
+        "size",
         "dataroot",
         "dataset_mode",
         "direction",

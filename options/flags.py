@@ -543,12 +543,16 @@ FLAGS: dict[str, Flag] = {
         _LOG,
         "what to write, one file each; the suffix of --output_path is replaced. pth: weights | "
         "safetensors: the same for the safetensors library | onnx: ONNX Runtime | pt2: "
-        "torch.export",
+        "torch.export | coreml: .mlpackage for Apple's devices | tflite: LiteRT, e.g. on Android",
         default="pth",
-        choices=("pth", "safetensors", "onnx", "pt2"),
+        choices=("pth", "safetensors", "onnx", "pt2", "coreml", "tflite"),
         many=True,
     ),
-    "fp16": Flag(_LOG, "store weights as float16: half the size, computes in float32", bool),
+    "fp16": Flag(
+        _LOG,
+        "store weights as float16: half the size, computes in float32 (coreml: in float16)",
+        bool,
+    ),
     "int8": Flag(
         _LOG,
         "also write NAME.int8.onnx: convolutions in 8 bits, calibrated on the images of "
@@ -835,7 +839,8 @@ FLAGS: dict[str, Flag] = {
     # ---- metrics.macs
     "size": Flag(
         _MEASURE,
-        "width and height of the image that is counted or timed [px]",
+        "width and height of the image that is counted or timed, or that a coreml or tflite file "
+        "is made for [px]",
         pixels,
         256,
         metavar="PX",

@@ -232,6 +232,12 @@ RULES = (
         "--preprocess none keeps the size of images",
         lambda opt: opt.preprocess == "none",
     ),
+    Rule(
+        ("export.py",),
+        ("size",),
+        "only --format coreml and tflite make files for one size",
+        lambda opt: not {"coreml", "tflite"} & set(opt.format),
+    ),
 )
 
 

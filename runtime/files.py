@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import stat
 import warnings
 import zipfile
@@ -51,6 +52,58 @@ def written_whole(path: Path, flush: bool = True) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def folder_written_whole(path: Path, sign: str) -> Iterator[Path]:
+    """Give the block the name of a folder to make; rename that to ``path`` at the end of the block.
+
+    When the block raises, what it made is removed and ``path`` stays as it was.
+
+    Args:
+        path: the folder to write. The temporary name keeps its suffix. What is there is replaced,
+              if it is a folder with a file ``sign``
+        sign: name of a file that every such folder holds
+
+    Raises:
+        InputError: the folder cannot be written, or ``path`` is something else.
+    """
+    check_folder(path, sign)
+    temporary = _temporary_name(path)
+    before = temporary.with_name(f".{os.getpid()}.tmp.before{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        for parent, _, names in os.walk(temporary):
+            for name in names:
+                with open(Path(parent) / name, "rb+") as file:
+                    os.fsync(file.fileno())
+        if path.exists():
+            os.rename(path, before)
+        try:
+            os.rename(temporary, path)
+        except OSError:
+            if before.exists():
+                os.rename(before, path)
+            raise
+    except OSError as error:
+        raise not_written(path, error) from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        # What was there before is removed only once the new folder has its name.
+        if path.exists():
+            shutil.rmtree(before, ignore_errors=True)
+
+
+def check_folder(path: Path, sign: str, flag: str = "") -> None:
+    """InputError that begins with ``flag`` unless ``path`` is free or a folder with a file
+    ``sign``."""
+    there = os.path.lexists(path)
+    if there and (path.is_symlink() or not path.is_dir() or not (path / sign).is_file()):
+        raise InputError(
+            f"{flag} {path} is there already and may not be replaced (it has no {sign}): give "
+            "another name, or move it away".strip()
+        )
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -265,7 +318,7 @@ def save_safetensors(tensors: dict, notes: dict[str, str], path: Path) -> None:
 _ZIP = b"PK\x03\x04"
 _LEGACY = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
 # What networks are exported to, and what is easily taken for a checkpoint.
-_NO_CHECKPOINTS = (".onnx", ".pt2", ".xml", ".bin", ".npz", ".png", ".jpg", ".json")
+_NO_CHECKPOINTS = (".onnx", ".pt2", ".tflite", ".xml", ".bin", ".npz", ".png", ".jpg", ".json")
 
 
 def load_safetensors(path: Path, flag: str) -> tuple[dict, dict[str, str]]:

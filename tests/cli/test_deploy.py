@@ -197,6 +197,61 @@ def test_missing_packages_are_said_before_anything_is_written(call, tmp_path, so
     assert not list(tmp_path.iterdir())
 
 
+PHONES = {"coreml": "coremltools", "tflite": "litert_torch"}
+HAS_CONVERTERS = all(importlib.util.find_spec(name) for name in PHONES.values())
+
+
+@pytest.mark.skipif(
+    not HAS_CONVERTERS, reason="pip install -r requirements-convert.txt -c constraints.txt"
+)
+def test_export_for_phones(call, tmp_path, source, narrow_pth):
+    """Beside other formats, which are what they are without."""
+    from deploy.converters import quiet
+    from deploy.litert import LiteRtGenerator
+    from deploy.mil import MilGenerator
+
+    flags = (*source, "--output_path", tmp_path / "small.tflite", "--size", 64)
+    outcome = call("export.py", *flags, "--format", "coreml", "tflite", "pt2").succeeded()
+    names = ["small.mlpackage", "small.pt2", "small.tflite"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == names
+    lines = outcome.stdout.splitlines()
+    assert len(lines) == 3 and not outcome.stderr
+    assert all(NARROWEST in line and "largest difference from PyTorch" in line for line in lines)
+    assert ["Core ML itself was not run" in line for line in lines] == [True, False, False]
+    net = load_generator(narrow_pth, "")[0].eval()
+    x = torch.rand(1, 3, 64, 64) * 2 - 1
+    with quiet():
+        runs = [MilGenerator(tmp_path / names[0]), LiteRtGenerator(tmp_path / names[2])]
+    with torch.inference_mode():
+        for run in [*runs, torch.export.load(tmp_path / names[1]).module()]:
+            assert (run(x) - net(x)).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("name", PHONES)
+def test_missing_converters_are_said_before_anything_is_written(
+    call, tmp_path, source, monkeypatch, name
+):
+    monkeypatch.setattr("deploy.converters.importlib.util.find_spec", lambda name: None)
+    flags = (*source, "--output_path", tmp_path / "net.pth", "--format", "pth", name)
+    outcome = call("export.py", *flags)
+    assert outcome.returncode == 2
+    assert PHONES[name].replace("_", "-") in outcome.stderr
+    assert "pip install -r requirements-convert.txt" in outcome.stderr.splitlines()[-1]
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", PHONES)
+def test_sizes_for_phones_are_checked_before_anything_is_written(
+    call, tmp_path, source, monkeypatch, name
+):
+    monkeypatch.setattr("deploy.converters.importlib.util.find_spec", lambda name: True)
+    flags = (*source, "--output_path", tmp_path / "net", "--format", "pth", name, "--size", 66)
+    outcome = call("export.py", *flags)
+    assert outcome.returncode == 2
+    assert "66x66" in outcome.stderr and "64x64 (--size)" in outcome.stderr
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.fixture
 def latency_flags(inference_flags, narrow_pth, tmp_path) -> tuple[object, ...]:
     short = ("--batch_size", 2, "--times", 3, "--results_dir", tmp_path / "latency")

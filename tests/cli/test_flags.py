@@ -314,6 +314,8 @@ def test_single_images_cannot_be_searched_by_fid(capsys):
         ("latency.py", ["--fid_dims", "64", "--no_mIoU"], ["no_mIoU", "fid_dims"]),
         ("latency.py", ["--times", "3", "--threads", "1"], []),
         ("get_real_stat.py", ["--load_size", "64"], ["load_size"]),
+        ("export.py", ["--size", "64", "--format", "pth", "onnx"], ["size"]),
+        ("export.py", ["--size", "64", "--format", "pth", "tflite"], []),
         ("evolution_search.py", ["--predictor_share", "0.5"], ["predictor_share"]),
         ("evolution_search.py", ["--predictor_share", "0.5", "--predictor"], []),
     ],

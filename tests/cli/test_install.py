@@ -110,7 +110,7 @@ def test_the_constraints_meet_the_requirements():
         return {package: tuple(map(int, version.split("."))) for package, version in found}
 
     bounds = {}
-    for name in ("", "-deploy", "-docs", "-dev"):
+    for name in ("", "-deploy", "-convert", "-docs", "-dev"):
         name = f"requirements{name}.txt"
         bounds |= versions(name, ">=") | versions(name, "==")
     pinned = versions("constraints.txt", "==")

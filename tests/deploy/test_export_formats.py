@@ -11,7 +11,7 @@ import deploy.int8
 import deploy.onnx
 import deploy.pt2
 from deploy import checks, forms, fused
-from deploy.rewrite import rewrite
+from deploy.rewrite import crop_transposed, rewrite
 from errors import InputError
 from models.config import ChannelConfig
 from models.generators import GeneratorSpec
@@ -174,6 +174,7 @@ def test_missing_packages_are_named(tmp_path, net, monkeypatch):
 REWRITES = {
     "last": rewrite,
     "norms": lambda net: rewrite(net, written_norms=True),
+    "cropped": crop_transposed,
     "fused": fused.FusedGenerator,
 }
 

@@ -11,7 +11,15 @@ import pytest
 
 from errors import InputError
 from runtime import entry
-from runtime.files import JsonLines, read_json_lines, remove_leftovers, write_json, written_whole
+from runtime.files import (
+    JsonLines,
+    check_folder,
+    folder_written_whole,
+    read_json_lines,
+    remove_leftovers,
+    write_json,
+    written_whole,
+)
 from runtime.folders import (
     check_settings,
     claim_folder,
@@ -200,6 +208,50 @@ def test_a_long_name_has_a_temporary_name_that_fits(tmp_path):
     with written_whole(path) as temporary:
         temporary.write_text("x")
     assert path.read_text() == "x"
+
+
+def made(path: Path, text: str) -> None:
+    with folder_written_whole(path, "sign") as temporary:
+        assert temporary.suffix == path.suffix and not temporary.exists()
+        (temporary / "below").mkdir(parents=True)
+        for name in ("sign", "below/a"):
+            (temporary / name).write_text(text)
+
+
+def test_a_folder_is_written_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "new" / "a.set"
+    for text in ("first", "second"):
+        made(path, text)
+        assert (path / "sign").read_text() == (path / "below" / "a").read_text() == text
+        assert list(path.parent.iterdir()) == [path]
+    with pytest.raises(RuntimeError), folder_written_whole(path, "sign") as temporary:
+        temporary.mkdir()
+        (temporary / "sign").write_text("half")
+        raise RuntimeError
+    said = rf"{path} could not be written.*untouched"
+    with pytest.raises(InputError, match=said), folder_written_whole(path, "sign"):
+        pass  # nothing was made, which the rename finds out
+    assert (path / "below" / "a").read_text() == "second"
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("what", ["file", "folder", "link"])
+def test_what_is_no_such_folder_is_not_replaced(tmp_path, what):
+    path, other = tmp_path / "a.set", tmp_path / "other.set"
+    made(other, "kept")
+    {
+        "file": lambda: path.write_text("sign"),
+        "folder": path.mkdir,
+        "link": lambda: path.symlink_to(other),
+    }[what]()
+    with pytest.raises(InputError, match=rf"^{path} is there already"):
+        made(path, "new")
+    with pytest.raises(InputError, match=rf"^--output_path {path} .*it has no sign"):
+        check_folder(path, "sign", "--output_path")
+    assert path.is_symlink() or path.is_file() or not list(path.iterdir())
+    assert (other / "sign").read_text() == "kept"
+    check_folder(tmp_path / "free", "sign")
+    check_folder(other, "sign")
 
 
 def test_leftovers_of_killed_processes_are_removed(tmp_path):
