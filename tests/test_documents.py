@@ -28,7 +28,7 @@ SECOND |= {"search.py": ("--select", options.SelectOptions)}
 # What readers fill in, where a script would refuse the word.
 PLACEHOLDERS = {"CONFIG": "16_16_32_16_16_64_16_24"}
 # What is not ours, and is not looked into.
-OTHERS = {"cp", "jupyter", "scp", "ssh", "unzip"}
+OTHERS = {"cp", "jupyter", "scp", "ssh", "trtexec", "unzip"}
 RECORDED = r"""
 command_not_found_handle() { printf '%s\0' "$#" "$@" >>"$RECORDS"; }
 source() { [ -e "$ROOT/$1" ] || [ "$1" = .venv/bin/activate ]; }
