@@ -13,9 +13,8 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
+from deploy.int8 import LEVELS
 from deploy.rewrite import replace_layers
-
-LEVELS = 127
 
 # How far the range of an input moves in a step: Jacob et al. average over thousands of steps.
 MOMENTUM = 0.01
