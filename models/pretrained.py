@@ -1,0 +1,92 @@
+"""The small networks that come with the repository: one folder of ``pretrained/`` for each task.
+
+A folder holds ``task.json`` and the checkpoints that it names, in float16; they compute in float32.
+``scripts/pretrained.sh`` makes them.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from errors import InputError
+
+ROOT = Path(__file__).resolve().parents[1] / "pretrained"
+TASK_FILE = "task.json"
+
+
+@dataclass(frozen=True)
+class PretrainedNetwork:
+    """A checkpoint and what was measured with it.
+
+    Args:
+        name:    ``12x``, ``40x`` (how many times fewer MACs than the teacher) or ``teacher``
+        path:    its ``.pth`` file; `models.weights.load_generator` reads it without more flags
+        figures: name of a measure -> value, on the validation images of the task's dataset
+    """
+
+    name: str
+    path: Path
+    figures: dict[str, float]
+
+
+@dataclass(frozen=True)
+class PretrainedTask:
+    """What the networks of one folder do.
+
+    Args:
+        name:      the folder's name, such as ``map2aerial``
+        title:     in words
+        mode:      how the web page draws its inputs, see `deploy.web.drawings.PALETTES_OF`
+        kind:      the built-in dataset that they learned from, see `prepare.builtin.KINDS`
+        direction: ``AtoB`` or ``BtoA``
+        size:      side of an image in pixels
+        networks:  the compressed ones, the largest first, and the teacher last
+    """
+
+    name: str
+    title: str
+    mode: str
+    kind: str
+    direction: str
+    size: int
+    networks: tuple[PretrainedNetwork, ...]
+
+
+def read_task(folder: Path) -> PretrainedTask:
+    """The task of a folder.
+
+    Raises:
+        InputError: ``task.json`` or a checkpoint is missing or damaged.
+    """
+    path = folder / TASK_FILE
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        networks = tuple(
+            PretrainedNetwork(network["name"], folder / network["file"], dict(network["figures"]))
+            for network in facts["networks"]
+        )
+        task = PretrainedTask(
+            folder.name,
+            *(str(facts[key]) for key in ("title", "mode", "kind", "direction")),
+            int(facts["size"]),
+            networks,
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{path}: cannot be read ({type(error).__name__}: {error}); "
+            "get the repository's folder pretrained/ again"
+        ) from None
+    for network in networks:
+        if not network.path.is_file():
+            raise InputError(
+                f"{network.path}: not there, but {path} names it; get the repository's folder "
+                "pretrained/ again"
+            )
+    return task
+
+
+def pretrained_tasks(root: Path = ROOT) -> list[PretrainedTask]:
+    """All tasks below ``root``, by name; none if the folder does not exist."""
+    return [read_task(path.parent) for path in sorted(root.glob(f"*/{TASK_FILE}"))]
