@@ -1,7 +1,7 @@
-"""The small networks that come with the repository: one folder of ``pretrained/`` for each task.
+"""The small networks that come with the repository: one folder of ``zoo/`` for each task.
 
 A folder holds ``task.json`` and the checkpoints that it names, in float16; they compute in float32.
-``scripts/pretrained.sh`` makes them.
+``scripts/zoo.sh`` makes them.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from pathlib import Path
 
 from errors import InputError
 
-ROOT = Path(__file__).resolve().parents[1] / "pretrained"
+ROOT = Path(__file__).resolve().parents[1] / "zoo"
 TASK_FILE = "task.json"
 
 
 @dataclass(frozen=True)
-class PretrainedNetwork:
+class ZooNetwork:
     """A checkpoint and what was measured with it.
 
     Args:
@@ -32,7 +32,7 @@ class PretrainedNetwork:
 
 
 @dataclass(frozen=True)
-class PretrainedTask:
+class ZooTask:
     """What the networks of one folder do.
 
     Args:
@@ -51,10 +51,10 @@ class PretrainedTask:
     kind: str
     direction: str
     size: int
-    networks: tuple[PretrainedNetwork, ...]
+    networks: tuple[ZooNetwork, ...]
 
 
-def read_task(folder: Path) -> PretrainedTask:
+def read_task(folder: Path) -> ZooTask:
     """The task of a folder.
 
     Raises:
@@ -64,10 +64,10 @@ def read_task(folder: Path) -> PretrainedTask:
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
         networks = tuple(
-            PretrainedNetwork(network["name"], folder / network["file"], dict(network["figures"]))
+            ZooNetwork(network["name"], folder / network["file"], dict(network["figures"]))
             for network in facts["networks"]
         )
-        task = PretrainedTask(
+        task = ZooTask(
             folder.name,
             *(str(facts[key]) for key in ("title", "mode", "kind", "direction")),
             int(facts["size"]),
@@ -76,17 +76,17 @@ def read_task(folder: Path) -> PretrainedTask:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{path}: cannot be read ({type(error).__name__}: {error}); "
-            "get the repository's folder pretrained/ again"
+            "get the repository's folder zoo/ again"
         ) from None
     for network in networks:
         if not network.path.is_file():
             raise InputError(
                 f"{network.path}: not there, but {path} names it; get the repository's folder "
-                "pretrained/ again"
+                "zoo/ again"
             )
     return task
 
 
-def pretrained_tasks(root: Path = ROOT) -> list[PretrainedTask]:
+def zoo_tasks(root: Path = ROOT) -> list[ZooTask]:
     """All tasks below ``root``, by name; none if the folder does not exist."""
     return [read_task(path.parent) for path in sorted(root.glob(f"*/{TASK_FILE}"))]
