@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from PIL import Image
 from errors import InputError
 from prepare.builtin.layout import make_scene
 from prepare.builtin.photo import draw_photo
+from prepare.builtin.product_photo import render_object_pair
 from prepare.builtin.street_map import draw_map
 from runtime.files import write_text, written_whole
 from runtime.progress import Bar
@@ -46,19 +48,29 @@ def render_pair(seed: int, size: int) -> tuple[np.ndarray, np.ndarray]:
     return draw_photo(scene, seed, size, factor), street_map
 
 
+# What a data set can show -> who draws its pairs: (A, B) of a seed and a size
+KINDS: dict[str, Callable[[int, int], tuple[np.ndarray, np.ndarray]]] = {
+    "map": render_pair,
+    "object": render_object_pair,
+}
+
 # --------------------------------------------------------------------------------------------------
 # Files
 
-# Version of the drawing. Raise it when the same seed gives another picture.
-VERSION = 1
+# Name of the drawing in its record, and its version. Raise that when the same seed gives another
+# picture.
+RECORDS = {
+    "map": {"generator": "builtin", "version": 1},
+    "object": {"generator": "builtin object", "version": 1},
+}
 PARAMETERS = "builtin.json"
 PHASES = ("train", "val")
 # Number of images from which a process pool pays for its start
 MANY = 48
 
 
-def scene_seed(seed: int, phase: str, index: int) -> int:
-    """Seed of one image's scene: a 64-bit hash of its position in the data set.
+def picture_seed(seed: int, phase: str, index: int) -> int:
+    """Seed of one pair: a 64-bit hash of its position in the data set.
 
     It does not depend on the size of the data set, so a larger one only adds images.
 
@@ -71,17 +83,17 @@ def scene_seed(seed: int, phase: str, index: int) -> int:
     return int(state[0])
 
 
-def _write_pair(path: Path, seed: int, size: int) -> None:
-    """Draw one scene into `path`, 2 * size wide: the photo (A) on the left, the map (B) right."""
-    pair = Image.fromarray(np.concatenate(render_pair(seed, size), axis=1))
+def _write_pair(path: Path, seed: int, size: int, kind: str) -> None:
+    """Draw one pair into `path`, 2 * size wide: A on the left, B on the right."""
+    pair = Image.fromarray(np.concatenate(KINDS[kind](seed, size), axis=1))
     with written_whole(path, flush=False) as temporary:
         pair.save(temporary, format="PNG", compress_level=4)
 
 
-def _write_pairs(jobs: list[tuple[Path, int]], size: int) -> int:
-    """Write several images, (path, scene seed) each; return their number."""
+def _write_pairs(jobs: list[tuple[Path, int]], size: int, kind: str) -> int:
+    """Write several images, (path, seed of the picture) each; return their number."""
     for path, seed in jobs:
-        _write_pair(path, seed, size)
+        _write_pair(path, seed, size, kind)
     return len(jobs)
 
 
@@ -94,13 +106,13 @@ def _is_complete(path: Path, size: int) -> bool:
         return False
 
 
-def _claim_folder(root: Path, size: int, seed: int) -> None:
+def _claim_folder(root: Path, size: int, seed: int, kind: str) -> None:
     """Make the folders and record the parameters, or compare them with those recorded there.
 
     Raises:
         InputError: `root` holds other images, or images of other parameters.
     """
-    wanted = {"generator": "builtin", "version": VERSION, "size": size, "seed": seed}
+    wanted = {**RECORDS[kind], "size": size, "seed": seed}
     record = root / PARAMETERS
     if record.exists():
         try:
@@ -110,7 +122,7 @@ def _claim_folder(root: Path, size: int, seed: int) -> None:
                 f"{record} is not readable as JSON ({error}); choose another folder"
             ) from error
         if found != wanted:
-            keys = ("size", "seed", "version")
+            keys = ("generator", "size", "seed", "version")
             there = ", ".join(
                 f"{key} {found.get(key) if isinstance(found, dict) else None}" for key in keys
             )
@@ -128,18 +140,17 @@ def _claim_folder(root: Path, size: int, seed: int) -> None:
         write_text(record, json.dumps(wanted, indent=2) + "\n")
 
 
-def _run_jobs(jobs: list[tuple[Path, int]], size: int, workers: int) -> Iterator[int]:
+def _run_jobs(jobs: list[tuple[Path, int]], size: int, kind: str, workers: int) -> Iterator[int]:
     """Write all images; after each group, yield the number of images in it."""
+    write = partial(_write_pairs, size=size, kind=kind)
     if workers < 2 or len(jobs) < MANY:
         for job in jobs:
-            yield _write_pairs([job], size)
+            yield write([job])
         return
     chunk = 8
     pool = ProcessPoolExecutor(min(workers, len(jobs) // chunk + 1))
     try:
-        parts = [
-            pool.submit(_write_pairs, jobs[i : i + chunk], size) for i in range(0, len(jobs), chunk)
-        ]
+        parts = [pool.submit(write, jobs[i : i + chunk]) for i in range(0, len(jobs), chunk)]
         for part in as_completed(parts):
             yield part.result()
     finally:
@@ -155,22 +166,24 @@ def write_builtin_dataset(
     seed: int = 0,
     workers: int | None = None,
     progress: bool = True,
+    kind: str = "map",
 ) -> None:
     """Write the data set as A|B pairs: `root`/train/00000.png ..., `root`/val/00000.png ...
 
-    Each file is an RGB PNG, 2 * size wide and size high: the photo (A) on the left, the street map
-    (B) on the right. Image i of a phase depends only on (seed, phase, i, size), so a larger count
-    adds files and changes none. Complete files are kept. `root`/builtin.json records the
-    parameters.
+    Each file is an RGB PNG, 2 * size wide and size high, A on the left and B on the right. Of kind
+    ``map``, A is the photo and B the street map; of kind ``object``, A is the lines and B the
+    photo. Image i of a phase depends only on (kind, seed, phase, i, size), so a larger count adds
+    files and changes none. Complete files are kept. `root`/builtin.json records the parameters.
 
     Args:
         root:     the folder to fill; created if missing
         train:    number of training images, at least 1
         val:      number of validation images, at least 1
         size:     height and width of each half in pixels, at least 32 and a multiple of 4
-        seed:     a non-negative integer; another seed gives other scenes
+        seed:     a non-negative integer; another seed gives other pictures
         workers:  number of processes; None = number of cores, below 2 = draw in this process
         progress: show a progress bar on stderr
+        kind:     one of `KINDS`
 
     Raises:
         InputError: an argument is wrong, `root` holds other images or images of other parameters,
@@ -185,18 +198,20 @@ def write_builtin_dataset(
         )
     if seed < 0:
         raise InputError(f"seed {seed} is negative; give 0 or more")
+    if kind not in KINDS:
+        raise InputError(f"there is no built-in data set {kind!r}; it is one of {', '.join(KINDS)}")
     root = Path(root)
-    _claim_folder(root, size, seed)
+    _claim_folder(root, size, seed, kind)
     jobs = []
     for phase, count in zip(PHASES, (train, val), strict=True):
         for i in range(count):
             path = root / phase / f"{i:05d}.png"
             if not _is_complete(path, size):
-                jobs.append((path, scene_seed(seed, phase, i)))
+                jobs.append((path, picture_seed(seed, phase, i)))
     kept = train + val - len(jobs)
     workers = (os.cpu_count() or 1) if workers is None else workers
     with Bar(
-        total=train + val, initial=kept, unit="pair", desc="drawing maps", disable=not progress
+        total=train + val, initial=kept, unit="pair", desc=f"drawing {kind}s", disable=not progress
     ) as bar:
-        for done in _run_jobs(jobs, size, workers):
+        for done in _run_jobs(jobs, size, kind, workers):
             bar.update(done)
