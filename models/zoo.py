@@ -7,10 +7,13 @@ A folder holds ``task.json`` and the checkpoints that it names, in float16; they
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from errors import InputError
+from runtime.files import write_text, written_whole
 
 ROOT = Path(__file__).resolve().parents[1] / "zoo"
 TASK_FILE = "task.json"
@@ -23,7 +26,8 @@ class ZooNetwork:
     Args:
         name:    ``12x``, ``40x`` (how many times fewer MACs than the teacher) or ``teacher``
         path:    its ``.pth`` file; `models.weights.load_generator` reads it without more flags
-        figures: name of a measure -> value, on the validation images of the task's dataset
+        figures: name of a measure -> value: ``macs`` and ``params``, and on ``n`` images that
+            nothing was chosen by ``fid``, ``kid``, ``l1_real``, ``psnr`` and ``ssim``
     """
 
     name: str
@@ -90,3 +94,22 @@ def read_task(folder: Path) -> ZooTask:
 def zoo_tasks(root: Path = ROOT) -> list[ZooTask]:
     """All tasks below ``root``, by name; none if the folder does not exist."""
     return [read_task(path.parent) for path in sorted(root.glob(f"*/{TASK_FILE}"))]
+
+
+def write_task(
+    folder: Path, facts: Mapping[str, object], checkpoints: Sequence[tuple[Path, dict]]
+) -> ZooTask:
+    """Write a task's folder: copies of its checkpoints, then ``task.json``.
+
+    Args:
+        facts:       title, mode, kind, direction and size of `ZooTask`
+        checkpoints: in the order of `ZooTask.networks`; a file's stem becomes the network's name
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    networks = []
+    for path, figures in checkpoints:
+        with written_whole(folder / path.name) as temporary:
+            shutil.copyfile(path, temporary)
+        networks.append({"name": path.stem, "file": path.name, "figures": figures})
+    write_text(folder / TASK_FILE, json.dumps({**facts, "networks": networks}, indent=1) + "\n")
+    return read_task(folder)
