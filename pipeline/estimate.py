@@ -54,10 +54,15 @@ class Estimate:
 # Building what a stage trains
 
 
+def start_anew(flags: Namespace) -> dict[str, object]:
+    """Changes to flags: without the files that earlier stages make."""
+    return {name: None for name in vars(flags) if name.startswith("restore_")}
+
+
 def _flags(plan: Plan, stage: Stage) -> Namespace:
     """The flags of a training without the files that earlier stages make."""
     flags = stage.with_winner(str(plan.largest_within)).parse()
-    new = {name: None for name in vars(flags) if name.startswith("restore_")}
+    new = start_anew(flags)
     if plan.teacher.given:
         new.pop("restore_teacher_G_path", None)
     elif "restore_teacher_G_path" in new:
@@ -87,25 +92,35 @@ def _seconds(run: Callable[[], object], device: torch.device) -> float:
 
 
 @torch.inference_mode()
-def _seconds_per_image(net: Callable, x: torch.Tensor) -> float:
+def seconds_per_image(net: Callable, x: torch.Tensor) -> float:
     """Of the second of two calls: the first one prepares."""
     net(x)
     return _seconds(lambda: net(x), x.device) / len(x)
 
 
 @dataclass(frozen=True)
-class _Timed:
+class Timed:
     """A training: seconds of a step, and of one image by all its generators in an evaluation."""
 
     step: float
     evaluated: list[float]
 
+    def seconds(self, steps: int, evaluations: int, images: int, seeing: float) -> float:
+        """Of a training that is evaluated on so many images, which the feature network sees in
+        ``seeing`` seconds each."""
+        per_image = sum(self.evaluated) + seeing * len(self.evaluated)
+        return steps * self.step + evaluations * images * per_image
 
-def _time_training(plan: Plan, stage: Stage) -> _Timed:
-    flags = _flags(plan, stage)
+
+def time_training(flags: Namespace, device: torch.device) -> Timed:
+    """Run a few steps. ``flags`` name no file that is not there.
+
+    Raises:
+        InputError: an image cannot be read.
+    """
     data = replace(settings.data(flags), phase="train")
-    task = _task(flags, data, plan.device)
-    loader = training_loader(data, plan.device)
+    task = _task(flags, data, device)
+    loader = training_loader(data, device)
     # A recorded step is an ordinary one three times, and then recorded.
     first = 5 if flags.cuda_graphs else 1
     # A small dataset has fewer batches than are timed.
@@ -114,22 +129,26 @@ def _time_training(plan: Plan, stage: Stage) -> _Timed:
     for step, batch in enumerate(itertools.islice(batches, first + STEPS)):
         for net in task.networks.values():
             net.train()
-        took = _seconds(lambda batch=batch, step=step: task.step(batch, step), plan.device)
+        took = _seconds(lambda batch=batch, step=step: task.step(batch, step), device)
         if step >= first:
             times.append(took)
         if times and sum(times) > PATIENCE:
             break
     generators = task.generators().values()
-    evaluated = [_seconds_per_image(generate, batch.A) for generate in generators]
-    return _Timed(sum(times) / len(times), evaluated)
+    evaluated = [seconds_per_image(generate, batch.A) for generate in generators]
+    return Timed(sum(times) / len(times), evaluated)
 
 
 def _work(plan: Plan, stage: Stage) -> tuple[int, int, int]:
     """(epochs, steps, evaluations) of a training."""
     flags = stage.with_winner(str(plan.largest_within)).parse()
-    run = settings.run(flags).plan
     # Of images without pairs, an epoch is one pass over the inputs.
-    inputs = plan.division.facing(flags.direction).counts["train"]
+    return work_of(flags, plan.division.facing(flags.direction).counts["train"])
+
+
+def work_of(flags: Namespace, inputs: int) -> tuple[int, int, int]:
+    """(epochs, steps, evaluations) of a training on so many input images."""
+    run = settings.run(flags).plan
     per_epoch = -(-inputs // flags.batch_size)
     steps = min(run.epochs * per_epoch, run.max_steps)
     epochs = -(-steps // per_epoch)
@@ -160,11 +179,11 @@ def estimate(plan: Plan) -> Estimate:
     features = feature_net(settings.measures(flags), plan.device)
     height, width = plan.size
     look = torch.zeros(4, 3, height, width, dtype=torch.uint8, device=plan.device)
-    seeing = _seconds_per_image(features, look)
+    seeing = seconds_per_image(features, look)
     found = {}
     try:
         for name, stage in Bar(timed.items(), desc="timing a few steps", unit="stage", leave=False):
-            found[name] = _time_training(plan, stage)
+            found[name] = time_training(_flags(plan, stage), plan.device)
     except InputError as error:
         return Estimate(seconds, work, device_name(plan.device), str(error))
     if plan.device.type == "cuda":
@@ -174,9 +193,9 @@ def estimate(plan: Plan) -> Estimate:
         seconds[stage.name] = START
         if stage.is_training:
             epochs, steps, evaluations = _work(plan, stage)
-            per_image = sum(found[stage.name].evaluated) + seeing * len(found[stage.name].evaluated)
-            seconds[stage.name] += steps * found[stage.name].step
-            seconds[stage.name] += evaluations * counts["val"] * per_image
+            seconds[stage.name] += found[stage.name].seconds(
+                steps, evaluations, counts["val"], seeing
+            )
             work[stage.name] = f"{epochs} epochs, {steps:,} steps"
     generating = sum(found["supernet"].evaluated) / len(found["supernet"].evaluated)
     if "search" in seconds:

@@ -47,29 +47,36 @@ ls "$DATAROOT/train" | tail -n 60 >"$OUT/search.meta"
 ls "$DATAROOT/train" | head -n -60 >"$OUT/train.meta"
 TRAIN+=(--meta_path "$OUT/train.meta")
 
-stage "teacher" "$OUT/teacher/results.json" \
-  py train.py "${TRAIN[@]}" --netG resnet_9blocks --ngf 32 --nepochs 3 --nepochs_decay 3 \
-  --save_epoch_freq 3 --log_dir "$OUT/teacher"
-stage "supernet" "$OUT/supernet/results.json" \
-  py train_supernet.py "${TRAIN[@]}" "${STUDENT[@]}" --config_set channels-32 --nepochs 4 \
-  --nepochs_decay 4 --save_epoch_freq 8 --log_dir "$OUT/supernet"
-stage "search" "$OUT/search/done" \
-  py evolution_search.py "${TEST[@]}" --phase train --meta_path "$OUT/search.meta" \
-  --restore_G_path "$SUPERNET" --config_set channels-32 --budget "$BUDGET" --population_size 12 \
-  --evolution_iters 3 --mutate_prob 0.3 --output_dir "$OUT/search"
+TEACH=(train.py "${TRAIN[@]}" --netG resnet_9blocks --ngf 32 --nepochs 3 --nepochs_decay 3
+  --save_epoch_freq 3 --log_dir "$OUT/teacher")
+ONCE_FOR_ALL=(train_supernet.py "${TRAIN[@]}" "${STUDENT[@]}" --config_set channels-32 --nepochs 4
+  --nepochs_decay 4 --save_epoch_freq 8 --log_dir "$OUT/supernet")
+SEARCH=(evolution_search.py "${TEST[@]}" --phase train --meta_path "$OUT/search.meta"
+  --restore_G_path "$SUPERNET" --config_set channels-32 --budget "$BUDGET" --population_size 12
+  --evolution_iters 3 --mutate_prob 0.3 --output_dir "$OUT/search")
+# The discriminator and the adaptors of the supernet go on too. The subnet is measured before its
+# first step as well: the best checkpoint is the better of before and after.
+FINETUNE=(train_supernet.py "${TRAIN[@]}" "${STUDENT[@]}" --restore_student_G_path "$SUPERNET"
+  --restore_D_path "$(beside "$SUPERNET" D).pth" --restore_A_path "$(beside "$SUPERNET" A)"
+  --nepochs 1 --nepochs_decay 2 --save_epoch_freq 3 --log_dir "$OUT/finetune" --config_str)
+
+# Only the beginning knows how long everything takes.
+if [ ! -e "$OUT/teacher/log.jsonl" ]; then
+  echo "== how long it takes"
+  py scripts/demo_time.py "${TEACH[@]}" -- "${ONCE_FOR_ALL[@]}" -- "${SEARCH[@]}" -- \
+    "${FINETUNE[@]}" 32_32_32_32_32_32_32_32 2>"$OUT/demo_time.log" || cat "$OUT/demo_time.log" >&2
+fi
+
+stage "teacher" "$OUT/teacher/results.json" py "${TEACH[@]}"
+stage "supernet" "$OUT/supernet/results.json" py "${ONCE_FOR_ALL[@]}"
+stage "search" "$OUT/search/done" py "${SEARCH[@]}"
 touch "$OUT/search/done"
 CONFIG="$(config_of "$OUT/search")"
 
 stage "export" "$OUT/export/before.pth" \
   py export.py --input_path "$SUPERNET" --output_path "$OUT/export/before.pth" \
   --config_str "$CONFIG"
-# The discriminator and the adaptors of the supernet go on too. The subnet is measured before its
-# first step as well: the best checkpoint is the better of before and after.
-stage "fine-tune" "$OUT/finetune/results.json" \
-  py train_supernet.py "${TRAIN[@]}" "${STUDENT[@]}" --restore_student_G_path "$SUPERNET" \
-  --restore_D_path "$(beside "$SUPERNET" D).pth" --restore_A_path "$(beside "$SUPERNET" A)" \
-  --config_str "$CONFIG" --nepochs 1 --nepochs_decay 2 --save_epoch_freq 3 \
-  --log_dir "$OUT/finetune"
+stage "fine-tune" "$OUT/finetune/results.json" py "${FINETUNE[@]}" "$CONFIG"
 stage "export the better of before and after" "$OUT/export/compressed.pth" \
   py export.py --input_path "$OUT/finetune/checkpoints/best_net_G.pth" \
   --output_path "$OUT/export/compressed.pth" --config_str "$CONFIG"

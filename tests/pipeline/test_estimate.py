@@ -1,6 +1,9 @@
 """How long a plan takes: what is counted, and how it is said."""
 
+import runpy
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -20,6 +23,7 @@ from pipeline.plan import make_plan
 from pipeline.presets import read_preset
 from prepare.builtin import write_builtin_dataset
 
+SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "demo_time.py"
 PRESET = """
 widths = "8,4"
 [images]
@@ -111,3 +115,39 @@ def test_an_image_that_cannot_be_read_is_left_to_the_check(plan, tmp_path):
 )
 def test_durations(seconds, text):
     assert duration(seconds) == text
+
+
+def test_the_demo_says_how_long_it_takes(tmp_path, monkeypatch, capsys):
+    """Twice the epochs take longer, by what the steps take."""
+    write_builtin_dataset(tmp_path / "d", train=6, val=2, size=32, workers=0, progress=False)
+    data = ["--dataroot", str(tmp_path / "d"), "--fid_features", "random", "--fid_dims", "64"]
+    data += ["--gpu_ids", "-1", "--num_threads", "1", "--crop_size", "32", "--load_size", "32"]
+    train = [*data, "--ndf", "8", "--batch_size", "2", "--nepochs_decay", "0"]
+    student = [*train, "--student_ngf", "8", "--config_set", "8,4"]
+    student += ["--restore_teacher_G_path", "not/there.pth"]
+
+    def words(epochs: str) -> list[str]:
+        teach = ["train.py", *train, "--netG", "resnet_9blocks", "--ngf", "8", "--nepochs", epochs]
+        once = ["train_supernet.py", *student, "--nepochs", epochs]
+        search = [
+            "evolution_search.py",
+            *data,
+            "--output_dir",
+            "x",
+            "--population_size",
+            "4",
+            "--evolution_iters",
+            "2",
+        ]
+        search += ["--restore_G_path", "not/there.pth", "--config_set", "8,4", "--budget", "1e9"]
+        tune = ["train_supernet.py", *train, "--student_ngf", "8", "--nepochs", "1"]
+        tune += ["--restore_teacher_G_path", "not/there.pth", "--config_str", "8_8_8_8_8_8_8_8"]
+        return [*teach, "--", *once, "--", *search, "--", *tune]
+
+    said = []
+    for epochs in ("1", "20000"):
+        monkeypatch.setattr(sys, "argv", ["demo_time.py", *words(epochs)])
+        runpy.run_path(str(SCRIPT), run_name="__main__")
+        said.append(capsys.readouterr().out)
+    assert all(line.startswith("about ") and " threads, going by" in line for line in said)
+    assert any(unit in said[1] for unit in (" h ", " days ")) and " h " not in said[0]
