@@ -10,6 +10,7 @@ import importlib
 import io
 import os
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -230,3 +231,13 @@ def test_a_wrong_port_is_named():
     )
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.count("\n") == 1 and "80a" in done.stderr and "--help" in done.stderr
+
+
+def test_badges_are_true():
+    """Drawn again, they are the same: what they speak of has not changed."""
+    drawing = runpy.run_path(str(ROOT / "scripts" / "draw_badges.py"))
+    drawn = {f"badge_{name}.svg": drawing["svg"](*b) for name, b in drawing["badges"]().items()}
+    folder = ROOT / "docs" / "figures"
+    assert {path.name: path.read_text() for path in folder.glob("badge_*.svg")} == drawn
+    shown = set(re.findall(r"docs/figures/(badge_\w+\.svg)", (ROOT / "README.md").read_text()))
+    assert shown == set(drawn)
