@@ -44,9 +44,16 @@ make() {
   py scripts/make_builtin_dataset.py "$folder/data" --kind "$4" --train "$IMAGES" --val 80 --size 128
   py scripts/make_builtin_dataset.py "$folder/unseen" --kind "$4" --train 1 --val 500 --size 128 \
     --seed 1
+  local teach=("${DATA[@]}" "${MEASURE[@]}" "${TRAIN[@]}" "${BETTER[@]}" --netG resnet_9blocks
+    --ngf "$NGF" --ndf "$NDF" --lambda_recon 10) first="$folder/teacher_first"
+  if [ ${#TEACHER_FIRST[@]} -gt 0 ]; then
+    stage "$task: teacher, first part" "$first/results.json" \
+      py train.py "${teach[@]}" "${TEACHER_FIRST[@]}" --log_dir "$first"
+    teach+=(--restore_G_path "$first/checkpoints/latest_net_G.pth"
+      --restore_D_path "$first/checkpoints/latest_net_D.pth")
+  fi
   stage "$task: teacher" "$folder/teacher/results.json" \
-    py train.py "${DATA[@]}" "${MEASURE[@]}" "${TRAIN[@]}" "${BETTER[@]}" --netG resnet_9blocks \
-    --ngf "$NGF" --ndf "$NDF" --lambda_recon 10 "${TEACHER[@]}" --log_dir "$folder/teacher"
+    py train.py "${teach[@]}" "${TEACHER[@]}" --log_dir "$folder/teacher"
   small "$task" 12x "${SMALL12[@]}"
   small "$task" 40x "${SMALL40[@]}"
   for name in 12x 40x teacher; do
@@ -68,6 +75,7 @@ for task in ${*:-map2aerial lines2object}; do
       IMAGES=400 NGF=32 NDF=64
       SMALL12=(--student_netG mobile_resnet_9blocks --student_ngf 14)
       SMALL40=(--student_netG mobile_resnet_9blocks --student_ngf 7)
+      TEACHER_FIRST=()
       TEACHER=(--batch_size 4 --nepochs 50 --nepochs_decay 100 --save_epoch_freq 15)
       ONLINE_EPOCHS=(--nepochs 8 --nepochs_decay 16)
       REAL_EPOCHS=(--nepochs 30 --nepochs_decay 60)
@@ -77,7 +85,8 @@ for task in ${*:-map2aerial lines2object}; do
       IMAGES=600 NGF=24 NDF=32
       SMALL12=(--student_netG mobile_resnet_9blocks --student_ngf 10)
       SMALL40=(--student_netG sub_mobile_resnet_9blocks --config_str 4_6_6_6_6_6_4_4)
-      TEACHER=(--batch_size 2 --nepochs 8 --nepochs_decay 14 --save_epoch_freq 2)
+      TEACHER_FIRST=(--batch_size 2 --nepochs 8 --nepochs_decay 14 --save_epoch_freq 2)
+      TEACHER=(--batch_size 2 --nepochs 6 --nepochs_decay 12 --save_epoch_freq 2)
       ONLINE_EPOCHS=(--nepochs 6 --nepochs_decay 10)
       REAL_EPOCHS=(--nepochs 20 --nepochs_decay 40)
       make "$task" "Lines to shoes and bags" edges object AtoB
