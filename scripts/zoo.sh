@@ -86,9 +86,9 @@ for task in ${*:-map2aerial lines2object}; do
       SMALL12=(--student_netG mobile_resnet_9blocks --student_ngf 10)
       SMALL40=(--student_netG sub_mobile_resnet_9blocks --config_str 4_6_6_6_6_6_4_4)
       TEACHER_FIRST=(--batch_size 2 --nepochs 8 --nepochs_decay 14 --save_epoch_freq 2)
-      TEACHER=(--batch_size 2 --nepochs 6 --nepochs_decay 12 --save_epoch_freq 2)
+      TEACHER=(--batch_size 2 --nepochs 4 --nepochs_decay 8 --save_epoch_freq 2)
       ONLINE_EPOCHS=(--nepochs 6 --nepochs_decay 10)
-      REAL_EPOCHS=(--nepochs 20 --nepochs_decay 40)
+      REAL_EPOCHS=(--nepochs 15 --nepochs_decay 30)
       make "$task" "Lines to shoes and bags" edges object AtoB
       ;;
     *) die "$task: the tasks are map2aerial and lines2object" ;;
