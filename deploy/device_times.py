@@ -1,6 +1,6 @@
 """Times a folder of networks on the device that will run them.
 
-    python time_parts.py [--threads N] [--output times.json]
+    python time_parts.py [--threads N] [--passes N] [--output times.json]
 
 This file is copied into the folder that ``latency.py --make_table --parts_dir`` writes. There it
 needs Python, numpy and onnxruntime, and nothing else. ``latency.py --make_table
@@ -113,8 +113,13 @@ def _main() -> None:
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--threads", type=int, default=0, help="of a network; 0 = as many as cores")
+    parser.add_argument(
+        "--passes", type=int, default=3, help="through all networks: 1 = quick, 3 = steady (3)"
+    )
     parser.add_argument("--output", type=Path, default=Path(TIMES))
     opt = parser.parse_args()
+    if opt.passes < 1:
+        parser.error(f"--passes {opt.passes}: give 1 or more")
     folder = Path(__file__).resolve().parent
     manifest = json.loads((folder / MANIFEST).read_text())
     files = {item["name"]: item for item in manifest["items"]}
@@ -139,7 +144,7 @@ def _main() -> None:
             print(f"\r{number}/{len(order)}, {rate:.1f} networks/s", end="", flush=True)
         print()
 
-    times = measure(list(files), build, manifest["anchor"], progress=progress)
+    times = measure(list(files), build, manifest["anchor"], opt.passes, progress=progress)
     facts = {
         "plan": manifest["plan"],
         "backend": "onnxruntime",

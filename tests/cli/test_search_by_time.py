@@ -146,7 +146,9 @@ def test_a_table_of_another_device(call, tmp_path):
     folder, path = tmp_path / "parts", tmp_path / "t.json"
     call("latency.py", *TINY, "--parts_dir", folder).succeeded()
     script = [sys.executable, str(folder / "time_parts.py"), "--threads", "1"]
-    subprocess.run(script, cwd=folder, env={"PATH": os.environ["PATH"]}, check=True)
+    alone = {"cwd": folder, "env": {"PATH": os.environ["PATH"]}}
+    assert subprocess.run([*script, "--passes", "0"], **alone).returncode == 2
+    subprocess.run([*script, "--passes", "1"], check=True, **alone)
     back = ("--times_path", folder / "times.json", "--output", path)
     call("latency.py", *TINY, *back).succeeded()
     table = LatencyTable.read(path)
