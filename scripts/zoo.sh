@@ -28,7 +28,7 @@ small() {
     --teacher_ngf "$NGF" --ndf "$NDF" --restore_teacher_G_path "$teacher"
     --restore_D_path "$(beside "$teacher" D).pth" "${@:3}")
   stage "$1: $name, from the teacher's images" "$folder/${name}_online/results.json" \
-    py distill.py "${from[@]}" "${ONLINE_EPOCHS[@]}" --save_epoch_freq 8 \
+    py distill.py "${from[@]}" "${ONLINE_EPOCHS[@]}" --save_epoch_freq 4 \
     --log_dir "$folder/${name}_online"
   stage "$1: $name, from real images" "$folder/$name/results.json" \
     py distill.py "${from[@]}" "${REAL[@]}" "${REAL_EPOCHS[@]}" --save_epoch_freq 10 \
@@ -87,8 +87,8 @@ for task in ${*:-map2aerial lines2object}; do
       SMALL40=(--student_netG sub_mobile_resnet_9blocks --config_str 4_6_6_6_6_6_4_4)
       TEACHER_FIRST=(--batch_size 2 --nepochs 8 --nepochs_decay 14 --save_epoch_freq 2)
       TEACHER=(--batch_size 2 --nepochs 4 --nepochs_decay 8 --save_epoch_freq 2)
-      ONLINE_EPOCHS=(--nepochs 6 --nepochs_decay 10)
-      REAL_EPOCHS=(--nepochs 15 --nepochs_decay 30)
+      ONLINE_EPOCHS=(--nepochs 4 --nepochs_decay 6)
+      REAL_EPOCHS=(--nepochs 10 --nepochs_decay 20)
       make "$task" "Lines to shoes and bags" edges object AtoB
       ;;
     *) die "$task: the tasks are map2aerial and lines2object" ;;
