@@ -26,7 +26,9 @@ from PIL import Image
 
 from data.transforms import to_float, to_uint8
 from deploy.web import folder as web_folder
+from deploy.web.networks import Network
 from deploy.web.server import server as web_server
+from deploy.web.task import Task
 from errors import InputError
 from models.generators import GeneratorSpec
 from models.layers import init_weights
@@ -83,12 +85,18 @@ def demo(tmp_path_factory, networks) -> Path:
     return folder
 
 
+def task_of(page: Path, index: int = 0) -> dict:
+    """A task as model.json describes it."""
+    return json.loads((page / "model.json").read_text())["tasks"][index]
+
+
 @pytest.fixture(scope="module")
 def folder(cli, tmp_path_factory, demo) -> Path:
     """The page as its script makes it from the demo's results."""
     path = tmp_path_factory.mktemp("page") / "page"
     done = cli("scripts/make_web_demo.py", "--demo", demo, "--output", path).succeeded()
-    assert f"{path}: 64x64 pixels" in done.stdout and f"http.server -d {path}" in done.stdout
+    assert f"{path}: map, 64x64 pixels: compressed, teacher" in done.stdout
+    assert f"http.server -d {path}" in done.stdout
     return path
 
 
@@ -124,8 +132,8 @@ def address(serve, folder) -> str:
 
 
 # Of the console: that these tests read the canvases often is theirs; that Chromium finds no GPU is
-# the machine's.
-HARMLESS = ("willReadFrequently", "No available adapters")
+# the machine's, and that it keeps nothing offline where no test asks for that is playwright's.
+HARMLESS = ("willReadFrequently", "No available adapters", "blocked by Playwright")
 
 
 def is_error(message) -> bool:
@@ -140,9 +148,8 @@ def visit(browser):
     contexts = []
 
     def go(address, script=None, ready=True, **context):
-        contexts.append(
-            browser.new_context(**{"viewport": {"width": 1280, "height": 800}, **context})
-        )
+        usual = {"viewport": {"width": 1280, "height": 800}, "service_workers": "block"}
+        contexts.append(browser.new_context(**{**usual, **context}))
         if script:
             contexts[-1].add_init_script(script)
         page = contexts[-1].new_page()
@@ -173,9 +180,12 @@ def page(visit, address):
     assert page.errors == []
 
 
-def settle(page) -> None:
-    """Wait until the output is that of the drawing."""
-    page.wait_for_selector('#output[aria-busy="false"]', timeout=30_000)
+def settle(page, timeout: float = 30_000) -> None:
+    """Wait until the outputs on show are those of the drawing."""
+    page.wait_for_selector(".network.shown", timeout=timeout)
+    page.wait_for_selector(
+        'main:not(:has(.shown canvas[aria-busy="true"]))', state="attached", timeout=timeout
+    )
 
 
 def await_text(page, selector: str, pattern: str) -> None:
@@ -185,10 +195,10 @@ def await_text(page, selector: str, pattern: str) -> None:
 
 
 def pixels(page, canvas: str) -> np.ndarray:
-    """H W 3 uint8 of a canvas."""
+    """H W 3 uint8 of a canvas: "input", "output-NAME", or "output", the only one on show."""
     data = page.evaluate(
         """(id) => {
-            const canvas = document.getElementById(id);
+            const canvas = document.getElementById(id) ?? document.querySelector(".shown canvas");
             const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width,
             canvas.height);
             let text = "";
@@ -228,7 +238,7 @@ def difference(a: np.ndarray, b: np.ndarray) -> int:
 
 
 def choose(page, name: str) -> None:
-    page.locator(f"label[for=network-{name}]").click()
+    page.locator(f"#view label[for=network-{name}]").click()
     settle(page)
 
 
@@ -299,16 +309,20 @@ def open_image(page, image: np.ndarray, name: str = "image.png") -> None:
 
 @needs_browser
 def test_both_times_are_shown_with_their_ratio(page):
-    assert page.inner_text("#time-teacher") == "–" and "Choose the teacher" in page.inner_text(
-        "#ratio"
-    )
+    assert page.inner_text("#time-teacher") == "–" and "Choose All" in page.inner_text("#measured")
     for name in ("compressed", "teacher"):
         choose(page, name)
         await_text(page, f"#time-{name}", " ms$")
-    assert "× as fast" in page.inner_text("#ratio") and "fewer MACs" in page.inner_text("#ratio")
-    providers = page.locator("#networks .provider").all_inner_texts()
+    fps = float(page.inner_text("#fps-compressed").removesuffix(" fps"))
+    assert fps == pytest.approx(1000 / float(page.inner_text("#time-compressed")[:-3]), rel=0.1)
+    assert re.match(r"[\d.]+× as fast|no faster", page.inner_text("#against-compressed"))
+    widths = [card.bounding_box()["width"] for card in page.locator(".fill").all()]
+    assert max(widths) == pytest.approx(
+        page.locator(".track").first.bounding_box()["width"], rel=0.1
+    )
+    providers = page.locator(".provider").all_inner_texts()
     assert providers == ["WASM, 1 thread"] * 2 and page.is_hidden("#camera")
-    facts = page.locator("#networks .facts").all_inner_texts()
+    facts = page.locator(".card .facts").all_inner_texts()
     assert all("parameters" in text and "MACs" in text and "MB" in text for text in facts)
 
 
@@ -328,7 +342,7 @@ def test_images_are_opened_and_dropped(page):
         const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
         const transfer = new DataTransfer();
         transfer.items.add(new File([bytes], "dropped.png", { type: "image/png" }));
-        document.getElementById("output").dispatchEvent(new DragEvent("drop", { dataTransfer:
+        document.getElementById("outputs").dispatchEvent(new DragEvent("drop", { dataTransfer:
         transfer, bubbles: true, cancelable: true }));
     }"""
     page.evaluate(drop, base64.b64encode(png(other)).decode())
@@ -358,10 +372,7 @@ def test_saving(page):
 @needs_browser
 def test_tools(page, folder):
     """Each draws what it says; streets that cross are not cut by each other's outline."""
-    palette = {
-        c["name"]: c
-        for c in json.loads((folder / "model.json").read_text())["palettes"][0]["colours"]
-    }
+    palette = {c["name"]: c for c in task_of(folder)["palettes"][0]["colours"]}
     page.click("#clear")
     page.keyboard.press("2")
     assert page.inner_text("#colour-name") == "Street"
@@ -405,7 +416,7 @@ def test_keyboard_alone(page):
     so."""
     reached = set()
     page.evaluate("document.activeElement.blur()")
-    for _ in range(60):
+    for _ in range(70):
         page.keyboard.press("Tab")
         reached.add(
             page.evaluate("document.activeElement.id || document.activeElement.parentElement.id")
@@ -457,7 +468,7 @@ def test_on_a_phone(visit, address, networks):
     assert (
         box["width"] > 300 and box["y"] + box["height"] < 640
     )  # the whole drawing, below the output
-    assert page.locator("#output").bounding_box()["y"] >= 0
+    assert page.locator("#output-compressed").bounding_box()["y"] >= 0
     before = pixels(page, "input")
     page.click("#palette button[aria-label=Water]")
     page.locator("#input").scroll_into_view_if_needed()
@@ -485,8 +496,8 @@ def test_nothing_leaves_its_card(visit, address):
         for width in (390, 320):
             page.set_viewport_size({"width": width, "height": 640})
             assert page.evaluate("innerWidth") == width
-            wide = page.evaluate("""() => [...document.querySelectorAll("body, main *")]
-                .filter((e) => e.id !== "status" && e.clientWidth)
+            wide = page.evaluate("""() => [...document.querySelectorAll("body, header, main *")]
+                .filter((e) => e.clientWidth && !e.matches(".name, .wide > span"))
                 .filter((e) => e.scrollWidth > e.clientWidth + 1)
                 .map((e) => `${e.tagName}#${e.id}.${e.className}`)""")
             assert wide == [], (key, width)
@@ -494,15 +505,13 @@ def test_nothing_leaves_its_card(visit, address):
 
 @needs_browser
 def test_teacher_and_compressed_side_by_side(page, networks):
-    page.click("#compare")
-    page.wait_for_selector('#output-teacher[aria-busy="false"]', timeout=30_000)
+    page.click("#view .all")
+    settle(page)
     drag(page, (0.2, 0.2), (0.8, 0.8))
-    page.wait_for_selector('#output-teacher[aria-busy="false"]', timeout=30_000)
     drawn = pixels(page, "input")
-    for canvas, name in (("output", "compressed"), ("output-teacher", "teacher")):
-        wanted = expected(networks[name][0], drawn)
-        assert difference(pixels(page, canvas), wanted) <= 2, name
-    boxes = [page.locator(f"#{canvas}").bounding_box() for canvas in ("output", "output-teacher")]
+    for name, (net, _) in networks.items():
+        assert difference(pixels(page, f"output-{name}"), expected(net, drawn)) <= 2, name
+    boxes = [page.locator(f"#output-{name}").bounding_box() for name in networks]
     assert boxes[0]["y"] == boxes[1]["y"] and boxes[0]["x"] + boxes[0]["width"] <= boxes[1]["x"]
     with page.expect_download() as download:
         page.keyboard.press("Shift+S")
@@ -510,10 +519,14 @@ def test_teacher_and_compressed_side_by_side(page, networks):
     saved = np.asarray(Image.open(download.value.path()).convert("RGB"))
     assert saved.shape == (SIZE, 3 * SIZE, 3)
     assert difference(saved[:, 2 * SIZE :], pixels(page, "output-teacher")) == 0
-    page.keyboard.press("t")
+    page.click("#card-teacher")
     settle(page)
-    assert page.is_hidden("#output-teacher") and page.is_checked("#network-teacher")
+    assert page.is_hidden("#output-compressed") and page.is_checked("#network-teacher")
     assert difference(pixels(page, "output"), expected(networks["teacher"][0], drawn)) <= 2
+    page.keyboard.press("n")
+    assert page.is_checked("#network-compressed")
+    page.keyboard.press("Shift+N")
+    assert page.is_checked("#network-teacher")
 
 
 @needs_browser
@@ -535,7 +548,7 @@ def test_photos(call, serve, visit, tmp_path):
     Image.fromarray(np.broadcast_to(values[None, :, None], (64, 128, 3))).save(tmp_path / "ab.png")
     page = visit(serve(page_folder))
     assert page.is_visible("#palette-box") and page.is_hidden("#palette-name")
-    assert page.locator("#tools button").count() == 5 and page.is_hidden("#compare")
+    assert page.locator("#tools button").count() == 5 and page.is_hidden("#view")
     page.set_input_files("#file", tmp_path / "ab.png")
     await_text(page, "#status", "took its left half")
     settle(page)
@@ -584,19 +597,17 @@ def test_a_network_that_is_gone(visit, serve, folder, tmp_path):
     """The teacher's: the page stays with the compressed one. The compressed one's: a message."""
     copy = tmp_path / "page"
     shutil.copytree(folder, copy)
-    (copy / "models/teacher.onnx").write_bytes(b"no network")
+    (copy / "models/map/teacher.onnx").write_bytes(b"no network")
     address = serve(copy)
     page = visit(address)
     page.keyboard.press("t")
-    await_text(page, "#status", "teacher network could not run")
+    await_text(page, "#status", "Teacher: could not run")
     assert page.is_checked("#network-compressed") and page.is_disabled("#network-teacher")
     settle(page)
-    (copy / "models/compressed.onnx").unlink()
+    (copy / "models/map/compressed.onnx").unlink()
     page = visit(address, ready=False)
     page.wait_for_selector("#message:not([hidden])")
-    assert "compressed network could not run" in page.inner_text("#message") and page.is_hidden(
-        "#app"
-    )
+    assert "Compressed: could not run" in page.inner_text("#message") and page.is_hidden("#app")
 
 
 # --------------------------------------------------------------------------------------------------
@@ -674,27 +685,33 @@ def test_a_folder_is_replaced_whole(call, tmp_path, monkeypatch):
     page = tmp_path / "page"
     model = write_onnx(tmp_path / "fixed.onnx", size=32)
     assert call(model, "--output", page, "--title", "First", "--palette", "maps")[0] == 0
-    described = json.loads((page / "model.json").read_text())
+    described = task_of(page)
     assert described["title"] == "First" and described["size"] == 32
     assert [p["name"] for p in described["palettes"]] == ["maps", "builtin", "colours"]
     assert len(described["networks"]) == 1 and described["networks"][0]["macs"] is None
-    assert Image.open(page / described["examples"][0]).size == (32, 32)
+    assert Image.open(page / described["examples"][0]["drawing"]).size == (32, 32)
     with monkeypatch.context() as patch:
         patch.setattr(
             shutil, "copyfile", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left"))
         )
         code, _, err = call(model, "--output", page)
     assert code == 2 and "No space left" in err
-    assert json.loads((page / "model.json").read_text()) == described
+    assert task_of(page) == described
     link = tmp_path / "link"
     link.symlink_to(page)
     assert call(model, "--output", link, "--mode", "edges")[0] == 0
-    assert link.is_symlink() and not (page / "examples/2.png").exists()
+    assert (
+        link.is_symlink()
+        and not (page / "examples/map").exists()
+        and not (page / "examples/edges/2.png").exists()
+    )
     assert [p.name for p in tmp_path.iterdir() if p.is_dir() and not p.is_symlink()] == ["page"]
 
 
 @needs_runtime
-@pytest.mark.parametrize("foreign", ["thesis.txt", "models/mine.onnx", "more/deep/file", "linked"])
+@pytest.mark.parametrize(
+    "foreign", ["thesis.txt", "models/map/mine.onnx", "more/deep/file", "linked"]
+)
 def test_a_folder_that_holds_anything_else_is_never_removed(call, tmp_path, foreign):
     model, page = write_onnx(tmp_path / "net.onnx", size=32), tmp_path / "page"
     assert call(model, "--output", page)[0] == 0
@@ -727,15 +744,16 @@ def test_a_folder_without_the_marker_is_never_removed(call, tmp_path):
 
 @needs_runtime
 def test_what_arrives_while_the_page_is_built_is_kept(tmp_path, monkeypatch):
-    network = web_folder.Network("compressed", "MODEL", write_onnx(tmp_path / "net.onnx", size=32))
-    page = web_folder.build(tmp_path / "page", [network], 32)
+    network = Network("compressed", "MODEL", write_onnx(tmp_path / "net.onnx", size=32))
+    task = Task("map", "map", 32, [network])
+    page = web_folder.build(tmp_path / "page", [task])
     copy = shutil.copyfile
     with monkeypatch.context() as patch:
         patch.setattr(
             shutil, "copyfile", lambda *args: (copy(*args), (page / "new.txt").write_text("mine"))
         )
         with pytest.raises(InputError, match=r"something else, 'new\.txt'"):
-            web_folder.build(page, [network], 32)
+            web_folder.build(page, [task])
     assert (page / "new.txt").read_text() == "mine" and (page / "model.json").is_file()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["net.onnx", "page"]
 
@@ -753,7 +771,7 @@ def test_examples_are_cut_not_squeezed(call, tmp_path, mode, half):
     page, model = tmp_path / "page", write_onnx(tmp_path / "net.onnx", size=32)
     examples = [tmp_path / "pair.png", tmp_path / "wide.png"]
     assert call(model, "--output", page, "--mode", mode, "--example", *examples)[0] == 0
-    shown = [np.asarray(Image.open(page / f"examples/{i}.png")) for i in (1, 2)]
+    shown = [np.asarray(Image.open(page / f"examples/{mode}/{i}.png")) for i in (1, 2)]
     assert (shown[0] == values[half]).all() and (shown[1] == 255).all()
     assert shown[0].shape == (32, 32, 3)
 
@@ -762,9 +780,9 @@ def test_examples_are_cut_not_squeezed(call, tmp_path, mode, half):
 def test_photo_mode_starts_from_photos(call, tmp_path):
     page, model = tmp_path / "page", write_onnx(tmp_path / "net.onnx", size=64)
     assert call(model, "--output", page, "--mode", "photo")[0] == 0
-    described = json.loads((page / "model.json").read_text())
+    described = task_of(page)
     assert [p["name"] for p in described["palettes"]] == ["colours"]
-    example = np.asarray(Image.open(page / described["examples"][0]))
+    example = np.asarray(Image.open(page / described["examples"][0]["drawing"]))
     assert len(np.unique(example.reshape(-1, 3), axis=0)) > 1000  # a map has a few dozen colours
 
 
@@ -773,7 +791,7 @@ def test_what_is_said_of_a_network(folder, networks):
     """Found in the .onnx alone: configuration, parameters, MACs."""
     from models.cost import config_cost
 
-    described = json.loads((folder / "model.json").read_text())["networks"]
+    described = task_of(folder)["networks"]
     assert len(described) == 2
     for entry in described:
         net, spec = networks[entry["name"]]
@@ -811,7 +829,8 @@ def test_serving_it(tmp_path):
     )
     try:
         address = next(line for line in process.stdout if line.startswith("see it: ")).split()[2]
-        with urllib.request.urlopen(f"{address}/ort/{web_folder.RUNTIME[2]}") as answer:
+        runtime = json.loads((page / "model.json").read_text())["runtime"]
+        with urllib.request.urlopen(f"{address}/{runtime}{web_folder.RUNTIME[2]}") as answer:
             assert answer.headers["Content-Type"] == "application/wasm"
             assert answer.headers["Cross-Origin-Embedder-Policy"] == "require-corp"
         for path in ("%00", "models/", "models", "none.png", "a" * 5000, "%ff%fe"):
@@ -850,7 +869,7 @@ def test_black_lines_on_white(call, serve, visit, tmp_path):
     example = pixels(page, "input")
     assert example.min() < 60 and (example == 255).mean() > 0.8
     assert page.is_hidden("#palette-box") and page.locator("#tools button").count() == 3
-    assert page.locator("#networks label").count() == 1
+    assert page.locator(".card").count() == 1
     page.click("#clear")
     page.keyboard.press("4")  # no such colour
     page.keyboard.press("r")  # no such tool
@@ -878,8 +897,9 @@ def darkened(image: np.ndarray) -> np.ndarray:
 def photo_page(tmp_path_factory) -> Path:
     """A page of mode photo, without the runtime for WebGPU, whose network is at once ready."""
     folder = tmp_path_factory.mktemp("photo")
-    network = web_folder.Network("compressed", "MODEL", write_onnx(folder / "net.onnx"))
-    return web_folder.build(folder / "page", [network], SIZE, "photo", webgpu=False)
+    network = Network("compressed", "MODEL", write_onnx(folder / "net.onnx"))
+    task = Task("photo", "photo", SIZE, [network])
+    return web_folder.build(folder / "page", [task], webgpu=False)
 
 
 @pytest.fixture
@@ -891,7 +911,7 @@ def visitor(browser):
     def go(address: str, *flags: str, script: str = "", **context):
         how = dict(executable_path=BROWSER, args=[*FLAGS, *flags])
         browsers.append(browser.browser_type.launch(**how))
-        page = browsers[-1].new_context(**context).new_page()
+        page = browsers[-1].new_context(service_workers="block", **context).new_page()
         page.errors, page.asked = [], []
         page.on("console", lambda m: page.errors.append(m.text) if is_error(m) else None)
         page.on("pageerror", lambda error: page.errors.append(str(error)))
@@ -1020,8 +1040,8 @@ def test_it_runs_by_webgpu(visitor, serve, tmp_path):
 
     net = layers_of_generators()
     export_onnx(net, tmp_path / "net.onnx")
-    network = web_folder.Network("compressed", "MODEL", tmp_path / "net.onnx")
-    address = serve(web_folder.build(tmp_path / "page", [network], 16, "photo"))
+    network = Network("compressed", "MODEL", tmp_path / "net.onnx")
+    address = serve(web_folder.build(tmp_path / "page", [Task("photo", "photo", 16, [network])]))
     page = visitor(address, *SOFTWARE_GPU)
     assert page.inner_text("#provider-compressed") == "WASM, 1 thread"
     assert not [url for url in page.asked if "webgpu" in url]
@@ -1029,7 +1049,7 @@ def test_it_runs_by_webgpu(visitor, serve, tmp_path):
     for compared in (True, False):
         page.asked.clear()
         page.goto(f"{address}?provider=webgpu")
-        page.wait_for_selector('#output[aria-busy="false"]', timeout=90_000)
+        settle(page, 90_000)
         await_text(page, "#provider-compressed", "^WebGPU$")
         assert any("ort.webgpu" in url for url in page.asked)
         assert any("ort.wasm" in url for url in page.asked) == compared
@@ -1063,11 +1083,11 @@ def test_wasm_where_webgpu_does_not_do(serve, visit, photo_page, tmp_path, happe
     copy = tmp_path / "page"
     shutil.copytree(photo_page, copy)
     model = json.loads((copy / "model.json").read_text())
-    assert model["webgpu"] is None and not list((copy / "ort").glob("*webgpu*"))
+    assert model["webgpu"] is None and not list(copy.glob("ort/**/*webgpu*"))
     (copy / "model.json").write_text(json.dumps(model | {"webgpu": "test"}))
     worker = (copy / "worker.js").read_text()
     for old, new in (
-        ('"./ort/ort.webgpu.min.mjs"', '"./ort/ort.wasm.min.mjs"'),
+        ('"ort.webgpu.min.mjs"', '"ort.wasm.min.mjs"'),
         ("executionProviders: [provider]", 'executionProviders: ["wasm"]'),
         ("  Tensor = runtime", "  self.provider = provider;\n  Tensor = runtime"),
         ("  return out;", f'  if (self.provider === "webgpu") {{ {happens} }}\n  return out;'),
