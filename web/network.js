@@ -160,12 +160,14 @@ export class Network {
   forget() {
     this.times = [];
     this.spent = 0; // milliseconds spent on all frames
+    this.alone = 0; // and on those that ran alone
     this.counted = false;
   }
 
-  // Counts the time of the last frame, unless the browser may still have been compiling.
+  // Counts the time of the last frame, which ran alone, unless the browser may still have been compiling.
   count() {
     this.counted = true;
+    this.alone += this.last;
     if (this.spent > WARM_UP) this.times.push(this.last);
     if (this.times.length > REMEMBERED) this.times.shift();
   }
@@ -173,7 +175,7 @@ export class Network {
   // Whether the time per frame needs more frames of the same drawing. Set ``counted`` to false when the
   // drawing has changed: a frame of each drawing is to count, unless that would take long.
   get measuring() {
-    if (this.times.length < MEASURED) return this.spent < 4 * WARM_UP;
+    if (this.times.length < MEASURED) return this.alone < 4 * WARM_UP;
     return !this.counted && this.median < WARM_UP / 2;
   }
 

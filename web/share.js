@@ -5,7 +5,7 @@
 
 const VERSION = "1";
 const COLOURS = [256, 96, 32]; // tried in turn until the text is short enough
-const LIMIT = 6000; // characters: messengers cut or refuse longer addresses
+const LIMIT = 8000; // characters: messengers cut or refuse longer addresses
 const SIDE = 2048; // a larger image is no drawing of this page
 
 // image: ImageData -> {text, reduced}; reduced: the number of colours that are left if some were merged,
@@ -15,7 +15,7 @@ export async function encode(image) {
   const counted = countColours(image);
   for (const limit of COLOURS) {
     if (limit !== COLOURS[0] && counted.size <= limit) continue;
-    const colours = [...counted].sort((a, b) => b[1] - a[1]).slice(0, limit).map(([colour]) => colour);
+    const colours = palette(counted, limit);
     const text = VERSION + toBase64(await through(new CompressionStream("deflate-raw"), pack(image, colours)));
     if (text.length <= LIMIT) return { text, reduced: counted.size > limit ? limit : null };
   }
@@ -45,6 +45,33 @@ function countColours({ data, width, height }) {
     counts.set(colour, (counts.get(colour) ?? 0) + 1);
   }
   return counts;
+}
+
+// At most ``limit`` colours for those counted: boxes of colours are halved, the one with most pixels times its
+// widest channel first (median cut); of each the most frequent colour is taken, so that flat areas stay exact.
+function palette(counted, limit) {
+  const channel = (colour, bits) => (colour >> bits) & 255;
+  const measured = (colours) => {
+    const widths = [16, 8, 0].map((bits) => {
+      const values = colours.map(([colour]) => channel(colour, bits));
+      return [values.reduce((a, b) => Math.max(a, b)) - values.reduce((a, b) => Math.min(a, b)), bits];
+    });
+    const [width, bits] = widths.reduce((a, b) => (b[0] > a[0] ? b : a));
+    const pixels = colours.reduce((sum, [, count]) => sum + count, 0);
+    return { colours, bits, pixels, weight: width * pixels };
+  };
+  const boxes = [measured([...counted])];
+  while (boxes.length < Math.min(limit, counted.size)) {
+    const at = boxes.reduce((best, box, i) => (box.weight > boxes[best].weight ? i : best), 0);
+    const { colours, bits, pixels } = boxes[at];
+    colours.sort(([a], [b]) => channel(a, bits) - channel(b, bits));
+    let middle = 0;
+    for (let seen = 0; middle < colours.length - 1 && (middle === 0 || seen + colours[middle][1] <= pixels / 2); middle++) {
+      seen += colours[middle][1];
+    }
+    boxes.splice(at, 1, measured(colours.slice(0, middle)), measured(colours.slice(middle)));
+  }
+  return boxes.map(({ colours }) => colours.reduce((a, b) => (b[1] > a[1] ? b : a))[0]);
 }
 
 // Pixels of other colours get the nearest one.

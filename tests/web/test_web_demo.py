@@ -2,6 +2,7 @@
 cannot run; and the maker of its folder."""
 
 import base64
+import copy
 import functools
 import http.server
 import importlib.util
@@ -25,6 +26,7 @@ from chromium import FLAGS, find_browser
 from PIL import Image
 
 from data.transforms import to_float, to_uint8
+from deploy.checks import rounded
 from deploy.web import folder as web_folder
 from deploy.web.networks import Network
 from deploy.web.server import server as web_server
@@ -94,7 +96,9 @@ def task_of(page: Path, index: int = 0) -> dict:
 def folder(cli, tmp_path_factory, demo) -> Path:
     """The page as its script makes it from the demo's results."""
     path = tmp_path_factory.mktemp("page") / "page"
-    done = cli("scripts/make_web_demo.py", "--demo", demo, "--output", path).succeeded()
+    done = cli(
+        "scripts/make_web_demo.py", "--demo", demo, "--output", path, timeout=300
+    ).succeeded()
     assert f"{path}: map, 64x64 pixels: compressed, teacher" in done.stdout
     assert f"http.server -d {path}" in done.stdout
     return path
@@ -160,7 +164,7 @@ def visit(browser):
         page.on(
             "request", lambda r: page.errors.append(r.url) if not r.url.startswith(own) else None
         )
-        own = ("blob:", "data:", address)
+        own = ("blob:", "data:", re.split("[?#]", address)[0])
         page.goto(address)
         if ready:
             settle(page)
@@ -595,16 +599,16 @@ def test_opened_as_a_file(visit, folder):
 @needs_browser
 def test_a_network_that_is_gone(visit, serve, folder, tmp_path):
     """The teacher's: the page stays with the compressed one. The compressed one's: a message."""
-    copy = tmp_path / "page"
-    shutil.copytree(folder, copy)
-    (copy / "models/map/teacher.onnx").write_bytes(b"no network")
-    address = serve(copy)
+    place = tmp_path / "page"
+    shutil.copytree(folder, place)
+    (place / "models/map/teacher.onnx").write_bytes(b"no network")
+    address = serve(place)
     page = visit(address)
     page.keyboard.press("t")
     await_text(page, "#status", "Teacher: could not run")
     assert page.is_checked("#network-compressed") and page.is_disabled("#network-teacher")
     settle(page)
-    (copy / "models/map/compressed.onnx").unlink()
+    (place / "models/map/compressed.onnx").unlink()
     page = visit(address, ready=False)
     page.wait_for_selector("#message:not([hidden])")
     assert "Compressed: could not run" in page.inner_text("#message") and page.is_hidden("#app")
@@ -747,10 +751,12 @@ def test_what_arrives_while_the_page_is_built_is_kept(tmp_path, monkeypatch):
     network = Network("compressed", "MODEL", write_onnx(tmp_path / "net.onnx", size=32))
     task = Task("map", "map", 32, [network])
     page = web_folder.build(tmp_path / "page", [task])
-    copy = shutil.copyfile
+    copyfile = shutil.copyfile
     with monkeypatch.context() as patch:
         patch.setattr(
-            shutil, "copyfile", lambda *args: (copy(*args), (page / "new.txt").write_text("mine"))
+            shutil,
+            "copyfile",
+            lambda *args: (copyfile(*args), (page / "new.txt").write_text("mine")),
         )
         with pytest.raises(InputError, match=r"something else, 'new\.txt'"):
             web_folder.build(page, [task])
@@ -1080,12 +1086,12 @@ HAS_GPU = """
 )
 def test_wasm_where_webgpu_does_not_do(serve, visit, photo_page, tmp_path, happens, said):
     """A worker that takes WASM for WebGPU, and then makes a mistake."""
-    copy = tmp_path / "page"
-    shutil.copytree(photo_page, copy)
-    model = json.loads((copy / "model.json").read_text())
-    assert model["webgpu"] is None and not list(copy.glob("ort/**/*webgpu*"))
-    (copy / "model.json").write_text(json.dumps(model | {"webgpu": "test"}))
-    worker = (copy / "worker.js").read_text()
+    place = tmp_path / "page"
+    shutil.copytree(photo_page, place)
+    model = json.loads((place / "model.json").read_text())
+    assert model["webgpu"] is None and not list(place.glob("ort/**/*webgpu*"))
+    (place / "model.json").write_text(json.dumps(model | {"webgpu": "test"}))
+    worker = (place / "worker.js").read_text()
     for old, new in (
         ('"ort.webgpu.min.mjs"', '"ort.wasm.min.mjs"'),
         ("executionProviders: [provider]", 'executionProviders: ["wasm"]'),
@@ -1095,8 +1101,8 @@ def test_wasm_where_webgpu_does_not_do(serve, visit, photo_page, tmp_path, happe
     ):
         assert worker.count(old) == 1, old
         worker = worker.replace(old, new)
-    (copy / "worker.js").write_text(worker)
-    page = visit(serve(copy), script=HAS_GPU)
+    (place / "worker.js").write_text(worker)
+    page = visit(serve(place), script=HAS_GPU)
     await_text(page, "#provider-compressed", "^WASM, 1 thread$" if said else "^WebGPU$")
     drag(page, (0.2, 0.2), (0.8, 0.8))
     right = darkened(pixels(page, "input"))
@@ -1126,3 +1132,314 @@ def test_the_shell_script(tmp_path):
     command = ["bash", "scripts/web_demo.sh", "--demo", str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 2 and done.stderr.endswith("first or give MODEL.onnx\n")
+
+
+# --------------------------------------------------------------------------------------------------
+# The networks that come with the repository: two tasks, three networks each
+
+TASKS = {"lines2object": ("edges", "Lines to things"), "map2aerial": ("map", "Map to photo")}
+NAMES = ("12x", "40x", "teacher")
+
+
+@pytest.fixture(scope="module")
+def zoo_networks() -> dict:
+    """(task, name) -> generator, with weights of float16. All of one shape."""
+    spec = GeneratorSpec("resnet_6blocks", ngf=8)
+    keys = [(task, name) for task in TASKS for name in NAMES]
+    return {key: rounded(generator(spec, 10 + seed)) for seed, key in enumerate(keys)}
+
+
+@pytest.fixture(scope="module")
+def zoo(tmp_path_factory, zoo_networks) -> Path:
+    root, spec = tmp_path_factory.mktemp("zoo"), GeneratorSpec("resnet_6blocks", ngf=8)
+    for task, (mode, title) in TASKS.items():
+        entries = []
+        for name in NAMES:
+            net = copy.deepcopy(zoo_networks[task, name]).half()
+            save_network(net, root / task / f"{name}.pth", spec)
+            entries.append({"name": name, "file": f"{name}.pth", "figures": {"fid": 1.5}})
+        facts = {"title": title, "mode": mode, "kind": "map", "direction": "AtoB", "size": SIZE}
+        (root / task / "task.json").write_text(json.dumps(facts | {"networks": entries}))
+    return root
+
+
+@pytest.fixture(scope="module")
+def zoo_page(cli, tmp_path_factory, zoo) -> Path:
+    """The page as its script makes it from a zoo."""
+    path = tmp_path_factory.mktemp("zoo_page") / "page"
+    flags = ("--zoo", zoo, "--output", path, "--no_webgpu")
+    done = cli("scripts/make_web_demo.py", *flags, timeout=300).succeeded()
+    assert f"map2aerial, {SIZE}x{SIZE} pixels: 12x, 40x, teacher" in done.stdout
+    return path
+
+
+@pytest.fixture(scope="module")
+def zoo_address(serve, zoo_page) -> str:
+    return serve(zoo_page)
+
+
+@needs_runtime
+def test_the_zoo_as_a_page(call, zoo, zoo_page, zoo_networks, tmp_path):
+    """Maps first. Each .onnx computes what its checkpoint does, and stores weights as float16."""
+    from deploy.onnx import OnnxGenerator
+    from deploy.web.networks import run_on_image
+
+    tasks = [task_of(zoo_page, index) for index in (0, 1)]
+    assert [task["name"] for task in tasks] == ["map2aerial", "lines2object"]
+    x = torch.rand(1, 3, 32, 48) * 2 - 1
+    for task in tasks:
+        assert task["together"] and task["title"] == TASKS[task["name"]][1]
+        for entry, name, label in zip(
+            task["networks"], NAMES, ("12× compressed", "40× compressed", "Teacher"), strict=True
+        ):
+            assert (entry["name"], entry["label"]) == (name, label)
+            assert entry["figures"] == {"fid": 1.5} and entry["macs"] and entry["config"]
+            file, net = zoo_page / entry["file"], zoo_networks[task["name"], name]
+            assert (OnnxGenerator(file)(x) - net(x)).abs().max() < 1e-4
+            # 157 KB in float16, and the graph
+            assert 2 * entry["parameters"] < entry["bytes"] < 3.6 * entry["parameters"]
+        for example in task["examples"]:
+            drawing, output = (np.asarray(Image.open(zoo_page / example[key])) for key in example)
+            network = Network("12x", "", zoo_page / task["networks"][0]["file"])
+            made = run_on_image(network, drawing).astype(int)
+            blocks = [pixels.reshape(8, 8, 8, 8, 3).mean((1, 3)) for pixels in (output, made)]
+            assert np.abs(blocks[0] - blocks[1]).mean() < 6 and np.ptp(blocks[1]) > 20
+            assert output.shape == drawing.shape
+    for args, said in (
+        (["--zoo", tmp_path], "no networks there"),
+        (["--zoo", zoo, "--mode", "edges"], "--mode: describes a network of yours"),
+        (["--zoo", zoo, "--demo"], "not allowed with"),
+    ):
+        code, _, err = call("--output", tmp_path / "page", *args)
+        assert code == 2 and said in err, args
+
+
+@needs_browser
+def test_tasks_and_networks_side_by_side(visit, zoo_address, zoo_page, zoo_networks):
+    """On a wide screen: all networks from the start; a link to the other task; the gallery."""
+    page = visit(zoo_address)
+    links = page.locator("#tasks a")
+    assert links.all_inner_texts() == ["Map to photo", "Lines to things"]
+    assert links.nth(0).get_attribute("aria-current") == "page"
+    for task in ("map2aerial", "lines2object"):
+        if task == "lines2object":
+            links.nth(1).click()
+            page.wait_for_url("**task=lines2object")
+            settle(page)
+            assert page.title().startswith("Lines to things")
+        assert page.is_checked("#network-all")
+        drag(page, (0.2, 0.3), (0.7, 0.8))
+        drawn = pixels(page, "input")
+        for name in NAMES:
+            wanted = expected(zoo_networks[task, name], drawn)
+            assert difference(pixels(page, f"output-{name}"), wanted) <= 2, (task, name)
+    for name in NAMES:
+        await_text(page, f"#time-{name}", " ms$")
+        await_text(page, f"#fps-{name}", " fps$")
+    await_text(page, "#against-12x", "as fast|no faster")
+    lefts = [page.locator(f"#output-{name}").bounding_box()["x"] for name in NAMES]
+    assert page.locator("#input").bounding_box()["x"] < lefts[0] < lefts[1] < lefts[2]
+    page.click("#view label[for=network-40x]")
+    page.goto(zoo_address + "?task=map2aerial")
+    settle(page)
+    # What was chosen stays chosen.
+    assert page.is_checked("#network-40x") and page.locator(".network.shown").count() == 1
+    page.click("#examples button >> nth=2")
+    example = np.asarray(Image.open(zoo_page / task_of(zoo_page)["examples"][2]["drawing"]))
+    await_text(page, "#status", "Image opened")
+    assert difference(pixels(page, "input"), example) == 0
+    page.goto(zoo_address + "?task=nonsense")
+    await_text(page, "#status", "no task nonsense: here is Map to photo")
+    assert page.errors == []
+
+
+COPIED = "navigator.clipboard.writeText = async (text) => { window.copied = text; };"
+
+
+@needs_browser
+def test_links_hold_drawings(visit, serve, zoo_address, tmp_path):
+    """Without loss; with few colours where there are many, and it says so; or not, and it says
+    why."""
+    page = visit(zoo_address + "?task=lines2object", COPIED)
+    drag(page, (0.1, 0.3), (0.5, 0.8), (0.9, 0.3))
+    drawn = pixels(page, "input")
+    page.keyboard.press("k")
+    await_text(page, "#status", "^Link copied$")
+    link = page.evaluate("copied")
+    assert link == page.url and "?task=lines2object#d=1" in link and len(link) < 2000
+    other = visit(link)
+    assert difference(pixels(other, "input"), drawn) == 0 and other.url == link
+    assert other.title().startswith("Lines to things")
+    drag(other, (0.1, 0.1), (0.2, 0.1))
+    assert "#" not in other.url  # it was the link of another drawing
+
+    page.goto(zoo_address + "?task=map2aerial")
+    settle(page)
+    ramp = np.indices((SIZE, SIZE)).astype(np.uint8)[[0, 1, 0]].transpose(1, 2, 0) * 2
+    open_image(page, ramp)
+    page.click("#share")
+    await_text(page, "#status", "^Link copied; its colours were reduced to [0-9]+$")
+    link = page.evaluate("copied")
+    other = visit(link)
+    assert 0 < difference(pixels(other, "input"), ramp) < 40 and len(link) < 8200
+    task = Task("photo", "photo", 128, [Network("compressed", "", write_onnx(tmp_path / "x.onnx"))])
+    photos = visit(serve(web_folder.build(tmp_path / "page", [task], webgpu=False)), COPIED)
+    photos.click("#share")
+    await_text(photos, "#status", "too much detail for a link. Save it as PNG")
+    assert "#" not in photos.url and photos.errors == []
+    for damaged, said in ((link[:-9], "damaged"), (link + "A%", "can read"), ("#d=2x", "can read")):
+        other.goto("about:blank")
+        other.goto(zoo_address + "#" + damaged.partition("#")[2])
+        await_text(other, "#status", said)
+        settle(other)
+    assert page.errors == [] and other.errors == []
+
+
+@needs_browser
+def test_it_goes_on_without_a_network(visit, zoo_page, zoo_networks, tmp_path):
+    """After one visit: the page opens and draws with no server. When the server is back with a page
+    that was built again, that one is shown, and the old one's files go."""
+    copied = tmp_path / "page"
+    shutil.copytree(zoo_page, copied)
+    server = web_server(copied, 0)
+    address, port = serving(server), server.server_address[1]
+    page = visit(address, service_workers="allow")
+    page.wait_for_selector("#offline:not([hidden])", timeout=30_000)
+    # The teacher's file was loaded before the service worker ran.
+    keys = """async () => {
+        const names = await caches.keys();
+        const large = await caches.open(names.find((name) => name.endsWith("large")));
+        return [names, (await large.keys()).map((request) => new URL(request.url).pathname)];
+    }"""
+    for _ in range(100):
+        names, kept = page.evaluate(keys)
+        if "/models/map2aerial/teacher.onnx" in kept:
+            break
+        page.wait_for_timeout(100)
+    assert len(names) == 2 and "/models/lines2object/40x.onnx" in kept
+    assert "/models/lines2object/teacher.onnx" not in kept and len(kept) == 5 + 3
+    server.shutdown()
+    server.server_close()
+    page.errors.clear()
+    page.goto(address + "?task=map2aerial")
+    settle(page)
+    drag(page, (0.2, 0.2), (0.8, 0.6))
+    drawn = pixels(page, "input")
+    for name in NAMES:
+        wanted = expected(zoo_networks["map2aerial", name], drawn)
+        assert difference(pixels(page, f"output-{name}"), wanted) <= 2
+    assert page.evaluate("crossOriginIsolated") and page.errors == []
+
+    files, model = copied / "files.js", copied / "model.json"
+    old = json.loads(files.read_text().removeprefix("self.FILES = ").removesuffix(";\n"))
+    files.write_text(files.read_text().replace(old["version"], "another"))
+    model.write_text(model.read_text().replace("Draw, and networks paint", "Built again"))
+    with web_server(copied, port) as server:
+        serving(server)
+        page.goto(address + "?task=map2aerial")
+        assert page.inner_text("#title") == "Built again"
+        for _ in range(300):
+            names, now = page.evaluate(keys)
+            if len(names) == 2 and any("another" in name for name in names):
+                break
+            page.wait_for_timeout(100)
+        assert sorted(name.split()[-1] for name in names) == ["another", "large"]
+        assert sorted(now) == sorted(kept)
+        server.shutdown()
+
+
+@needs_runtime
+def test_what_is_kept_offline(zoo_page, folder):
+    """Every file once: small ones, those that the first visit keeps, those that their use keeps."""
+    for page, later in ((zoo_page, 2), (folder, 4)):
+        text = (page / "files.js").read_text()
+        lists = json.loads(text.removeprefix("self.FILES = ").removesuffix(";\n"))
+        names = [
+            name.partition("?")[0] for key in ("small", "large", "later") for name in lists[key]
+        ]
+        written = {p.relative_to(page).as_posix() for p in page.rglob("*") if p.is_file()}
+        assert len(names) == len(set(names))
+        assert {*names} == {*written, "./"} - {"files.js", web_folder.MARKER}
+        assert len(lists["later"]) == later and not any("teacher" in n for n in lists["large"])
+        size = sum((page / name).stat().st_size for name in lists["small"] if name != "./")
+        assert size < 700_000, "small files are asked for at every visit"
+    manifest = json.loads((zoo_page / "manifest.webmanifest").read_text())
+    assert manifest["start_url"] == "./" and manifest["display"] == "standalone"
+    for icon in manifest["icons"]:
+        if icon["type"] == "image/png":
+            image = Image.open(zoo_page / icon["src"])
+            assert "x".join(map(str, image.size)) == icon["sizes"]
+    assert {icon.get("purpose") for icon in manifest["icons"]} == {None, "maskable"}
+
+
+# The contrast of each text with what lies behind it, and the element.
+CONTRAST = """() => {
+    const context = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
+    const over = (colours) => {
+        context.globalAlpha = 1;
+        for (const colour of ["#fff", ...colours]) {
+            context.fillStyle = colour;
+            context.fillRect(0, 0, 1, 1);
+        }
+        return [...context.getImageData(0, 0, 1, 1).data].slice(0, 3);
+    };
+    const luminance = (rgb) => rgb.map((value) => value / 255)
+        .map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4))
+        .reduce((sum, value, i) => sum + value * [0.2126, 0.7152, 0.0722][i], 0);
+    const found = [];
+    for (const element of document.querySelectorAll("body *")) {
+        const own = [...element.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim());
+        if (!own || !element.checkVisibility() || element.matches("option, noscript")) continue;
+        const behind = [];
+        for (let e = element; e; e = e.parentElement) {
+            behind.unshift(getComputedStyle(e).backgroundColor);
+        }
+        const back = luminance(over(behind));
+        const front = luminance(over([...behind, getComputedStyle(element).color]));
+        const [low, high] = [back, front].sort((a, b) => a - b);
+        const name = `${element.tagName}#${element.id}.${element.className}`;
+        found.push([(high + 0.05) / (low + 0.05), name]);
+    }
+    return found;
+}"""
+# Controls with their sizes; of a hidden radio button, its label's.
+TARGETS = """() => [...document.querySelectorAll("button, a, select, input, summary, .card")]
+    .map((e) => (e.matches("#view input") ? e.nextElementSibling : e))
+    .filter((e) => e.checkVisibility())
+    .map((e) => [`${e.tagName}#${e.id}`, e.getBoundingClientRect()])
+    .filter(([, { width, height }]) => width && height)
+    .map(([name, { width, height }]) => [name, width, height])"""
+CONTROLS = {"button", "link", "radio", "slider", "combobox", "ColorWell", "textbox", "application"}
+
+
+@needs_browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_everybody_can_read_and_reach_it(visit, zoo_address, scheme):
+    """Contrast, sizes of what is tapped, names of controls, and no scrolling sideways: on a wide
+    screen with all networks, and on two phones."""
+    looks = [({}, 32)]
+    phone = {"is_mobile": True, "has_touch": True}
+    looks += [({"viewport": {"width": w, "height": 640}, **phone}, 32) for w in (390, 320)]
+    for context, least in looks:
+        page = visit(zoo_address, color_scheme=scheme, **context)
+        width = page.evaluate("innerWidth")
+        assert width in (1280, 390, 320)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        wide = width > 1000
+        assert page.locator(".network.shown").count() == (3 if wide else 1)
+        low = [(round(ratio, 2), name) for ratio, name in page.evaluate(CONTRAST) if ratio < 4.5]
+        assert low == [], (scheme, width)
+        small = [t for t in page.evaluate(TARGETS) if min(t[1:]) < least]
+        assert small == [], width
+        if not wide:
+            touched = [t for t in page.evaluate(TARGETS) if t[0].startswith("BUTTON")]
+            assert len(touched) > 20 and min(t[2] for t in touched) >= 44
+        tree = page.context.new_cdp_session(page).send("Accessibility.getFullAXTree")["nodes"]
+        controls = [n for n in tree if not n["ignored"] and n["role"]["value"] in CONTROLS]
+        assert len(controls) > 25
+        assert [n for n in controls if not n["name"]["value"].strip()] == []
+        assert page.errors == []
+    language, description = page.evaluate(
+        "[document.documentElement.lang, document.querySelector('meta[name=description]').content]"
+    )
+    assert language == "en" and len(description) > 50 and page.title()
