@@ -16,6 +16,7 @@ import io
 import itertools
 import sys
 import threading
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -136,13 +137,14 @@ def _parse() -> argparse.Namespace:
 
 
 def _draw(page, seconds: float) -> None:
-    """Draw the strokes of the page's mode with the mouse, spread over a time."""
+    """Draw the strokes of the page's mode with the mouse, in ``seconds``; a slow machine moves the
+    mouse in fewer steps."""
     strokes = STROKES[page.evaluate("document.body.dataset.mode")]
     box = page.locator("#input").bounding_box()
     legs = sum(len(points) - 1 for _, _, points in strokes)
-    # Of each leg's time one fifth is a rest after the stroke.
-    steps = 14
-    pause = 1000 * seconds / (legs * steps) * 0.8
+    # A fifth of the time is rest after strokes.
+    leg, rest = 0.8 * seconds / legs, 0.2 * seconds / len(strokes)
+    due = time.monotonic()
     for tool, colour, points in strokes:
         page.keyboard.press(tool)
         if colour:
@@ -151,12 +153,15 @@ def _draw(page, seconds: float) -> None:
         page.mouse.move(*at[0])
         page.mouse.down()
         for start, end in itertools.pairwise(at):
-            for step in range(1, steps + 1):
-                part = step / steps
+            due += leg
+            while (left := due - time.monotonic()) > 0:
+                part = max(0.0, 1 - left / leg)
                 page.mouse.move(*(a + part * (b - a) for a, b in zip(start, end, strict=True)))
-                page.wait_for_timeout(pause)
+                page.wait_for_timeout(15)
+            page.mouse.move(*end)
         page.mouse.up()
-        page.wait_for_timeout(1000 * seconds * 0.2 / len(strokes))
+        due += rest
+        page.wait_for_timeout(max(0.0, 1000 * (due - time.monotonic())))
 
 
 def _await_networks(page) -> None:
