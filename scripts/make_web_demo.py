@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Make a static folder that runs a compressed generator in the browser: draw and see its output.
+"""Make a static folder that runs compressed generators in the browser: draw and see their output.
 
-bash scripts/web_demo.sh                                        the networks of scripts/demo.sh
+bash scripts/web_demo.sh                                        the networks of zoo/, all tasks
+bash scripts/web_demo.sh --demo                                 the networks of scripts/demo.sh
 bash scripts/web_demo.sh small.onnx --teacher teacher.onnx      others, as .onnx or .pth
 """
 
@@ -20,11 +21,16 @@ from deploy.web.drawings import PALETTES_OF
 from deploy.web.folder import build, folder_bytes, require_runtime
 from deploy.web.networks import Network, fixed_size
 from deploy.web.server import server
+from deploy.web.task import Task
+from deploy.web.zoo import zoo_page
 from errors import InputError
+from models import zoo
 from models.weights import load_generator
 from options import run
 
 PORT = 8000
+# Flags that describe networks of one's own: the tasks of a zoo say all this themselves.
+OF_A_MODEL = ("teacher", "mode", "palette", "size", "example")
 
 
 def _parse() -> argparse.Namespace:
@@ -33,15 +39,57 @@ def _parse() -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
+    shown = parser.add_argument_group("what to show").add_mutually_exclusive_group()
+    shown.add_argument(
         "model",
         nargs="?",
         type=Path,
         metavar="MODEL",
-        help=".onnx or .pth of the compressed generator (default: the demo's, with its teacher)",
+        help=".onnx or .pth of a compressed generator",
     )
-    parser.add_argument(
+    shown.add_argument(
+        "--demo",
+        type=Path,
+        nargs="?",
+        const=Path("logs/demo"),
+        metavar="DIR",
+        help="the networks that scripts/demo.sh left in DIR (%(const)s)",
+    )
+    shown.add_argument(
+        "--zoo",
+        type=Path,
+        metavar="DIR",
+        help="the networks of another folder such as zoo/, which is what the page shows "
+        "without any of these",
+    )
+    own = parser.add_argument_group("with MODEL or --demo")
+    own.add_argument(
         "--teacher", type=Path, metavar="FILE", help=".onnx or .pth to compare it with"
+    )
+    own.add_argument(
+        "--mode",
+        choices=list(PALETTES_OF),
+        help="map: draw coloured areas, photo: open images and draw in any colour, "
+        "edges: draw black lines (map)",
+    )
+    own.add_argument(
+        "--palette",
+        choices=PALETTES_OF["map"],
+        help="colours of --mode map that come first: of the built-in dataset, of web maps, "
+        "or general ones (builtin); the page offers all",
+    )
+    own.add_argument(
+        "--size",
+        type=int,
+        metavar="PX",
+        help="side of an image (default: that of the demo's training, or 256)",
+    )
+    own.add_argument(
+        "--example",
+        type=Path,
+        nargs="+",
+        metavar="IMAGE",
+        help="drawings to start from, instead of the built-in ones",
     )
     parser.add_argument(
         "--output",
@@ -50,45 +98,11 @@ def _parse() -> argparse.Namespace:
         default=Path("results/web_demo"),
         help="folder to make (%(default)s)",
     )
-    parser.add_argument(
-        "--mode",
-        choices=list(PALETTES_OF),
-        default="map",
-        help="map: draw coloured areas, photo: open images and draw in any colour, "
-        "edges: draw black lines (%(default)s)",
-    )
-    parser.add_argument(
-        "--palette",
-        choices=PALETTES_OF["map"],
-        default=PALETTES_OF["map"][0],
-        help="colours of --mode map that come first: of the built-in dataset, of web maps, "
-        "or general ones (%(default)s); the page offers all",
-    )
-    parser.add_argument(
-        "--size",
-        type=int,
-        metavar="PX",
-        help="side of an image (default: that of the demo's training, or 256)",
-    )
     parser.add_argument("--title", help="heading of the page")
-    parser.add_argument(
-        "--example",
-        type=Path,
-        nargs="+",
-        metavar="IMAGE",
-        help="drawings to start from, instead of the built-in ones",
-    )
     parser.add_argument(
         "--no_webgpu",
         action="store_true",
         help="leave out the runtime for WebGPU: half the size, and the page runs by WASM alone",
-    )
-    parser.add_argument(
-        "--demo",
-        type=Path,
-        metavar="DIR",
-        default=Path("logs/demo"),
-        help="results of scripts/demo.sh (%(default)s)",
     )
     parser.add_argument(
         "--serve",
@@ -157,21 +171,41 @@ def _side(networks: list[Network], given: int | None, default: int) -> int:
     return given or next((side for side in fixed.values() if side), default)
 
 
-def main() -> None:
-    opt = _parse()
-    require_runtime()
+def _own_task(opt: argparse.Namespace, folder: Path) -> Task:
+    """The task of MODEL or ``--demo``; exported networks are written into ``folder``."""
     if opt.model is None:
         networks, default = _demo_networks(opt.demo)
     else:
         networks, default = [Network("compressed", "MODEL", opt.model)], 256
     if opt.teacher is not None:
         networks = [networks[0], Network("teacher", "--teacher", opt.teacher)]
+    networks = [_as_onnx(network, folder) for network in networks]
+    mode, palette = opt.mode or "map", opt.palette or PALETTES_OF["map"][0]
+    size = _side(networks, opt.size, default)
+    return Task(mode, mode, size, networks, opt.title, palette, tuple(opt.example or ()))
+
+
+def _zoo_tasks(opt: argparse.Namespace, folder: Path) -> list[Task]:
+    """The tasks of ``zoo/`` or ``--zoo``; their networks are written into ``folder``."""
+    given = [name for name in OF_A_MODEL if getattr(opt, name) is not None]
+    if given:
+        raise InputError(f"--{given[0]}: describes a network of yours; give MODEL.onnx or --demo")
+    print("making ONNX of the networks: some seconds", flush=True)
+    return zoo_page(folder, opt.zoo or zoo.ROOT)
+
+
+def main() -> None:
+    opt = _parse()
+    require_runtime()
     with tempfile.TemporaryDirectory() as temporary:
-        networks = [_as_onnx(network, Path(temporary)) for network in networks]
-        size = _side(networks, opt.size, default)
-        look = (opt.mode, opt.palette, opt.title, opt.example)
-        folder = build(opt.output, networks, size, *look, webgpu=not opt.no_webgpu)
-    print(f"{folder}: {size}x{size} pixels, {folder_bytes(folder) / 1e6:.1f} MB")
+        place = Path(temporary)
+        own = opt.model is not None or opt.demo is not None
+        tasks = [_own_task(opt, place)] if own else _zoo_tasks(opt, place)
+        folder = build(opt.output, tasks, opt.title, webgpu=not opt.no_webgpu)
+    for task in tasks:
+        names = ", ".join(network.name for network in task.networks)
+        print(f"{folder}: {task.name}, {task.size}x{task.size} pixels: {names}")
+    print(f"{folder}: {folder_bytes(folder) / 1e6:.1f} MB")
     if opt.serve is None:
         print(
             f"see it: {Path(sys.executable).name} -m http.server -d {folder} {PORT}, then http://localhost:{PORT}"

@@ -4,6 +4,7 @@
 import { Camera } from "./camera.js";
 import { Drawing } from "./drawing.js";
 import { chooseProvider, Network, PROVIDERS, REMEMBERED } from "./network.js";
+import { decode, encode } from "./share.js";
 
 const $ = (id) => document.getElementById(id);
 
@@ -15,27 +16,43 @@ const TOOLS = {
   fill: ["Fill", "F", "m11 4 7 7-7 7-7-7 7-7zM4 11h14M20 15c1.5 2 2 3 2 3.7a2 2 0 0 1-4 0c0-.7.5-1.700 2-3.700"],
 };
 const PALETTE_NAMES = { builtin: "Built-in maps", maps: "Web maps", colours: "General" };
+// From this width in pixels on there is room for all networks side by side.
+const WIDE = 900;
+const SHARED = "#d="; // the end of an address that holds a drawing
 // Initial stroke width as a fraction of the image width. On maps, streets are about ten metres wide.
 const WIDTHS = { map: 0.05, photo: 0.03, edges: 0.008 };
 
-let model, drawing, networks, current, camera;
-let comparing = false; // all networks side by side, instead of the current one alone
+let task, drawing, networks, camera;
+let current; // the network on show
+let together = false; // all networks side by side, instead of the current one alone
 let pointer = null; // id of the pointer (finger, mouse or pen) that draws
 let rateShown = 0; // when the camera's rate was written [ms]
 let key = null; // {x, y, down}: the pen that the keyboard moves, in image pixels
+let hiding; // timer of the sentence at the bottom
+let told; // what the service worker was told last
 
 // --------------------------------------------------------------------------------------------------------
 // Frames
 
-const shown = () => (comparing ? networks : [current]);
-const canvasOf = (network) => $(comparing && network !== networks[0] ? "output-teacher" : "output");
+const working = () => networks.filter((network) => !network.failed);
+const shown = () => (together ? working() : [current]);
+const canvasOf = (network) => $(`output-${network.facts.name}`);
 
 function drawingChanged() {
-  for (const network of networks) network.stale = true;
+  for (const network of networks) {
+    network.stale = true;
+    network.counted = false;
+  }
   for (const network of shown()) canvasOf(network).setAttribute("aria-busy", "true");
+  showUndo();
+  // A link in the address bar is that of one drawing.
+  if (location.hash.startsWith(SHARED)) history.replaceState(null, "", location.pathname + location.search);
+  nextFrames();
+}
+
+function showUndo() {
   $("undo").setAttribute("aria-disabled", String(!drawing.past.length && !drawing.stroke));
   $("redo").setAttribute("aria-disabled", String(!drawing.future.length));
-  nextFrames();
 }
 
 function nextFrames() {
@@ -43,20 +60,25 @@ function nextFrames() {
 }
 
 // Starts a frame of a network, unless it is running one; the end of that frame calls this again. A frame
-// that only measures time waits until no other network runs. Times of frames that overlap do not count.
+// that only measures time waits until nobody draws and no other network runs. Times of frames that overlap
+// do not count.
 async function nextFrame(network) {
   if (network.busy) return;
   const others = networks.filter((other) => other !== network && other.busy);
-  if (!network.stale && (!network.measuring || others.length || camera.live)) return;
+  if (!network.stale && (!network.measuring || others.length || camera.live || pointer !== null)) return;
   network.stale = false;
   network.crowded = others.length > 0;
   for (const other of others) other.crowded = true;
+  const card = $(`card-${network.facts.name}`);
   try {
-    const loading = `Loading the ${network.facts.name} network, ${size(network.facts.bytes)}`;
-    if (!network.ready) say(loading);
+    if (!network.ready) {
+      card.dataset.state = "loading";
+      showSpeed();
+    }
     const output = await network.run(drawing.pixels);
-    if ($("status").textContent === loading) say(`${label(network)} network ready`);
-    if (network.why && network.why !== network.told) say(`WebGPU is not used: ${network.why}`);
+    if (card.dataset.state) say(`${network.facts.label}: ready`, true);
+    delete card.dataset.state;
+    if (network.why && network.why !== network.told) say(`WebGPU is not used: ${network.why}`, true);
     network.told = network.why;
     if (!network.crowded) network.count();
     if (shown().includes(network)) {
@@ -66,6 +88,7 @@ async function nextFrame(network) {
       if (camera.live && network === shown().at(-1)) camera.count(performance.now());
     }
     showSpeed();
+    keepOffline();
   } catch (error) {
     failed(network, error);
     return;
@@ -76,121 +99,172 @@ async function nextFrame(network) {
 
 function failed(network, error) {
   stopCamera();
-  const text = `The ${network.facts.name} network could not run: ${error.message}.`;
+  const { name, label, file } = network.facts;
+  const reason = navigator.onLine ? error.message : "it is not on this device yet, and there is no network";
+  const text = `${label}: could not run, ${reason}.`;
+  network.failed = true;
   if (network === networks[0]) {
     // Without the first network there is nothing to show.
-    window.showMessage([text, location.href, "Reload to try again. If that does not help, use a current browser."]);
+    window.showMessage([text, new URL(file, location.href).href, "Reload to try again. If that does not help, use a current browser."]);
     return;
   }
-  choose(networks[0]);
-  $(`network-${network.facts.name}`).disabled = true;
-  $("compare").hidden = true;
+  $(`network-${name}`).disabled = true;
+  $(`card-${name}`).dataset.state = "failed";
   say(text);
+  if (current === network) choose(networks[0]);
+  showView();
+  showSpeed();
+  nextFrames();
 }
 
 // --------------------------------------------------------------------------------------------------------
 // Networks and their speed
 
-const label = (network) => network.facts.name[0].toUpperCase() + network.facts.name.slice(1);
 const size = (bytes) => `${(bytes / 1e6).toPrecision(bytes < 1e7 ? 2 : 3)} MB`;
 const digits = (value) => (value >= 100 ? value.toFixed(0) : value.toPrecision(value >= 1 ? 3 : 2));
 
-function facts({ parameters, macs, bytes }) {
+function facts({ parameters, macs, bytes, figures }) {
   const parts = [`${digits(parameters / 1e6)}M parameters`];
   if (macs) parts.push(`${digits(macs / 1e9)}G MACs`);
-  return [...parts, size(bytes)].join(" · ");
+  parts.push(size(bytes));
+  for (const [name, value] of Object.entries(figures)) parts.push(`${name.toUpperCase()} ${digits(value)}`);
+  return parts.join(" · ");
 }
 
-function makeNetworks() {
+function makeNetworks(model) {
   const choice = chooseProvider(model.webgpu);
-  networks = model.networks.map((facts) => new Network(facts, choice));
+  networks = task.networks.map((facts) => new Network(facts, model.runtime, choice));
   current = networks[0];
+  if (networks.length > 1) addChoice("all", "All", "All side by side (V)", () => setTogether(true));
   for (const network of networks) {
-    const { name } = network.facts;
-    const radio = element("input", { type: "radio", name: "network", id: `network-${name}`, checked: network === current });
-    radio.addEventListener("change", () => choose(network));
-    const card = element("label", { htmlFor: radio.id, title: network.facts.config ?? "" });
+    const { name, label, config } = network.facts;
+    addChoice(name, label.split(" ")[0], label, () => choose(network));
+    const canvas = element("canvas", { id: `output-${name}`, width: task.size, height: task.size });
+    canvas.setAttribute("role", "img");
+    canvas.setAttribute("aria-label", `Output: ${label}`);
+    canvas.setAttribute("aria-busy", "true");
+    const frame = element("div", { className: "frame" });
+    frame.append(canvas);
+    const card = element("label", { className: "card", id: `card-${name}`, htmlFor: `network-${name}`, title: config ?? "" });
+    const [first, ...rest] = label.split(" ");
+    const called = element("span", { className: "name", textContent: first });
+    if (rest.length) called.append(element("span", { className: "rest", textContent: ` ${rest.join(" ")}` }));
     card.append(
-      element("span", { className: "name", textContent: label(network) }),
+      called,
       element("span", { className: "time", id: `time-${name}`, textContent: "–" }),
-      element("span", { className: "provider", id: `provider-${name}` }),
+      element("span", { className: "fps", id: `fps-${name}` }),
       element("span", { className: "track" }),
+      element("span", { className: "against", id: `against-${name}` }),
+      element("span", { className: "provider", id: `provider-${name}` }),
       element("span", { className: "facts", textContent: facts(network.facts) }),
     );
     card.querySelector(".track").append(element("span", { className: "fill" }));
-    $("networks").append(radio, card);
+    const figure = element("div", { className: `network ${name === "teacher" ? "teacher" : ""}`, id: `figure-${name}` });
+    figure.append(frame, card);
+    $("outputs").append(figure);
   }
-  $("compare").hidden = networks.length < 2;
-  $("compare").addEventListener("click", () => compare(!comparing));
+  $("app").style.setProperty("--networks", networks.length);
+  $("view").hidden = networks.length < 2;
+  // Whether all were shown last; for the visit alone.
+  const stored = remembered();
+  together = networks.length > 1 && innerWidth >= WIDE && (stored === "all" || (!stored && task.together));
+  current = networks.find((network) => network.facts.name === stored) ?? networks[0];
+  showView();
+}
+
+function addChoice(name, text, title, act) {
+  const radio = element("input", { type: "radio", name: "network", id: `network-${name}` });
+  radio.setAttribute("aria-label", name === "all" ? "All side by side" : title);
+  radio.addEventListener("change", act);
+  $("view").append(radio, element("label", { htmlFor: radio.id, title, textContent: text, className: name === "all" ? "all" : "" }));
+}
+
+// Browsers may forbid pages to store anything.
+function remembered() {
+  try {
+    return sessionStorage.getItem("view");
+  } catch {
+    return null;
+  }
+}
+
+function showView() {
+  $("app").classList.toggle("together", together);
+  const name = together ? "all" : current.facts.name;
+  if ($(`network-${name}`)) $(`network-${name}`).checked = true;
+  for (const network of networks) $(`figure-${network.facts.name}`).classList.toggle("shown", shown().includes(network));
+  try {
+    sessionStorage.setItem("view", name);
+  } catch {
+    // Then the next task starts anew.
+  }
 }
 
 function choose(network) {
-  if (comparing) compare(false);
-  if (network === current || $(`network-${network.facts.name}`).disabled) return;
+  if (network.failed || (!together && network === current)) return;
   current = network;
-  $(`network-${network.facts.name}`).checked = true;
+  together = false;
+  showView();
   drawingChanged();
 }
 
-function compare(on) {
-  if ($("compare").hidden && on) return;
-  comparing = on;
-  current = networks[0];
-  $(`network-${current.facts.name}`).checked = true;
-  $("compare").setAttribute("aria-pressed", String(on));
-  $("app").classList.toggle("comparing", on);
-  $("second").hidden = $("output-label").hidden = !on;
+// The network ``step`` places after the current one, of those that run.
+function chooseNext(step) {
+  const all = working();
+  choose(all[(all.indexOf(current) + step + all.length) % all.length]);
+}
+
+function setTogether(on) {
+  if (networks.length < 2 || on === together) return;
+  together = on;
+  showView();
   drawingChanged();
 }
 
 function showSpeed() {
   const slowest = Math.max(...networks.map((network) => network.median ?? 0));
+  const teacher = networks.find((network) => network.facts.name === "teacher");
   for (const network of networks) {
-    $(`provider-${network.facts.name}`).textContent = PROVIDERS[network.provider] ?? "";
-    const time = $(`time-${network.facts.name}`);
-    if (network.median === undefined) {
-      time.textContent = "–";
-      continue;
+    const { name } = network.facts;
+    const { median } = network;
+    const { state } = $(`card-${name}`).dataset;
+    const known = median !== undefined;
+    $(`provider-${name}`).textContent = PROVIDERS[network.provider] ?? "";
+    $(`time-${name}`).textContent = known ? `${digits(median)} ms` : state === "loading" ? "loading" : "–";
+    $(`fps-${name}`).textContent = known ? `${(1000 / median).toFixed(median > 100 ? 1 : 0)} fps` : "";
+    $(`card-${name}`).querySelector(".fill").style.width = known ? `${(100 * median) / slowest}%` : "0";
+    let against = network === teacher && networks.length > 1 ? "the original" : "";
+    if (state === "failed") against = "could not run";
+    else if (teacher && network !== teacher && known && teacher.median !== undefined) {
+      const ratio = teacher.median / median;
+      against = ratio >= 1.05 ? `${ratio.toFixed(1)}× as fast` : "no faster here";
     }
-    time.textContent = `${digits(network.median)} ms`;
-    time.parentElement.querySelector(".fill").style.width = `${(100 * network.median) / slowest}%`;
+    $(`against-${name}`).textContent = against;
   }
   const found = networks.find((network) => network.why);
   const note = found ? ` WebGPU is not used: ${found.why}.` : "";
-  $("measured").textContent = `Time per frame, median of the last ${REMEMBERED}.${note}`;
-  const [compressed, teacher] = networks;
-  if (!teacher) return;
-  if (compressed.median === undefined || teacher.median === undefined) {
-    $("ratio").textContent = "Choose the teacher, or both side by side (V), to compare.";
-    return;
-  }
-  const fewer = (what) => `${(teacher.facts[what] / compressed.facts[what]).toFixed(1)}× fewer ${{ macs: "MACs" }[what] ?? what}`;
-  $("ratio").replaceChildren(
-    "Compressed is ",
-    element("strong", { textContent: `${(teacher.median / compressed.median).toFixed(1)}×` }),
-    " as fast",
-    element("span", { textContent: `, with ${fewer("parameters")}${compressed.facts.macs && teacher.facts.macs ? ` and ${fewer("macs")}` : ""}` }),
-  );
+  const sees = teacher && teacher.median === undefined && !together ? " Choose All to compare them." : "";
+  $("measured").textContent = `Time per frame while it runs alone, median of the last ${REMEMBERED}.${sees}${note}`;
 }
 
 // --------------------------------------------------------------------------------------------------------
 // Tools and colours
 
 function makeTools() {
-  const names = model.mode === "edges" ? ["brush", "eraser", "line"] : Object.keys(TOOLS);
+  const names = task.mode === "edges" ? ["brush", "eraser", "line"] : Object.keys(TOOLS);
   for (const name of names) {
     const [text, shortcut, path] = TOOLS[name];
     const button = element("button", { type: "button", id: `tool-${name}`, title: `${text} (${shortcut})` });
+    button.setAttribute("aria-label", text);
     button.innerHTML = `<svg viewBox="0 0 24 24" aria-hidden="true"><path d="${path}"/></svg>`;
-    button.append(element("span", { textContent: text }));
     button.addEventListener("click", () => setTool(name));
     $("tools").append(button);
   }
   setTool("brush");
   const width = $("width");
-  width.max = Math.max(4, Math.round(model.size / 5));
+  width.max = Math.max(4, Math.round(task.size / 5));
   width.addEventListener("input", () => setWidth(width.valueAsNumber));
-  setWidth(Math.max(1, Math.round(model.size * WIDTHS[model.mode])));
+  setWidth(Math.max(1, Math.round(task.size * WIDTHS[task.mode])));
 }
 
 function setTool(name) {
@@ -211,20 +285,27 @@ function setWidth(value) {
 }
 
 function makePalette() {
-  $("palette-box").hidden = model.mode === "edges";
+  $("palette-box").hidden = task.mode === "edges";
   const choice = $("palette-name");
-  for (const [i, { name }] of model.palettes.entries()) choice.add(new Option(PALETTE_NAMES[name] ?? name, i));
-  choice.hidden = model.palettes.length < 2;
-  choice.addEventListener("change", () => setPalette(model.palettes[choice.value].colours));
-  $("any-colour").addEventListener("input", ({ target }) => {
-    const rgb = [1, 3, 5].map((at) => parseInt(target.value.slice(at, at + 2), 16));
-    setColour({ name: `Colour ${target.value}`, rgb });
+  for (const [i, { name }] of task.palettes.entries()) choice.add(new Option(PALETTE_NAMES[name] ?? name, i));
+  choice.hidden = task.palettes.length < 2;
+  choice.addEventListener("change", () => setPalette(task.palettes[choice.value].colours));
+  setPalette(task.palettes[0].colours);
+}
+
+function makePicker() {
+  const picker = element("input", { type: "color", id: "any-colour", title: "Any colour" });
+  picker.setAttribute("aria-label", "Any colour");
+  picker.addEventListener("input", () => {
+    const rgb = [1, 3, 5].map((at) => parseInt(picker.value.slice(at, at + 2), 16));
+    setColour({ name: `Colour ${picker.value}`, rgb });
   });
-  setPalette(model.palettes[0].colours);
+  return picker;
 }
 
 function setPalette(colours) {
   drawing.background = colours[0].rgb;
+  const picker = $("any-colour") ?? makePicker();
   $("palette").replaceChildren(
     ...colours.map((colour, i) => {
       const title = i < 9 ? `${colour.name} (${i + 1})` : colour.name;
@@ -235,6 +316,7 @@ function setPalette(colours) {
       button.addEventListener("click", () => setColour(colour, button));
       return button;
     }),
+    picker,
   );
   setColour(colours[1], $("palette").children[1]);
 }
@@ -243,7 +325,7 @@ function setPalette(colours) {
 function setColour(colour, button) {
   liftKey();
   drawing.colour = colour;
-  for (const other of $("palette").children) other.setAttribute("aria-pressed", String(other === button));
+  for (const other of $("palette").querySelectorAll("button")) other.setAttribute("aria-pressed", String(other === button));
   $("colour-name").textContent = colour.name;
   $("any-colour").value = `#${colour.rgb.map((value) => value.toString(16).padStart(2, "0")).join("")}`;
   if (drawing.tool === "eraser") setTool("brush");
@@ -253,7 +335,7 @@ function setColour(colour, button) {
 // The camera
 
 function makeCamera() {
-  for (const part of document.querySelectorAll(".photo")) part.hidden = model.mode !== "photo";
+  for (const part of document.querySelectorAll(".photo")) part.hidden = task.mode !== "photo";
   camera = new Camera($("video"), showCamera, () => {
     cameraStopped();
     note("The camera was disconnected.");
@@ -275,7 +357,7 @@ async function startCamera() {
   $("camera").disabled = true; // while the browser asks
   camera.first = true;
   try {
-    if (!(await camera.start(model.size))) return;
+    if (!(await camera.start(task.size))) return;
     cameraShown(true);
     say("Camera started");
   } catch (error) {
@@ -327,7 +409,7 @@ function note(text) {
 
 function position(event) {
   const box = $("input").getBoundingClientRect();
-  const scale = model.size / box.width;
+  const scale = task.size / box.width;
   return [(event.clientX - box.left) * scale, (event.clientY - box.top) * scale];
 }
 
@@ -384,7 +466,7 @@ function placeCursor() {
   const cursor = $("cursor");
   if (cursor.hidden) return;
   const round = ["brush", "eraser", "line"].includes(drawing.tool);
-  const part = (value) => `${(100 * value) / model.size}%`;
+  const part = (value) => `${(100 * value) / task.size}%`;
   cursor.style.left = part(cursor.dataset.x);
   cursor.style.top = part(cursor.dataset.y);
   cursor.style.width = round ? part(drawing.width) : "0";
@@ -408,10 +490,10 @@ function canvasKey(event) {
   if (event.ctrlKey || event.metaKey || event.altKey || !(arrow || event.key === " " || event.key === "Enter" || event.key === "Escape")) return;
   event.preventDefault();
   if (pointer !== null) return;
-  key ??= { x: model.size / 2, y: model.size / 2, down: false };
+  key ??= { x: task.size / 2, y: task.size / 2, down: false };
   if (arrow) {
-    const step = Math.max(1, model.size / (event.shiftKey ? 8 : 64));
-    const inside = (value) => Math.min(model.size, Math.max(0, value));
+    const step = Math.max(1, task.size / (event.shiftKey ? 8 : 64));
+    const inside = (value) => Math.min(task.size, Math.max(0, value));
     [key.x, key.y] = [inside(key.x + arrow[0] * step), inside(key.y + arrow[1] * step)];
     if (key.down) drawing.move([[key.x, key.y]]);
     cursorAt(key.x, key.y, key.down);
@@ -440,8 +522,11 @@ const SHORTCUTS = {
   "[": () => setWidth(drawing.width - 1),
   "]": () => setWidth(drawing.width + 1),
   c: () => choose(networks[0]),
-  t: () => choose(networks[1] ?? networks[0]),
-  v: () => compare(!comparing),
+  t: () => choose(networks.at(-1)),
+  n: () => chooseNext(1),
+  N: () => chooseNext(-1),
+  v: () => setTogether(!together),
+  k: () => share(),
   o: () => $("file").click(),
   p: () => $("camera").click(),
   s: () => save(false),
@@ -455,7 +540,7 @@ function pageKey(event) {
   if (command && event.key.toLowerCase() === "z") (event.shiftKey ? $("redo") : $("undo")).click();
   else if (command && event.key.toLowerCase() === "y") $("redo").click();
   else if (command) return;
-  else if (/^[1-9]$/.test(event.key)) $("palette").children[event.key - 1]?.click();
+  else if (/^[1-9]$/.test(event.key)) $("palette").querySelectorAll("button")[event.key - 1]?.click();
   else if (SHORTCUTS[event.key] ?? SHORTCUTS[event.key.toLowerCase()]) (SHORTCUTS[event.key] ?? SHORTCUTS[event.key.toLowerCase()])();
   else return;
   event.preventDefault();
@@ -470,7 +555,7 @@ async function openImage(blob, announced = true) {
     const image = await createImageBitmap(blob, { colorSpaceConversion: "none" });
     // Of a pair side by side, take the half that this network reads, as deploy/web/folder.py does.
     const pair = image.width === 2 * image.height;
-    const part = pair ? (model.mode === "map" ? "right" : "left") : "middle";
+    const part = pair ? (task.mode === "map" ? "right" : "left") : "middle";
     stopCamera();
     drawing.show(image, part);
     if (announced) say(pair ? `This is a pair of images: took its ${part} half` : "Image opened");
@@ -480,16 +565,24 @@ async function openImage(blob, announced = true) {
   }
 }
 
-async function makeExamples() {
-  for (const [i, file] of model.examples.entries()) {
-    const button = element("button", { type: "button", title: `Example ${i + 1}` });
-    button.append(element("img", { src: file, alt: `Example ${i + 1}` }));
-    button.addEventListener("click", async () => openImage(await (await fetch(file)).blob()));
+function makeExamples() {
+  for (const [i, { drawing: file, output }] of task.examples.entries()) {
+    const name = `Example ${i + 1}`;
+    const button = element("button", { type: "button", title: name });
+    button.setAttribute("aria-label", name);
+    for (const src of [file, output]) {
+      button.append(element("img", { src, alt: "", width: 64, height: 64, loading: "lazy", decoding: "async" }));
+    }
+    button.addEventListener("click", () => openExample(i, true));
     $("examples").append(button);
   }
-  if (!model.examples.length) return;
-  await openImage(await (await fetch(model.examples[0])).blob(), false);
-  drawing.past = [];
+  document.querySelector(".gallery").hidden = !task.examples.length;
+}
+
+async function openExample(i, announced) {
+  const answer = await fetch(task.examples[i].drawing).catch(() => null);
+  if (answer?.ok) await openImage(await answer.blob(), announced);
+  else say("The example could not be loaded. Reload the page to try again");
 }
 
 function makeFiles() {
@@ -518,22 +611,130 @@ function makeFiles() {
   });
   $("save").addEventListener("click", () => save(false));
   $("save-both").addEventListener("click", () => save(true));
+  $("share").addEventListener("click", share);
 }
 
 // Saves the outputs on show side by side in one PNG, with the drawing before them if ``withDrawing``.
 function save(withDrawing) {
-  const { size } = model;
+  const { size } = task;
   const canvases = [...(withDrawing ? [$("input")] : []), ...shown().map(canvasOf)];
   const sheet = element("canvas", { width: canvases.length * size, height: size });
   const context = sheet.getContext("2d", { alpha: false });
   canvases.forEach((canvas, i) => context.drawImage(canvas, i * size, 0));
-  const name = comparing ? "side-by-side" : current.facts.name;
+  const name = together ? "side-by-side" : current.facts.name;
   sheet.toBlob((blob) => {
     const link = element("a", { href: URL.createObjectURL(blob), download: `${withDrawing ? "pair" : "output"}-${name}.png` });
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 10000);
     say(`Saved ${link.download}`);
   }, "image/png");
+}
+
+// Until the first network is loaded, its output for the first example is that of the gallery.
+async function showPreview() {
+  const answer = task.examples.length ? await fetch(task.examples[0].output).catch(() => null) : null;
+  if (!answer?.ok) return;
+  const image = await createImageBitmap(await answer.blob());
+  if (!networks[0].ready) canvasOf(networks[0]).getContext("2d", { alpha: false }).drawImage(image, 0, 0, task.size, task.size);
+  image.close();
+}
+
+// --------------------------------------------------------------------------------------------------------
+// Links that hold a drawing
+
+async function share() {
+  liftKey();
+  let text, reduced;
+  try {
+    ({ text, reduced } = await encode(drawing.pixels));
+  } catch (error) {
+    say(error.message);
+    return;
+  }
+  const url = new URL(location.href);
+  url.hash = SHARED + text;
+  if ($("tasks").childElementCount) url.searchParams.set("task", task.name);
+  history.replaceState(null, "", url);
+  const merged = reduced ? `; its colours were reduced to ${reduced}` : "";
+  const data = { title: document.title, url: url.href };
+  try {
+    if (navigator.canShare?.(data)) {
+      await navigator.share(data);
+      say(`Link shared${merged}`);
+      return;
+    }
+  } catch (error) {
+    if (error.name === "AbortError") return; // the visitor changed their mind
+  }
+  try {
+    await navigator.clipboard.writeText(url.href);
+    say(`Link copied${merged}`);
+  } catch {
+    say(`The link is in the address bar: copy it there${merged}`);
+  }
+}
+
+// Shows the drawing of the address. Returns whether there was one.
+async function openShared() {
+  if (!location.hash.startsWith(SHARED)) return false;
+  const { hash } = location;
+  try {
+    const image = await createImageBitmap(await decode(hash.slice(SHARED.length)));
+    stopCamera();
+    drawing.show(image);
+    image.close();
+    history.replaceState(null, "", hash); // it is still this drawing's
+    say("This drawing came with the link");
+    return true;
+  } catch (error) {
+    say(error.message);
+    return false;
+  }
+}
+
+// --------------------------------------------------------------------------------------------------------
+// Without a network, and as an app
+
+// Lets the service worker keep the page, once its networks are loaded, so that nobody waits for that.
+async function keepOffline() {
+  if (!shown().every((network) => network.ready) || !navigator.serviceWorker) return;
+  const used = working().filter((network) => network.ready);
+  const message = { used: used.map((network) => network.file), webgpu: used.some((network) => network.provider === "webgpu") };
+  const names = JSON.stringify(message);
+  if (names === told) return;
+  told = names;
+  try {
+    await navigator.serviceWorker.register("sw.js", { updateViaCache: "none" });
+    const { active } = await navigator.serviceWorker.ready;
+    active.postMessage(message);
+    $("offline").hidden = false;
+  } catch {
+    // Browsers allow this to pages from https and localhost, and not in every private window.
+  }
+}
+
+function makeInstall() {
+  let prompt = null;
+  window.addEventListener("beforeinstallprompt", (event) => {
+    event.preventDefault();
+    prompt = event;
+    $("install").hidden = false;
+  });
+  $("install").addEventListener("click", () => {
+    prompt?.prompt();
+    $("install").hidden = true;
+  });
+  // A network that could not be loaded may be there now.
+  window.addEventListener("online", () => {
+    for (const network of networks.filter((network) => network.failed)) {
+      network.failed = false;
+      network.loaded = undefined;
+      $(`network-${network.facts.name}`).disabled = false;
+      delete $(`card-${network.facts.name}`).dataset.state;
+    }
+    showView();
+    drawingChanged();
+  });
 }
 
 // --------------------------------------------------------------------------------------------------------
@@ -543,26 +744,62 @@ function element(name, properties) {
   return Object.assign(document.createElement(name), properties);
 }
 
-function say(text) {
-  $("status").textContent = text;
+// quiet: for screen readers alone
+function say(text, quiet = false) {
+  const status = $("status");
+  status.textContent = text;
+  clearTimeout(hiding);
+  status.classList.toggle("visible", !quiet && text !== "");
+  hiding = setTimeout(() => status.classList.remove("visible"), 6000);
+}
+
+function makeTasks(model) {
+  const asked = new URLSearchParams(location.search).get("task");
+  task = model.tasks.find(({ name }) => name === asked) ?? model.tasks[0];
+  if (model.tasks.length > 1) {
+    for (const { name, title } of model.tasks) {
+      const url = new URL(location.href);
+      url.searchParams.set("task", name);
+      url.hash = "";
+      const link = element("a", { href: url.href, textContent: title });
+      if (name === task.name) link.setAttribute("aria-current", "page");
+      $("tasks").append(link);
+    }
+    $("tasks").hidden = false;
+    document.body.classList.add("several");
+  }
+  $("title").textContent = model.title;
+  document.title = model.tasks.length > 1 ? `${task.title} · ${model.title}` : model.title;
+  document.body.dataset.mode = task.mode;
+  if (task.mode === "photo") $("draw-heading").textContent = "Photo";
+  return asked !== null && asked !== task.name ? `This page has no task ${asked}: here is ${task.title}` : null;
+}
+
+// On phones all buttons are in one row, above the drawing.
+function placeActions() {
+  const narrow = matchMedia("(max-width: 620px)");
+  const place = () => $(narrow.matches ? "draw-bar" : "output-bar").append($("actions"));
+  narrow.addEventListener("change", place);
+  place();
 }
 
 async function start() {
-  model = await (await fetch("model.json", { cache: "no-cache" })).json();
-  document.title = $("title").textContent = model.title;
-  document.body.dataset.mode = model.mode;
-  if (model.mode === "photo") $("draw-heading").textContent = "Photo";
-  for (const id of ["input", "output", "output-teacher"]) $(id).width = $(id).height = model.size;
-  makeNetworks();
+  const model = await (await fetch("model.json", { cache: "no-cache" })).json();
+  const unknown = makeTasks(model);
+  $("input").width = $("input").height = task.size;
+  makeNetworks(model);
+  placeActions();
   makeCamera();
-  drawing = new Drawing($("input"), model.palettes[0].colours[0].rgb, () => drawing && drawingChanged()); // not during its constructor
+  drawing = new Drawing($("input"), task.palettes[0].colours[0].rgb, () => drawing && drawingChanged()); // not during its constructor
   makeTools();
   makePalette();
   makePointer();
   makeFiles();
+  makeInstall();
   $("input").addEventListener("keydown", canvasKey);
   $("input").addEventListener("blur", liftKey);
   document.addEventListener("keydown", pageKey);
+  window.addEventListener("hashchange", openShared);
   for (const [id, act] of [["undo", () => drawing.undo()], ["redo", () => drawing.redo()], ["clear", () => drawing.clear()]]) {
     $(id).addEventListener("click", () => {
       stopCamera();
@@ -570,11 +807,18 @@ async function start() {
       act();
     });
   }
+  makeExamples();
   $("app").hidden = false;
   showSpeed();
-  await makeExamples();
+  if (unknown) say(unknown);
+  if (!(await openShared())) {
+    showPreview();
+    if (task.examples.length) await openExample(0, false);
+  }
   for (const network of networks) network.sample ??= drawing.pixels;
-  drawingChanged();
+  drawing.past = [];
+  showUndo();
+  if (!networks.some((network) => network.busy || network.ready)) drawingChanged();
 }
 
 if (!window.cannotRun) {

@@ -39,10 +39,12 @@ class Runner {
     this.worker = new Worker(new URL("worker.js", import.meta.url), { type: "module" });
   }
 
-  static async open(file, provider) {
+  // file, runtime: as of `Network`
+  static async open(file, runtime, provider) {
     const runner = new Runner();
+    const [load, folder] = [file, runtime].map((name) => new URL(name, document.baseURI).href);
     try {
-      await runner.ask({ load: new URL(file, document.baseURI).href, provider, threads: provider === "wasm" ? THREADS : 1 });
+      await runner.ask({ load, runtime: folder, provider, threads: provider === "wasm" ? THREADS : 1 });
     } catch (error) {
       runner.close();
       throw error;
@@ -69,10 +71,14 @@ class Runner {
 }
 
 export class Network {
-  // facts: {name, file, bytes, digest, parameters, macs, config}
+  // facts: as deploy/web/networks.py describes it
+  // runtime: the folder of the browser's ONNX Runtime
   // choice: promise of what `chooseProvider` gives
-  constructor(facts, choice) {
+  constructor(facts, runtime, choice) {
     this.facts = facts;
+    this.runtime = runtime;
+    // Another file has another address, so browsers may keep each.
+    this.file = `${facts.file}?v=${facts.digest}`;
     this.choice = choice;
     this.sample = null; // ImageData to compare WebGPU and WASM on; the first frame if none is given
     this.provider = null; // webgpu | wasm, once it is loaded
@@ -86,12 +92,16 @@ export class Network {
     return this.loaded;
   }
 
+  open(provider) {
+    return Runner.open(this.file, this.runtime, provider);
+  }
+
   async start() {
     const choice = await this.choice;
     this.why = choice.why;
     this.runner = choice.name === "webgpu" ? await this.openGpu(choice.key) : null;
     this.provider = this.runner ? "webgpu" : "wasm";
-    this.runner ??= await Runner.open(this.facts.file, "wasm");
+    this.runner ??= await this.open("wasm");
     this.ready = true;
   }
 
@@ -103,13 +113,13 @@ export class Network {
     try {
       let worst = recall(name);
       if (worst === null) {
-        gpu = await Runner.open(this.facts.file, "webgpu");
+        gpu = await this.open("webgpu");
         const made = await gpu.run(this.sample);
-        cpu = await Runner.open(this.facts.file, "wasm");
+        cpu = await this.open("wasm");
         worst = difference(made.pixels, (await cpu.run(this.sample)).pixels);
         remember(name, worst);
       }
-      if (worst <= TOLERANCE) return gpu ?? (await Runner.open(this.facts.file, "webgpu"));
+      if (worst <= TOLERANCE) return gpu ?? (await this.open("webgpu"));
       this.why = `its image differs by ${worst} grey levels`;
     } catch (error) {
       this.why = `it failed (${error.message})`;
@@ -133,7 +143,7 @@ export class Network {
         if (this.provider === "wasm") throw error;
         // GPUs are taken away: drivers restart, and computers sleep.
         this.runner.close();
-        this.runner = await Runner.open(this.facts.file, "wasm");
+        this.runner = await this.open("wasm");
         this.provider = "wasm";
         this.why = `it failed (${error.message})`;
         this.forget();
@@ -150,17 +160,23 @@ export class Network {
   forget() {
     this.times = [];
     this.spent = 0; // milliseconds spent on all frames
+    this.alone = 0; // and on those that ran alone
+    this.counted = false;
   }
 
-  // Counts the time of the last frame, unless the browser may still have been compiling.
+  // Counts the time of the last frame, which ran alone, unless the browser may still have been compiling.
   count() {
+    this.counted = true;
+    this.alone += this.last;
     if (this.spent > WARM_UP) this.times.push(this.last);
     if (this.times.length > REMEMBERED) this.times.shift();
   }
 
-  // Whether the time per frame needs more frames of the same drawing.
+  // Whether the time per frame needs more frames of the same drawing. Set ``counted`` to false when the
+  // drawing has changed: a frame of each drawing is to count, unless that would take long.
   get measuring() {
-    return this.times.length < MEASURED && this.spent < 4 * WARM_UP;
+    if (this.times.length < MEASURED) return this.alone < 4 * WARM_UP;
+    return !this.counted && this.median < WARM_UP / 2;
   }
 
   // Median milliseconds per frame; undefined before the first counted frame.

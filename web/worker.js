@@ -1,8 +1,8 @@
 // One network in its own thread: pixels in, pixels out. Messages:
-// {load: url, provider, threads} -> {loaded}; {pixels, width, height} -> {pixels, ms}; {error} if either fails.
+// {load: url, runtime: url of a folder, provider, threads} -> {loaded}; {pixels, width, height} -> {pixels, ms}; {error} if either fails.
 
 // ONNX Runtime has a build for each provider. The one for WebGPU is twice as large.
-const BUILDS = { wasm: "./ort/ort.wasm.min.mjs", webgpu: "./ort/ort.webgpu.min.mjs" };
+const BUILDS = { wasm: "ort.wasm.min.mjs", webgpu: "ort.webgpu.min.mjs" };
 
 // 0..255 -> [-1, 1] as in training: x / 255, minus 0.5, divided by 0.5, in float32 after each step.
 const TO_FLOAT = Float32Array.from({ length: 256 }, (_, x) => Math.fround(Math.fround(x / 255) - 0.5) / 0.5);
@@ -10,11 +10,11 @@ const TO_FLOAT = Float32Array.from({ length: 256 }, (_, x) => Math.fround(Math.f
 let session = null;
 let Tensor = null;
 
-async function load(url, provider, threads) {
-  const runtime = await import(BUILDS[provider]);
+async function load({ load: url, runtime: folder, provider, threads }) {
+  const runtime = await import(folder + BUILDS[provider]);
   const { env, InferenceSession } = runtime;
   Tensor = runtime.Tensor;
-  env.wasm.wasmPaths = new URL("ort/", import.meta.url).href;
+  env.wasm.wasmPaths = folder;
   env.wasm.numThreads = threads;
   env.logLevel = "error";
   const answer = await fetch(url, { cache: "no-cache" });
@@ -59,7 +59,7 @@ function toByte(y) {
 self.onmessage = async ({ data }) => {
   try {
     if (data.load) {
-      await load(data.load, data.provider, data.threads);
+      await load(data);
       self.postMessage({ loaded: true });
       return;
     }

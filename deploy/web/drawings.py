@@ -96,7 +96,7 @@ TITLES = {
     "edges": "Edges to shoes",
 }
 # Scenes of the built-in data set that show most kinds of areas.
-_SCENES = (4, 12, 10, 2)
+_SCENES = (4, 17, 13, 12, 10, 31, 41, 11, 2, 28)
 
 
 def as_web_map(pixels: np.ndarray) -> np.ndarray:

@@ -12,24 +12,12 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
-
-from data.images import read_image, save_png
-from deploy.web.drawings import (
-    PALETTES,
-    PALETTES_OF,
-    TITLES,
-    Colour,
-    as_web_map,
-    example_drawings,
-)
-from deploy.web.networks import Network, check_network, describe
+from deploy.web.offline import write_offline
+from deploy.web.task import Task, write_task
 from errors import InputError
-from prepare import builtin
 
 SOURCE = Path(__file__).resolve().parents[2] / "web"
 PAGE = (
@@ -40,9 +28,15 @@ PAGE = (
     "camera.js",
     "drawing.js",
     "network.js",
+    "share.js",
     "worker.js",
+    "sw.js",
     "icon.svg",
+    "icon-192.png",
+    "icon-512.png",
 )
+# Heading of a page of several tasks
+TITLE = "Draw, and networks paint"
 PACKAGE = SOURCE / "node_modules" / "onnxruntime-web"
 # The build without WebGPU and WebGL is the smallest, and computes the same on every machine.
 RUNTIME = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
@@ -161,99 +155,49 @@ def _runtime_version() -> str:
 
 
 def build(
-    output: Path,
-    networks: list[Network],
-    size: int,
-    mode: str = "map",
-    palette: str = "builtin",
-    title: str | None = None,
-    examples: list[Path] | None = None,
-    webgpu: bool = True,
+    output: Path, tasks: Sequence[Task], title: str | None = None, webgpu: bool = True
 ) -> Path:
     """Write the page's folder, whole or not at all.
 
     Args:
-        output:   the folder; replaced only if it holds an earlier page and nothing else
-        networks: the compressed network and, optionally, the teacher to compare it with
-        size:     side of an image in pixels, a multiple of 4, at least 8
-        mode:     map = coloured areas | edges = black lines on white | photo = images, any colours
-        palette:  the palette that comes first, if it is in ``PALETTES_OF[mode]``
-        title:    heading of the page; None = the usual one of the mode
-        examples: images to start from instead of the built-in ones; cut to a square and resized.
-                  If an image is a pair side by side, the half that the network reads is taken
-        webgpu:   add the runtime for WebGPU; without it the folder is half as large
+        output: the folder; replaced only if it holds an earlier page and nothing else
+        tasks:  what the page offers, the one to begin with first
+        title:  heading of the page; None = the title of its task, or `TITLE` if it has several
+        webgpu: add the runtime for WebGPU; without it the folder is half as large
 
     Returns:
         ``output``
 
     Raises:
-        InputError: ``size`` is wrong, a network does not fit, an example cannot be read, ONNX
+        InputError: a size is wrong, a network does not fit, an example cannot be read, ONNX
             Runtime for the browser is missing, or the folder cannot be written.
     """
-    if size < 8 or size % 4:
-        raise InputError(f"`size` {size}: give a multiple of 4, from 8")
     require_runtime()
-    for network in networks:
-        check_network(network, size)
-    names = sorted(PALETTES_OF[mode], key=lambda name: name != palette)
-    if examples:
-        drawings = [_square(read_image(path), size, mode) for path in examples]
-    else:
-        drawings = example_drawings(mode, size)
-        if names[0] == "maps":
-            drawings = [as_web_map(pixels) for pixels in drawings]
-    model = {
-        "title": title or TITLES[mode],
-        "mode": mode,
-        "size": size,
-        "palettes": [
-            {"name": name, "colours": [_colour(colour, size) for colour in PALETTES[name]]}
-            for name in names
-        ],
-        "examples": [f"examples/{i + 1}.png" for i in range(len(drawings))],
-        "networks": [describe(network, size) for network in networks],
-        "webgpu": _runtime_version() if webgpu else None,
-    }
+    for task in tasks:
+        task.check()
+    drawings = [task.drawings() for task in tasks]
+    version = _runtime_version()
+    # Its name changes with its content, so browsers may keep it.
+    runtime = f"ort/{version}"
     with _folder_written_whole(output) as folder:
         for name in PAGE:
             shutil.copyfile(SOURCE / name, folder / name)
-        (folder / "ort").mkdir()
+        (folder / runtime).mkdir(parents=True)
         for name in (*RUNTIME, *(WEBGPU if webgpu else ())):
-            shutil.copyfile(PACKAGE / "dist" / name, folder / "ort" / name)
-        shutil.copyfile(RUNTIME_LICENCE, folder / "ort" / "LICENSE")
-        (folder / "models").mkdir()
-        for network in networks:
-            shutil.copyfile(network.path, folder / "models" / f"{network.name}.onnx")
-        for name, pixels in zip(model["examples"], drawings, strict=True):
-            save_png(folder / name, pixels)
+            shutil.copyfile(PACKAGE / "dist" / name, folder / runtime / name)
+        shutil.copyfile(RUNTIME_LICENCE, folder / runtime / "LICENSE")
+        described = [
+            write_task(task, images, folder) for task, images in zip(tasks, drawings, strict=True)
+        ]
+        model = {
+            "title": title or (TITLE if len(tasks) > 1 else described[0]["title"]),
+            "runtime": f"{runtime}/",
+            "webgpu": version if webgpu else None,
+            "tasks": described,
+        }
         (folder / "model.json").write_text(json.dumps(model, indent=1) + "\n")
+        write_offline(folder, model, runtime)
     return output
-
-
-def _square(image: Image.Image, size: int, mode: str) -> np.ndarray:
-    """The middle square of an image, or of an A|B pair the half that the network reads.
-
-    The page does the same with the images that visitors open, see ``openImage`` in web/app.js.
-
-    Returns:
-        (size, size, 3) uint8 RGB
-    """
-    side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    if image.width == 2 * image.height:
-        left = image.width // 2 if mode == "map" else 0
-    square = image.crop((left, top, left + side, top + side))
-    return np.asarray(square.resize((size, size), Image.Resampling.BICUBIC))
-
-
-def _colour(colour: Colour, size: int) -> dict:
-    """A colour as model.json stores it, with the width of its outline in pixels."""
-    edge = (
-        {"edge": colour.edge, "edgeWidth": colour.edge_metres * size / builtin.WINDOW}
-        if colour.edge
-        else {}
-    )
-    return {"name": colour.name, "rgb": colour.rgb, **edge}
 
 
 def folder_bytes(folder: Path) -> int:

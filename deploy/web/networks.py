@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from data.transforms import to_float, to_numpy, to_uint8
 from deploy.onnx import require_onnx
 from errors import InputError
 from models.cost import config_cost
@@ -17,11 +19,44 @@ from models.generators import GeneratorSpec, infer_spec
 
 @dataclass(frozen=True)
 class Network:
-    """A network of the page and its ``.onnx`` file."""
+    """A network of the page and its ``.onnx`` file.
 
-    name: str  # compressed | teacher
-    flag: str  # the flag that gave the file, for messages
+    Args:
+        name:    ``teacher``, ``compressed``, or how many times fewer MACs than the teacher it has,
+                 such as ``12x``; the name of its file on the page
+        flag:    the flag that gave the file, for messages
+        path:    the file
+        figures: name of a measure, such as ``fid`` -> value, for the page to show
+    """
+
+    name: str
+    flag: str
     path: Path
+    figures: dict[str, float] = field(default_factory=dict, hash=False)
+
+    @property
+    def label(self) -> str:
+        """What the page calls it: ``12x`` is "12× compressed"."""
+        times = re.fullmatch(r"(\d+)x", self.name)
+        return f"{times[1]}× compressed" if times else self.name.capitalize()
+
+
+def run_on_image(network: Network, pixels: np.ndarray) -> np.ndarray:
+    """What a network makes of an image, with the values that the page shows.
+
+    Args:
+        pixels: (H, W, 3) uint8 RGB
+
+    Returns:
+        (H, W, 3) uint8 RGB
+
+    Raises:
+        InputError: as `open_onnx`.
+    """
+    session = open_onnx(network.path, network.flag)
+    x = to_float(torch.from_numpy(pixels.copy()).permute(2, 0, 1))[None]
+    (y,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
+    return to_numpy(to_uint8(torch.from_numpy(y)))[0]
 
 
 def open_onnx(path: Path, flag: str):
@@ -140,22 +175,27 @@ def read_spec(path: Path) -> tuple[GeneratorSpec | None, int]:
     return spec, sum(int(np.prod(shape)) for shape in shapes)
 
 
-def describe(network: Network, size: int) -> dict:
+def describe(network: Network, size: int, file: str) -> dict:
     """The facts about a network that the page shows, as model.json stores them.
 
     ``bytes`` is the size of the file, ``digest`` the start of its SHA-256. ``macs`` are counted at
     ``size`` x ``size`` pixels in the published convention; they and ``config`` are None if the
     network is not recognised.
+
+    Args:
+        file: its name below the page's folder
     """
     spec, parameters = read_spec(network.path)
     macs = None
     if spec is not None:
         macs, parameters = config_cost(spec.config, spec.architecture, "published", size, size)
+    content = network.path.read_bytes()
     return {
         "name": network.name,
-        "file": f"models/{network.name}.onnx",
-        "bytes": network.path.stat().st_size,
-        "digest": hashlib.sha256(network.path.read_bytes()).hexdigest()[:16],
+        "label": network.label,
+        "file": file,
+        "bytes": len(content),
+        "digest": hashlib.sha256(content).hexdigest()[:16],
         "parameters": parameters,
         "macs": macs,
         "config": None
@@ -163,4 +203,5 @@ def describe(network: Network, size: int) -> dict:
         else str(spec.config)
         if spec.config_str
         else f"{spec.netG}, ngf {spec.ngf}",
+        "figures": network.figures,
     }

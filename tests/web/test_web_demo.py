@@ -2,6 +2,7 @@
 cannot run; and the maker of its folder."""
 
 import base64
+import copy
 import functools
 import http.server
 import importlib.util
@@ -25,8 +26,11 @@ from chromium import FLAGS, find_browser
 from PIL import Image
 
 from data.transforms import to_float, to_uint8
+from deploy.checks import rounded
 from deploy.web import folder as web_folder
+from deploy.web.networks import Network
 from deploy.web.server import server as web_server
+from deploy.web.task import Task
 from errors import InputError
 from models.generators import GeneratorSpec
 from models.layers import init_weights
@@ -83,12 +87,20 @@ def demo(tmp_path_factory, networks) -> Path:
     return folder
 
 
+def task_of(page: Path, index: int = 0) -> dict:
+    """A task as model.json describes it."""
+    return json.loads((page / "model.json").read_text())["tasks"][index]
+
+
 @pytest.fixture(scope="module")
 def folder(cli, tmp_path_factory, demo) -> Path:
     """The page as its script makes it from the demo's results."""
     path = tmp_path_factory.mktemp("page") / "page"
-    done = cli("scripts/make_web_demo.py", "--demo", demo, "--output", path).succeeded()
-    assert f"{path}: 64x64 pixels" in done.stdout and f"http.server -d {path}" in done.stdout
+    done = cli(
+        "scripts/make_web_demo.py", "--demo", demo, "--output", path, timeout=300
+    ).succeeded()
+    assert f"{path}: map, 64x64 pixels: compressed, teacher" in done.stdout
+    assert f"http.server -d {path}" in done.stdout
     return path
 
 
@@ -124,8 +136,8 @@ def address(serve, folder) -> str:
 
 
 # Of the console: that these tests read the canvases often is theirs; that Chromium finds no GPU is
-# the machine's.
-HARMLESS = ("willReadFrequently", "No available adapters")
+# the machine's, and that it keeps nothing offline where no test asks for that is playwright's.
+HARMLESS = ("willReadFrequently", "No available adapters", "blocked by Playwright")
 
 
 def is_error(message) -> bool:
@@ -140,9 +152,8 @@ def visit(browser):
     contexts = []
 
     def go(address, script=None, ready=True, **context):
-        contexts.append(
-            browser.new_context(**{"viewport": {"width": 1280, "height": 800}, **context})
-        )
+        usual = {"viewport": {"width": 1280, "height": 800}, "service_workers": "block"}
+        contexts.append(browser.new_context(**{**usual, **context}))
         if script:
             contexts[-1].add_init_script(script)
         page = contexts[-1].new_page()
@@ -153,7 +164,7 @@ def visit(browser):
         page.on(
             "request", lambda r: page.errors.append(r.url) if not r.url.startswith(own) else None
         )
-        own = ("blob:", "data:", address)
+        own = ("blob:", "data:", re.split("[?#]", address)[0])
         page.goto(address)
         if ready:
             settle(page)
@@ -173,9 +184,12 @@ def page(visit, address):
     assert page.errors == []
 
 
-def settle(page) -> None:
-    """Wait until the output is that of the drawing."""
-    page.wait_for_selector('#output[aria-busy="false"]', timeout=30_000)
+def settle(page, timeout: float = 30_000) -> None:
+    """Wait until the outputs on show are those of the drawing."""
+    page.wait_for_selector(".network.shown", timeout=timeout)
+    page.wait_for_selector(
+        'main:not(:has(.shown canvas[aria-busy="true"]))', state="attached", timeout=timeout
+    )
 
 
 def await_text(page, selector: str, pattern: str) -> None:
@@ -185,10 +199,10 @@ def await_text(page, selector: str, pattern: str) -> None:
 
 
 def pixels(page, canvas: str) -> np.ndarray:
-    """H W 3 uint8 of a canvas."""
+    """H W 3 uint8 of a canvas: "input", "output-NAME", or "output", the only one on show."""
     data = page.evaluate(
         """(id) => {
-            const canvas = document.getElementById(id);
+            const canvas = document.getElementById(id) ?? document.querySelector(".shown canvas");
             const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width,
             canvas.height);
             let text = "";
@@ -228,7 +242,7 @@ def difference(a: np.ndarray, b: np.ndarray) -> int:
 
 
 def choose(page, name: str) -> None:
-    page.locator(f"label[for=network-{name}]").click()
+    page.locator(f"#view label[for=network-{name}]").click()
     settle(page)
 
 
@@ -299,16 +313,20 @@ def open_image(page, image: np.ndarray, name: str = "image.png") -> None:
 
 @needs_browser
 def test_both_times_are_shown_with_their_ratio(page):
-    assert page.inner_text("#time-teacher") == "–" and "Choose the teacher" in page.inner_text(
-        "#ratio"
-    )
+    assert page.inner_text("#time-teacher") == "–" and "Choose All" in page.inner_text("#measured")
     for name in ("compressed", "teacher"):
         choose(page, name)
         await_text(page, f"#time-{name}", " ms$")
-    assert "× as fast" in page.inner_text("#ratio") and "fewer MACs" in page.inner_text("#ratio")
-    providers = page.locator("#networks .provider").all_inner_texts()
+    fps = float(page.inner_text("#fps-compressed").removesuffix(" fps"))
+    assert fps == pytest.approx(1000 / float(page.inner_text("#time-compressed")[:-3]), rel=0.1)
+    assert re.match(r"[\d.]+× as fast|no faster", page.inner_text("#against-compressed"))
+    widths = [card.bounding_box()["width"] for card in page.locator(".fill").all()]
+    assert max(widths) == pytest.approx(
+        page.locator(".track").first.bounding_box()["width"], rel=0.1
+    )
+    providers = page.locator(".provider").all_inner_texts()
     assert providers == ["WASM, 1 thread"] * 2 and page.is_hidden("#camera")
-    facts = page.locator("#networks .facts").all_inner_texts()
+    facts = page.locator(".card .facts").all_inner_texts()
     assert all("parameters" in text and "MACs" in text and "MB" in text for text in facts)
 
 
@@ -328,7 +346,7 @@ def test_images_are_opened_and_dropped(page):
         const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
         const transfer = new DataTransfer();
         transfer.items.add(new File([bytes], "dropped.png", { type: "image/png" }));
-        document.getElementById("output").dispatchEvent(new DragEvent("drop", { dataTransfer:
+        document.getElementById("outputs").dispatchEvent(new DragEvent("drop", { dataTransfer:
         transfer, bubbles: true, cancelable: true }));
     }"""
     page.evaluate(drop, base64.b64encode(png(other)).decode())
@@ -358,10 +376,7 @@ def test_saving(page):
 @needs_browser
 def test_tools(page, folder):
     """Each draws what it says; streets that cross are not cut by each other's outline."""
-    palette = {
-        c["name"]: c
-        for c in json.loads((folder / "model.json").read_text())["palettes"][0]["colours"]
-    }
+    palette = {c["name"]: c for c in task_of(folder)["palettes"][0]["colours"]}
     page.click("#clear")
     page.keyboard.press("2")
     assert page.inner_text("#colour-name") == "Street"
@@ -405,7 +420,7 @@ def test_keyboard_alone(page):
     so."""
     reached = set()
     page.evaluate("document.activeElement.blur()")
-    for _ in range(60):
+    for _ in range(70):
         page.keyboard.press("Tab")
         reached.add(
             page.evaluate("document.activeElement.id || document.activeElement.parentElement.id")
@@ -457,7 +472,7 @@ def test_on_a_phone(visit, address, networks):
     assert (
         box["width"] > 300 and box["y"] + box["height"] < 640
     )  # the whole drawing, below the output
-    assert page.locator("#output").bounding_box()["y"] >= 0
+    assert page.locator("#output-compressed").bounding_box()["y"] >= 0
     before = pixels(page, "input")
     page.click("#palette button[aria-label=Water]")
     page.locator("#input").scroll_into_view_if_needed()
@@ -485,8 +500,8 @@ def test_nothing_leaves_its_card(visit, address):
         for width in (390, 320):
             page.set_viewport_size({"width": width, "height": 640})
             assert page.evaluate("innerWidth") == width
-            wide = page.evaluate("""() => [...document.querySelectorAll("body, main *")]
-                .filter((e) => e.id !== "status" && e.clientWidth)
+            wide = page.evaluate("""() => [...document.querySelectorAll("body, header, main *")]
+                .filter((e) => e.clientWidth && !e.matches(".name, .wide > span"))
                 .filter((e) => e.scrollWidth > e.clientWidth + 1)
                 .map((e) => `${e.tagName}#${e.id}.${e.className}`)""")
             assert wide == [], (key, width)
@@ -494,15 +509,13 @@ def test_nothing_leaves_its_card(visit, address):
 
 @needs_browser
 def test_teacher_and_compressed_side_by_side(page, networks):
-    page.click("#compare")
-    page.wait_for_selector('#output-teacher[aria-busy="false"]', timeout=30_000)
+    page.click("#view .all")
+    settle(page)
     drag(page, (0.2, 0.2), (0.8, 0.8))
-    page.wait_for_selector('#output-teacher[aria-busy="false"]', timeout=30_000)
     drawn = pixels(page, "input")
-    for canvas, name in (("output", "compressed"), ("output-teacher", "teacher")):
-        wanted = expected(networks[name][0], drawn)
-        assert difference(pixels(page, canvas), wanted) <= 2, name
-    boxes = [page.locator(f"#{canvas}").bounding_box() for canvas in ("output", "output-teacher")]
+    for name, (net, _) in networks.items():
+        assert difference(pixels(page, f"output-{name}"), expected(net, drawn)) <= 2, name
+    boxes = [page.locator(f"#output-{name}").bounding_box() for name in networks]
     assert boxes[0]["y"] == boxes[1]["y"] and boxes[0]["x"] + boxes[0]["width"] <= boxes[1]["x"]
     with page.expect_download() as download:
         page.keyboard.press("Shift+S")
@@ -510,10 +523,14 @@ def test_teacher_and_compressed_side_by_side(page, networks):
     saved = np.asarray(Image.open(download.value.path()).convert("RGB"))
     assert saved.shape == (SIZE, 3 * SIZE, 3)
     assert difference(saved[:, 2 * SIZE :], pixels(page, "output-teacher")) == 0
-    page.keyboard.press("t")
+    page.click("#card-teacher")
     settle(page)
-    assert page.is_hidden("#output-teacher") and page.is_checked("#network-teacher")
+    assert page.is_hidden("#output-compressed") and page.is_checked("#network-teacher")
     assert difference(pixels(page, "output"), expected(networks["teacher"][0], drawn)) <= 2
+    page.keyboard.press("n")
+    assert page.is_checked("#network-compressed")
+    page.keyboard.press("Shift+N")
+    assert page.is_checked("#network-teacher")
 
 
 @needs_browser
@@ -535,7 +552,7 @@ def test_photos(call, serve, visit, tmp_path):
     Image.fromarray(np.broadcast_to(values[None, :, None], (64, 128, 3))).save(tmp_path / "ab.png")
     page = visit(serve(page_folder))
     assert page.is_visible("#palette-box") and page.is_hidden("#palette-name")
-    assert page.locator("#tools button").count() == 5 and page.is_hidden("#compare")
+    assert page.locator("#tools button").count() == 5 and page.is_hidden("#view")
     page.set_input_files("#file", tmp_path / "ab.png")
     await_text(page, "#status", "took its left half")
     settle(page)
@@ -582,21 +599,19 @@ def test_opened_as_a_file(visit, folder):
 @needs_browser
 def test_a_network_that_is_gone(visit, serve, folder, tmp_path):
     """The teacher's: the page stays with the compressed one. The compressed one's: a message."""
-    copy = tmp_path / "page"
-    shutil.copytree(folder, copy)
-    (copy / "models/teacher.onnx").write_bytes(b"no network")
-    address = serve(copy)
+    place = tmp_path / "page"
+    shutil.copytree(folder, place)
+    (place / "models/map/teacher.onnx").write_bytes(b"no network")
+    address = serve(place)
     page = visit(address)
     page.keyboard.press("t")
-    await_text(page, "#status", "teacher network could not run")
+    await_text(page, "#status", "Teacher: could not run")
     assert page.is_checked("#network-compressed") and page.is_disabled("#network-teacher")
     settle(page)
-    (copy / "models/compressed.onnx").unlink()
+    (place / "models/map/compressed.onnx").unlink()
     page = visit(address, ready=False)
     page.wait_for_selector("#message:not([hidden])")
-    assert "compressed network could not run" in page.inner_text("#message") and page.is_hidden(
-        "#app"
-    )
+    assert "Compressed: could not run" in page.inner_text("#message") and page.is_hidden("#app")
 
 
 # --------------------------------------------------------------------------------------------------
@@ -674,27 +689,33 @@ def test_a_folder_is_replaced_whole(call, tmp_path, monkeypatch):
     page = tmp_path / "page"
     model = write_onnx(tmp_path / "fixed.onnx", size=32)
     assert call(model, "--output", page, "--title", "First", "--palette", "maps")[0] == 0
-    described = json.loads((page / "model.json").read_text())
+    described = task_of(page)
     assert described["title"] == "First" and described["size"] == 32
     assert [p["name"] for p in described["palettes"]] == ["maps", "builtin", "colours"]
     assert len(described["networks"]) == 1 and described["networks"][0]["macs"] is None
-    assert Image.open(page / described["examples"][0]).size == (32, 32)
+    assert Image.open(page / described["examples"][0]["drawing"]).size == (32, 32)
     with monkeypatch.context() as patch:
         patch.setattr(
             shutil, "copyfile", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left"))
         )
         code, _, err = call(model, "--output", page)
     assert code == 2 and "No space left" in err
-    assert json.loads((page / "model.json").read_text()) == described
+    assert task_of(page) == described
     link = tmp_path / "link"
     link.symlink_to(page)
     assert call(model, "--output", link, "--mode", "edges")[0] == 0
-    assert link.is_symlink() and not (page / "examples/2.png").exists()
+    assert (
+        link.is_symlink()
+        and not (page / "examples/map").exists()
+        and not (page / "examples/edges/2.png").exists()
+    )
     assert [p.name for p in tmp_path.iterdir() if p.is_dir() and not p.is_symlink()] == ["page"]
 
 
 @needs_runtime
-@pytest.mark.parametrize("foreign", ["thesis.txt", "models/mine.onnx", "more/deep/file", "linked"])
+@pytest.mark.parametrize(
+    "foreign", ["thesis.txt", "models/map/mine.onnx", "more/deep/file", "linked"]
+)
 def test_a_folder_that_holds_anything_else_is_never_removed(call, tmp_path, foreign):
     model, page = write_onnx(tmp_path / "net.onnx", size=32), tmp_path / "page"
     assert call(model, "--output", page)[0] == 0
@@ -727,15 +748,18 @@ def test_a_folder_without_the_marker_is_never_removed(call, tmp_path):
 
 @needs_runtime
 def test_what_arrives_while_the_page_is_built_is_kept(tmp_path, monkeypatch):
-    network = web_folder.Network("compressed", "MODEL", write_onnx(tmp_path / "net.onnx", size=32))
-    page = web_folder.build(tmp_path / "page", [network], 32)
-    copy = shutil.copyfile
+    network = Network("compressed", "MODEL", write_onnx(tmp_path / "net.onnx", size=32))
+    task = Task("map", "map", 32, [network])
+    page = web_folder.build(tmp_path / "page", [task])
+    copyfile = shutil.copyfile
     with monkeypatch.context() as patch:
         patch.setattr(
-            shutil, "copyfile", lambda *args: (copy(*args), (page / "new.txt").write_text("mine"))
+            shutil,
+            "copyfile",
+            lambda *args: (copyfile(*args), (page / "new.txt").write_text("mine")),
         )
         with pytest.raises(InputError, match=r"something else, 'new\.txt'"):
-            web_folder.build(page, [network], 32)
+            web_folder.build(page, [task])
     assert (page / "new.txt").read_text() == "mine" and (page / "model.json").is_file()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["net.onnx", "page"]
 
@@ -753,7 +777,7 @@ def test_examples_are_cut_not_squeezed(call, tmp_path, mode, half):
     page, model = tmp_path / "page", write_onnx(tmp_path / "net.onnx", size=32)
     examples = [tmp_path / "pair.png", tmp_path / "wide.png"]
     assert call(model, "--output", page, "--mode", mode, "--example", *examples)[0] == 0
-    shown = [np.asarray(Image.open(page / f"examples/{i}.png")) for i in (1, 2)]
+    shown = [np.asarray(Image.open(page / f"examples/{mode}/{i}.png")) for i in (1, 2)]
     assert (shown[0] == values[half]).all() and (shown[1] == 255).all()
     assert shown[0].shape == (32, 32, 3)
 
@@ -762,9 +786,9 @@ def test_examples_are_cut_not_squeezed(call, tmp_path, mode, half):
 def test_photo_mode_starts_from_photos(call, tmp_path):
     page, model = tmp_path / "page", write_onnx(tmp_path / "net.onnx", size=64)
     assert call(model, "--output", page, "--mode", "photo")[0] == 0
-    described = json.loads((page / "model.json").read_text())
+    described = task_of(page)
     assert [p["name"] for p in described["palettes"]] == ["colours"]
-    example = np.asarray(Image.open(page / described["examples"][0]))
+    example = np.asarray(Image.open(page / described["examples"][0]["drawing"]))
     assert len(np.unique(example.reshape(-1, 3), axis=0)) > 1000  # a map has a few dozen colours
 
 
@@ -773,7 +797,7 @@ def test_what_is_said_of_a_network(folder, networks):
     """Found in the .onnx alone: configuration, parameters, MACs."""
     from models.cost import config_cost
 
-    described = json.loads((folder / "model.json").read_text())["networks"]
+    described = task_of(folder)["networks"]
     assert len(described) == 2
     for entry in described:
         net, spec = networks[entry["name"]]
@@ -811,7 +835,8 @@ def test_serving_it(tmp_path):
     )
     try:
         address = next(line for line in process.stdout if line.startswith("see it: ")).split()[2]
-        with urllib.request.urlopen(f"{address}/ort/{web_folder.RUNTIME[2]}") as answer:
+        runtime = json.loads((page / "model.json").read_text())["runtime"]
+        with urllib.request.urlopen(f"{address}/{runtime}{web_folder.RUNTIME[2]}") as answer:
             assert answer.headers["Content-Type"] == "application/wasm"
             assert answer.headers["Cross-Origin-Embedder-Policy"] == "require-corp"
         for path in ("%00", "models/", "models", "none.png", "a" * 5000, "%ff%fe"):
@@ -850,7 +875,7 @@ def test_black_lines_on_white(call, serve, visit, tmp_path):
     example = pixels(page, "input")
     assert example.min() < 60 and (example == 255).mean() > 0.8
     assert page.is_hidden("#palette-box") and page.locator("#tools button").count() == 3
-    assert page.locator("#networks label").count() == 1
+    assert page.locator(".card").count() == 1
     page.click("#clear")
     page.keyboard.press("4")  # no such colour
     page.keyboard.press("r")  # no such tool
@@ -878,8 +903,9 @@ def darkened(image: np.ndarray) -> np.ndarray:
 def photo_page(tmp_path_factory) -> Path:
     """A page of mode photo, without the runtime for WebGPU, whose network is at once ready."""
     folder = tmp_path_factory.mktemp("photo")
-    network = web_folder.Network("compressed", "MODEL", write_onnx(folder / "net.onnx"))
-    return web_folder.build(folder / "page", [network], SIZE, "photo", webgpu=False)
+    network = Network("compressed", "MODEL", write_onnx(folder / "net.onnx"))
+    task = Task("photo", "photo", SIZE, [network])
+    return web_folder.build(folder / "page", [task], webgpu=False)
 
 
 @pytest.fixture
@@ -891,7 +917,7 @@ def visitor(browser):
     def go(address: str, *flags: str, script: str = "", **context):
         how = dict(executable_path=BROWSER, args=[*FLAGS, *flags])
         browsers.append(browser.browser_type.launch(**how))
-        page = browsers[-1].new_context(**context).new_page()
+        page = browsers[-1].new_context(service_workers="block", **context).new_page()
         page.errors, page.asked = [], []
         page.on("console", lambda m: page.errors.append(m.text) if is_error(m) else None)
         page.on("pageerror", lambda error: page.errors.append(str(error)))
@@ -1020,8 +1046,8 @@ def test_it_runs_by_webgpu(visitor, serve, tmp_path):
 
     net = layers_of_generators()
     export_onnx(net, tmp_path / "net.onnx")
-    network = web_folder.Network("compressed", "MODEL", tmp_path / "net.onnx")
-    address = serve(web_folder.build(tmp_path / "page", [network], 16, "photo"))
+    network = Network("compressed", "MODEL", tmp_path / "net.onnx")
+    address = serve(web_folder.build(tmp_path / "page", [Task("photo", "photo", 16, [network])]))
     page = visitor(address, *SOFTWARE_GPU)
     assert page.inner_text("#provider-compressed") == "WASM, 1 thread"
     assert not [url for url in page.asked if "webgpu" in url]
@@ -1029,7 +1055,7 @@ def test_it_runs_by_webgpu(visitor, serve, tmp_path):
     for compared in (True, False):
         page.asked.clear()
         page.goto(f"{address}?provider=webgpu")
-        page.wait_for_selector('#output[aria-busy="false"]', timeout=90_000)
+        settle(page, 90_000)
         await_text(page, "#provider-compressed", "^WebGPU$")
         assert any("ort.webgpu" in url for url in page.asked)
         assert any("ort.wasm" in url for url in page.asked) == compared
@@ -1060,14 +1086,14 @@ HAS_GPU = """
 )
 def test_wasm_where_webgpu_does_not_do(serve, visit, photo_page, tmp_path, happens, said):
     """A worker that takes WASM for WebGPU, and then makes a mistake."""
-    copy = tmp_path / "page"
-    shutil.copytree(photo_page, copy)
-    model = json.loads((copy / "model.json").read_text())
-    assert model["webgpu"] is None and not list((copy / "ort").glob("*webgpu*"))
-    (copy / "model.json").write_text(json.dumps(model | {"webgpu": "test"}))
-    worker = (copy / "worker.js").read_text()
+    place = tmp_path / "page"
+    shutil.copytree(photo_page, place)
+    model = json.loads((place / "model.json").read_text())
+    assert model["webgpu"] is None and not list(place.glob("ort/**/*webgpu*"))
+    (place / "model.json").write_text(json.dumps(model | {"webgpu": "test"}))
+    worker = (place / "worker.js").read_text()
     for old, new in (
-        ('"./ort/ort.webgpu.min.mjs"', '"./ort/ort.wasm.min.mjs"'),
+        ('"ort.webgpu.min.mjs"', '"ort.wasm.min.mjs"'),
         ("executionProviders: [provider]", 'executionProviders: ["wasm"]'),
         ("  Tensor = runtime", "  self.provider = provider;\n  Tensor = runtime"),
         ("  return out;", f'  if (self.provider === "webgpu") {{ {happens} }}\n  return out;'),
@@ -1075,8 +1101,8 @@ def test_wasm_where_webgpu_does_not_do(serve, visit, photo_page, tmp_path, happe
     ):
         assert worker.count(old) == 1, old
         worker = worker.replace(old, new)
-    (copy / "worker.js").write_text(worker)
-    page = visit(serve(copy), script=HAS_GPU)
+    (place / "worker.js").write_text(worker)
+    page = visit(serve(place), script=HAS_GPU)
     await_text(page, "#provider-compressed", "^WASM, 1 thread$" if said else "^WebGPU$")
     drag(page, (0.2, 0.2), (0.8, 0.8))
     right = darkened(pixels(page, "input"))
@@ -1106,3 +1132,314 @@ def test_the_shell_script(tmp_path):
     command = ["bash", "scripts/web_demo.sh", "--demo", str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 2 and done.stderr.endswith("first or give MODEL.onnx\n")
+
+
+# --------------------------------------------------------------------------------------------------
+# The networks that come with the repository: two tasks, three networks each
+
+TASKS = {"lines2object": ("edges", "Lines to things"), "map2aerial": ("map", "Map to photo")}
+NAMES = ("12x", "40x", "teacher")
+
+
+@pytest.fixture(scope="module")
+def zoo_networks() -> dict:
+    """(task, name) -> generator, with weights of float16. All of one shape."""
+    spec = GeneratorSpec("resnet_6blocks", ngf=8)
+    keys = [(task, name) for task in TASKS for name in NAMES]
+    return {key: rounded(generator(spec, 10 + seed)) for seed, key in enumerate(keys)}
+
+
+@pytest.fixture(scope="module")
+def zoo(tmp_path_factory, zoo_networks) -> Path:
+    root, spec = tmp_path_factory.mktemp("zoo"), GeneratorSpec("resnet_6blocks", ngf=8)
+    for task, (mode, title) in TASKS.items():
+        entries = []
+        for name in NAMES:
+            net = copy.deepcopy(zoo_networks[task, name]).half()
+            save_network(net, root / task / f"{name}.pth", spec)
+            entries.append({"name": name, "file": f"{name}.pth", "figures": {"fid": 1.5}})
+        facts = {"title": title, "mode": mode, "kind": "map", "direction": "AtoB", "size": SIZE}
+        (root / task / "task.json").write_text(json.dumps(facts | {"networks": entries}))
+    return root
+
+
+@pytest.fixture(scope="module")
+def zoo_page(cli, tmp_path_factory, zoo) -> Path:
+    """The page as its script makes it from a zoo."""
+    path = tmp_path_factory.mktemp("zoo_page") / "page"
+    flags = ("--zoo", zoo, "--output", path, "--no_webgpu")
+    done = cli("scripts/make_web_demo.py", *flags, timeout=300).succeeded()
+    assert f"map2aerial, {SIZE}x{SIZE} pixels: 12x, 40x, teacher" in done.stdout
+    return path
+
+
+@pytest.fixture(scope="module")
+def zoo_address(serve, zoo_page) -> str:
+    return serve(zoo_page)
+
+
+@needs_runtime
+def test_the_zoo_as_a_page(call, zoo, zoo_page, zoo_networks, tmp_path):
+    """Maps first. Each .onnx computes what its checkpoint does, and stores weights as float16."""
+    from deploy.onnx import OnnxGenerator
+    from deploy.web.networks import run_on_image
+
+    tasks = [task_of(zoo_page, index) for index in (0, 1)]
+    assert [task["name"] for task in tasks] == ["map2aerial", "lines2object"]
+    x = torch.rand(1, 3, 32, 48) * 2 - 1
+    for task in tasks:
+        assert task["together"] and task["title"] == TASKS[task["name"]][1]
+        for entry, name, label in zip(
+            task["networks"], NAMES, ("12× compressed", "40× compressed", "Teacher"), strict=True
+        ):
+            assert (entry["name"], entry["label"]) == (name, label)
+            assert entry["figures"] == {"fid": 1.5} and entry["macs"] and entry["config"]
+            file, net = zoo_page / entry["file"], zoo_networks[task["name"], name]
+            assert (OnnxGenerator(file)(x) - net(x)).abs().max() < 1e-4
+            # 157 KB in float16, and the graph
+            assert 2 * entry["parameters"] < entry["bytes"] < 3.6 * entry["parameters"]
+        for example in task["examples"]:
+            drawing, output = (np.asarray(Image.open(zoo_page / example[key])) for key in example)
+            network = Network("12x", "", zoo_page / task["networks"][0]["file"])
+            made = run_on_image(network, drawing).astype(int)
+            blocks = [pixels.reshape(8, 8, 8, 8, 3).mean((1, 3)) for pixels in (output, made)]
+            assert np.abs(blocks[0] - blocks[1]).mean() < 6 and np.ptp(blocks[1]) > 20
+            assert output.shape == drawing.shape
+    for args, said in (
+        (["--zoo", tmp_path], "no networks there"),
+        (["--zoo", zoo, "--mode", "edges"], "--mode: describes a network of yours"),
+        (["--zoo", zoo, "--demo"], "not allowed with"),
+    ):
+        code, _, err = call("--output", tmp_path / "page", *args)
+        assert code == 2 and said in err, args
+
+
+@needs_browser
+def test_tasks_and_networks_side_by_side(visit, zoo_address, zoo_page, zoo_networks):
+    """On a wide screen: all networks from the start; a link to the other task; the gallery."""
+    page = visit(zoo_address)
+    links = page.locator("#tasks a")
+    assert links.all_inner_texts() == ["Map to photo", "Lines to things"]
+    assert links.nth(0).get_attribute("aria-current") == "page"
+    for task in ("map2aerial", "lines2object"):
+        if task == "lines2object":
+            links.nth(1).click()
+            page.wait_for_url("**task=lines2object")
+            settle(page)
+            assert page.title().startswith("Lines to things")
+        assert page.is_checked("#network-all")
+        drag(page, (0.2, 0.3), (0.7, 0.8))
+        drawn = pixels(page, "input")
+        for name in NAMES:
+            wanted = expected(zoo_networks[task, name], drawn)
+            assert difference(pixels(page, f"output-{name}"), wanted) <= 2, (task, name)
+    for name in NAMES:
+        await_text(page, f"#time-{name}", " ms$")
+        await_text(page, f"#fps-{name}", " fps$")
+    await_text(page, "#against-12x", "as fast|no faster")
+    lefts = [page.locator(f"#output-{name}").bounding_box()["x"] for name in NAMES]
+    assert page.locator("#input").bounding_box()["x"] < lefts[0] < lefts[1] < lefts[2]
+    page.click("#view label[for=network-40x]")
+    page.goto(zoo_address + "?task=map2aerial")
+    settle(page)
+    # What was chosen stays chosen.
+    assert page.is_checked("#network-40x") and page.locator(".network.shown").count() == 1
+    page.click("#examples button >> nth=2")
+    example = np.asarray(Image.open(zoo_page / task_of(zoo_page)["examples"][2]["drawing"]))
+    await_text(page, "#status", "Image opened")
+    assert difference(pixels(page, "input"), example) == 0
+    page.goto(zoo_address + "?task=nonsense")
+    await_text(page, "#status", "no task nonsense: here is Map to photo")
+    assert page.errors == []
+
+
+COPIED = "navigator.clipboard.writeText = async (text) => { window.copied = text; };"
+
+
+@needs_browser
+def test_links_hold_drawings(visit, serve, zoo_address, tmp_path):
+    """Without loss; with few colours where there are many, and it says so; or not, and it says
+    why."""
+    page = visit(zoo_address + "?task=lines2object", COPIED)
+    drag(page, (0.1, 0.3), (0.5, 0.8), (0.9, 0.3))
+    drawn = pixels(page, "input")
+    page.keyboard.press("k")
+    await_text(page, "#status", "^Link copied$")
+    link = page.evaluate("copied")
+    assert link == page.url and "?task=lines2object#d=1" in link and len(link) < 2000
+    other = visit(link)
+    assert difference(pixels(other, "input"), drawn) == 0 and other.url == link
+    assert other.title().startswith("Lines to things")
+    drag(other, (0.1, 0.1), (0.2, 0.1))
+    assert "#" not in other.url  # it was the link of another drawing
+
+    page.goto(zoo_address + "?task=map2aerial")
+    settle(page)
+    ramp = np.indices((SIZE, SIZE)).astype(np.uint8)[[0, 1, 0]].transpose(1, 2, 0) * 2
+    open_image(page, ramp)
+    page.click("#share")
+    await_text(page, "#status", "^Link copied; its colours were reduced to [0-9]+$")
+    link = page.evaluate("copied")
+    other = visit(link)
+    assert 0 < difference(pixels(other, "input"), ramp) < 40 and len(link) < 8200
+    task = Task("photo", "photo", 128, [Network("compressed", "", write_onnx(tmp_path / "x.onnx"))])
+    photos = visit(serve(web_folder.build(tmp_path / "page", [task], webgpu=False)), COPIED)
+    photos.click("#share")
+    await_text(photos, "#status", "too much detail for a link. Save it as PNG")
+    assert "#" not in photos.url and photos.errors == []
+    for damaged, said in ((link[:-9], "damaged"), (link + "A%", "can read"), ("#d=2x", "can read")):
+        other.goto("about:blank")
+        other.goto(zoo_address + "#" + damaged.partition("#")[2])
+        await_text(other, "#status", said)
+        settle(other)
+    assert page.errors == [] and other.errors == []
+
+
+@needs_browser
+def test_it_goes_on_without_a_network(visit, zoo_page, zoo_networks, tmp_path):
+    """After one visit: the page opens and draws with no server. When the server is back with a page
+    that was built again, that one is shown, and the old one's files go."""
+    copied = tmp_path / "page"
+    shutil.copytree(zoo_page, copied)
+    server = web_server(copied, 0)
+    address, port = serving(server), server.server_address[1]
+    page = visit(address, service_workers="allow")
+    page.wait_for_selector("#offline:not([hidden])", timeout=30_000)
+    # The teacher's file was loaded before the service worker ran.
+    keys = """async () => {
+        const names = await caches.keys();
+        const large = await caches.open(names.find((name) => name.endsWith("large")));
+        return [names, (await large.keys()).map((request) => new URL(request.url).pathname)];
+    }"""
+    for _ in range(100):
+        names, kept = page.evaluate(keys)
+        if "/models/map2aerial/teacher.onnx" in kept:
+            break
+        page.wait_for_timeout(100)
+    assert len(names) == 2 and "/models/lines2object/40x.onnx" in kept
+    assert "/models/lines2object/teacher.onnx" not in kept and len(kept) == 5 + 3
+    server.shutdown()
+    server.server_close()
+    page.errors.clear()
+    page.goto(address + "?task=map2aerial")
+    settle(page)
+    drag(page, (0.2, 0.2), (0.8, 0.6))
+    drawn = pixels(page, "input")
+    for name in NAMES:
+        wanted = expected(zoo_networks["map2aerial", name], drawn)
+        assert difference(pixels(page, f"output-{name}"), wanted) <= 2
+    assert page.evaluate("crossOriginIsolated") and page.errors == []
+
+    files, model = copied / "files.js", copied / "model.json"
+    old = json.loads(files.read_text().removeprefix("self.FILES = ").removesuffix(";\n"))
+    files.write_text(files.read_text().replace(old["version"], "another"))
+    model.write_text(model.read_text().replace("Draw, and networks paint", "Built again"))
+    with web_server(copied, port) as server:
+        serving(server)
+        page.goto(address + "?task=map2aerial")
+        assert page.inner_text("#title") == "Built again"
+        for _ in range(300):
+            names, now = page.evaluate(keys)
+            if len(names) == 2 and any("another" in name for name in names):
+                break
+            page.wait_for_timeout(100)
+        assert sorted(name.split()[-1] for name in names) == ["another", "large"]
+        assert sorted(now) == sorted(kept)
+        server.shutdown()
+
+
+@needs_runtime
+def test_what_is_kept_offline(zoo_page, folder):
+    """Every file once: small ones, those that the first visit keeps, those that their use keeps."""
+    for page, later in ((zoo_page, 2), (folder, 4)):
+        text = (page / "files.js").read_text()
+        lists = json.loads(text.removeprefix("self.FILES = ").removesuffix(";\n"))
+        names = [
+            name.partition("?")[0] for key in ("small", "large", "later") for name in lists[key]
+        ]
+        written = {p.relative_to(page).as_posix() for p in page.rglob("*") if p.is_file()}
+        assert len(names) == len(set(names))
+        assert {*names} == {*written, "./"} - {"files.js", web_folder.MARKER}
+        assert len(lists["later"]) == later and not any("teacher" in n for n in lists["large"])
+        size = sum((page / name).stat().st_size for name in lists["small"] if name != "./")
+        assert size < 700_000, "small files are asked for at every visit"
+    manifest = json.loads((zoo_page / "manifest.webmanifest").read_text())
+    assert manifest["start_url"] == "./" and manifest["display"] == "standalone"
+    for icon in manifest["icons"]:
+        if icon["type"] == "image/png":
+            image = Image.open(zoo_page / icon["src"])
+            assert "x".join(map(str, image.size)) == icon["sizes"]
+    assert {icon.get("purpose") for icon in manifest["icons"]} == {None, "maskable"}
+
+
+# The contrast of each text with what lies behind it, and the element.
+CONTRAST = """() => {
+    const context = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
+    const over = (colours) => {
+        context.globalAlpha = 1;
+        for (const colour of ["#fff", ...colours]) {
+            context.fillStyle = colour;
+            context.fillRect(0, 0, 1, 1);
+        }
+        return [...context.getImageData(0, 0, 1, 1).data].slice(0, 3);
+    };
+    const luminance = (rgb) => rgb.map((value) => value / 255)
+        .map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4))
+        .reduce((sum, value, i) => sum + value * [0.2126, 0.7152, 0.0722][i], 0);
+    const found = [];
+    for (const element of document.querySelectorAll("body *")) {
+        const own = [...element.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim());
+        if (!own || !element.checkVisibility() || element.matches("option, noscript")) continue;
+        const behind = [];
+        for (let e = element; e; e = e.parentElement) {
+            behind.unshift(getComputedStyle(e).backgroundColor);
+        }
+        const back = luminance(over(behind));
+        const front = luminance(over([...behind, getComputedStyle(element).color]));
+        const [low, high] = [back, front].sort((a, b) => a - b);
+        const name = `${element.tagName}#${element.id}.${element.className}`;
+        found.push([(high + 0.05) / (low + 0.05), name]);
+    }
+    return found;
+}"""
+# Controls with their sizes; of a hidden radio button, its label's.
+TARGETS = """() => [...document.querySelectorAll("button, a, select, input, summary, .card")]
+    .map((e) => (e.matches("#view input") ? e.nextElementSibling : e))
+    .filter((e) => e.checkVisibility())
+    .map((e) => [`${e.tagName}#${e.id}`, e.getBoundingClientRect()])
+    .filter(([, { width, height }]) => width && height)
+    .map(([name, { width, height }]) => [name, width, height])"""
+CONTROLS = {"button", "link", "radio", "slider", "combobox", "ColorWell", "textbox", "application"}
+
+
+@needs_browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_everybody_can_read_and_reach_it(visit, zoo_address, scheme):
+    """Contrast, sizes of what is tapped, names of controls, and no scrolling sideways: on a wide
+    screen with all networks, and on two phones."""
+    looks = [({}, 32)]
+    phone = {"is_mobile": True, "has_touch": True}
+    looks += [({"viewport": {"width": w, "height": 640}, **phone}, 32) for w in (390, 320)]
+    for context, least in looks:
+        page = visit(zoo_address, color_scheme=scheme, **context)
+        width = page.evaluate("innerWidth")
+        assert width in (1280, 390, 320)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        wide = width > 1000
+        assert page.locator(".network.shown").count() == (3 if wide else 1)
+        low = [(round(ratio, 2), name) for ratio, name in page.evaluate(CONTRAST) if ratio < 4.5]
+        assert low == [], (scheme, width)
+        small = [t for t in page.evaluate(TARGETS) if min(t[1:]) < least]
+        assert small == [], width
+        if not wide:
+            touched = [t for t in page.evaluate(TARGETS) if t[0].startswith("BUTTON")]
+            assert len(touched) > 20 and min(t[2] for t in touched) >= 44
+        tree = page.context.new_cdp_session(page).send("Accessibility.getFullAXTree")["nodes"]
+        controls = [n for n in tree if not n["ignored"] and n["role"]["value"] in CONTROLS]
+        assert len(controls) > 25
+        assert [n for n in controls if not n["name"]["value"].strip()] == []
+        assert page.errors == []
+    language, description = page.evaluate(
+        "[document.documentElement.lang, document.querySelector('meta[name=description]').content]"
+    )
+    assert language == "en" and len(description) > 50 and page.title()
