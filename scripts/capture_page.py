@@ -32,7 +32,7 @@ from options import run
 from runtime.files import written_whole
 
 # What fits the page's widest layout, in pixels; the film is smaller.
-VIEW = {"width": 1280, "height": 620}
+VIEW = {"width": 1240, "height": 790}
 # WebP qualities, 0..100, and frames per second: tried in turn until the film is small enough.
 ATTEMPTS = ((80, 15), (70, 12), (55, 10), (40, 8), (25, 6))
 # Milliseconds that the last frame stays, before the film begins again
@@ -136,6 +136,18 @@ def _parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def _on_curve(points: list[tuple[float, float]], start: int, part: float) -> tuple[float, float]:
+    """A point between ``points[start]``, where ``part`` is 0, and the next, where it is 1, on the
+    Catmull-Rom curve through all."""
+    ends = (points[0], *points, points[-1])
+    around = ends[start : start + 4]
+    x, y = (
+        b + 0.5 * part * (c - a + part * (2 * a - 5 * b + 4 * c - d + part * (3 * (b - c) + d - a)))
+        for a, b, c, d in zip(*around, strict=True)
+    )
+    return x, y
+
+
 def _draw(page, seconds: float) -> None:
     """Draw the strokes of the page's mode with the mouse, in ``seconds``; a slow machine moves the
     mouse in fewer steps."""
@@ -152,13 +164,12 @@ def _draw(page, seconds: float) -> None:
         at = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in points]
         page.mouse.move(*at[0])
         page.mouse.down()
-        for start, end in itertools.pairwise(at):
+        for start in range(len(at) - 1):
             due += leg
             while (left := due - time.monotonic()) > 0:
-                part = max(0.0, 1 - left / leg)
-                page.mouse.move(*(a + part * (b - a) for a, b in zip(start, end, strict=True)))
+                page.mouse.move(*_on_curve(at, start, max(0.0, 1 - left / leg)))
                 page.wait_for_timeout(15)
-            page.mouse.move(*end)
+            page.mouse.move(*at[start + 1])
         page.mouse.up()
         due += rest
         page.wait_for_timeout(max(0.0, 1000 * (due - time.monotonic())))

@@ -422,6 +422,7 @@ function makePointer() {
     key = null;
     pointer = event.pointerId;
     canvas.setPointerCapture(pointer);
+    document.body.classList.add("drawing");
     drawing.begin(...position(event));
     canvas.focus({ preventScroll: true });
     hover(event);
@@ -435,6 +436,7 @@ function makePointer() {
   const lift = (event) => {
     if (event.pointerId !== pointer) return;
     pointer = null;
+    document.body.classList.remove("drawing");
     if (event.type === "pointercancel") drawing.cancel();
     else drawing.end();
   };

@@ -488,7 +488,7 @@ def test_on_a_phone(visit, address, networks):
 
 @needs_browser
 def test_nothing_leaves_its_card(visit, address):
-    """On two phones, with one output and with two."""
+    """On two phones, a tablet and a small screen, with one output and with two."""
     page = visit(address, viewport={"width": 390, "height": 640})
     for key in "tv":
         page.keyboard.press(key)
@@ -497,7 +497,7 @@ def test_nothing_leaves_its_card(visit, address):
             for (const time of document.querySelectorAll(".time")) time.textContent = "1234 ms";
             document.querySelector("details").open = true;
         }""")
-        for width in (390, 320):
+        for width in (1000, 910, 700, 390, 320):
             page.set_viewport_size({"width": width, "height": 640})
             assert page.evaluate("innerWidth") == width
             wide = page.evaluate("""() => [...document.querySelectorAll("body, header, main *")]
