@@ -54,6 +54,10 @@ def _tested(path: Path) -> list[dict]:
         ) from None
 
 
+def _rounded(value: float) -> float:
+    return value if isinstance(value, int) else float(f"{value:.{DIGITS}g}")
+
+
 def main() -> None:
     opt = _parse()
     models = _tested(opt.results)
@@ -61,7 +65,7 @@ def main() -> None:
         {
             "macs": model["macs"],
             "params": model["params"],
-            **{name: float(f"{value:.{DIGITS}g}") for name, value in model["metrics"].items()},
+            **{name: _rounded(value) for name, value in model["metrics"].items()},
         }
         for model in models
     ]

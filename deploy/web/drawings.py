@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from prepare import builtin
 
@@ -93,10 +93,17 @@ _AS_WEB_MAP = {
 TITLES = {
     "map": "Street map to aerial photo",
     "photo": "Image to image",
-    "edges": "Edges to shoes",
+    "edges": "Lines to shoes and bags",
 }
-# Scenes of the built-in data set that show most kinds of areas.
+# Scenes of the built-in maps that show most kinds of areas, and objects of most kinds
 _SCENES = (4, 17, 13, 12, 10, 31, 41, 11, 2, 28)
+_OBJECTS = (6, 22, 3, 1, 5, 54, 9, 23, 2, 0)
+# Mode of the page -> built-in data set, which half of its pairs, and their seeds
+_EXAMPLES = {
+    "map": ("map", 1, _SCENES),
+    "photo": ("map", 0, _SCENES),
+    "edges": ("object", 0, _OBJECTS),
+}
 
 
 def as_web_map(pixels: np.ndarray) -> np.ndarray:
@@ -120,57 +127,6 @@ def as_web_map(pixels: np.ndarray) -> np.ndarray:
     return new[distances.argmin(0)].astype(np.uint8)
 
 
-def _shoe(size: int) -> np.ndarray:
-    """The outline of a trainer, (size, size, 3) uint8: black lines on white."""
-    upper = [
-        (0.10, 0.62),
-        (0.11, 0.45),
-        (0.15, 0.33),
-        (0.24, 0.31),
-        (0.30, 0.37),
-        (0.38, 0.40),
-        (0.46, 0.36),
-    ]
-    upper += [(0.56, 0.43), (0.68, 0.52), (0.82, 0.56), (0.91, 0.61), (0.93, 0.67)]
-    sole = [(0.10, 0.62), (0.09, 0.68), (0.10, 0.74), (0.30, 0.755), (0.60, 0.76), (0.86, 0.75)]
-    sole += [(0.935, 0.72)]
-    vamp = [(0.24, 0.31), (0.26, 0.40), (0.33, 0.46), (0.42, 0.48), (0.50, 0.54), (0.56, 0.62)]
-    vamp += [(0.58, 0.69)]
-    lines = [
-        upper,
-        sole,
-        [(0.935, 0.72), (0.94, 0.69), (0.93, 0.67)],
-        [(0.10, 0.66), (0.26, 0.67), (0.40, 0.685), (0.60, 0.69), (0.80, 0.68), (0.93, 0.67)],
-        vamp,
-        [(0.12, 0.45), (0.19, 0.46), (0.24, 0.52), (0.25, 0.67)],
-        [(0.70, 0.53), (0.69, 0.60), (0.71, 0.68)],
-        *(
-            [(x + d, y + 0.7 * d) for x, y in [(0.42, 0.48), (0.47, 0.45), (0.52, 0.41)]]
-            for d in (0, 0.045, 0.09)
-        ),
-        [(0.30, 0.62), (0.38, 0.61), (0.47, 0.57), (0.54, 0.50)],
-    ]
-    scale = 4 * size
-    image = Image.new("RGB", (scale, scale), "white")
-    draw = ImageDraw.Draw(image)
-    for line in lines:
-        points = [(x * scale, y * scale) for x, y in _smooth(np.array(line))]
-        draw.line(points, fill="black", width=max(4, round(scale * 0.007)), joint="curve")
-    return np.asarray(image.reduce(4))
-
-
-def _smooth(points: np.ndarray) -> np.ndarray:
-    """A Catmull-Rom curve through ``points`` (n, 2), as (12 (n - 1) + 1, 2) points."""
-    padded = np.concatenate([2 * points[:1] - points[1:2], points, 2 * points[-1:] - points[-2:-1]])
-    t = np.linspace(0, 1, 12, endpoint=False)[:, None]
-    pieces = []
-    for a, b, c, d in zip(padded, padded[1:], padded[2:], padded[3:], strict=False):
-        pieces.append(
-            b + 0.5 * t * (c - a + t * (2 * a - 5 * b + 4 * c - d + t * (3 * (b - c) + d - a)))
-        )
-    return np.concatenate([*pieces, points[-1:]])
-
-
 def example_drawings(mode: str, size: int) -> list[np.ndarray]:
     """The built-in images that a page can start from.
 
@@ -181,10 +137,8 @@ def example_drawings(mode: str, size: int) -> list[np.ndarray]:
     Returns:
         images, (size, size, 3) uint8 RGB each
     """
-    if mode == "edges":
-        return [_shoe(size)]
-    # `render_pair` needs at least 32 pixels: smaller images are drawn at four times the size.
+    # `KINDS` need at least 32 pixels: smaller images are drawn at four times the size.
     factor = 1 if size >= 64 else 4
-    photos_and_maps = [builtin.render_pair(scene, size * factor) for scene in _SCENES]
-    images = [pair[0 if mode == "photo" else 1] for pair in photos_and_maps]
+    kind, half, seeds = _EXAMPLES[mode]
+    images = [builtin.KINDS[kind](seed, size * factor)[half] for seed in seeds]
     return [np.asarray(Image.fromarray(pixels).reduce(factor)) for pixels in images]

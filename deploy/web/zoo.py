@@ -1,30 +1,21 @@
-"""The networks that come with the repository, as tasks of the web page.
-
-A graph takes seconds to export. Tasks often have networks of the same shape, so each graph is
-exported once; the others differ in their weights alone.
-"""
+"""The networks that come with the repository, as tasks of the web page."""
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
-import numpy as np
-from torch import nn
-
-from deploy.checks import TOLERANCE, max_difference
-from deploy.onnx import OnnxGenerator, export_onnx, require_onnx
-from deploy.rewrite import rewrite
+from deploy.onnx import export_onnx, require_onnx
 from deploy.web.drawings import PALETTES_OF
 from deploy.web.networks import Network
 from deploy.web.task import Task
 from errors import InputError
-from models.generators import GeneratorSpec
 from models.weights import load_generator
 from models.zoo import ROOT, TASK_FILE, zoo_tasks
-from runtime.files import written_whole
-
-# Weights of fewer values stay in float32: they take no room.
-FEW = 256
+from runtime.progress import Bar
 
 
 def zoo_page(folder: Path, root: Path = ROOT) -> list[Task]:
@@ -50,86 +41,46 @@ def zoo_page(folder: Path, root: Path = ROOT) -> list[Task]:
                 f"{root / task.name / TASK_FILE}: mode is {task.mode!r}; the page knows "
                 f"{', '.join(modes)}"
             )
-    graphs: dict[GeneratorSpec, object] = {}
-    pages = []
     # Colours first: they take less skill than lines.
-    for task in sorted(tasks, key=lambda task: modes.index(task.mode)):
-        networks = []
-        for network in task.networks:
-            net, spec = load_generator(network.path, f"zoo/{task.name}")
-            path = folder / task.name / f"{network.name}.onnx"
-            _write_onnx(net, spec, path, graphs)
-            networks.append(Network(network.name, f"zoo/{task.name}", path, network.figures))
+    tasks.sort(key=lambda task: modes.index(task.mode))
+    made = {
+        network.path: folder / task.name / f"{network.name}.onnx"
+        for task in tasks
+        for network in task.networks
+    }
+    _export_all(made)
+    pages = []
+    for task in tasks:
+        flag = f"zoo/{task.name}"
+        networks = [
+            Network(each.name, flag, made[each.path], each.figures) for each in task.networks
+        ]
         pages.append(
             Task(task.name, task.mode, task.size, networks, title=task.title, together=True)
         )
     return pages
 
 
-def _write_onnx(net: nn.Module, spec: GeneratorSpec, path: Path, graphs: dict) -> None:
-    """Write a generator as ``.onnx``, checked against PyTorch.
+def _export(checkpoint: Path, path: Path) -> None:
+    """Write one network. It is kept in float16, so weights of float16 lose nothing."""
+    net, _ = load_generator(checkpoint, "zoo")
+    export_onnx(net, path, fp16=True)
+
+
+def _export_all(made: Mapping[Path, Path]) -> None:
+    """Write all networks, in a process for each core: an export takes seconds of one.
 
     Args:
-        graphs: the graphs of networks that were exported before, by their spec; a new one is added
+        made: checkpoint -> the ``.onnx`` file to write
     """
-    import onnx
-
-    if spec in graphs:
-        model = _with_weights(graphs[spec], net)
-        content = _halved(model).SerializeToString()
-        if max_difference(net, OnnxGenerator(content)) <= TOLERANCE:
-            with written_whole(path, flush=False) as temporary:
-                temporary.write_bytes(content)
-            return
-    export_onnx(net, path)
-    graphs[spec] = onnx.load(path)
-    onnx.save(_halved(graphs[spec]), path)
-
-
-def _with_weights(model, net: nn.Module):
-    """A copy of a graph with the weights of another network of the same spec."""
-    from onnx import ModelProto, numpy_helper
-
-    copy = ModelProto()
-    copy.CopyFrom(model)
-    state = rewrite(net).state_dict()
-    for tensor in copy.graph.initializer:
-        weight = state.get(tensor.name.removeprefix("net."))
-        if weight is not None:
-            tensor.CopyFrom(numpy_helper.from_array(weight.numpy(), tensor.name))
-    return copy
-
-
-def _halved(model):
-    """A copy of a graph without notes, which stores weights as float16 where that loses nothing.
-
-    Nodes cast them to float32 when the network is loaded, so it computes the same. The checkpoints
-    of a zoo are in float16: of those every weight can be stored so.
-    """
-    from onnx import ModelProto, TensorProto, helper, numpy_helper
-
-    copy = ModelProto()
-    copy.CopyFrom(model)
-    casts = {}
-    for tensor in copy.graph.initializer:
-        values = numpy_helper.to_array(tensor)
-        if values.dtype != np.float32 or values.size < FEW:
-            continue
-        with np.errstate(over="ignore"):
-            half = values.astype(np.float16)
-        if np.array_equal(half.astype(np.float32), values):
-            casts[tensor.name] = f"{tensor.name}.float32"
-            tensor.CopyFrom(numpy_helper.from_array(half, tensor.name))
-    for node in copy.graph.node:
-        for index, name in enumerate(node.input):
-            node.input[index] = casts.get(name, name)
-        # Where in PyTorch's source a node comes from
-        del node.metadata_props[:]
-    nodes = [
-        helper.make_node("Cast", [name], [cast], to=TensorProto.FLOAT)
-        for name, cast in casts.items()
-    ]
-    nodes += copy.graph.node
-    del copy.graph.node[:]
-    copy.graph.node.extend(nodes)
-    return copy
+    for path in made.values():
+        path.parent.mkdir(exist_ok=True)
+    workers = min(os.cpu_count() or 1, len(made))
+    # Forked processes would share the locks of this one's threads.
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"))
+    try:
+        done = [pool.submit(_export, *pair) for pair in made.items()]
+        for each in Bar(as_completed(done), total=len(done), desc="exporting", unit="network"):
+            each.result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)

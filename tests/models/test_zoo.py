@@ -84,7 +84,7 @@ def test_the_script_writes_what_a_test_found(tmp_path, checkpoints, monkeypatch,
     runpy.run_path(str(REPOSITORY / "scripts" / "make_zoo_task.py"), run_name="__main__")
     (task,) = zoo_tasks(tmp_path / "zoo")
     assert (task.title, task.mode, task.kind, task.size) == ("A to B", "edges", "object", 64)
-    assert task.networks[1].figures == {"macs": 120, "params": 7, "n": 500.0, "fid": 0.1235}
+    assert task.networks[1].figures == {"macs": 120, "params": 7, "n": 500, "fid": 0.1235}
     assert "12x.pth" in capsys.readouterr().out
 
 
@@ -100,9 +100,9 @@ def test_every_command_of_the_recipe_is_one_that_its_script_takes():
     commands = [
         line.split()[2:] for line in done.stderr.splitlines() if line.startswith("$ python")
     ]
-    assert len(commands) == 2 * 12 + 1
+    assert len(commands) == 2 * 12 + 3
     parsed = [SCRIPTS[script].parse(flags) for script, *flags in commands if script in SCRIPTS]
-    assert len(parsed) == 2 * 9 + 1
+    assert len(parsed) == 2 * 9 + 3
 
 
 # --------------------------------------------------------------------------------------------------
@@ -130,3 +130,14 @@ def test_networks_are_as_small_as_their_names_say(task):
 def test_both_tasks_are_there_and_small():
     assert {task.name for task in zoo_tasks()} == {"map2aerial", "lines2object"}
     assert sum(path.stat().st_size for path in ROOT.rglob("*.pth")) < 12e6
+
+
+@pytest.mark.parametrize("task", zoo_tasks(), ids=lambda task: task.name)
+def test_the_documents_show_the_figures_of_the_files(task):
+    text = (REPOSITORY / "docs" / "zoo.md").read_text()
+    teacher = task.networks[-1].figures
+    for network in task.networks:
+        figures = network.figures
+        times = f"{figures['fid'] / teacher['fid']:.2f}"
+        cells = f"{figures['fid']:.3f} | {times} | {1e3 * figures['kid']:.2f} |"
+        assert f"| `{network.name}` | {figures['params']:,} | " in text and cells in text
