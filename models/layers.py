@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from errors import InputError
+from models.spectral import weight_of
 
 # --------------------------------------------------------------------------------------------------
 # Normalisation
@@ -252,10 +253,10 @@ def init_weights(net: nn.Module, init_type: str = "normal", gain: float = 0.02) 
     }[init_type]
     for module in net.modules():
         if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
-            fill(module.weight)
+            fill(weight_of(module))
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
-        elif isinstance(module, nn.BatchNorm2d):
+        elif isinstance(module, nn.BatchNorm2d) and module.affine:
             nn.init.normal_(module.weight, 1.0, gain)
             nn.init.zeros_(module.bias)
     return net

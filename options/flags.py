@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from data.transforms import PREPROCESS
 from errors import InputError
-from models.config import CONFIG_SETS, ChannelConfig, ConfigSet
+from models.config import ChannelConfig, ConfigSet
 from models.kinds import CONFIG_KINDS, GENERATORS, PLAIN
 from models.tiles import TILE_NORMS
 from runtime.machine import DEVICES
@@ -104,8 +104,18 @@ def config_string(text: str) -> str:
 
 
 def config_set(text: str) -> str:
-    """A search space, as the text that says all of it: a file is read here and not named again."""
-    return _read_by_any(lambda kind: ConfigSet.read(text, kind.NAMES))
+    """A search space, as the text that says all of it: a file is read here and not named again.
+
+    Lists are not given a name that other families have for other lists.
+    """
+
+    def read(kind: type[ChannelConfig]) -> str:
+        found = ConfigSet.read(text, kind)
+        others = (each.SETS.get(str(found), found.choices) for each in CONFIG_KINDS)
+        named = text in kind.SETS or all(choices == found.choices for choices in others)
+        return str(found) if named else found.lists
+
+    return _read_by_any(read)
 
 
 def budget(text: str) -> float:
@@ -158,6 +168,9 @@ DEEPER = {"deeper_ngf": 16, "share_D": 3}
 CYCLE_GAN = {"dataset_mode": "unaligned", "gan_mode": "lsgan", "ndf": 64}
 CYCLE_GAN |= {"nepochs": 100, "nepochs_decay": 100, "save_epoch_freq": 20}
 CYCLE_GAN |= {"lambda_A": 10.0, "lambda_B": 10.0, "lambda_identity": 0.5}
+
+# The names of search spaces, of whatever family.
+_SETS = dict.fromkeys(name for kind in CONFIG_KINDS for name in kind.SETS)
 
 FLAGS: dict[str, Flag] = {
     # ---- data
@@ -314,7 +327,7 @@ FLAGS: dict[str, Flag] = {
     "student_dropout_rate": Flag(_NET, "dropout of the student's blocks", share, 0.0, metavar="P"),
     "config_set": Flag(
         _NET,
-        f"search space of the supernet: {', '.join(CONFIG_SETS)}; or the widths of all genes, "
+        f"search space of the supernet: {', '.join(_SETS)}; or the widths of all genes, "
         "e.g. 24,20,16; or of each, as many such lists joined by ';' (a ResNet has 8); or a file "
         "with one such list or one per line",
         config_set,
