@@ -13,6 +13,7 @@ from models import weights
 from models.discriminators import Discriminator, build_discriminator
 from models.generators import GeneratorSpec
 from models.layers import init_weights, set_dropout
+from models.multi_scale import MultiScaleDiscriminator
 from models.pruning import prune_into
 from models.weights import Stored, load_generator, load_network, open_checkpoint
 
@@ -103,9 +104,16 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class DiscriminatorSettings:
-    """``netD`` n_layers | pixel; ``ndf`` its base width; ``restore_path`` a checkpoint of it, which
-    messages call ``setting``; ``heads`` the generators that it judges, ``share`` the blocks that it
-    has in common for them."""
+    """A discriminator.
+
+    Args:
+        netD:         n_layers | pixel | multi_scale
+        ndf:          its base width
+        norm:         see `models.layers.make_norm`, of multi_scale `models.multi_scale.parse_norm_D`
+        restore_path: a checkpoint of it, which messages call ``setting``
+        heads, share: the generators that it judges, and the blocks that it has in common for them
+        num_D:        the sizes of an image that multi_scale looks at
+    """
 
     netD: str = "n_layers"
     ndf: int = 128
@@ -115,6 +123,7 @@ class DiscriminatorSettings:
     heads: int = 1
     share: int = 0
     setting: str = "`restore_D_path`"
+    num_D: int = 2
 
 
 @dataclass(frozen=True)
@@ -154,10 +163,13 @@ def new_generator(spec: GeneratorSpec, how: Initialisation) -> nn.Module:
 
 def new_discriminator(
     settings: DiscriminatorSettings, channels: int, how: Initialisation
-) -> Discriminator:
+) -> Discriminator | MultiScaleDiscriminator:
     """A discriminator of images with ``channels`` channels; restored if the settings say so."""
     s = settings
-    net = build_discriminator(s.netD, channels, s.ndf, s.n_layers, s.norm, s.heads, s.share)
+    if s.netD == "multi_scale":
+        net = MultiScaleDiscriminator(channels, s.ndf, s.n_layers, s.norm, s.num_D)
+    else:
+        net = build_discriminator(s.netD, channels, s.ndf, s.n_layers, s.norm, s.heads, s.share)
     init_weights(net, how.type, how.gain)
     if s.restore_path:
         load_network(net, s.restore_path, s.setting)
