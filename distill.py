@@ -3,6 +3,8 @@
 ``--help`` lists the flags.
 """
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 
@@ -34,7 +36,7 @@ def student_task(
     teacher, teacher_spec = teachers[0]
     student, spec = new_student(settings.student(opt), init)
 
-    def calibration() -> list[Tensor]:
+    def calibration() -> Iterable[Tensor]:
         return calibration_batches(data, device)
 
     chosen = subnets(settings.subnets(opt), spec, data.batch_size, calibration)

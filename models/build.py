@@ -109,7 +109,7 @@ class DiscriminatorSettings:
     Args:
         netD:         n_layers | pixel | multi_scale
         ndf:          its base width
-        norm:         see `models.layers.make_norm`, of multi_scale `models.multi_scale.parse_norm_D`
+        norm:         as `models.layers.make_norm` takes it, of multi_scale as `parse_norm_D`
         restore_path: a checkpoint of it, which messages call ``setting``
         heads, share: the generators that it judges, and the blocks that it has in common for them
         num_D:        the sizes of an image that multi_scale looks at

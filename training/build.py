@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -161,7 +161,7 @@ def subnets(
     settings: SubnetSettings,
     spec: GeneratorSpec,
     batch_size: int,
-    calibration: Callable[[], Sequence[Tensor]],
+    calibration: Callable[[], Iterable[Tensor]],
 ) -> Subnets | None:
     """What a supernet is trained and measured at; None for a student of fixed width.
 
@@ -201,7 +201,7 @@ def subnets(
 
 
 def begin_tuned(
-    student: nn.Module, spec: GeneratorSpec, calibration: Callable[[], Sequence[Tensor]]
+    student: nn.Module, spec: GeneratorSpec, calibration: Callable[[], Iterable[Tensor]]
 ) -> None:
     """Give a supernet that is trained at one configuration alone the statistics of that one.
 
@@ -209,11 +209,12 @@ def begin_tuned(
     """
     config = spec.tuned_config
     if config is not None and spec.norm == "batch":
-        batches = [batch.to(next(student.parameters()).device) for batch in calibration()]
+        device = next(student.parameters()).device
+        batches = (batch.to(device) for batch in calibration())
         calibrate(student, batches, lambda x: student(x, config))
 
 
-def begin_quantised(student: nn.Module, calibration: Callable[[], Sequence[Tensor]]) -> None:
+def begin_quantised(student: nn.Module, calibration: Callable[[], Iterable[Tensor]]) -> None:
     """Put a student of fixed width in 8 bits, in place, with the ranges of ``calibration``.
 
     Its steps then keep them up to date. See `training.quantisation`.
@@ -455,8 +456,7 @@ def validation(
         columns:      label -> generator, shown in the pictures beside input and target
         picture_size: of an image in the pictures, in pixels
     """
-    folders = ("val", "valA") if data.paired else ("valA",)
-    if not any((Path(data.dataroot) / folder).is_dir() for folder in folders):
+    if not data.has_phase("val"):
         if not measures.fid:
             return None
         what = "folder 'val'" if data.paired else "folders 'valA' and 'valB'"
