@@ -38,6 +38,7 @@ class DataSettings:
         input_nc, output_nc: channels of the inputs and of the targets; of label maps, the labels
         dont_care, instance: of label maps, see `data.labels.Semantics`
         portraits, check_pairs: of label maps, see `data.labelled.LabelledDataset`
+        calibration_meta_path: see `for_calibration`
         flip, shuffle:    of training batches
         batch_size:       images per step and process
         seed:             of order, crops and flips
@@ -69,6 +70,7 @@ class DataSettings:
     instance: bool = True
     portraits: bool = True
     check_pairs: bool = True
+    calibration_meta_path: str | None = None
 
     @property
     def labelled(self) -> bool:
@@ -150,8 +152,17 @@ class DataSettings:
         same for all scripts, however few images they use otherwise.
 
         Where there is no such phase, and of single images, whose other folders may be anything,
-        those of this one.
+        those of this one. With ``calibration_meta_path``, all images of phase ``train`` that this
+        list names.
         """
+        if self.calibration_meta_path is not None:
+            return replace(
+                self,
+                phase="train",
+                load_size=self.crop_size,
+                meta_path=self.calibration_meta_path,
+                max_dataset_size=-1,
+            )
         there = self.dataset_mode != "single" and self.has_phase("train")
         phase = "train" if there else self.phase
         meta_path = self.meta_path if phase == self.phase else None

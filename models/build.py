@@ -94,6 +94,13 @@ class Checkpoint:
 
     def check_channels(self, spec: GeneratorSpec, channels: tuple[int, int]) -> None:
         made_for = (spec.input_nc, spec.output_nc)
+        if made_for != channels and spec.kind.labels:
+            raise InputError(
+                f"{self.setting} {self.path} makes {made_for[1]} channels of label maps of "
+                f"{made_for[0]}, and these have {channels[1]} and {channels[0]}: `dataset_mode` "
+                "(cityscapes or coco), `input_nc`, `contain_dontcare_label` and `no_instance` say "
+                "how many"
+            )
         if made_for != channels:
             raise InputError(
                 f"{self.setting} {self.path} maps {made_for[0]} to {made_for[1]} channels, "

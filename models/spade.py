@@ -212,7 +212,7 @@ def write_norm_G(norm: str, form: SpadeForm) -> str:
 
 
 # What networks are where nothing else is said.
-USUAL = SpadeForm()
+USUAL, USUAL_NORM_G = SpadeForm(), "spadesyncbatch3x3"
 
 # --------------------------------------------------------------------------------------------------
 # Blocks
@@ -411,7 +411,8 @@ class SpadeGenerator(nn.Module):
     many times smaller than ``x``.
 
     Raises:
-        InputError: from forward, for images of another size; says which are near.
+        InputError: from forward, for images of another size, or of a single grid pixel; says which
+            are near.
     """
 
     def __init__(
@@ -444,11 +445,22 @@ class SpadeGenerator(nn.Module):
         """What leaves the blocks `TAPPED`; the larger layers behind the last are not run."""
         return self._run(x, last=TAPPED[-1])[1]
 
+    def _require_grid(self, x: Tensor) -> None:
+        """InputError where the first blocks would see one pixel, which no norm can normalise."""
+        if x.shape[2] == x.shape[3] == self.multiple:
+            raise InputError(
+                f"images of {x.shape[3]}x{x.shape[2]} are a single pixel to the first blocks of "
+                f"this network: the smallest that fit are {2 * self.multiple}x{self.multiple} "
+                "(`load_size`, `crop_size`, `aspect_ratio`; `num_upsampling_layers`)"
+            )
+
     def _run(
         self, x: Tensor, widths: list[Block] | None = None, last: str | None = None
     ) -> tuple[Tensor, list[Tensor]]:
         """(image, taps) at ``widths`` of an elastic network; up to the block ``last``."""
         require_multiple(x, self.multiple)
+        if not torch.compiler.is_compiling():
+            self._require_grid(x)
         # Every whole multiple of the grid: what resizing to it by the nearest pixel takes.
         labels = {scale: x[:, :, ::scale, ::scale] for scale in set(self.form.scales)}
         at = self.form.scales[0]
