@@ -14,7 +14,6 @@ from models.discriminators import Discriminator, build_discriminator
 from models.generators import GeneratorSpec
 from models.layers import init_weights, set_dropout
 from models.multi_scale import MultiScaleDiscriminator
-from models.pruning import prune_into
 from models.weights import Stored, load_generator, load_network, open_checkpoint
 
 # --------------------------------------------------------------------------------------------------
@@ -231,7 +230,7 @@ def new_student(settings: StudentSettings, how: Initialisation) -> tuple[nn.Modu
     net = new_generator(settings.spec, how)
     if settings.pretrained:
         wide, _ = settings.pretrained.load()
-        prune_into(wide, net)
+        settings.spec.kind.prune(wide, net)
     return net, settings.spec
 
 

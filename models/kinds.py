@@ -21,10 +21,12 @@ from models.elastic_unet import SuperUNetGenerator
 from models.elastic_unet import extract as extract_unet
 from models.layout import TAP_COUNT
 from models.parts import Parts, ResnetParts, UNetParts
+from models.pruning import prune_into
 from models.resnet import ResnetGenerator, read_channels
 from models.spade import SpadeConfig, SpadeForm, SpadeGenerator
 from models.spade import tap_widths as spade_tap_widths
 from models.spade_cost import SpadeCosts, read_spade
+from models.spade_pruning import prune_spade
 from models.spade_supernet import SuperSpadeGenerator
 from models.spade_supernet import extract as extract_spade
 from models.supernet import SuperMobileResnetGenerator, extract
@@ -89,6 +91,8 @@ class Kind:
     per_image: of a supernet: each image of a batch may have a configuration of its own, by widths
                as a tensor; so a step can be recorded
     labels:    its input is a label map, one channel for each label
+    prune:     (wide network, narrow one) -> None: how the one fills the other; see
+               `models.pruning.prune_into`
     taps:      what distillation compares; None = nothing, and it is no student
     parts:     of a supernet, what the time of its subnets is composed of; None = not known
     """
@@ -113,6 +117,7 @@ class Kind:
     stored: bool = False
     per_image: bool = True
     labels: bool = False
+    prune: Callable[[nn.Module, nn.Module], None] = prune_into
 
     @property
     def elastic(self) -> bool:
@@ -259,6 +264,7 @@ def _spades() -> dict[str, Kind]:
             form=SpadeForm,
             per_image=False,
             labels=True,
+            prune=prune_spade,
             **how,
         )
 

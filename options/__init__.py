@@ -26,8 +26,11 @@ from options.flags import (
     LABELS,
     ONLINE,
     SPADE,
+    SPADE_MODEL,
     SPADE_NETS,
+    SPADE_WAY,
     SPADES,
+    is_spade,
 )
 from options.no_effect import notes
 from runtime import entry
@@ -281,7 +284,7 @@ class _TrainingOptions(Options):
 
     @classmethod
     def defaults_for(cls, typed):
-        if "spade" not in [_typed_value(f"--{way}", typed) for way in cls.ways]:
+        if SPADE_WAY not in [_typed_value(f"--{way}", typed) for way in cls.ways]:
             return super().defaults_for(typed)
         nets = SPADE_NETS | ({"student_netG": cls.spade_student} if cls.spade_student else {})
         found = {flag: value for flag, value in (SPADE | nets).items() if flag in cls.flags}
@@ -291,7 +294,7 @@ class _TrainingOptions(Options):
     @classmethod
     def check_spade(cls, opt: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
         """The part of `check` that depends on whether the losses are those of SPADE."""
-        spade = any(getattr(opt, way) == "spade" for way in cls.ways)
+        spade = is_spade(opt)
         if opt.netD == "multi_scale" and not spade:
             way = cls.ways[0]
             parser.error(f"--netD multi_scale is the discriminator of --{way} spade; give n_layers")
@@ -512,7 +515,8 @@ class SupernetOptions(_StudentOptions):
     @classmethod
     def check(cls, opt, parser):
         super().check(opt, parser)
-        if opt.supernet == "spade" and "distiller" in opt.explicit and opt.distiller != "spade":
+        given = "distiller" in opt.explicit and opt.distiller != SPADE_WAY
+        if opt.supernet == SPADE_WAY and given:
             parser.error(
                 f"--supernet spade is --distiller spade, not {opt.distiller}: leave one of them out"
             )
@@ -717,7 +721,7 @@ class ExportOptions(Options):
     @classmethod
     def defaults_for(cls, typed):
         mode = _typed_value("--dataset_mode", typed)
-        if mode is None and _typed_value("--model", typed) == "mobile_spade":
+        if mode is None and _typed_value("--model", typed) == SPADE_MODEL:
             # Whichever dataset it was: what follows is how its channels are counted.
             return {"dataset_mode": "cityscapes"} | cls.of_labels("cityscapes")
         return super().defaults_for(typed)

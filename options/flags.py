@@ -188,6 +188,10 @@ LABELLED: dict[str, dict] = {
     "coco": {"load_size": 286, "crop_size": 256, "input_nc": 182, "contain_dontcare_label": True},
 }
 
+# The way to train that --model, --distiller and --supernet call so, and the networks that export.py
+# --model calls so: no names of generators, though some have the same.
+SPADE_WAY, SPADE_MODEL = "spade", "mobile_spade"
+
 # What flags of training are for SPADE: --model, --distiller or --supernet spade. Other runs do not
 # have those of it alone, for the same reason.
 SPADE = {"dataset_mode": "cityscapes", "netD": "multi_scale", "ndf": 64, "n_layers_D": 4}
@@ -1034,3 +1038,9 @@ CYCLES = ("pool_size", "lambda_A", "lambda_B", "lambda_identity", "real_stat_A_p
 LABELS = ("contain_dontcare_label", "no_instance", "coco_no_portraits", "no_pairing_check")
 FORMS_OF_SPADE = ("norm_G", "num_upsampling_layers", "separable_conv_norm")
 SPADES = ("num_D", "norm_D", "lambda_feat", "lambda_vgg", "beta2", "no_TTUR")
+
+
+def is_spade(opt: argparse.Namespace) -> bool:
+    """Whether networks train by the losses of SPADE."""
+    ways = (getattr(opt, way, None) for way in ("model", "distiller", "supernet"))
+    return SPADE_WAY in tuple(ways)

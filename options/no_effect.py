@@ -11,7 +11,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from models.kinds import KINDS
-from options.flags import CYCLES, FORMS_OF_SPADE, LABELLED, LABELS, ONLINE, SPADES
+from options.flags import (
+    CYCLES,
+    FORMS_OF_SPADE,
+    LABELLED,
+    LABELS,
+    ONLINE,
+    SPADES,
+    is_spade,
+)
 
 TRAINING = ("train.py", "distill.py", "train_supernet.py")
 STUDENTS = ("distill.py", "train_supernet.py")
@@ -46,12 +54,8 @@ def _new_teacher(opt: argparse.Namespace) -> bool:
     return opt.distiller == "online" and (opt.restore_teacher_G_path is None or second)
 
 
-def _spade(opt: argparse.Namespace) -> bool:
-    return "spade" in (getattr(opt, way, None) for way in ("model", "distiller", "supernet"))
-
-
 def _looks_at_vgg(opt: argparse.Namespace) -> bool:
-    if _spade(opt):
+    if is_spade(opt):
         return bool(opt.lambda_vgg)
     return getattr(opt, "distiller", None) == "online" and opt.feature_net == "vgg16"
 
@@ -73,19 +77,19 @@ RULES = (
         TRAINING,
         SPADES,
         "they are those of SPADE (--model, --distiller or --supernet spade)",
-        lambda opt: not _spade(opt),
+        lambda opt: not is_spade(opt),
     ),
     Rule(
         TRAINING,
         ("lambda_recon", "recon_loss_type"),
         "SPADE compares features and no pixels: --lambda_feat, --lambda_vgg",
-        _spade,
+        is_spade,
     ),
     Rule(
         TRAINING,
         ("beta1", "beta2"),
         "the momenta are 0 and 0.9 without --no_TTUR",
-        lambda opt: _spade(opt) and not opt.no_TTUR,
+        lambda opt: is_spade(opt) and not opt.no_TTUR,
     ),
     Rule(
         TRAINING,

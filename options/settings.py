@@ -32,6 +32,7 @@ from models.build import (
 from models.generators import GeneratorSpec
 from models.kinds import KINDS, Kind
 from models.spade import USUAL_NORM_G, SpadeForm, parse_norm_G
+from options.flags import is_spade as is_spade  # for the scripts too
 from runtime import machine
 from subnets.space import Milliseconds
 from training.build import (
@@ -196,11 +197,6 @@ def teacher(opt: Namespace, prefix: str = "teacher_") -> Checkpoint:
     return Checkpoint(
         getattr(opt, flag), f"`{flag}`", _wanted(opt, names, f"{prefix}norm_G"), prefix
     )
-
-
-def is_spade(opt: Namespace) -> bool:
-    """Whether networks train by the losses of SPADE."""
-    return "spade" in (getattr(opt, way, None) for way in ("model", "distiller", "supernet"))
 
 
 def _is_cycle_gan(opt: Namespace) -> bool:

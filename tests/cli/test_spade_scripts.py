@@ -129,7 +129,7 @@ def test_a_search_calibrates_each_subnet_and_export_does_too(cli, images, supern
     architecture = ("--netG", "sub_mobile_spade", "--ngf", 4, "--config_str", config, *NORMAL)
     done = cli("test.py", *images, *fid, *flags, *architecture, "--need_profile").succeeded()
     assert f"{best['macs']:,} MACs" in done.stdout
-    metrics = json.loads((runs / "results" / "metrics.json").read_text())["models"][0]["metrics"]
+    metrics = json.loads((runs / "results" / "results.json").read_text())["models"][0]["metrics"]
     assert metrics["fid"] == pytest.approx(best["metrics"]["fid"], rel=1e-3)
     assert len(list((runs / "results").rglob("valtown_000000_000019_leftImg8bit.png"))) >= 3
 
@@ -163,7 +163,7 @@ def test_scenes_are_measured_by_their_labels(cli, images, teacher, streets, runs
     table = ("--table_path", streets / "val_table.txt", "--cityscapes_path", streets)
     flags = ("--restore_G_path", teacher, "--results_dir", runs / "miou", "--no_fid", *NORMAL)
     cli("test.py", *images, *flags, "--drn_path", runs / "drn.pth", *table).succeeded()
-    metrics = json.loads((runs / "miou" / "metrics.json").read_text())["models"][0]["metrics"]
+    metrics = json.loads((runs / "miou" / "results.json").read_text())["models"][0]["metrics"]
     assert 0 <= metrics["mIoU"] <= 100 and metrics["n"] == 3
 
 
