@@ -140,7 +140,7 @@ class LabelledDataset:
         self.resize, self.semantics = resize, semantics
         self.channels = semantics.channels, output_nc
         root, layout = Path(source.dataroot), LAYOUTS[mode]
-        self.folder = root / layout.photos(source.phase)
+        self.photos = root / layout.photos(source.phase)
         scenes = self._listed(root, layout, source, portraits)
         for scene in scenes if check else ():
             files = [scene.photo, scene.labels, scene.instances]
@@ -153,8 +153,9 @@ class LabelledDataset:
         self.scenes = scenes
         self.files = [scene.photo for scene in scenes]
         self.files_b = [p for s in scenes for p in (s.labels, s.instances) if p]
-        inside = all(path.is_relative_to(self.folder) for path in self.files)
-        self.names = unique_names(self.files, self.folder if inside else root)
+        inside = all(path.is_relative_to(self.photos) for path in self.files)
+        self.folder = self.photos if inside else root
+        self.names = unique_names(self.files, self.folder)
 
     def _listed(self, root: Path, layout: Layout, source: Source, portraits: bool) -> list[Scene]:
         if not root.is_dir():
@@ -183,15 +184,15 @@ class LabelledDataset:
         """Those of a list, in the order of the folder."""
         wanted = set(lines)
         by_name = {
-            str(scene.photo.relative_to(self.folder)): scene
+            str(scene.photo.relative_to(self.photos)): scene
             for scene in scenes
-            if scene.photo.is_relative_to(self.folder)
+            if scene.photo.is_relative_to(self.photos)
         }
         missing = sorted(wanted - by_name.keys())
         if missing:
             raise InputError(
                 f"`meta_path` {meta_path} names {len(missing)} of {len(wanted)} photos that "
-                f"{self.folder} does not have, first {printable(missing[0])}; give the list of "
+                f"{self.photos} does not have, first {printable(missing[0])}; give the list of "
                 "this dataset and phase"
             )
         return [scene for name, scene in by_name.items() if name in wanted]

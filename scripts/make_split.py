@@ -50,8 +50,8 @@ def images_of(folder: Path) -> list[str]:
 def scenes_of(root: Path, mode: str, phase: str) -> tuple[Path, list[str]]:
     """The folder of the photos of a dataset with label maps, and their names as lists give them."""
     found = LabelledDataset(mode, Source(str(root), phase), Resize("none"), Semantics())
-    inside = [path for path in found.files if path.is_relative_to(found.folder)]
-    return found.folder, [str(path.relative_to(found.folder)) for path in inside]
+    inside = [path for path in found.files if path.is_relative_to(found.photos)]
+    return found.photos, [str(path.relative_to(found.photos)) for path in inside]
 
 
 def numbered(names: list[str], listed: set[str]) -> set[str]:

@@ -205,6 +205,8 @@ def test_coco_has_no_label_and_upright_photos(coco):
     how = dict(preprocess="resize_and_crop", load_size=16, crop_size=16, aspect_ratio=1.0)
     found = datasets(settings(coco, "coco", **how))[0]
     assert [name.split("/")[-1] for name in found.names] == ["a", "b", "d"]
+    # What is kept of a dataset names its files by the folder that holds them all.
+    assert all(path.is_relative_to(found.folder) for path in found.files)
     assert len(datasets(settings(coco, "coco", portraits=False, **how))[0]) == 2
     (batch,) = inference_loader(settings(coco, "coco", phase="val", **how), CPU).epoch()
     assert batch.A.shape == (1, 184, 16, 16) and batch.A[:, :183].sum() == 256
