@@ -194,6 +194,12 @@ def multiple_of(*nets: Callable[[Tensor], Tensor]) -> int:
     return max(getattr(net, "multiple", 4) for net in nets)
 
 
+def least_of(net: Callable[[Tensor], Tensor]) -> int:
+    """How many of `multiple_of` each side of an image has at least; a network that needs more than
+    one, or of multiples of 4 than two, says so in its attribute ``least``."""
+    return getattr(net, "least", 2 if multiple_of(net) == 4 else 1)
+
+
 def require_multiple(x: Tensor, multiple: int) -> None:
     """InputError unless H and W of N C H W are multiples of ``multiple``."""
     require_size(x.shape[2], x.shape[3], multiple)

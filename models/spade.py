@@ -428,7 +428,8 @@ class SpadeGenerator(nn.Module):
     ):
         super().__init__()
         make = make or Layers.plain(separable, norm, form)
-        self.form, self.multiple = form, form.multiple
+        # A grid of one pixel in either direction is not exported, see `_require_grid`.
+        self.form, self.multiple, self.least = form, form.multiple, 2
         own = blocks_of(config.genes, form.num_upsampling_layers)
         kept = blocks_of((stored or config).genes, form.num_upsampling_layers)
         self.fc = make.dense(input_nc, own[0].fin, 3, padding=1)

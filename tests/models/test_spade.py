@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from deploy.onnx import OnnxGenerator, export_onnx
 from errors import InputError
 from models.calibration import calibrate
 from models.config import ConfigSet
@@ -472,3 +473,18 @@ def test_the_largest_singular_value_becomes_one():
 def test_supernets_have_no_spectral_norm():
     with pytest.raises(InputError, match=re.escape("remove_spectral_norm.py")):
         spec_of("super_mobile_spade", 4, form=SpadeForm(spectral=True)).build()
+
+
+# --------------------------------------------------------------------------------------------------
+# Export
+
+
+def test_a_subnet_becomes_an_onnx_file_for_images_of_its_multiples(tmp_path):
+    pytest.importorskip("onnxruntime")
+    spec = spec_of("sub_mobile_spade", 4, "2_3_4_1_2_3_4_2", SpadeForm("normal"))
+    net = filled(spec.build())
+    exported = export_onnx(net, tmp_path / "net.onnx")
+    assert exported.max_difference < 1e-4
+    x = label_map(3, 96, 64)
+    with torch.no_grad():
+        assert (OnnxGenerator(tmp_path / "net.onnx")(x) - net(x)).abs().max() < 1e-4
