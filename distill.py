@@ -3,6 +3,8 @@
 ``--help`` lists the flags.
 """
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 
@@ -16,6 +18,7 @@ from training.build import (
     distillation_task,
     new_adaptors,
     online_task,
+    spade_task,
     subnets,
     train,
     validation,
@@ -34,7 +37,7 @@ def student_task(
     teacher, teacher_spec = teachers[0]
     student, spec = new_student(settings.student(opt), init)
 
-    def calibration() -> list[Tensor]:
+    def calibration() -> Iterable[Tensor]:
         return calibration_batches(data, device)
 
     chosen = subnets(settings.subnets(opt), spec, data.batch_size, calibration)
@@ -44,12 +47,15 @@ def student_task(
     updates = settings.updates(opt)
     online = opt.distiller == "online"
     taps = "mse"
+    spade = settings.is_spade(opt)
     if online:
         taps = opt.tap_loss if opt.lambda_distill else None
+    elif spade and not opt.lambda_distill:
+        taps = None
     adaptors = new_adaptors(spec, teacher_spec, updates, init, taps)
     # Without pairs no input belongs to a real image, so the discriminator sees images alone
     # (SPEC 3).
-    seen = data.output_nc + (data.input_nc if data.paired else 0)
+    seen = sum(data.channels) if data.paired else data.output_nc
     discriminator = new_discriminator(settings.discriminator(opt), seen, init)
     parts = dict(
         student=student,
@@ -60,8 +66,11 @@ def student_task(
         updates=updates,
         device=device,
         subnets=chosen,
-        paired=data.paired,
     )
+    if spade:
+        how = settings.spade(opt)
+        return spade_task(parts.pop("student"), **parts, settings=how, teacher=teacher), [teacher]
+    parts["paired"] = data.paired
     if online:
         own = settings.own_discriminator(opt)
         own = new_discriminator(own, seen, init) if own else None

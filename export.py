@@ -1,6 +1,6 @@
 """Cut one subnet out of a supernet as a stand-alone network. ``--help`` lists the flags."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import torch
@@ -40,7 +40,7 @@ REQUIRE = {"onnx": require_onnx, "coreml": require_coreml, "tflite": require_lit
 def load(
     checkpoint: Checkpoint,
     config_str: str | None,
-    images: Callable[[GeneratorSpec], Sequence[Tensor]],
+    images: Callable[[GeneratorSpec], Iterable[Tensor]],
 ) -> tuple[nn.Module, GeneratorSpec, bool]:
     """Load a stand-alone network, or cut a subnet out of a supernet.
 
@@ -130,7 +130,7 @@ def main() -> None:
         raise InputError("`int8` needs `format` onnx and images to calibrate on: `dataroot` DIR")
     checkpoint, data = settings.generator(opt, "input_path"), settings.data(opt)
 
-    def images(spec: GeneratorSpec) -> list[Tensor]:
+    def images(spec: GeneratorSpec) -> Iterable[Tensor]:
         if not opt.dataroot:
             raise InputError(
                 f"{checkpoint.setting} {checkpoint.path} has batch norms, whose statistics are "

@@ -70,7 +70,7 @@ def make_table() -> None:
     opt = TableOptions.parse()
     device = settings.start_machine(opt)
     spec = GeneratorSpec(opt.netG, 1, None, opt.input_nc, opt.output_nc, opt.norm)
-    require_size(opt.size, opt.size, spec.kind.multiple, "`size`")
+    require_size(opt.size, opt.size, spec.multiple, "`size`")
     space = SearchSpace(opt.config_set, spec.architecture, height=opt.size, width=opt.size)
     spec = replace(spec, ngf=max(space.largest.full))
     spec.check()

@@ -1,4 +1,5 @@
-"""Train the teacher: pix2pix from pairs, or CycleGAN from images that are no pairs.
+"""Train the teacher: pix2pix from pairs, CycleGAN from images that are no pairs, or SPADE from
+label maps.
 
 ``python train.py --help`` lists the flags.
 """
@@ -12,6 +13,7 @@ from options import Namespace, TrainOptions, run, settings
 from report.run import write_run_page
 from training.build import (
     cycle_gan_task,
+    spade_task,
     teacher_task,
     train,
     validation,
@@ -54,8 +56,20 @@ def cycle_gan(opt: Namespace, device: torch.device) -> Task:
     )
 
 
+def spade(opt: Namespace, device: torch.device) -> Task:
+    """A generator of label maps, and a discriminator of several scales that sees them too."""
+    data, init = settings.data(opt), settings.initialisation(opt)
+    spec = settings.spec(opt)
+    generator = new_generator(spec, init)
+    if opt.restore_G_path:
+        load_network(generator, opt.restore_G_path, "`restore_G_path`")
+    discriminator = new_discriminator(settings.discriminator(opt), sum(data.channels), init)
+    how = settings.spade(opt), settings.losses(opt), settings.updates(opt)
+    return spade_task(generator, spec, discriminator, *how, device)
+
+
 def new_task(opt: Namespace, device: torch.device) -> Task:
-    return (cycle_gan if opt.model == "cycle_gan" else pix2pix)(opt, device)
+    return {"pix2pix": pix2pix, "cycle_gan": cycle_gan, "spade": spade}[opt.model](opt, device)
 
 
 def main() -> None:

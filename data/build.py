@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import torch
 from torch import Tensor
 
 from data.datasets import AlignedDataset, SingleDataset, Source, unpaired_datasets
+from data.labelled import LAYOUTS, LabelledDataset
+from data.labels import Semantics
 from data.loader import Loader, UnpairedLoader
 from data.transforms import Crops, Resize
 from errors import InputError
@@ -25,13 +28,17 @@ class DataSettings:
     Args:
         dataroot:         folder of the dataset, see `data.datasets`; of mode video the file
         dataset_mode:     aligned: pairs | unaligned: two folders of unrelated images | single |
-                          video: frames, see `data.video`
+                          video: frames, see `data.video` | cityscapes, coco: label maps and photos,
+                          see `data.labelled`
         direction:        AtoB | BtoA: which side is the input
         phase:            folder of the dataset: train, val, test ...
         meta_path:        file with the names to use; None = all
         max_dataset_size: only the first of them; -1 = all
         preprocess, load_size, crop_size, aspect_ratio: see `data.transforms.Resize`
-        input_nc, output_nc: channels of the inputs and of the targets
+        input_nc, output_nc: channels of the inputs and of the targets; of label maps, the labels
+        dont_care, instance: of label maps, see `data.labels.Semantics`
+        portraits, check_pairs: of label maps, see `data.labelled.LabelledDataset`
+        calibration_meta_path: see `for_calibration`
         flip, shuffle:    of training batches
         batch_size:       images per step and process
         seed:             of order, crops and flips
@@ -59,6 +66,29 @@ class DataSettings:
     num_threads: int = 4
     load_in_memory: bool = False
     cache_gb: float = 4.0
+    dont_care: bool = False
+    instance: bool = True
+    portraits: bool = True
+    check_pairs: bool = True
+    calibration_meta_path: str | None = None
+
+    @property
+    def labelled(self) -> bool:
+        """Whether inputs are label maps."""
+        return self.dataset_mode in LAYOUTS
+
+    @property
+    def semantics(self) -> Semantics:
+        """What the channels of a label map are."""
+        return Semantics(self.input_nc, self.dont_care, self.instance)
+
+    def has_phase(self, phase: str) -> bool:
+        """Whether there is a folder for it."""
+        if self.labelled:
+            folders = [LAYOUTS[self.dataset_mode].folder(phase)]
+        else:
+            folders = [phase, f"{phase}A"] if self.paired else [f"{phase}A"]
+        return any((Path(self.dataroot) / folder).is_dir() for folder in folders)
 
     @property
     def paired(self) -> bool:
@@ -70,26 +100,29 @@ class DataSettings:
 
     @property
     def network_size(self) -> tuple[int, int]:
-        """(height, width) that the network sees, in pixels; 256x256 where images keep their
-        size."""
+        """(height, width) that the network sees, in pixels. Where nothing is cut out, it is 256x256
+        or, of label maps, which networks expect at one size, that of the flags."""
+        if self.labelled:
+            return round(self.crop_size / self.aspect_ratio), self.crop_size
         return self.resize.crop or (256, 256)
 
     @property
     def described(self) -> dict:
         """What a checkpoint records about the images it learned from, as JSON values.
 
-        ``direction`` is missing for single images and frames. ``size``, [height, width] in pixels,
-        is missing if images keep their own sizes.
+        ``direction`` is missing for single images, frames and label maps. ``size``, [height, width]
+        in pixels, is missing if images keep their own sizes.
         """
-        alone = self.dataset_mode in ("single", "video")
+        alone = self.dataset_mode in ("single", "video") or self.labelled
         found: dict = {} if alone else {"direction": self.direction}
-        crop = self.resize.crop
+        crop = self.network_size if self.labelled else self.resize.crop
         return found | ({"size": list(crop)} if crop else {})
 
     @property
     def channels(self) -> tuple[int, int]:
         """(channels of the inputs, channels of the targets)."""
-        return self.input_nc, self.output_nc
+        inputs = self.semantics.channels if self.labelled else self.input_nc
+        return inputs, self.output_nc
 
     def reversed(self) -> DataSettings:
         """The other direction: inputs and targets change places."""
@@ -119,11 +152,19 @@ class DataSettings:
         same for all scripts, however few images they use otherwise.
 
         Where there is no such phase, and of single images, whose other folders may be anything,
-        those of this one.
+        those of this one. With ``calibration_meta_path``, all images of phase ``train`` that this
+        list names.
         """
-        folders = ("train", "trainA") if self.paired else ("trainA",)
-        there = any((Path(self.dataroot) / folder).is_dir() for folder in folders)
-        phase = "train" if there and self.dataset_mode != "single" else self.phase
+        if self.calibration_meta_path is not None:
+            return replace(
+                self,
+                phase="train",
+                load_size=self.crop_size,
+                meta_path=self.calibration_meta_path,
+                max_dataset_size=-1,
+            )
+        there = self.dataset_mode != "single" and self.has_phase("train")
+        phase = "train" if there else self.phase
         meta_path = self.meta_path if phase == self.phase else None
         return replace(
             self,
@@ -137,12 +178,12 @@ class DataSettings:
         """The real images that outputs are compared with as a whole, at the size to measure them.
 
         For outputs of 256x256 the files are used at their own size, as published statistics were
-        taken (SPEC 5). For other sizes they are resized like the outputs, or FID would measure the
-        difference in size. Unpaired outputs are compared with all real images, whatever
-        ``max_dataset_size`` is.
+        taken (SPEC 5); but not photos beside label maps. For other sizes they are resized like the
+        outputs, or FID would measure the difference in size. Unpaired outputs are compared with all
+        real images, whatever ``max_dataset_size`` is.
         """
         limit = self.max_dataset_size if self.paired else -1
-        published = self.resize.crop == (256, 256)
+        published = self.resize.crop == (256, 256) and not self.labelled
         preprocess = "none" if published else self.preprocess
         return replace(self, preprocess=preprocess, max_dataset_size=limit)
 
@@ -153,7 +194,10 @@ def datasets(settings: DataSettings) -> tuple:
     source = Source(s.dataroot, s.phase, s.meta_path, s.max_dataset_size)
     if s.dataset_mode == "unaligned":
         return unpaired_datasets(source, s.direction, s.resize, s.channels)
-    if s.dataset_mode == "single":
+    if s.labelled:
+        how = s.output_nc, s.portraits, s.check_pairs
+        dataset = LabelledDataset(s.dataset_mode, source, s.resize, s.semantics, *how)
+    elif s.dataset_mode == "single":
         dataset = SingleDataset(source, s.resize, s.input_nc)
     else:
         dataset = AlignedDataset(source, s.direction, s.resize, s.channels)
@@ -219,9 +263,22 @@ def inference_loader(
     return loader
 
 
-def calibration_batches(settings: DataSettings, device: torch.device) -> list[Tensor]:
+class _Inputs:
+    """The inputs of a loader, made anew from what it keeps each time they are asked for: one-hot
+    label maps are fifty times as large as what they are made of."""
+
+    def __init__(self, loader: Loader):
+        self.loader = loader
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (batch.A for batch in self.loader.epoch())
+
+
+def calibration_batches(settings: DataSettings, device: torch.device) -> Iterable[Tensor]:
     """Inputs to take statistics from, see `DataSettings.for_calibration`: N C H W float32 in
-    [-1, 1] on ``device``, the same at every call. Images that keep their sizes come one by one."""
+    [-1, 1] on ``device``, the same at every call and every time they are gone through. Images that
+    keep their sizes come one by one."""
     settings = settings.for_calibration()
-    together = CALIBRATION_BATCH if settings.resize.crop else 1
-    return [batch.A for batch in inference_loader(settings, device, together).epoch()]
+    together = CALIBRATION_BATCH if settings.resize.crop or settings.labelled else 1
+    inputs = _Inputs(inference_loader(settings, device, together))
+    return inputs if settings.labelled else list(inputs)

@@ -154,7 +154,7 @@ def _select(source: Source, folder: Path) -> list[Path]:
     return files
 
 
-def _names(files: list[Path], folder: Path) -> list[str]:
+def unique_names(files: list[Path], folder: Path) -> list[str]:
     """Output names: the path below the folder without its ending.
 
     Raises:
@@ -207,7 +207,7 @@ class AlignedDataset:
                 str(p.relative_to(root / f"{source.phase}B").with_suffix("")): p
                 for p in list_images(root / f"{source.phase}B")
             }
-            self.names = _names(self.files, self.folder)
+            self.names = unique_names(self.files, self.folder)
             missing = [name for name in self.names if name not in by_name]
             if missing:
                 pairs = len(missing) < len(self.names)
@@ -229,7 +229,7 @@ class AlignedDataset:
         else:
             self.folder = _folder(source)
             self.files = _select(source, self.folder)
-            self.names = _names(self.files, self.folder)
+            self.names = unique_names(self.files, self.folder)
         self._said_not_square = False
 
     def __len__(self) -> int:
@@ -287,7 +287,7 @@ class SingleDataset:
         else:
             self.folder = _folder(source)
         self.files = _select(source, self.folder)
-        self.names = _names(self.files, self.folder)
+        self.names = unique_names(self.files, self.folder)
 
     def __len__(self) -> int:
         return len(self.files)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -81,12 +81,18 @@ class ImageStore:
 class Batch:
     """A (and B): float32 N C H W in [-1, 1] on the device; names of the N images.
 
-    Names of unpaired images are those of A.
+    Names of unpaired images are those of A. ``picture`` makes an image of A, where it is none.
     """
 
     A: Tensor
     B: Tensor | None
     names: list[str]
+    picture: Callable[[Tensor], Tensor] | None = None
+
+    @property
+    def shown(self) -> Tensor:
+        """A as people see it: float32 N C H W in [-1, 1]."""
+        return self.A if self.picture is None else self.picture(self.A)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -209,9 +215,17 @@ class Loader:
             if self.device.type == "cuda":
                 # Only copies from pinned memory run while the host continues.
                 pixels = pixels.pin_memory().to(self.device, non_blocking=True)
-            sides[side] = to_float(pixels.to(self.device))
+            sides[side] = pixels.to(self.device)
+        # Items that are no images say themselves what a network sees of them.
+        encode = getattr(self.dataset, "encode", _as_floats)
+        sides = encode(sides)
         names = [self.dataset.names[v % len(self.dataset)] for v in chunk]
-        return Batch(sides["A"], sides.get("B"), names)
+        picture = getattr(self.dataset, "picture", None)
+        return Batch(sides["A"], sides.get("B"), names, picture)
+
+
+def _as_floats(sides: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {side: to_float(pixels) for side, pixels in sides.items()}
 
 
 class UnpairedLoader:

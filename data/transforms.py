@@ -112,6 +112,18 @@ class Resize:
         # Bicubic overshoots; Pillow clips integers only.
         return np.stack(planes, axis=2).clip(0, 255 if pixels.dtype == np.uint8 else 1)
 
+    def numbers(self, numbers: np.ndarray) -> np.ndarray:
+        """H W of uint8, int16 or int32 that name things -> the same at `target`: each pixel is that
+        of the nearest one, none is mixed."""
+        height, width = numbers.shape
+        target = self.target(width, height)
+        if target == (width, height):
+            return numbers
+        kind = numbers.dtype
+        wide = numbers if kind == np.uint8 else numbers.astype(np.int32)
+        resized = Image.fromarray(wide).resize(target, Image.Resampling.NEAREST)
+        return np.asarray(resized).astype(kind)
+
 
 _warned = False
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from errors import InputError
-from models.layers import multiple_of
+from models.layers import least_of, multiple_of
 
 # Largest difference between a file and its network; a file that differs more is not written.
 # Outputs are in [-1, 1]; one step of an 8-bit image is 8e-3.
@@ -25,7 +25,10 @@ SHAPES = ((1, 64, 64), (2, 36, 52), (3, 8, 96), (1, 128, 96))
 def shapes_for(net: nn.Module) -> tuple[tuple[int, int, int], ...]:
     """`SHAPES`, or the smallest that fit a network of other multiples."""
     side = multiple_of(net)
-    return SHAPES if side == 4 else ((1, side, side), (2, side, 2 * side))
+    if side == 4:
+        return SHAPES
+    least = least_of(net) * side
+    return (1, least, least), (2, least, least + side)
 
 
 # --------------------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from deploy.checks import (
     rounded,
     sample,
 )
-from models.layers import multiple_of
+from models.layers import least_of, multiple_of
 from runtime.files import written_whole
 
 # --------------------------------------------------------------------------------------------------
@@ -36,7 +36,7 @@ def dynamic_shapes(net: nn.Module) -> dict:
     for a ResNet.
     """
     largest, multiple = 1 << 14, multiple_of(net)
-    least = 2 if multiple == 4 else 1
+    least = least_of(net)
     batch = torch.export.Dim("batch", min=1, max=largest)
     height, width = (
         torch.export.Dim(f"{name}{multiple}", min=least, max=4 * largest // multiple)
@@ -47,14 +47,14 @@ def dynamic_shapes(net: nn.Module) -> dict:
 
 def traced_size(net: nn.Module) -> tuple[int, int]:
     """(height, width) of the input that a network is traced with, both different and not least."""
-    multiple = multiple_of(net)
-    return (64, 96) if multiple == 4 else (2 * multiple, 3 * multiple)
+    multiple, least = multiple_of(net), least_of(net)
+    return (64, 96) if multiple == 4 else ((least + 1) * multiple, (least + 2) * multiple)
 
 
 def _single_pixels(net: nn.Module) -> contextlib.AbstractContextManager:
     """Where the smallest images become a single pixel inside, as in a U-Net, tracing must not
     assume that a side is more than 1."""
-    if multiple_of(net) == 4:
+    if least_of(net) > 1:
         return contextlib.nullcontext()
     return torch.fx.experimental._config.patch(backed_size_oblivious=True)
 

@@ -71,7 +71,7 @@ def criteria(
         others.append(PairedCriterion())
     if settings.miou:
         names = datasets(data)[0].names
-        table = read_table(settings.table_path, settings.cityscapes_path)
+        table = read_table(settings.table_path, settings.cityscapes_path, data.labelled)
         labels = LabelStore(names, table, threads=max(1, data.num_threads))
         decisive.append(SegmentationScorer(load_drn(settings.drn_path, device), labels, device))
     if not settings.fid:

@@ -79,7 +79,7 @@ def montage_of(
         shape = shape or batch.A.shape[2:]
         if batch.A.shape[2:] != shape:
             continue
-        shown = {"input": batch.A} | {
+        shown = {"input": batch.shown} | {
             label: any_size(generate, batch.A) for label, generate in generators.items()
         }
         if batch.B is not None:

@@ -55,7 +55,7 @@ def generate(
                     criterion.update(images, batch.names, real)
             for label in others:
                 differences[label] += l1(made[label], made[reference]).tolist()
-            shown = made | {"input": stored_pixels(batch.A)}
+            shown = made | {"input": stored_pixels(batch.shown)}
             if real is not None:
                 shown["real"] = real
             for label, images in shown.items():

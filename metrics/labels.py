@@ -30,12 +30,15 @@ def image_stem(name: str | Path) -> str:
     return path.stem if path.suffix.lower() in _IMAGE_SUFFIXES else path.name
 
 
-def read_table(table_path: str | Path, cityscapes_path: str | Path) -> dict[str, Path]:
+def read_table(
+    table_path: str | Path, cityscapes_path: str | Path, by_photo: bool = False
+) -> dict[str, Path]:
     """Read the table that says which label file belongs to which image.
 
     table_path:      UTF-8 text, one line per image:
                      `<name> <gtFine trainIds png> <leftImg8bit png>`
     cityscapes_path: the folder that the paths in the table start from
+    by_photo:        images are called as the photos of the table, not as its names
     returns:         `image_stem(name)` -> path of the trainIds png; the files are not opened
     raises:          InputError if the table or folder is missing, or a line is wrong
     """
@@ -66,7 +69,7 @@ def read_table(table_path: str | Path, cityscapes_path: str | Path) -> dict[str,
                 f"`table_path` {table}, line {number}: has {len(columns)} columns instead of 3, "
                 "<name> <gtFine trainIds png> <leftImg8bit png>."
             )
-        stem, label = image_stem(columns[0]), root / columns[1]
+        stem, label = image_stem(columns[2 if by_photo else 0]), root / columns[1]
         if label.stem.endswith("_labelIds"):
             raise InputError(
                 f"`table_path` {table}, line {number}: {columns[1]} holds labelIds; mIoU is "

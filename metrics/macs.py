@@ -77,7 +77,7 @@ def _describe(
     named = name in KINDS and not KINDS[name].by_config
     chosen = (name, ngf) if named else (netG, None, name)
     spec = GeneratorSpec(*chosen, norm=norm)
-    require_size(size, size, spec.kind.multiple, "`size`")
+    require_size(size, size, spec.multiple, "`size`")
     costs = [
         config_cost(spec.config, spec.architecture, kind, size, size)
         for kind in ("published", "no_norm", "exact")

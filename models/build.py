@@ -13,7 +13,7 @@ from models import weights
 from models.discriminators import Discriminator, build_discriminator
 from models.generators import GeneratorSpec
 from models.layers import init_weights, set_dropout
-from models.pruning import prune_into
+from models.multi_scale import MultiScaleDiscriminator
 from models.weights import Stored, load_generator, load_network, open_checkpoint
 
 # --------------------------------------------------------------------------------------------------
@@ -93,6 +93,13 @@ class Checkpoint:
 
     def check_channels(self, spec: GeneratorSpec, channels: tuple[int, int]) -> None:
         made_for = (spec.input_nc, spec.output_nc)
+        if made_for != channels and spec.kind.labels:
+            raise InputError(
+                f"{self.setting} {self.path} makes {made_for[1]} channels of label maps of "
+                f"{made_for[0]}, and these have {channels[1]} and {channels[0]}: `dataset_mode` "
+                "(cityscapes or coco), `input_nc`, `contain_dontcare_label` and `no_instance` say "
+                "how many"
+            )
         if made_for != channels:
             raise InputError(
                 f"{self.setting} {self.path} maps {made_for[0]} to {made_for[1]} channels, "
@@ -103,9 +110,16 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class DiscriminatorSettings:
-    """``netD`` n_layers | pixel; ``ndf`` its base width; ``restore_path`` a checkpoint of it, which
-    messages call ``setting``; ``heads`` the generators that it judges, ``share`` the blocks that it
-    has in common for them."""
+    """A discriminator.
+
+    Args:
+        netD:         n_layers | pixel | multi_scale
+        ndf:          its base width
+        norm:         as `models.layers.make_norm` takes it, of multi_scale as `parse_norm_D`
+        restore_path: a checkpoint of it, which messages call ``setting``
+        heads, share: the generators that it judges, and the blocks that it has in common for them
+        num_D:        the sizes of an image that multi_scale looks at
+    """
 
     netD: str = "n_layers"
     ndf: int = 128
@@ -115,6 +129,7 @@ class DiscriminatorSettings:
     heads: int = 1
     share: int = 0
     setting: str = "`restore_D_path`"
+    num_D: int = 2
 
 
 @dataclass(frozen=True)
@@ -154,10 +169,13 @@ def new_generator(spec: GeneratorSpec, how: Initialisation) -> nn.Module:
 
 def new_discriminator(
     settings: DiscriminatorSettings, channels: int, how: Initialisation
-) -> Discriminator:
+) -> Discriminator | MultiScaleDiscriminator:
     """A discriminator of images with ``channels`` channels; restored if the settings say so."""
     s = settings
-    net = build_discriminator(s.netD, channels, s.ndf, s.n_layers, s.norm, s.heads, s.share)
+    if s.netD == "multi_scale":
+        net = MultiScaleDiscriminator(channels, s.ndf, s.n_layers, s.norm, s.num_D)
+    else:
+        net = build_discriminator(s.netD, channels, s.ndf, s.n_layers, s.norm, s.heads, s.share)
     init_weights(net, how.type, how.gain)
     if s.restore_path:
         load_network(net, s.restore_path, s.setting)
@@ -212,7 +230,7 @@ def new_student(settings: StudentSettings, how: Initialisation) -> tuple[nn.Modu
     net = new_generator(settings.spec, how)
     if settings.pretrained:
         wide, _ = settings.pretrained.load()
-        prune_into(wide, net)
+        settings.spec.kind.prune(wide, net)
     return net, settings.spec
 
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from errors import InputError
@@ -19,6 +19,21 @@ from models.layout import GENE_NAMES, GROUPS, MULTIPLIERS, real_channels
 
 # Wider networks are typing errors: at this width the trunk has 4096 channels.
 MAX_WIDTH = 1024
+
+# --------------------------------------------------------------------------------------------------
+# Search spaces by name
+
+_64 = (64, 56, 48, 40, 32, 24, 16)
+
+# SPEC 2: name -> the choices of each of the eight genes, of ResNets; one list for all genes serves
+# any number of them.
+CONFIG_SETS: dict[str, tuple[tuple[int, ...], ...]] = {
+    "channels-48": ((48, 32),) * 2 + ((48, 40, 32),) * 4 + ((48, 32, 24, 16),) * 2,
+    "channels-32": ((32, 24, 16),) * 8,
+    "channels-64-pix2pix": (_64,) * 8,
+    "channels-64-cycleGAN": ((64, 48, 32, 24, 16),) * 8,
+    "test": ((8,), (6, 8), (6, 8), *((8,),) * 5),
+}
 
 # --------------------------------------------------------------------------------------------------
 # Real widths: what a network is built from
@@ -67,6 +82,8 @@ class ChannelConfig:
 
     # What the genes are called, one each.
     NAMES: ClassVar[tuple[str, ...]] = GENE_NAMES
+    # Names of search spaces, which a family may have of its own: name -> the choices of each gene.
+    SETS: ClassVar[Mapping[str, tuple[tuple[int, ...], ...]]] = CONFIG_SETS
 
     def __post_init__(self):
         if len(self.genes) not in ((6,) if self.legacy else (6, 8)):
@@ -159,17 +176,6 @@ class ChannelConfig:
 # --------------------------------------------------------------------------------------------------
 # Search spaces
 
-_64 = (64, 56, 48, 40, 32, 24, 16)
-
-# SPEC 2: name -> the choices of each of the eight genes.
-CONFIG_SETS: dict[str, tuple[tuple[int, ...], ...]] = {
-    "channels-48": ((48, 32),) * 2 + ((48, 40, 32),) * 4 + ((48, 32, 24, 16),) * 2,
-    "channels-32": ((32, 24, 16),) * 8,
-    "channels-64-pix2pix": (_64,) * 8,
-    "channels-64-cycleGAN": ((64, 48, 32, 24, 16),) * 8,
-    "test": ((8,), (6, 8), (6, 8), *((8,),) * 5),
-}
-
 # A search holds the MACs of every configuration in memory, 8 bytes each: ten widths per gene.
 MAX_CONFIGS = 10**8
 # A file of eight lists is far smaller.
@@ -187,37 +193,41 @@ class ConfigSet:
 
     It is written in one of three ways, and read back from its own text:
 
-    * by name, a key of `CONFIG_SETS`;
+    * by name, a key of `ChannelConfig.SETS` of its family;
     * one list for all genes: ``24,20,16``;
     * a list for each gene, in the order of their names: ``24,16;24,16;...``.
 
     Args:
         choices: of each gene, 1 to `MAX_WIDTH`, each once. `parse` puts the widest first
+        sets:    the names of its family
     """
 
     choices: tuple[tuple[int, ...], ...]
+    sets: Mapping[str, tuple[tuple[int, ...], ...]] = field(
+        default_factory=lambda: CONFIG_SETS, compare=False, repr=False
+    )
 
     @classmethod
-    def parse(cls, text: str, genes: Sequence[str] = GENE_NAMES) -> ConfigSet:
+    def parse(cls, text: str, kind: type[ChannelConfig] = ChannelConfig) -> ConfigSet:
         """From a name or lists.
 
         Args:
-            genes: the names of the genes, `ChannelConfig.NAMES`
+            kind: what its configurations are
 
         Raises:
             InputError: neither; names the gene and what is wrong.
         """
-        if text in CONFIG_SETS:
-            return cls(_named(text, genes))
+        if text in kind.SETS:
+            return cls(_named(text, kind), kind.SETS)
         if _LISTS.fullmatch(text) or _NEARLY_LISTS.match(text):
-            return cls._of_lists(text.split(";"), _shown(text), genes)
+            return cls._of_lists(text.split(";"), _shown(text), kind)
         raise InputError(
-            f"search space {_shown(text)} is neither a name ({', '.join(CONFIG_SETS)}) nor a list "
+            f"search space {_shown(text)} is neither a name ({', '.join(kind.SETS)}) nor a list "
             "of widths such as 24,20,16 nor a file"
         )
 
     @classmethod
-    def read(cls, text: str, genes: Sequence[str] = GENE_NAMES) -> ConfigSet:
+    def read(cls, text: str, kind: type[ChannelConfig] = ChannelConfig) -> ConfigSet:
         """The same, or from the text file of that path: one list, or one per gene and line.
 
         In a file ``#`` starts a comment; blank lines do not count.
@@ -225,8 +235,9 @@ class ConfigSet:
         Raises:
             InputError: as `parse`, or the file cannot be read.
         """
-        if text in CONFIG_SETS or _LISTS.fullmatch(text) or not os.path.isfile(text):
-            return cls.parse(text, genes)
+        if text in kind.SETS or _LISTS.fullmatch(text) or not os.path.isfile(text):
+            return cls.parse(text, kind)
+        genes = kind.NAMES
         name = _shown(text)
         try:
             with open(text, "rb") as file:
@@ -244,12 +255,12 @@ class ConfigSet:
                 "widths such as 24,20,16"
             )
         lines = [line.partition("#")[0].strip() for line in lines]
-        return cls._of_lists([line for line in lines if line], name, genes)
+        return cls._of_lists([line for line in lines if line], name, kind)
 
     @classmethod
-    def _of_lists(cls, lists: list[str], source: str, genes: Sequence[str]) -> ConfigSet:
+    def _of_lists(cls, lists: list[str], source: str, kind: type[ChannelConfig]) -> ConfigSet:
         """From lists such as ``24,20,16``; ``source``: what messages call them."""
-        who = f"search space {source}"
+        who, genes = f"search space {source}", kind.NAMES
         if len(lists) == 1:
             choices = (_widths(lists[0], who),) * len(genes)
         elif len(lists) == len(genes):
@@ -266,20 +277,25 @@ class ConfigSet:
                 f"{who} has {size:,} configurations; give fewer widths: a search can handle "
                 f"{MAX_CONFIGS:,}"
             )
-        return cls(choices)
+        return cls(choices, kind.SETS)
 
     def __str__(self) -> str:
-        """Its name if it has one, else its lists: all that is needed to make it again."""
-        for name, choices in CONFIG_SETS.items():
+        """Its name if it has one, else its lists: all that its family needs to make it again."""
+        for name, choices in self.sets.items():
             if choices == self.choices:
                 return name
+        return self.lists
+
+    @property
+    def lists(self) -> str:
+        """Its lists, which mean the same to all families with as many genes."""
         lists = [",".join(map(str, widths)) for widths in self.choices]
         return lists[0] if len(set(lists)) == 1 else ";".join(lists)
 
 
-def _named(name: str, genes: Sequence[str]) -> tuple[tuple[int, ...], ...]:
-    """The choices of a key of `CONFIG_SETS`; one list for all genes serves any number of them."""
-    choices = CONFIG_SETS[name]
+def _named(name: str, kind: type[ChannelConfig]) -> tuple[tuple[int, ...], ...]:
+    """The choices of a name; one list for all genes serves any number of them."""
+    choices, genes = kind.SETS[name], kind.NAMES
     if len(set(choices)) == 1:
         return choices[:1] * len(genes)
     if len(choices) != len(genes):

@@ -12,6 +12,7 @@ from models.config import MAX_WIDTH, ChannelConfig
 from models.cost import Costs
 from models.kinds import GENERATORS, KINDS, SUPERNETS, Kind
 from models.layers import NORMS, require_size
+from models.spade import SpadeForm
 
 MAX_IMAGE_CHANNELS = 1024
 
@@ -25,10 +26,13 @@ class GeneratorSpec:
     """Everything needed to rebuild a generator; stored in its checkpoints.
 
     netG:         a key of `KINDS`
-    ngf:          base width of kinds that are named by it; None for the others
+    ngf:          base width of kinds that are named by it; None for the others, but for subnets
+                  that keep statistics as wide as their supernet's (`Kind.stored`)
     config_str:   channels of kinds with a config string. Of a supernet: the one configuration that
                   it was fine-tuned at, None when it was trained for a whole search space
     dropout_rate: inside the blocks, 0 = none
+    form:         what else networks of its kind may differ in, see `Kind.form`; None where in
+                  nothing
     inferred:     whether it was inferred from shapes, which cannot tell a supernet from a mobile
                   network; not stored
     trained_on:   ``direction`` (AtoB | BtoA) and ``size`` ([height, width] in pixels) of the images
@@ -43,8 +47,14 @@ class GeneratorSpec:
     output_nc: int = 3
     norm: str = "instance"
     dropout_rate: float = 0.0
+    form: SpadeForm | None = None
     inferred: bool = field(default=False, compare=False)
     trained_on: Mapping = field(default_factory=dict, compare=False)
+
+    def __post_init__(self):
+        kind = KINDS.get(self.netG) if isinstance(self.netG, str) else None
+        if kind is not None and kind.form is not None and self.form is None:
+            object.__setattr__(self, "form", kind.form())
 
     @property
     def kind(self) -> Kind:
@@ -85,18 +95,24 @@ class GeneratorSpec:
     def check_size(self, images: Mapping) -> None:
         """InputError if images do not fit the network, in the terms of `trained_on`."""
         if "size" in images:
-            require_size(*images["size"], self.kind.multiple)
+            require_size(*images["size"], self.multiple)
+
+    @property
+    def multiple(self) -> int:
+        """Height and width of its images are multiples of that many pixels."""
+        return self.kind.multiple if self.form is None else self.form.multiple
 
     def subnet(self, config: ChannelConfig) -> GeneratorSpec:
         """Of a supernet: what `extract` makes of it at ``config``."""
-        return replace(self, netG=self.kind.subnet, ngf=None, config_str=str(config))
+        ngf = self.ngf if KINDS[self.kind.subnet].stored else None
+        return replace(self, netG=self.kind.subnet, ngf=ngf, config_str=str(config))
 
     def needs_statistics(self, config: ChannelConfig) -> bool:
         """Of a supernet: whether batch norms of the subnet ``config`` must be calibrated."""
         return self.norm == "batch" and config != self.tuned_config
 
     def to_dict(self) -> dict:
-        beside = ("inferred", "trained_on")
+        beside = ("inferred", "trained_on", *(["form"] if self.form is None else []))
         return {name: value for name, value in asdict(self).items() if name not in beside}
 
     @classmethod
@@ -116,6 +132,8 @@ class GeneratorSpec:
         if "netG" not in values:
             raise InputError("describes its network without saying its kind (netG)")
         spec = cls(**values)
+        if isinstance(spec.form, Mapping):
+            spec = replace(spec, form=_read_form(spec.kind, spec.form))
         spec.check()
         return spec
 
@@ -124,10 +142,17 @@ class GeneratorSpec:
         kind = self.kind
         if not kind.by_config:
             _require_count("ngf", self.ngf, MAX_WIDTH)
+        if kind.form is not None:
+            if not isinstance(self.form, kind.form):
+                raise InputError(f"`form` {self.form!r} describes no network")
+            self.form.check(not (kind.by_config or kind.elastic))
         if self.config_str is not None and not isinstance(self.config_str, str):
             raise InputError(f"`config_str` {self.config_str!r} is not a text")
         widest = max((self.tuned_config or self.config).genes)
         _require_count("config_str", widest, MAX_WIDTH)
+        if kind.stored and self.ngf is not None:
+            _require_count("ngf", self.ngf, MAX_WIDTH)
+            self.config.check_fits(self.ngf)
         for name in ("input_nc", "output_nc"):
             _require_count(name, getattr(self, name), MAX_IMAGE_CHANNELS)
         if self.norm not in NORMS:
@@ -145,6 +170,18 @@ class GeneratorSpec:
         """A network with PyTorch's default weights; initialise or load it next."""
         self.check()
         return self.kind.build(self)
+
+
+def _read_form(kind: Kind, values: Mapping) -> SpadeForm:
+    """What `GeneratorSpec.to_dict` made of a form. InputError if it is of another version."""
+    known = set() if kind.form is None else {f.name for f in fields(kind.form)}
+    unknown = [str(name) for name in values if name not in known]
+    if unknown:
+        raise InputError(
+            f"describes its network with {', '.join(unknown[:3])}, which this version does not "
+            "know; use the version that wrote it, or a newer one"
+        )
+    return kind.form(**values)
 
 
 def _require_count(name: str, value: object, largest: int) -> None:
@@ -223,7 +260,7 @@ def resolve_spec(
     Args:
         found:        what the checkpoint says of itself (stored, or `infer_spec`)
         wanted:       setting -> value, only those that were chosen, of netG, ngf, config_str,
-                      input_nc, output_nc, norm
+                      input_nc, output_nc, norm, and what `SpadeForm.resolved` takes
         where:        the checkpoint's path, for messages
         prefix:       of the names of netG and ngf in the current script, e.g. ``student_``
         weights_only: the network is a start for training: a plain mobile network may become a
@@ -242,6 +279,14 @@ def resolve_spec(
             legacy = replace(spec, netG=wanted["netG"], ngf=None, config_str=wanted["config_str"])
             if legacy.config.widths() == spec.config.widths():
                 spec = legacy
+    if spec.form is not None:
+        # These say it by `norm_G`, and `norm` is that of others in the same command.
+        wanted = {name: value for name, value in wanted.items() if name != "norm"}
+        try:
+            form, norm = spec.form.resolved(spec.norm, wanted, spec.inferred)
+        except InputError as error:
+            raise InputError(f"{where}: {error}") from None
+        spec = replace(spec, form=form, norm=norm)
     if "norm" in wanted and {wanted["norm"], spec.norm} == {"instance", "none"}:
         spec = replace(spec, norm=wanted["norm"])
     for name in ("netG", "ngf", "config_str", "input_nc", "output_nc", "norm"):

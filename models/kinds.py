@@ -21,7 +21,14 @@ from models.elastic_unet import SuperUNetGenerator
 from models.elastic_unet import extract as extract_unet
 from models.layout import TAP_COUNT
 from models.parts import Parts, ResnetParts, UNetParts
+from models.pruning import prune_into
 from models.resnet import ResnetGenerator, read_channels
+from models.spade import SpadeConfig, SpadeForm, SpadeGenerator
+from models.spade import tap_widths as spade_tap_widths
+from models.spade_cost import SpadeCosts, read_spade
+from models.spade_pruning import prune_spade
+from models.spade_supernet import SuperSpadeGenerator
+from models.spade_supernet import extract as extract_spade
 from models.supernet import SuperMobileResnetGenerator, extract
 from models.unet import CONFIGS, UNetArchitecture, UNetGenerator, read_widths, tap_widths
 
@@ -31,7 +38,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Taps:
-    """The four activations that distillation compares; only those of equal ``where`` can be.
+    """The activations that distillation compares; only those of equal ``where`` can be.
 
     where:  in which networks they are
     widths: configuration -> channels of each
@@ -45,6 +52,7 @@ class Taps:
 
 RESNET_TAPS = Taps("ResNets", lambda config: (config.widths().trunk,) * TAP_COUNT)
 UNET_TAPS = Taps("U-Nets", tap_widths, (False, False, True, True))
+SPADE_TAPS = Taps("SPADE generators", spade_tap_widths, (False,) * 3)
 
 
 def _resnet_costs(spec: GeneratorSpec) -> Costs:
@@ -74,7 +82,17 @@ class Kind:
                subnet (`models.calibration`)
     config:    what its genes mean
     costs:     spec -> what its configurations cost
-    multiple:  height and width of its images are multiples of that many pixels
+    multiple:  height and width of its images are multiples of that many pixels, unless its form
+               says another number
+    form:      a class of what else its networks may differ in, as fields of `GeneratorSpec.form`
+               (`models.spade.SpadeForm`); None = in nothing
+    stored:    a network with a config string keeps running statistics as wide as its supernet's,
+               whose ``ngf`` it remembers
+    per_image: of a supernet: each image of a batch may have a configuration of its own, by widths
+               as a tensor; so a step can be recorded
+    labels:    its input is a label map, one channel for each label
+    prune:     (wide network, narrow one) -> None: how the one fills the other; see
+               `models.pruning.prune_into`
     taps:      what distillation compares; None = nothing, and it is no student
     parts:     of a supernet, what the time of its subnets is composed of; None = not known
     """
@@ -95,6 +113,11 @@ class Kind:
     multiple: int = 4
     taps: Taps | None = RESNET_TAPS
     parts: Parts | None = None
+    form: type[SpadeForm] | None = None
+    stored: bool = False
+    per_image: bool = True
+    labels: bool = False
+    prune: Callable[[nn.Module, nn.Module], None] = prune_into
 
     @property
     def elastic(self) -> bool:
@@ -211,6 +234,51 @@ def _resnets(blocks: int) -> dict[str, Kind]:
     }
 
 
+def _spade(spec: GeneratorSpec) -> nn.Module:
+    stored = None if spec.ngf is None else spec.kind.config.uniform(spec.ngf)
+    images = spec.input_nc, spec.output_nc
+    return SpadeGenerator(
+        spec.config, *images, spec.kind.separable, spec.norm, spec.form, stored=stored
+    )
+
+
+def _super_spade(spec: GeneratorSpec) -> nn.Module:
+    return SuperSpadeGenerator(spec.config, spec.input_nc, spec.output_nc, spec.norm, spec.form)
+
+
+def _spades() -> dict[str, Kind]:
+    """The SPADE generator, its mobile form, the supernet, and what is cut out of that."""
+
+    def kind(build, family: str, separable: bool, uniform: bool | None, **how) -> Kind:
+        infer = None
+        if uniform is not None:
+            infer = partial(read_spade, separable=separable, uniform=uniform)
+        return Kind(
+            build,
+            infer,
+            family,
+            separable=separable,
+            config=SpadeConfig,
+            costs=lambda spec: SpadeCosts(separable, spec.input_nc, spec.output_nc, spec.form),
+            taps=SPADE_TAPS,
+            form=SpadeForm,
+            per_image=False,
+            labels=True,
+            prune=prune_spade,
+            **how,
+        )
+
+    mobile, sub = "mobile_spade", "sub_mobile_spade"
+    return {
+        "spade": kind(_spade, "spade", False, True),
+        mobile: kind(_spade, mobile, True, True),
+        f"super_{mobile}": kind(
+            _super_spade, mobile, True, None, subnet=sub, extract=extract_spade, calibrated=True
+        ),
+        sub: kind(_spade, mobile, True, False, by_config=True, stored=True),
+    }
+
+
 # --------------------------------------------------------------------------------------------------
 # The table. A state dict is of the first kind that recognises it.
 
@@ -227,6 +295,7 @@ KINDS: dict[str, Kind] = {
     "mobile_deepest_resnet": Kind(_deepest, read_deepest, "deepest", expanded=True, taps=None),
     **_unets(8),
     **_unets(7),
+    **_spades(),
 }
 
 # Names for flags: all, those whose weights are trained at one width, supernets, and those whose

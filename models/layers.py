@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from errors import InputError
+from models.spectral import weight_of
 
 # --------------------------------------------------------------------------------------------------
 # Normalisation
@@ -193,6 +194,12 @@ def multiple_of(*nets: Callable[[Tensor], Tensor]) -> int:
     return max(getattr(net, "multiple", 4) for net in nets)
 
 
+def least_of(net: Callable[[Tensor], Tensor]) -> int:
+    """How many of `multiple_of` each side of an image has at least; a network that needs more than
+    one, or of multiples of 4 than two, says so in its attribute ``least``."""
+    return getattr(net, "least", 2 if multiple_of(net) == 4 else 1)
+
+
 def require_multiple(x: Tensor, multiple: int) -> None:
     """InputError unless H and W of N C H W are multiples of ``multiple``."""
     require_size(x.shape[2], x.shape[3], multiple)
@@ -252,10 +259,10 @@ def init_weights(net: nn.Module, init_type: str = "normal", gain: float = 0.02) 
     }[init_type]
     for module in net.modules():
         if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
-            fill(module.weight)
+            fill(weight_of(module))
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
-        elif isinstance(module, nn.BatchNorm2d):
+        elif isinstance(module, nn.BatchNorm2d) and module.affine:
             nn.init.normal_(module.weight, 1.0, gain)
             nn.init.zeros_(module.bias)
     return net

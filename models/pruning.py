@@ -9,7 +9,7 @@ from errors import InputError
 from models.layout import DEPTHWISE, DOWN1, FIRST_CONV, POINTWISE, SECOND_CONV, STEM, TRUNK
 
 
-def _strongest(weight: Tensor, kept_in: Tensor | None, keep: int) -> Tensor:
+def strongest(weight: Tensor, kept_in: Tensor | None, keep: int) -> Tensor:
     """Indices of the ``keep`` output channels of largest L1 norm over the kept inputs, descending.
 
     weight: out in kh kw
@@ -81,7 +81,7 @@ def prune_into(wide: nn.Module, narrow: nn.Module) -> None:
             weight, keep = source[f"{name}.weight"], target[f"{name}.weight"]
             if transposed:
                 weight, keep = weight.transpose(0, 1), keep.transpose(0, 1)
-            kept_out = _strongest(weight, kept_in, len(keep))
+            kept_out = strongest(weight, kept_in, len(keep))
         copy(name, kept_in, kept_out, transposed)
         return kept_out
 

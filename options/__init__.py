@@ -15,8 +15,23 @@ from functools import partial
 from pathlib import Path
 
 from data.datasets import path_of_side
-from models.kinds import BY_CONFIG, PLAIN, SUPERNETS
-from options.flags import CYCLE_GAN, CYCLES, DEEPER, FLAGS, ONLINE
+from models.kinds import BY_CONFIG, KINDS, PLAIN, SUPERNETS
+from options.flags import (
+    CYCLE_GAN,
+    CYCLES,
+    DEEPER,
+    FLAGS,
+    FORMS_OF_SPADE,
+    LABELLED,
+    LABELS,
+    ONLINE,
+    SPADE,
+    SPADE_MODEL,
+    SPADE_NETS,
+    SPADE_WAY,
+    SPADES,
+    is_spade,
+)
 from options.no_effect import notes
 from runtime import entry
 
@@ -29,7 +44,7 @@ run = partial(entry.run, flags=FLAGS)
 _INPUT = ("dataroot", "dataset_mode", "direction", "phase", "meta_path", "metaA_path", "metaB_path")
 _INPUT += ("max_dataset_size", "preprocess", "load_size", "crop_size", "aspect_ratio", "no_flip")
 _INPUT += ("serial_batches", "batch_size", "input_nc", "output_nc")
-_INPUT += ("num_threads", "load_in_memory", "cache_gb")
+_INPUT += ("num_threads", "load_in_memory", "cache_gb", *LABELS)
 _MACHINE = ("device", "gpu_ids", "seed", "threads")
 _CONFIG = ("config_set", "config_str")
 _INIT = ("norm", "init_type", "init_gain")
@@ -43,13 +58,21 @@ _LOGGING += ("display_winsize",)
 _LOSS = ("gan_mode", "recon_loss_type", "lambda_gan", "lambda_recon")
 _TRAIN = (*_INPUT, *_MACHINE, *_CONFIG, *_INIT, *_DISCRIMINATOR, *_LOSS, *_LENGTH, *_LOGGING)
 _TRAIN += (*_MEASURE, "eval_batch_size", "amp", "cuda_graphs", "ema", "augment_D")
+_TRAIN += (*SPADES, "vgg_path", "num_upsampling_layers", "separable_conv_norm")
 _STUDENT = ("teacher_netG", "student_netG", "teacher_ngf", "student_ngf")
 _STUDENT += ("teacher_dropout_rate", "student_dropout_rate")
 _STUDENT += ("restore_teacher_G_path", "restore_student_G_path", "restore_A_path")
 _STUDENT += ("restore_D_path", "restore_O_path", "lambda_distill", "distiller")
-_STUDENT += ONLINE
+_STUDENT += (*ONLINE, "teacher_norm_G", "student_norm_G")
 _INFERENCE = (*_INPUT, *_MACHINE, *_INIT, *_CONFIG, *_MEASURE, "model", "netG", "ngf")
-_INFERENCE += ("dropout_rate", "restore_G_path", "num_test", "display_winsize", "macs_convention")
+_INFERENCE += (
+    *FORMS_OF_SPADE,
+    "dropout_rate",
+    "restore_G_path",
+    "num_test",
+    "display_winsize",
+    "macs_convention",
+)
 _SEARCH = (
     *_INFERENCE,
     "budget",
@@ -58,6 +81,8 @@ _SEARCH = (
     "save_freq",
     "criterion",
     "amp",
+    "calibration_meta_path",
+    "calibration_load_in_memory",
 )
 
 _TILES = ("tile", "overlap", "tile_norm")
@@ -143,6 +168,7 @@ class Options:
         """Read ``argv`` (default: the command line). Exits with 2 and one line on a wrong flag."""
         parser = cls.parser()
         typed = sys.argv[1:] if argv is None else list(argv)
+        _change_defaults(parser, cls.defaults_for(typed))
         cls.prepare(parser, typed)
         opt = parser.parse_args(typed)
         opt.explicit = {arg[2:].split("=")[0] for arg in typed if arg.startswith("--")}
@@ -159,6 +185,26 @@ class Options:
         return opt
 
     @classmethod
+    def defaults_for(cls, typed: list[str]) -> dict:
+        """Flag -> default, of those whose default depends on what was typed."""
+        if "contain_dontcare_label" not in cls.flags:
+            return {}
+        usual = cls.defaults.get("dataset_mode", FLAGS["dataset_mode"].default)
+        return cls.of_labels(_typed_value("--dataset_mode", typed) or usual)
+
+    @classmethod
+    def of_labels(cls, mode: str) -> dict:
+        """The defaults of a mode of label maps; none of another mode."""
+        found = dict(LABELLED.get(mode, {}))
+        # Only training enlarges images, to cut from them.
+        if found.get("load_size", 0) > found.get("crop_size", 0) and "no_flip" in cls.flags:
+            if not issubclass(cls, _TrainingOptions):
+                found["load_size"] = found["crop_size"]
+        elif found and "no_flip" not in cls.flags:
+            found["load_size"] = found["crop_size"]
+        return {flag: value for flag, value in found.items() if flag in cls.flags}
+
+    @classmethod
     def prepare(cls, parser: argparse.ArgumentParser, typed: list[str]) -> None:
         """Adapt the parser to what was typed."""
 
@@ -167,19 +213,31 @@ class Options:
         """Refuse flags that contradict each other, and fill in flags that follow from others."""
         if "metaA_path" in cls.flags:
             _join_lists(opt, parser)
+        # Label maps of a scaled width are as large as the network's images.
+        mode = getattr(opt, "dataset_mode", None)
+        scaled = mode in LABELLED and opt.preprocess == "scale_width"
         if (
             "preprocess" in cls.flags
-            and opt.preprocess == "resize_and_crop"
-            and opt.load_size < opt.crop_size
+            and (opt.preprocess == "resize_and_crop" or scaled)
+            and (opt.load_size < opt.crop_size or (scaled and opt.load_size != opt.crop_size))
         ):
             # A crop larger than the image: scripts give only one of the two when they mean both.
             if "load_size" in opt.explicit and "crop_size" in opt.explicit:
-                parser.error(
-                    f"--crop_size {opt.crop_size} is larger than --load_size {opt.load_size}"
-                )
+                what = "not" if scaled else "larger than"
+                parser.error(f"--crop_size {opt.crop_size} is {what} --load_size {opt.load_size}")
             opt.load_size = opt.crop_size = (
                 opt.load_size if "load_size" in opt.explicit else opt.crop_size
             )
+
+
+def _change_defaults(parser: argparse.ArgumentParser, defaults: dict) -> None:
+    """Give flags other defaults, in the help too."""
+    for action in parser._actions:
+        if action.dest in defaults and not action.required:
+            action.default = defaults[action.dest]
+            text = re.sub(r" \(default: [^()]*\)$", "", action.help)
+            shown = action.nargs != 0 and action.default is not None
+            action.help = f"{text} (default: {action.default})" if shown else text
 
 
 def _typed_value(flag: str, typed: list[str]) -> str | None:
@@ -219,10 +277,48 @@ def _join_lists(opt: argparse.Namespace, parser: argparse.ArgumentParser) -> Non
 
 class _TrainingOptions(Options):
     required = ("dataroot",)
+    # The flags that choose the way to train, of which one may be spade.
+    ways: tuple[str, ...] = ()
+    # The student of SPADE, where there is one.
+    spade_student = None
+
+    @classmethod
+    def defaults_for(cls, typed):
+        if SPADE_WAY not in [_typed_value(f"--{way}", typed) for way in cls.ways]:
+            return super().defaults_for(typed)
+        nets = SPADE_NETS | ({"student_netG": cls.spade_student} if cls.spade_student else {})
+        found = {flag: value for flag, value in (SPADE | nets).items() if flag in cls.flags}
+        mode = _typed_value("--dataset_mode", typed) or found["dataset_mode"]
+        return found | cls.of_labels(mode)
+
+    @classmethod
+    def check_spade(cls, opt: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
+        """The part of `check` that depends on whether the losses are those of SPADE."""
+        spade = is_spade(opt)
+        if opt.netD == "multi_scale" and not spade:
+            way = cls.ways[0]
+            parser.error(f"--netD multi_scale is the discriminator of --{way} spade; give n_layers")
+        if not spade:
+            return
+        if opt.dataset_mode not in LABELLED:
+            parser.error(
+                f"--dataset_mode {opt.dataset_mode}: SPADE learns from label maps; give "
+                f"{' or '.join(LABELLED)}"
+            )
+        if opt.netD != "multi_scale":
+            parser.error(f"--netD {opt.netD}: SPADE compares the layers of multi_scale")
+        if opt.gan_mode == "wgangp":
+            parser.error("--gan_mode wgangp: SPADE has hinge, lsgan and vanilla")
+        if opt.augment_D:
+            parser.error(
+                "--augment_D: SPADE compares what the discriminator makes of made and real photos, "
+                "which must not be changed by chance; leave it out"
+            )
 
     @classmethod
     def check(cls, opt, parser):
         super().check(opt, parser)
+        cls.check_spade(opt, parser)
         epochs = opt.nepochs + opt.nepochs_decay
         if epochs < 1:
             parser.error("--nepochs and --nepochs_decay are both 0: nothing to train")
@@ -248,13 +344,15 @@ class _TrainingOptions(Options):
 class TrainOptions(_TrainingOptions):
     prog = "train.py"
     description = (
-        "Train the teacher: a pix2pix generator, which learns from pairs, or with --model "
-        "cycle_gan two that learn from images that are no pairs. Flags have other defaults then: "
-        "--model cycle_gan --help lists them."
+        "Train the teacher: a pix2pix generator, which learns from pairs; with --model cycle_gan "
+        "two that learn from images that are no pairs, with --model spade one that learns from "
+        "label maps. Flags have other defaults then: --model cycle_gan --help lists them."
     )
+    ways = ("model",)
     flags = (
         *_TRAIN,
         "model",
+        "norm_G",
         "netG",
         "ngf",
         "dropout_rate",
@@ -264,7 +362,7 @@ class TrainOptions(_TrainingOptions):
         *CYCLES,
     )
     defaults = dict(model="pix2pix", netG="mobile_resnet_9blocks")
-    choices = dict(model=("pix2pix", "cycle_gan"), netG=PLAIN)
+    choices = dict(model=("pix2pix", "cycle_gan", "spade"), netG=PLAIN)
 
     @classmethod
     def parse(cls, argv=None):
@@ -321,6 +419,7 @@ class CycleGanOptions(TrainOptions):
 
 class _StudentOptions(_TrainingOptions):
     required = ("dataroot", "restore_teacher_G_path")
+    ways = ("distiller",)
 
     @classmethod
     def prepare(cls, parser, typed):
@@ -376,8 +475,10 @@ class DistillOptions(_StudentOptions):
         "pretrained_netG",
         "pretrained_ngf",
         "restore_pretrained_G_path",
+        "pretrained_norm_G",
         "qat",
     )
+    spade_student = "mobile_spade"
     defaults = dict(log_dir="logs/supernet", student_netG="mobile_resnet_9blocks")
     choices = dict(gan_mode=_STUDENT_GAN, recon_loss_type=_STUDENT_RECON)
 
@@ -400,6 +501,8 @@ class SupernetOptions(_StudentOptions):
     description = (
         "Train the once-for-all student (--config_set), or fine-tune one subnet (--config_str)."
     )
+    ways = ("supernet", "distiller")
+    spade_student = "super_mobile_spade"
     flags = (*_TRAIN, *_STUDENT, "supernet", "sandwich", "config_per_image")
     defaults = dict(
         log_dir="logs/supernet",
@@ -412,6 +515,11 @@ class SupernetOptions(_StudentOptions):
     @classmethod
     def check(cls, opt, parser):
         super().check(opt, parser)
+        given = "distiller" in opt.explicit and opt.distiller != SPADE_WAY
+        if opt.supernet == SPADE_WAY and given:
+            parser.error(
+                f"--supernet spade is --distiller spade, not {opt.distiller}: leave one of them out"
+            )
         if opt.config_set is None and opt.config_str is None:
             parser.error(
                 "give --config_set to train a supernet, or --config_str to train one subnet"
@@ -605,9 +713,29 @@ class ExportOptions(Options):
     )
     flags += ("max_dataset_size", "preprocess", "load_size", "crop_size", "aspect_ratio")
     flags += ("num_threads", "load_in_memory", "cache_gb")
+    flags += (*FORMS_OF_SPADE, *LABELS, "calibration_meta_path")
     required = ("input_path", "output_path")
     defaults = dict(model="mobile_resnet", ngf=48, load_size=256, max_dataset_size=64)
-    choices = dict(model=("mobile_resnet",))
+    choices = dict(model=("mobile_spade", "mobile_resnet"))
+
+    @classmethod
+    def defaults_for(cls, typed):
+        mode = _typed_value("--dataset_mode", typed)
+        if mode is None and _typed_value("--model", typed) == SPADE_MODEL:
+            # Whichever dataset it was: what follows is how its channels are counted.
+            return {"dataset_mode": "cityscapes"} | cls.of_labels("cityscapes")
+        return super().defaults_for(typed)
+
+
+class SpectralOptions(Options):
+    prog = "remove_spectral_norm.py"
+    description = "Take spectral norm out of a SPADE generator that was trained with it."
+    flags = ("netG", "ngf", "restore_G_path", "output_path", "separable_conv_norm")
+    flags += ("num_upsampling_layers", "crop_size", "aspect_ratio", "input_nc")
+    flags += ("no_instance", "contain_dontcare_label")
+    required = ("restore_G_path", "output_path")
+    defaults = dict(netG="spade", crop_size=512, aspect_ratio=2.0, input_nc=35)
+    choices = dict(netG=tuple(name for name in PLAIN if KINDS[name].form))
 
 
 class RealStatOptions(Options):
@@ -632,6 +760,7 @@ class RealStatOptions(Options):
         "input_nc",
         "output_nc",
         "num_threads",
+        *LABELS,
     )
     flags += ("fid_features", "fid_dims", "fid_weights")
     required = ("dataroot", "output_path")
@@ -678,6 +807,7 @@ SCRIPTS = {
         TestOptions,
         LatencyOptions,
         RealStatOptions,
+        SpectralOptions,
     )
 }
 
@@ -773,6 +903,7 @@ class CheckOptions(_FolderOptions):
     )
     flags += ("aspect_ratio", "batch_size", "input_nc", "output_nc", "num_threads", "cache_gb")
     defaults = dict(phase=None)
+    choices = dict(dataset_mode=("aligned", "unaligned", "single"))
 
 
 # --------------------------------------------------------------------------------------------------
@@ -790,7 +921,10 @@ class CompressOptions(Options):
     required = ("dataroot", "target", "output_dir")
     # Not given: found out from the images and the teacher.
     defaults = dict(dataset_mode=None, direction=None, num_threads=None, gpu_ids=None, device=None)
-    choices = dict(dataset_mode=("aligned", "unaligned"), student_netG=SUPERNETS)
+    choices = dict(
+        dataset_mode=("aligned", "unaligned"),
+        student_netG=tuple(name for name in SUPERNETS if not KINDS[name].labels),
+    )
 
 
 class ArrangeOptions(_FolderOptions):

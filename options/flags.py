@@ -10,8 +10,10 @@ from dataclasses import dataclass
 
 from data.transforms import PREPROCESS
 from errors import InputError
-from models.config import CONFIG_SETS, ChannelConfig, ConfigSet
+from models.config import ChannelConfig, ConfigSet
 from models.kinds import CONFIG_KINDS, GENERATORS, PLAIN
+from models.multi_scale import parse_norm_D
+from models.spade import UPSAMPLINGS, parse_norm_G
 from models.tiles import TILE_NORMS
 from runtime.machine import DEVICES
 from subnets.space import Milliseconds
@@ -104,8 +106,18 @@ def config_string(text: str) -> str:
 
 
 def config_set(text: str) -> str:
-    """A search space, as the text that says all of it: a file is read here and not named again."""
-    return _read_by_any(lambda kind: ConfigSet.read(text, kind.NAMES))
+    """A search space, as the text that says all of it: a file is read here and not named again.
+
+    Lists are not given a name that other families have for other lists.
+    """
+
+    def read(kind: type[ChannelConfig]) -> str:
+        found = ConfigSet.read(text, kind)
+        others = (each.SETS.get(str(found), found.choices) for each in CONFIG_KINDS)
+        named = text in kind.SETS or all(choices == found.choices for choices in others)
+        return str(found) if named else found.lists
+
+    return _read_by_any(read)
 
 
 def budget(text: str) -> float:
@@ -113,6 +125,22 @@ def budget(text: str) -> float:
     number = text.strip().removesuffix("ms")
     value = non_negative_or_inf(number)
     return value if number == text.strip() else Milliseconds(value)
+
+
+def norm_G(text: str) -> str:
+    return _checked(parse_norm_G, text)
+
+
+def norm_D(text: str) -> str:
+    return _checked(parse_norm_D, text)
+
+
+def _checked(parse: Callable[[str], object], text: str) -> str:
+    try:
+        parse(text)
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
 
 
 def gpu_list(text: str) -> str:
@@ -153,11 +181,34 @@ _MEASURE, _SEARCH, _RUN, _START = "measures", "search", "machine", "starting wei
 # earlier version began has none of them either.
 DEEPER = {"deeper_ngf": 16, "share_D": 3}
 
+# What flags of label maps are where nothing else is said; by --dataset_mode.
+LABELLED: dict[str, dict] = {
+    "cityscapes": {"preprocess": "scale_width", "load_size": 512, "crop_size": 512}
+    | {"aspect_ratio": 2.0, "input_nc": 35},
+    "coco": {"load_size": 286, "crop_size": 256, "input_nc": 182, "contain_dontcare_label": True},
+}
+
+# The way to train that --model, --distiller and --supernet call so, and the networks that export.py
+# --model calls so: no names of generators, though some have the same.
+SPADE_WAY, SPADE_MODEL = "spade", "mobile_spade"
+
+# What flags of training are for SPADE: --model, --distiller or --supernet spade. Other runs do not
+# have those of it alone, for the same reason.
+SPADE = {"dataset_mode": "cityscapes", "netD": "multi_scale", "ndf": 64, "n_layers_D": 4}
+SPADE |= {"init_type": "xavier", "batch_size": 16, "nepochs": 100, "nepochs_decay": 100}
+SPADE |= {"print_freq": 50, "save_epoch_freq": 10, "num_D": 2, "norm_D": "spectralinstance"}
+SPADE |= {"lambda_feat": 10.0, "lambda_vgg": 10.0, "beta2": 0.999}
+SPADE_NETS = {"netG": "spade", "teacher_netG": "mobile_spade", "pretrained_netG": "mobile_spade"}
+SPADE_NETS |= {"lambda_distill": 10.0}
+
 # What flags of train.py are for --model cycle_gan. For pix2pix the weights are not set, for the
 # same reason.
 CYCLE_GAN = {"dataset_mode": "unaligned", "gan_mode": "lsgan", "ndf": 64}
 CYCLE_GAN |= {"nepochs": 100, "nepochs_decay": 100, "save_epoch_freq": 20}
 CYCLE_GAN |= {"lambda_A": 10.0, "lambda_B": 10.0, "lambda_identity": 0.5}
+
+# The names of search spaces, of whatever family.
+_SETS = dict.fromkeys(name for kind in CONFIG_KINDS for name in kind.SETS)
 
 FLAGS: dict[str, Flag] = {
     # ---- data
@@ -166,9 +217,10 @@ FLAGS: dict[str, Flag] = {
         _DATA,
         "aligned: A|B pairs side by side, or folders <phase>A and <phase>B of equal names | "
         "unaligned: folders <phase>A and "
-        "<phase>B that are no pairs | single: images alone",
+        "<phase>B that are no pairs | cityscapes, coco: label maps and photos in the folders of "
+        "these datasets (docs/spade.md) | single: images alone",
         default="aligned",
-        choices=("aligned", "unaligned", "single"),
+        choices=("aligned", "unaligned", *LABELLED, "single"),
     ),
     "direction": Flag(
         _DATA, "which half or side is the input", default="AtoB", choices=("AtoB", "BtoA")
@@ -214,7 +266,23 @@ FLAGS: dict[str, Flag] = {
     "batch_size": Flag(
         _DATA, "images per step and process", _number(int, 1, 65536), 1, metavar="N"
     ),
-    "input_nc": Flag(_DATA, "channels of the input images, 1 = grey", channels, 3, metavar="N"),
+    "input_nc": Flag(
+        _DATA,
+        "channels of the input images, 1 = grey; of label maps the number of labels",
+        channels,
+        3,
+        metavar="N",
+    ),
+    "contain_dontcare_label": Flag(
+        _DATA, "label maps: one channel more, for pixels of 255, which no label describes", bool
+    ),
+    "no_instance": Flag(
+        _DATA, "label maps: without the channel of the edges between instances", bool
+    ),
+    "coco_no_portraits": Flag(_DATA, "coco: train without the folders ..._portrait", bool),
+    "no_pairing_check": Flag(
+        _DATA, "label maps: files of a scene need not have names that agree", bool
+    ),
     "output_nc": Flag(_DATA, "channels of the output images, 1 = grey", channels, 3, metavar="N"),
     "num_threads": Flag(_DATA, "decoding threads", threads_or_none, 4, metavar="N"),
     "load_in_memory": Flag(
@@ -247,14 +315,37 @@ FLAGS: dict[str, Flag] = {
     "model": Flag(_NET, "what the script works on"),
     "distiller": Flag(
         _NET,
-        "resnet: a trained teacher's activations, and a discriminator | online: the images of a "
+        "resnet: a trained teacher's activations, and a discriminator | spade: the same by the "
+        "losses of SPADE, from label maps | online: the images of a "
         "teacher that trains along; a discriminator only with --lambda_adversarial",
         default="resnet",
-        choices=("resnet", "online"),
+        choices=("resnet", "spade", "online"),
     ),
-    "supernet": Flag(_NET, "kind of supernet", default="resnet", choices=("resnet",)),
+    "supernet": Flag(
+        _NET,
+        "kind of supernet; spade is --distiller spade",
+        default="resnet",
+        choices=("spade", "resnet"),
+    ),
     "netG": Flag(_NET, "generator", choices=GENERATORS),
-    "netD": Flag(_NET, "discriminator", default="n_layers", choices=("n_layers", "pixel")),
+    "netD": Flag(
+        _NET,
+        "discriminator; multi_scale is that of SPADE",
+        default="n_layers",
+        choices=("n_layers", "multi_scale", "pixel"),
+    ),
+    "num_D": Flag(
+        _NET,
+        "multi_scale: sizes of an image that are judged, each half of the one before",
+        _number(int, 1, 8),
+        metavar="N",
+    ),
+    "norm_D": Flag(
+        _NET,
+        "multi_scale: instance, batch or none, with or without spectral before it",
+        norm_D,
+        metavar="NORM",
+    ),
     "teacher_netG": Flag(
         _NET, "generator of the teacher", default="mobile_resnet_9blocks", choices=GENERATORS
     ),
@@ -268,7 +359,7 @@ FLAGS: dict[str, Flag] = {
         _NET,
         "generator of --restore_pretrained_G_path",
         default="mobile_resnet_9blocks",
-        choices=GENERATORS[:4],
+        choices=GENERATORS,
     ),
     "ngf": Flag(_NET, "base width of the generator [channels]", channels, 64, metavar="N"),
     "ndf": Flag(_NET, "base width of the discriminator [channels]", channels, 128, metavar="N"),
@@ -299,6 +390,31 @@ FLAGS: dict[str, Flag] = {
         channels,
         metavar="N",
     ),
+    **{
+        f"{prefix}norm_G": Flag(
+            _NET,
+            f"SPADE: norms of {whose}, [spectral]spade, then syncbatch, batch or instance, then "
+            "3x3; spadesyncbatch3x3 without it",
+            norm_G,
+            metavar="NORM",
+        )
+        for prefix, whose in (
+            ("", "the generator"),
+            ("teacher_", "the teacher"),
+            ("student_", "the student"),
+            ("pretrained_", "the pretrained network"),
+        )
+    },
+    "num_upsampling_layers": Flag(
+        _NET,
+        "SPADE: the image is doubled 5 (normal), 6 (more) or 7 times (most); more without it",
+        choices=UPSAMPLINGS,
+    ),
+    "separable_conv_norm": Flag(
+        _NET,
+        "mobile SPADE: norm inside separable convolutions; instance without it",
+        choices=("instance", "none", "batch"),
+    ),
     "norm": Flag(_NET, "normalisation", default="instance", choices=("instance", "batch", "none")),
     "init_type": Flag(
         _NET,
@@ -314,7 +430,7 @@ FLAGS: dict[str, Flag] = {
     "student_dropout_rate": Flag(_NET, "dropout of the student's blocks", share, 0.0, metavar="P"),
     "config_set": Flag(
         _NET,
-        f"search space of the supernet: {', '.join(CONFIG_SETS)}; or the widths of all genes, "
+        f"search space of the supernet: {', '.join(_SETS)}; or the widths of all genes, "
         "e.g. 24,20,16; or of each, as many such lists joined by ';' (a ResNet has 8); or a file "
         "with one such list or one per line",
         config_set,
@@ -381,6 +497,18 @@ FLAGS: dict[str, Flag] = {
     "lambda_distill": Flag(
         _LOSS, "weight of the distillation loss", non_negative, 1.0, metavar="X"
     ),
+    "lambda_feat": Flag(
+        _LOSS,
+        "SPADE: weight of L1 between what the discriminator's layers make of made and real photos",
+        non_negative,
+        metavar="X",
+    ),
+    "lambda_vgg": Flag(
+        _LOSS,
+        "SPADE: weight of L1 between features of VGG-19 (--vgg_path); 0 = without them",
+        non_negative,
+        metavar="X",
+    ),
     "teacher_freq": Flag(
         _LOSS,
         "online teachers are updated in every N-th step; 0 = they are trained already",
@@ -438,7 +566,8 @@ FLAGS: dict[str, Flag] = {
     ),
     "vgg_path": Flag(
         _LOSS,
-        "weights of VGG-16 (torchvision's); without it torch's cache or a download",
+        "weights of VGG-16, for SPADE of VGG-19 (torchvision's); without it torch's cache or a "
+        "download",
         metavar="PTH",
     ),
     "pool_size": Flag(
@@ -500,6 +629,15 @@ FLAGS: dict[str, Flag] = {
     "niters": Flag(_TIME, "train for at most N steps", positive, 1_000_000_000, metavar="N"),
     "lr": Flag(_TIME, "initial learning rate of Adam", non_negative, 0.0002, metavar="X"),
     "beta1": Flag(_TIME, "momentum of Adam", below_one, 0.5, metavar="X"),
+    "beta2": Flag(
+        _TIME, "SPADE with --no_TTUR: the other momentum of Adam", below_one, metavar="X"
+    ),
+    "no_TTUR": Flag(
+        _TIME,
+        "SPADE: one learning rate for both, and --beta1 and --beta2; without it the generator has "
+        "half of --lr, the discriminator twice, and the momenta are 0 and 0.9",
+        bool,
+    ),
     "lr_policy": Flag(_TIME, "how the learning rate develops", default="linear", choices=POLICIES),
     "lr_decay_steps": Flag(
         _TIME,
@@ -727,6 +865,15 @@ FLAGS: dict[str, Flag] = {
         1.0,
         metavar="X",
     ),
+    "calibration_meta_path": Flag(
+        _SEARCH,
+        "statistics of batch norms are taken from the images of this list of train, all of them; "
+        "without it from its first 64",
+        metavar="FILE",
+    ),
+    "calibration_load_in_memory": Flag(
+        _SEARCH, "keep the images that statistics are taken from in memory", bool
+    ),
     "weight_strategy": Flag(
         _SEARCH,
         "weights between narrowest and widest grow in equal steps or by equal factors",
@@ -880,9 +1027,20 @@ FLAGS: dict[str, Flag] = {
 
 # Flags of `distiller` online alone.
 ONLINE = ("teacher_freq", "lambda_l1", "lambda_ssim", "lambda_style", "lambda_feature")
-ONLINE += ("lambda_tv", "lambda_wavelet", "tap_loss", "feature_net", "vgg_path")
+ONLINE += ("lambda_tv", "lambda_wavelet", "tap_loss", "feature_net")
 ONLINE += ("lambda_adversarial", "lambda_real", "student_ndf", "restore_student_D_path")
 ONLINE += ("deeper_netG", "deeper_ngf", "restore_deeper_G_path", "share_D")
 
 # Flags of `model` cycle_gan alone.
 CYCLES = ("pool_size", "lambda_A", "lambda_B", "lambda_identity", "real_stat_A_path")
+
+# Of label maps alone, of networks of SPADE, and of training by its losses.
+LABELS = ("contain_dontcare_label", "no_instance", "coco_no_portraits", "no_pairing_check")
+FORMS_OF_SPADE = ("norm_G", "num_upsampling_layers", "separable_conv_norm")
+SPADES = ("num_D", "norm_D", "lambda_feat", "lambda_vgg", "beta2", "no_TTUR")
+
+
+def is_spade(opt: argparse.Namespace) -> bool:
+    """Whether networks train by the losses of SPADE."""
+    ways = (getattr(opt, way, None) for way in ("model", "distiller", "supernet"))
+    return SPADE_WAY in tuple(ways)

@@ -11,7 +11,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from models.kinds import KINDS
-from options.flags import CYCLES, ONLINE
+from options.flags import (
+    CYCLES,
+    FORMS_OF_SPADE,
+    LABELLED,
+    LABELS,
+    ONLINE,
+    SPADES,
+    is_spade,
+)
 
 TRAINING = ("train.py", "distill.py", "train_supernet.py")
 STUDENTS = ("distill.py", "train_supernet.py")
@@ -33,6 +41,7 @@ class Rule:
     when: Callable[[argparse.Namespace], bool] = _always
 
 
+_FORM = tuple(flag for flag in FORMS_OF_SPADE if flag != "norm_G")
 _FID = ("real_stat_path", "fid_features", "fid_dims", "fid_weights")
 _MIOU = ("drn_path", "cityscapes_path", "table_path")
 _IMAGES = ("dataroot", "dataset_mode", "direction", "phase", "meta_path", "max_dataset_size")
@@ -45,18 +54,76 @@ def _new_teacher(opt: argparse.Namespace) -> bool:
     return opt.distiller == "online" and (opt.restore_teacher_G_path is None or second)
 
 
+def _looks_at_vgg(opt: argparse.Namespace) -> bool:
+    if is_spade(opt):
+        return bool(opt.lambda_vgg)
+    return getattr(opt, "distiller", None) == "online" and opt.feature_net == "vgg16"
+
+
 RULES = (
+    Rule(
+        (*TRAINING, *SEARCHES, *TESTS, "export.py", "get_real_stat.py"),
+        LABELS,
+        "--dataset_mode is neither cityscapes nor coco",
+        lambda opt: opt.dataset_mode not in LABELLED,
+    ),
+    Rule(
+        (*TRAINING, *SEARCHES, *TESTS),
+        ("direction",),
+        "a photo is made of its labels, whatever the direction",
+        lambda opt: opt.dataset_mode in LABELLED,
+    ),
+    Rule(
+        TRAINING,
+        SPADES,
+        "they are those of SPADE (--model, --distiller or --supernet spade)",
+        lambda opt: not is_spade(opt),
+    ),
+    Rule(
+        TRAINING,
+        ("lambda_recon", "recon_loss_type"),
+        "SPADE compares features and no pixels: --lambda_feat, --lambda_vgg",
+        is_spade,
+    ),
+    Rule(
+        TRAINING,
+        ("beta1", "beta2"),
+        "the momenta are 0 and 0.9 without --no_TTUR",
+        lambda opt: is_spade(opt) and not opt.no_TTUR,
+    ),
+    Rule(
+        TRAINING,
+        ("vgg_path",),
+        "no loss looks at features of VGG",
+        lambda opt: not _looks_at_vgg(opt),
+    ),
+    Rule(
+        ("remove_spectral_norm.py",),
+        ("crop_size", "aspect_ratio"),
+        "the weights are those for images of any size",
+    ),
+    Rule(
+        SEARCHES,
+        ("calibration_load_in_memory",),
+        "images are kept once they are decoded, within --cache_gb",
+    ),
     Rule(
         ("train.py",),
         ("pool_size",),
-        "the discriminator of pix2pix must see each output with its own input",
-        lambda opt: opt.model == "pix2pix",
+        "the discriminator of pix2pix and SPADE must see each output with its own input",
+        lambda opt: opt.model != "cycle_gan",
     ),
     Rule(
         ("train.py",),
         tuple(flag for flag in CYCLES if flag != "pool_size"),
         "--model is not cycle_gan",
-        lambda opt: opt.model == "pix2pix",
+        lambda opt: opt.model != "cycle_gan",
+    ),
+    Rule(
+        ("train.py",),
+        ("norm_G", *_FORM),
+        "--netG is no SPADE generator",
+        lambda opt: KINDS[opt.netG].form is None,
     ),
     Rule(
         ("train.py",),
@@ -134,12 +201,6 @@ RULES = (
         ("restore_A_path", "tap_loss"),
         "--lambda_distill 0 compares no activations",
         lambda opt: opt.distiller == "online" and not opt.lambda_distill,
-    ),
-    Rule(
-        STUDENTS,
-        ("vgg_path",),
-        "--feature_net is not vgg16",
-        lambda opt: opt.distiller == "online" and opt.feature_net != "vgg16",
     ),
     Rule(
         ("test.py",),

@@ -18,6 +18,8 @@ import torch
 
 from data.build import DataSettings
 from data.datasets import path_of_side
+from data.labelled import LAYOUTS
+from data.labels import Semantics
 from errors import InputError
 from evaluation.build import MeasureSettings
 from models.build import (
@@ -28,19 +30,23 @@ from models.build import (
     TeacherSettings,
 )
 from models.generators import GeneratorSpec
-from models.kinds import KINDS
+from models.kinds import KINDS, Kind
+from models.spade import USUAL_NORM_G, SpadeForm, parse_norm_G
+from options.flags import is_spade as is_spade  # for the scripts too
 from runtime import machine
 from subnets.space import Milliseconds
 from training.build import (
     CycleSettings,
     OnlineSettings,
     RunSettings,
+    SpadeSettings,
     SubnetSettings,
     UpdateSettings,
 )
 from training.cycle_gan import CycleWeights
 from training.image_losses import ImageLossWeights
 from training.schedules import Schedule
+from training.spade import SpadeWeights
 from training.tasks import LossWeights
 from training.trainer import Plan
 
@@ -68,6 +74,11 @@ def data(opt: Namespace) -> DataSettings:
     same += ("batch_size", "seed", "num_threads", "load_in_memory", "cache_gb")
     # Scripts that do not train have no flags for what only training does.
     values = {name: getattr(opt, name) for name in same if hasattr(opt, name)}
+    if hasattr(opt, "no_instance"):
+        values |= {"dont_care": opt.contain_dontcare_label, "instance": not opt.no_instance}
+        values |= {"portraits": not opt.coco_no_portraits, "check_pairs": not opt.no_pairing_check}
+    if getattr(opt, "calibration_meta_path", None) is not None:
+        values["calibration_meta_path"] = opt.calibration_meta_path
     if hasattr(opt, "no_flip"):
         values |= {"flip": not opt.no_flip, "shuffle": not opt.serial_batches}
     settings = DataSettings(**values)
@@ -83,8 +94,27 @@ def _typed(opt: Namespace, names: Mapping[str, str]) -> dict:
     return {name: getattr(opt, flag) for flag, name in names.items() if flag in opt.explicit}
 
 
-def _images_and_norm() -> dict[str, str]:
-    return {name: name for name in ("input_nc", "output_nc", "norm")}
+def _wanted(opt: Namespace, names: Mapping[str, str], norm_G: str = "norm_G") -> dict:
+    """What was typed of a network, for `models.generators.resolve_spec`: of the flags ``names``,
+    and of those that are the same for all networks of a command.
+
+    Args:
+        norm_G: the flag for norms of SPADE
+    """
+    same = {name: name for name in ("output_nc", "norm", *_FORM)}
+    found = _typed(opt, dict(names) | same | {norm_G: "norm_G"})
+    channels = {"input_nc", "contain_dontcare_label", "no_instance"}
+    if not channels.isdisjoint(opt.explicit):
+        found["input_nc"] = _input_channels(opt)
+    return found
+
+
+def _input_channels(opt: Namespace) -> int:
+    """Those of a network's input: of label maps one for each label, and more."""
+    # Scripts that read no images and have flags of label maps are for these alone.
+    if getattr(opt, "dataset_mode", "cityscapes") not in LAYOUTS:
+        return opt.input_nc
+    return Semantics(opt.input_nc, opt.contain_dontcare_label, not opt.no_instance).channels
 
 
 def initialisation(opt: Namespace) -> Initialisation:
@@ -94,17 +124,31 @@ def initialisation(opt: Namespace) -> Initialisation:
 def spec(opt: Namespace, prefix: str = "", config_str: str | None = None) -> GeneratorSpec:
     """The new generator of ``--{prefix}netG`` and the flags that belong to it."""
     name = getattr(opt, f"{prefix}netG")
-    kind = KINDS[name]
+    kind, images = KINDS[name], data(opt)
+    norm, form = _norm_and_form(opt, kind, prefix)
     return GeneratorSpec(
         name,
         None if kind.by_config else getattr(opt, f"{prefix}ngf"),
         config_str if kind.by_config or kind.elastic else None,
-        opt.input_nc,
-        opt.output_nc,
-        opt.norm,
+        *images.channels,
+        norm,
         getattr(opt, f"{prefix}dropout_rate", 0.0),
-        trained_on=data(opt).described,
+        form,
+        trained_on=images.described,
     )
+
+
+# Flags of what networks of a kind may differ in besides norms.
+_FORM = ("num_upsampling_layers", "separable_conv_norm")
+
+
+def _norm_and_form(opt: Namespace, kind: Kind, prefix: str) -> tuple[str, SpadeForm | None]:
+    """The norm of a new network and its form, where networks of its kind have one."""
+    if kind.form is None:
+        return opt.norm, None
+    found = parse_norm_G(getattr(opt, f"{prefix}norm_G", None) or USUAL_NORM_G)
+    given = {name: getattr(opt, name) for name in _FORM if getattr(opt, name) is not None}
+    return found.pop("norm"), kind.form(**found, **given)
 
 
 def specs_both_ways(opt: Namespace) -> dict[str, GeneratorSpec]:
@@ -123,6 +167,10 @@ def discriminator(opt: Namespace, side: str | None = None) -> DiscriminatorSetti
     """``side``: of a CycleGAN's discriminators, that of the generator with inputs of this side."""
     several = {"heads": 2, "share": opt.share_D} if _two_teachers(opt) else {}
     path = of_side(opt.restore_D_path, side) if side else opt.restore_D_path
+    if is_spade(opt):
+        return DiscriminatorSettings(
+            opt.netD, opt.ndf, opt.n_layers_D, opt.norm_D, path, num_D=opt.num_D
+        )
     return DiscriminatorSettings(opt.netD, opt.ndf, opt.n_layers_D, opt.norm, path, **several)
 
 
@@ -139,14 +187,16 @@ def own_discriminator(opt: Namespace) -> DiscriminatorSettings | None:
 
 def generator(opt: Namespace, flag: str = "restore_G_path") -> Checkpoint:
     """The checkpoint of a flag, with the flags on the architecture that were typed."""
-    names = {name: name for name in ("netG", "ngf", "config_str")} | _images_and_norm()
-    return Checkpoint(getattr(opt, flag), f"`{flag}`", _typed(opt, names))
+    names = {name: name for name in ("netG", "ngf", "config_str")}
+    return Checkpoint(getattr(opt, flag), f"`{flag}`", _wanted(opt, names))
 
 
 def teacher(opt: Namespace, prefix: str = "teacher_") -> Checkpoint:
-    names = {f"{prefix}{name}": name for name in ("netG", "ngf")} | _images_and_norm()
+    names = {f"{prefix}{name}": name for name in ("netG", "ngf")}
     flag = f"restore_{prefix}G_path"
-    return Checkpoint(getattr(opt, flag), f"`{flag}`", _typed(opt, names), prefix)
+    return Checkpoint(
+        getattr(opt, flag), f"`{flag}`", _wanted(opt, names, f"{prefix}norm_G"), prefix
+    )
 
 
 def _is_cycle_gan(opt: Namespace) -> bool:
@@ -175,12 +225,14 @@ def student(opt: Namespace) -> StudentSettings:
     restored = pretrained = None
     if opt.restore_student_G_path:
         names = {"student_ngf": "ngf", "config_str": "config_str", "norm": "norm"}
+        names |= {"student_norm_G": "norm_G"} | {name: name for name in _FORM}
         wanted = _typed(opt, names) | {"netG": opt.student_netG}
         path = opt.restore_student_G_path
         setting = "`restore_student_G_path`"
         restored = Checkpoint(path, setting, wanted, "student_", weights_only=True)
     elif getattr(opt, "restore_pretrained_G_path", None):
-        wanted = _typed(opt, {"pretrained_netG": "netG", "pretrained_ngf": "ngf"})
+        names = {"pretrained_netG": "netG", "pretrained_ngf": "ngf", "pretrained_norm_G": "norm_G"}
+        wanted = _typed(opt, names | {name: name for name in _FORM})
         path = opt.restore_pretrained_G_path
         pretrained = Checkpoint(path, "`restore_pretrained_G_path`", wanted, "pretrained_")
     return StudentSettings(new, opt.student_dropout_rate, restored, pretrained)
@@ -235,7 +287,8 @@ def features(opt: Namespace) -> MeasureSettings:
 def losses(opt: Namespace) -> LossWeights:
     return LossWeights(
         gan_mode=opt.gan_mode,
-        recon=opt.recon_loss_type,
+        # SPADE compares no pixels.
+        recon="l1" if is_spade(opt) else opt.recon_loss_type,
         gan=opt.lambda_gan,
         reconstruction=opt.lambda_recon,
         distill=getattr(opt, "lambda_distill", 0.0),
@@ -246,6 +299,8 @@ def updates(opt: Namespace) -> UpdateSettings:
     return UpdateSettings(
         lr=opt.lr,
         beta1=opt.beta1,
+        beta2=UpdateSettings.beta2 if opt.beta2 is None else opt.beta2,
+        ttur=not opt.no_TTUR,
         amp=opt.amp,
         ema=opt.ema,
         augment=tuple(opt.augment_D),
@@ -253,6 +308,10 @@ def updates(opt: Namespace) -> UpdateSettings:
         restore_path=opt.restore_O_path,
         adaptors_path=getattr(opt, "restore_A_path", None),
     )
+
+
+def spade(opt: Namespace) -> SpadeSettings:
+    return SpadeSettings(SpadeWeights(opt.lambda_feat, opt.lambda_vgg), opt.vgg_path)
 
 
 def cycles(opt: Namespace) -> CycleSettings:
@@ -329,7 +388,15 @@ INPUT_FILES = {"restore_G_path", "restore_D_path", "restore_teacher_G_path"}
 INPUT_FILES |= {"restore_deeper_G_path"}
 INPUT_FILES |= {"restore_student_G_path", "restore_pretrained_G_path", "real_stat_path"}
 INPUT_FILES |= {"real_stat_A_path"}
-INPUT_FILES |= {"latency_table", "meta_path", "fid_weights", "drn_path", "table_path", "vgg_path"}
+INPUT_FILES |= {
+    "calibration_meta_path",
+    "latency_table",
+    "meta_path",
+    "fid_weights",
+    "drn_path",
+    "table_path",
+    "vgg_path",
+}
 
 
 def _content(path: str) -> str:

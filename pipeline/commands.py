@@ -137,7 +137,7 @@ class Draft:
             flags["restore_D_path"] = self.teacher.discriminator
             flags["ndf"] = self.teacher.ndf
         student = self.teacher.student
-        widths = ConfigSet.parse(self.preset.widths, KINDS[student].config.NAMES).choices
+        widths = ConfigSet.parse(self.preset.widths, KINDS[student].config).choices
         return flags | {"student_netG": student, "student_ngf": max(map(max, widths))}
 
     def supernet(self) -> Stage:

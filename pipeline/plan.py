@@ -119,7 +119,7 @@ def make_plan(wanted: Wanted, preset: Preset) -> Plan:
     teacher = draft.teacher = teacher or draft.new_teacher()
     size, student = draft.size, settings.student(draft.supernet().parse()).spec
     for spec in (teacher.spec, student):
-        require_size(*size, spec.kind.multiple, "`image_size`")
+        require_size(*size, spec.multiple, "`image_size`")
     space = search_space(SearchSettings(preset.widths, float("inf")), student, size)
     decisive = draft.decisive(target)
     # Measured when this folder was begun: another measurement would be another search.

@@ -62,7 +62,7 @@ def collect(folder: Path, target: Target, preset: str) -> dict:
         "dataset_mode": data["dataset_mode"],
         "direction": flags["direction"],
         "size": size,
-        "multiple": small.kind.multiple,
+        "multiple": small.multiple,
         "images": {
             phase: {"count": _count(folder, data, phase, flags["direction"]), "of": source}
             for phase, source in data["sources"].items()

@@ -91,6 +91,16 @@ def joined(tensor: Tensor) -> Tensor:
     return torch.cat(parts)
 
 
+@torch.no_grad()
+def summed(tensor: Tensor) -> Tensor:
+    """The sum of the processes' tensors of one shape, on every process."""
+    if world_size() > 1:
+        tensor = tensor.clone()
+        with _worker_loss():
+            dist.all_reduce(tensor)
+    return tensor
+
+
 def largest(value: int) -> int:
     """The largest of the processes' values, on every process; the device is not waited for."""
     if world_size() == 1:

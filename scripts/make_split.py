@@ -3,7 +3,9 @@
 
 With --held_out FILE the rest is everything else; with --count N the held-out names are drawn at
 random and written as well. With --dataset_mode unaligned both sides are split, each by itself:
-x.meta stands for the lists xA.meta and xB.meta, and N are held out of each.
+x.meta stands for the lists xA.meta and xB.meta, and N are held out of each. With cityscapes or coco
+the photos of scenes are named; a list of numbers, as Cityscapes' published split is, means frames
+in their order.
 """
 
 import argparse
@@ -13,7 +15,17 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from data.datasets import has_plain_name, list_images, path_of_side, printable, read_names
+from data.datasets import (
+    Source,
+    has_plain_name,
+    list_images,
+    path_of_side,
+    printable,
+    read_names,
+)
+from data.labelled import LAYOUTS, LabelledDataset
+from data.labels import Semantics
+from data.transforms import Resize
 from errors import InputError
 from options import run
 from prepare.pairs import save_lines
@@ -35,9 +47,26 @@ def images_of(folder: Path) -> list[str]:
     return names
 
 
-def published(names: list[str], path: Path, folder: Path) -> set[str]:
+def scenes_of(root: Path, mode: str, phase: str) -> tuple[Path, list[str]]:
+    """The folder of the photos of a dataset with label maps, and their names as lists give them."""
+    found = LabelledDataset(mode, Source(str(root), phase), Resize("none"), Semantics())
+    inside = [path for path in found.files if path.is_relative_to(found.photos)]
+    return found.photos, [str(path.relative_to(found.photos)) for path in inside]
+
+
+def numbered(names: list[str], listed: set[str]) -> set[str]:
+    """``12.jpg`` as the name of the scene of that number, where all of a list are such numbers."""
+    numbers = [Path(name).stem for name in listed]
+    if listed & set(names) or not all(n.isdecimal() and int(n) < len(names) for n in numbers):
+        return listed
+    return {names[int(n)] for n in numbers}
+
+
+def published(names: list[str], path: Path, folder: Path, scenes: bool = False) -> set[str]:
     """The names in a list. The folder must hold all of them and more: both parts need images."""
     held_out = set(read_names(path, "--held_out"))
+    if scenes:
+        held_out = numbered(names, held_out)
     missing = held_out - set(names)
     if missing:
         raise InputError(
@@ -69,9 +98,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--dataset_mode",
         default="aligned",
-        choices=("aligned", "unaligned"),
+        choices=("aligned", "unaligned", *LAYOUTS),
         help="aligned: pairs, in one folder or two of equal names (default) | "
-        "unaligned: <phase>A and <phase>B, no pairs",
+        "unaligned: <phase>A and <phase>B, no pairs | cityscapes, coco: label maps and photos",
     )
     how = parser.add_mutually_exclusive_group(required=True)
     how.add_argument(
@@ -94,15 +123,19 @@ def main(argv: list[str] | None = None) -> None:
     def of_side(path: Path, side: str) -> Path:
         return Path(path_of_side(str(path), side)) if opt.dataset_mode == "unaligned" else path
 
-    pairs = opt.dataroot / opt.phase
-    if opt.dataset_mode == "unaligned":
+    pairs, scenes = opt.dataroot / opt.phase, opt.dataset_mode in LAYOUTS
+    if scenes:
+        folder, photos = scenes_of(opt.dataroot, opt.dataset_mode, opt.phase)
+        folders, names = {"": folder}, {"": photos}
+    elif opt.dataset_mode == "unaligned":
         folders = {side: opt.dataroot / f"{opt.phase}{side}" for side in "AB"}
     else:  # two folders of equal names are listed by the names of A
         two = opt.dataroot / f"{opt.phase}A"
         folders = {"": two if two.is_dir() and not pairs.is_dir() else pairs}
-    names = {side: images_of(folder) for side, folder in folders.items()}
+    if not scenes:
+        names = {side: images_of(folder) for side, folder in folders.items()}
     held_out = {
-        side: published(names[side], of_side(opt.held_out, side), folder)
+        side: published(names[side], of_side(opt.held_out, side), folder, scenes)
         if opt.held_out
         else drawn(names[side], opt.count, opt.seed, folder)
         for side, folder in folders.items()

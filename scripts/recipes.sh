@@ -9,8 +9,9 @@
 # Environment, all optional:
 #   DATAROOT      the dataset (database/<name>)
 #   OUT           folder of checkpoints and results
-#                 (logs/{pix2pix,cycle_gan}/<dataset>[_fast|_online|_omgd])
-#   TEACHER       weights of a trained original generator (resnet_9blocks), instead of training one
+#                 (logs/{pix2pix,cycle_gan,gaugan}/<dataset>[_fast|_online|_omgd])
+#   TEACHER       weights of a trained original generator (resnet_9blocks; of gaugan a spade without
+#                 spectral norm), instead of training one
 #   TEACHERS      folder of the trainings of the teachers (OUT; without it, of zebra2horse the one of
 #                 horse2zebra, which trains both directions)
 #   REAL_STAT_A, REAL_STAT_B
@@ -20,15 +21,15 @@
 #   CRITERION     what the search ranks by: fid or mIoU (mIoU for cityscapes, else fid)
 #   STUDENT_NGF   omgd: base width of the student, 16, 12 or 8 (16)
 #   VGG_PATH      omgd, online: weights of VGG-16, instead of torch's cache or a download; online
-#                 needs them only if no discriminator lies beside TEACHER
+#                 needs them only if no discriminator lies beside TEACHER. gaugan: of VGG-19
 #   GPU_IDS       -1 = CPU (0)
 #   MORE          flags for every stage but export, e.g. "--fid_features random"; quotes hold words
 #                 with spaces together
 #   MORE_<STAGE>  flags for one stage, e.g. MORE_TRAIN_SUPERNET="--nepochs 5"
 #   DRY_RUN       1 = show the commands without running them
 
-# Sourced by {pix2pix,cycle_gan}/<dataset>[_fast|_online|_omgd]/recipe.sh, which sets DATASET and
-# PIPELINE; the stage scripts beside it call one function each.
+# Sourced by {pix2pix,cycle_gan,gaugan}/<dataset>[_fast|_online|_omgd]/recipe.sh, which sets DATASET
+# and PIPELINE, of gaugan FAMILY too; the stage scripts beside it call one function each.
 CALLED="$(cd "$(dirname "$0")" && pwd)/$(basename "$0")"
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
@@ -42,7 +43,21 @@ fi
 # ---- the datasets' facts
 
 MODEL=pix2pix DATASET_MODE=aligned GAN_MODE=hinge SPACE=channels-64-pix2pix MUTATE_PROB=0.3 NDF=
-case "$DATASET" in
+SAVE_EPOCH_FREQ=5
+case "${FAMILY:-}$DATASET" in
+  # Label maps, by SPADE (spade_recipes.sh). COCO is published by mIoU, whose network is not here.
+  spadecityscapes)
+    NAME=cityscapes-origin DIRECTION=BtoA BATCH=16 DATASET_MODE=cityscapes MODEL=spade
+    TEACHER_EPOCHS=(100 100) SUPERNET_EPOCHS=(200 200) DISTILL_EPOCHS=(100 100)
+    FINETUNE_EPOCHS=(100 100) SPACE=channels-64 UPSAMPLING=more SAVE_EPOCH_FREQ=10
+    BUDGET=${BUDGET:-$([ "$PIPELINE" = full ] && echo 35e9 || echo 32e9)}
+    [ "$PIPELINE" != full ] || SUPERNET_EPOCHS=(100 100)
+    CRITERION=${CRITERION:-mIoU} ;;
+  spadecoco)
+    NAME=coco_stuff DIRECTION=BtoA BATCH=32 DATASET_MODE=coco MODEL=spade
+    TEACHER_EPOCHS=(100 0) SUPERNET_EPOCHS=(100 0) FINETUNE_EPOCHS=(100 0)
+    SPACE=channels-64 UPSAMPLING=normal SAVE_EPOCH_FREQ=1
+    BUDGET=${BUDGET:-36e9} CRITERION=${CRITERION:-fid} ;;
   edges2shoes-r)
     NAME=edges2shoes-r DIRECTION=AtoB BATCH=4 LAMBDA_RECON=100 LAMBDA_DISTILL=1 MOBILE_NGF=64
     TEACHER_EPOCHS=(5 15) SUPERNET_EPOCHS=(10 30) DISTILL_EPOCHS=(5 15) FINETUNE_EPOCHS=(5 15)
@@ -70,7 +85,7 @@ if [ "$DATASET" = zebra2horse ]; then
 fi
 unpaired_full() { [ "$MODEL $PIPELINE" = "cycle_gan full" ]; }
 DATAROOT="${DATAROOT:-database/$NAME}"
-OUT="${OUT:-logs/$MODEL/$DATASET$([ "$PIPELINE" = full ] || echo "_$PIPELINE")}"
+OUT="${OUT:-logs/${MODEL/spade/gaugan}/$DATASET$([ "$PIPELINE" = full ] || echo "_$PIPELINE")}"
 
 # Online, the winner knows its teacher's images by then; against the real ones it gains for long.
 if [ "$PIPELINE" = online ]; then
@@ -79,7 +94,6 @@ fi
 
 # What OMGD's recipes have of their own, by dataset and width of the student. That of map2sat is
 # ours: edges2shoes-r's, with the dataset's own weight of the reconstruction and length.
-SAVE_EPOCH_FREQ=5
 if [ "$PIPELINE" = omgd ]; then
   STUDENT_NGF="${STUDENT_NGF:-16}"
   case "$STUDENT_NGF" in
@@ -101,7 +115,7 @@ fi
 SPLITS="$OUT/splits"
 case "$DATASET" in
   zebra2horse) HELD_OUT="${HELD_OUT:-datasets/metas/horse2zebra/train2.meta}" ;;
-  summer2winter) HELD_OUT="${HELD_OUT:-}" ;; # no list is published: drawn at random
+  summer2winter | coco) HELD_OUT="${HELD_OUT:-}" ;; # no list is published: drawn at random
   *) HELD_OUT="${HELD_OUT:-datasets/metas/$DATASET/train2.meta}" ;;
 esac
 FULL="${TEACHERS:-$OUT}/full" MOBILE="${TEACHERS:-$OUT}/mobile"
@@ -203,8 +217,8 @@ start_from() {
 # more STAGE: add the flags of MORE and MORE_<STAGE> to FLAGS.
 more() {
   local name="MORE_${1^^}" words
-  # Export reads no images: MORE is not for it.
-  [ "$1" = export ] && words="${!name:-}" || words="${MORE:-} ${!name:-}"
+  # These read no images to train or measure on: MORE is not for them.
+  [ "$1" = export ] || [ "$1" = remove_spectral_norm ] && words="${!name:-}" || words="${MORE:-} ${!name:-}"
   [ -n "${words// /}" ] || return 0
   words="$("$PYTHON" -c 'import shlex, sys; print("\n".join(shlex.split(sys.argv[1])))' "$words" \
     2>/dev/null)" || die "MORE or $name: a quote is not closed"
@@ -491,6 +505,11 @@ stages() {
     stage train_mobile "$MOBILE/results.json" train_mobile
     stage distill "$DISTILL/results.json" distill
   fi
+  student_stages
+}
+
+# From the teacher on.
+student_stages() {
   stage train_supernet "$SUPERNET/results.json" train_supernet
   stage search "$SEARCH/done" find_subnet
   [ -n "${DRY_RUN:-}" ] || touch "$SEARCH/done"
@@ -548,3 +567,7 @@ run_online() {
   go_through online_stages "$@"
   summary wider
 }
+
+if [ "$MODEL" = spade ]; then
+  source "$(dirname "${BASH_SOURCE[0]}")/spade_recipes.sh"
+fi

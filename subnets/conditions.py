@@ -19,6 +19,7 @@ _ALWAYS = (
     "aspect_ratio",
     "amp",
     "macs_convention",
+    "num_upsampling_layers",
     "calibration",
 )
 # Settings that decide the value of one criterion.

@@ -243,7 +243,7 @@ class LatencyTable:
             differ.insert(0, f"{self.plan['netG']}, not {spec.netG}")
         if differ:
             raise InputError(f"{setting} was made for other networks: {', '.join(differ)}")
-        known = ConfigSet.parse(str(self.plan["config_set"]), space.arch.config.NAMES).choices
+        known = ConfigSet.parse(str(self.plan["config_set"]), space.arch.config).choices
         names = zip(space.arch.config.NAMES, space.choices, known, strict=True)
         unknown = [f"{name} {w}" for name, ours, theirs in names for w in ours if w not in theirs]
         if unknown:
@@ -288,9 +288,9 @@ class LatencyTable:
             raise InputError(f"{where}: of another version; make it again")
         try:
             table = cls(**values)
-            names = table.spec.kind.config.NAMES
-            widest = [max(c) for c in ConfigSet.parse(str(table.plan["config_set"]), names).choices]
-            table.of(table.spec.kind.config(tuple(widest)))
+            kind = table.spec.kind.config
+            widest = [max(c) for c in ConfigSet.parse(str(table.plan["config_set"]), kind).choices]
+            table.of(kind(tuple(widest)))
         except (TypeError, KeyError, AttributeError, InputError) as error:
             raise InputError(f"{where}: damaged ({error}); make it again") from None
         return table

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from functools import cache
 
 from torch import Tensor, nn
@@ -20,12 +20,13 @@ def subnet_of(net: nn.Module, config: ChannelConfig) -> Callable[[Tensor], Tenso
     return lambda x: net(x, config)
 
 
-def runner(spec: GeneratorSpec, batches: Callable[[], Sequence[Tensor]]) -> Run:
+def runner(spec: GeneratorSpec, batches: Callable[[], Iterable[Tensor]]) -> Run:
     """How subnets of ``spec`` are run: `subnet_of`, or, where their batch norms need statistics of
     their own, each cut out and calibrated.
 
     Args:
-        batches: inputs to calibrate on, see `models.calibration`; asked for once, when needed
+        batches: inputs to calibrate on, see `models.calibration`; asked for once, when needed, and
+                 gone through for each subnet
     """
     batches = cache(batches)
 

@@ -66,7 +66,7 @@ class SearchSpace:
         width: int = 256,
         times: Times | None = None,
     ):
-        config_set = ConfigSet.parse(name, arch.config.NAMES)
+        config_set = ConfigSet.parse(name, arch.config)
         self.name, self.choices = str(config_set), config_set.choices
         self.arch, self.convention, self.height, self.width = arch, convention, height, width
         self.times = times

@@ -9,6 +9,7 @@ import pytest
 from metrics.macs import PUBLISHED
 from models.cost import config_cost
 from models.generators import GeneratorSpec
+from models.spade import SpadeForm
 from subnets.space import SearchSpace
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -110,3 +111,23 @@ def test_published_qualities():
     for _, _, network, _, _, quality in PUBLISHED:
         if network in shown and network != "resnet_9blocks":
             assert shown[network] == quality
+
+
+def test_costs_of_gaugan():
+    form = {"cityscapes": (36, SpadeForm(), (256, 512))}
+    form["coco"] = (184, SpadeForm("normal"), (256, 256))
+    dataset, found = None, rows("GauGAN | network")
+    assert len(found) == 6
+    for name, network, _, params, published, true in found:
+        dataset = name or dataset
+        input_nc, shape, size = form[dataset]
+        text = network.split("`")[1]
+        named = {"netG": text, "ngf": 64}
+        if "_" in text:
+            ngf = int(re.search(r"of (\d+)", network)[1])
+            named = {"netG": "sub_mobile_spade", "ngf": ngf, "config_str": text}
+        spec = GeneratorSpec(**named, input_nc=input_nc, norm="batch", form=shape)
+        for convention, shown in (("published", published), ("exact", true)):
+            macs, count = config_cost(spec.config, spec.architecture, convention, *size)
+            assert shown in (f"{macs / 1e9:.3g}G", f"{macs / 1e9:.0f}G"), (text, macs)
+            assert params == f"{count / 1e6:.1f}M", (text, count)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -22,6 +22,8 @@ from models.build import Initialisation
 from models.calibration import calibrate
 from models.discriminators import Discriminator
 from models.generators import GeneratorSpec
+from models.kinds import KINDS
+from models.multi_scale import MultiScaleDiscriminator
 from models.weights import load_network
 from runtime import distributed
 from runtime.cuda_graphs import CudaGraphs
@@ -33,9 +35,11 @@ from training.augmentation import Augmentation
 from training.cycle_gan import CycleGanTask, CycleWeights
 from training.feature_networks import DiscriminatorFeatures, VGG16Features
 from training.image_losses import ImageLosses, ImageLossWeights, make_connector
+from training.losses import PerceptualLoss
 from training.online import OnlineTask, RealLosses
 from training.quantisation import quantise
 from training.schedules import Schedule
+from training.spade import Rates, SpadeTask, SpadeWeights
 from training.state import load_optimizers
 from training.tasks import (
     DistillTask,
@@ -60,6 +64,7 @@ class UpdateSettings:
 
     Args:
         lr, beta1:     of Adam
+        beta2, ttur:   of the task of SPADE, see `training.spade.Rates`
         amp:           none | bf16 | fp16: precision of the networks; weights and losses stay
                        float32
         ema:           decay per step of a moving average of the generator's weights; 0 = none
@@ -72,6 +77,8 @@ class UpdateSettings:
 
     lr: float = 0.0002
     beta1: float = 0.5
+    beta2: float = 0.999
+    ttur: bool = True
     amp: str = "none"
     ema: float = 0.0
     augment: tuple[str, ...] = ()
@@ -101,6 +108,15 @@ class OnlineSettings:
     tap_loss: str = "mse"
     adversarial: float = 0.0
     l1_real: float = 0.0
+
+
+@dataclass(frozen=True)
+class SpadeSettings:
+    """What the losses of `training.spade.SpadeTask` weigh; ``vgg_path`` holds the weights of
+    VGG-19, None takes torch's cache or a download."""
+
+    weights: SpadeWeights = field(default_factory=SpadeWeights)
+    vgg_path: str | None = None
 
 
 @dataclass(frozen=True)
@@ -161,7 +177,7 @@ def subnets(
     settings: SubnetSettings,
     spec: GeneratorSpec,
     batch_size: int,
-    calibration: Callable[[], Sequence[Tensor]],
+    calibration: Callable[[], Iterable[Tensor]],
 ) -> Subnets | None:
     """What a supernet is trained and measured at; None for a student of fixed width.
 
@@ -184,6 +200,10 @@ def subnets(
             "`config_per_image` with one image per step changes nothing: "
             "give `batch_size` 2 or more"
         )
+    if settings.per_image and not spec.kind.per_image:
+        raise InputError(
+            f"`config_per_image`: {spec.netG} runs a batch at one configuration; leave it out"
+        )
     if settings.per_image and spec.norm == "batch":
         raise InputError(
             "`config_per_image` with `norm` batch: its statistics are those of a batch that runs "
@@ -201,7 +221,7 @@ def subnets(
 
 
 def begin_tuned(
-    student: nn.Module, spec: GeneratorSpec, calibration: Callable[[], Sequence[Tensor]]
+    student: nn.Module, spec: GeneratorSpec, calibration: Callable[[], Iterable[Tensor]]
 ) -> None:
     """Give a supernet that is trained at one configuration alone the statistics of that one.
 
@@ -209,11 +229,12 @@ def begin_tuned(
     """
     config = spec.tuned_config
     if config is not None and spec.norm == "batch":
-        batches = [batch.to(next(student.parameters()).device) for batch in calibration()]
+        device = next(student.parameters()).device
+        batches = (batch.to(device) for batch in calibration())
         calibrate(student, batches, lambda x: student(x, config))
 
 
-def begin_quantised(student: nn.Module, calibration: Callable[[], Sequence[Tensor]]) -> None:
+def begin_quantised(student: nn.Module, calibration: Callable[[], Iterable[Tensor]]) -> None:
     """Put a student of fixed width in 8 bits, in place, with the ranges of ``calibration``.
 
     Its steps then keep them up to date. See `training.quantisation`.
@@ -256,6 +277,46 @@ def cycle_gan_task(
         device,
         updates.amp,
         Augmentation(updates.augment),
+        updates.ema,
+    )
+    return _ready(task, updates)
+
+
+def spade_task(
+    net: nn.Module,
+    spec: GeneratorSpec,
+    discriminator: MultiScaleDiscriminator,
+    settings: SpadeSettings,
+    weights: LossWeights,
+    updates: UpdateSettings,
+    device: torch.device,
+    teacher: nn.Module | None = None,
+    adaptors: Sequence[nn.Module] = (),
+    subnets: Subnets | None = None,
+) -> SpadeTask:
+    """A generator learns from label maps and photos, with ``teacher`` from its activations too.
+
+    Raises:
+        InputError: the weights of VGG-19 are missing.
+    """
+    vgg = None
+    if settings.weights.vgg:
+        asks = f"`lambda_vgg` {settings.weights.vgg:g} (0: without; `vgg_path`: from a file)"
+        path = Path(settings.vgg_path) if settings.vgg_path else None
+        vgg = PerceptualLoss(path, asks, imagenet=False).to(device)
+    task = SpadeTask(
+        net.to(device),
+        spec,
+        discriminator.to(device),
+        weights,
+        settings.weights,
+        Rates.of(updates.lr, updates.beta1, updates.beta2, updates.ttur),
+        device,
+        None if teacher is None else teacher.to(device),
+        [adaptor.to(device) for adaptor in adaptors],
+        vgg,
+        subnets,
+        updates.amp,
         updates.ema,
     )
     return _ready(task, updates)
@@ -428,6 +489,12 @@ def _ready(task: Task, updates: UpdateSettings) -> Task:
     """Restore the optimizers and record the steps, where that is wanted."""
     if updates.restore_path:
         load_optimizers(task.optimizers, updates.restore_path, "`restore_O_path`")
+    fixed = [spec.netG for spec in task.specs.values() if not spec.kind.per_image]
+    if updates.cuda_graphs and any(KINDS[name].elastic for name in fixed):
+        raise InputError(
+            f"`cuda_graphs`: a step of {fixed[0]} has the shapes of its configuration, another one "
+            "each time, and cannot be recorded; leave it out"
+        )
     if updates.cuda_graphs:
         task.record(CudaGraphs(task.device))
     return task
@@ -455,8 +522,7 @@ def validation(
         columns:      label -> generator, shown in the pictures beside input and target
         picture_size: of an image in the pictures, in pixels
     """
-    folders = ("val", "valA") if data.paired else ("valA",)
-    if not any((Path(data.dataroot) / folder).is_dir() for folder in folders):
+    if not data.has_phase("val"):
         if not measures.fid:
             return None
         what = "folder 'val'" if data.paired else "folders 'valA' and 'valB'"

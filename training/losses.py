@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -71,6 +72,12 @@ class PerceptualLoss(nn.Module):
 
     forward(x, y): float N 3 H W in [-1, 1] (one channel is taken as grey) -> scalar
 
+    Args:
+        path:     the weights; None = torch's cache, or a download
+        setting:  what asks for them, for messages
+        imagenet: bring images to the mean and deviation of ImageNet, which the weights learned
+                  from; SPADE leaves them as they are
+
     Raises:
         InputError: the VGG-19 weights cannot be downloaded, or the file in the cache is not them.
     """
@@ -78,9 +85,15 @@ class PerceptualLoss(nn.Module):
     # Index in vgg19.features (relu1_1 ... relu5_1): weight.
     LAYERS = {1: 1 / 32, 6: 1 / 16, 11: 1 / 8, 20: 1 / 4, 29: 1.0}
 
-    def __init__(self):
+    def __init__(
+        self,
+        path: Path | None = None,
+        setting: str = "`recon_loss_type` vgg",
+        imagenet: bool = True,
+    ):
         super().__init__()
-        self.features = vgg_layers("vgg19", max(self.LAYERS), "`recon_loss_type` vgg")
+        self.features = vgg_layers("vgg19", max(self.LAYERS), setting, path)
+        self.imagenet = imagenet
         for layer in self.features:
             if isinstance(layer, nn.ReLU):
                 layer.inplace = False
@@ -88,7 +101,9 @@ class PerceptualLoss(nn.Module):
         self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1))
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        x, y = (((t.expand(-1, 3, -1, -1) + 1) / 2 - self.mean) / self.std for t in (x, y))
+        x, y = (t.expand(-1, 3, -1, -1) for t in (x, y))
+        if self.imagenet:
+            x, y = (((t + 1) / 2 - self.mean) / self.std for t in (x, y))
         total = x.new_zeros(())
         for index, layer in enumerate(self.features):
             x, y = layer(x), layer(y)

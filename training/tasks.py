@@ -50,8 +50,10 @@ class LossWeights:
     distill: float = 1.0  # `lambda_distill`
 
 
-def make_adam(parameters: list[nn.Parameter], lr: float, beta1: float) -> torch.optim.Adam:
-    return torch.optim.Adam(parameters, lr=lr, betas=(beta1, 0.999), fused=True)
+def make_adam(
+    parameters: list[nn.Parameter], lr: float, beta1: float, beta2: float = 0.999
+) -> torch.optim.Adam:
+    return torch.optim.Adam(parameters, lr=lr, betas=(beta1, beta2), fused=True)
 
 
 class Average:

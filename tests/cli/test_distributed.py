@@ -250,3 +250,61 @@ def test_a_signal_to_one_process_stops_all_with_their_state_saved(
     code, output = finish(process, timeout=60)
     assert code != 0 and "stopped by SIGTERM: the state is saved" in output, output
     assert (tmp_path / "two" / "checkpoints" / "state.pth").exists()
+
+
+SPADE = """
+import torch
+from data.loader import Batch
+from models.generators import GeneratorSpec
+from models.layers import init_weights
+from models.multi_scale import MultiScaleDiscriminator
+from models.spade import SpadeConfig, SpadeForm
+from runtime import distributed
+from training.spade import Rates, SpadeTask, SpadeWeights
+from training.tasks import LossWeights, Subnets
+
+def train(rank, world):
+    torch.manual_seed(0)
+    form = SpadeForm("normal")
+    spec = GeneratorSpec("super_mobile_spade", 2, None, 5, 3, "batch", form=form)
+    net = init_weights(spec.build(), "xavier", 0.5)
+    net_d = init_weights(MultiScaleDiscriminator(8, 2, 3), "xavier", 0.5)
+    configs = SpadeConfig((2,) * 8), SpadeConfig((1, 2, 1, 2, 1, 2, 1, 2))
+    subnets = Subnets(lambda step, images: [configs[step % 2]], {})
+    rates = Rates((1e-3, 1e-3), (0.0, 0.9))
+    task = SpadeTask(net, spec, net_d, LossWeights(), SpadeWeights(1, 0), rates,
+                     torch.device("cpu"), subnets=subnets)
+    # Adam would make steps of the rounding errors of gradients that are zero.
+    sgd = [task._trained(), [*net_d.parameters()]]
+    task.optimizers = [torch.optim.SGD(parameters, 0.05) for parameters in sgd]
+    draw = torch.Generator().manual_seed(1)
+    for step in range(3):
+        a = torch.rand(4, 5, 32, 64, generator=draw)
+        b = torch.rand(4, 3, 32, 64, generator=draw)
+        mine = slice(4 // world * rank, 4 // world * (rank + 1))
+        task.step(Batch(a[mine], b[mine], ["x"] * len(a[mine])), step)
+    return {k: v for name in "GD" for k, v in task.networks[name].state_dict().items()}
+"""
+
+
+def test_batch_norms_of_spade_take_the_images_of_all_processes(torchrun, tmp_path):
+    """Two processes with half of a batch each make the step of one process with all of it."""
+    script = tmp_path / "spade.py"
+    script.write_text(
+        f"import sys\nsys.path.insert(0, {str(ROOT)!r})\n{SPADE}"
+        "distributed.setup('cpu')\n"
+        "rank = distributed.rank()\n"
+        f"torch.save(train(rank, 2), f'{tmp_path}/{{rank}}.pth')\n"
+        "distributed.shutdown()\n"
+    )
+    code, output = finish(torchrun(str(script)))
+    assert code == 0, output
+    alone = {}
+    exec(SPADE, alone)
+    expected = alone["train"](0, 1)
+    found = [torch.load(tmp_path / f"{rank}.pth", weights_only=True) for rank in (0, 1)]
+    for key, wanted in expected.items():
+        assert torch.equal(found[0][key], found[1][key]), key
+        torch.testing.assert_close(found[0][key], wanted, rtol=0, atol=2e-4, msg=key)
+    mean = "head_0.norm_0.param_free_norm.running_mean"
+    assert expected[mean].abs().max() > 0.01

@@ -24,6 +24,7 @@ COMMANDS = {
     "gc-test": "test.py",
     "gc-latency": "latency.py",
     "gc-real-stat": "get_real_stat.py",
+    "gc-remove-spectral-norm": "remove_spectral_norm.py",
 }
 
 

@@ -1,0 +1,2 @@
+DATASET=coco PIPELINE=fast FAMILY=spade
+source "$(dirname "${BASH_SOURCE[0]}")/../../recipes.sh"
