@@ -16,6 +16,7 @@ from pathlib import Path
 
 from data.datasets import path_of_side
 from models.kinds import BY_CONFIG, KINDS, PLAIN, SUPERNETS
+from models.spade import SpadeForm
 from options.flags import (
     CYCLE_GAN,
     CYCLES,
@@ -735,7 +736,7 @@ class SpectralOptions(Options):
     flags += ("no_instance", "contain_dontcare_label")
     required = ("restore_G_path", "output_path")
     defaults = dict(netG="spade", crop_size=512, aspect_ratio=2.0, input_nc=35)
-    choices = dict(netG=tuple(name for name in PLAIN if KINDS[name].form))
+    choices = dict(netG=tuple(name for name in PLAIN if KINDS[name].form is SpadeForm))
 
 
 class RealStatOptions(Options):
@@ -923,7 +924,9 @@ class CompressOptions(Options):
     defaults = dict(dataset_mode=None, direction=None, num_threads=None, gpu_ids=None, device=None)
     choices = dict(
         dataset_mode=("aligned", "unaligned"),
-        student_netG=tuple(name for name in SUPERNETS if not KINDS[name].labels),
+        student_netG=tuple(
+            name for name in SUPERNETS if not (KINDS[name].labels or KINDS[name].styled)
+        ),
     )
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from models.kinds import KINDS
+from models.spade import SpadeForm
 from options.flags import (
     CYCLES,
     FORMS_OF_SPADE,
@@ -123,7 +124,7 @@ RULES = (
         ("train.py",),
         ("norm_G", *_FORM),
         "--netG is no SPADE generator",
-        lambda opt: KINDS[opt.netG].form is None,
+        lambda opt: KINDS[opt.netG].form is not SpadeForm,
     ),
     Rule(
         ("train.py",),

@@ -144,7 +144,7 @@ _FORM = ("num_upsampling_layers", "separable_conv_norm")
 
 def _norm_and_form(opt: Namespace, kind: Kind, prefix: str) -> tuple[str, SpadeForm | None]:
     """The norm of a new network and its form, where networks of its kind have one."""
-    if kind.form is None:
+    if kind.form is not SpadeForm:
         return opt.norm, None
     found = parse_norm_G(getattr(opt, f"{prefix}norm_G", None) or USUAL_NORM_G)
     given = {name: getattr(opt, name) for name in _FORM if getattr(opt, name) is not None}
