@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -72,3 +73,13 @@ class InOneStyle(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.net(x, style=self.style.expand(x.shape[0], -1))
+
+
+def in_one_style(net: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """A network that draws a style for each image, in a single one instead: for those who time it,
+    and for frames of a video, which would flicker. Any other network as it is."""
+    if not isinstance(net, InRandomStyles):
+        return net
+    image = torch.zeros(1, 1, 1, 1)
+    style = random_styles(image, net.net.style_dim, net.seed)
+    return InOneStyle(net.net, style.to(next(net.parameters()).device)).train(net.training)
