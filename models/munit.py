@@ -197,7 +197,7 @@ def adaptive_norm(x: Tensor, factors: Tensor) -> Tensor:
     """Instance norm (eps 1e-5, biased variance), scaled and shifted (AdaIN, eq. 8 of Huang and
     Belongie 2017). x: N C H W; factors: N 2C, first what is added to each channel, then what
     multiplies it."""
-    shift, scale = factors.view(len(factors), 2, -1, 1, 1).unbind(1)
+    shift, scale = factors.unflatten(1, (2, -1))[..., None, None].unbind(1)
     return F.instance_norm(x) * scale + shift
 
 
