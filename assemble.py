@@ -12,7 +12,7 @@ from runtime.folders import make_parent
 
 def main() -> None:
     opt = AssembleOptions.parse()
-    both = {side: settings.generator(opt, f"restore_G_{side}_path") for side in "AB"}
+    both = {side: settings.generator_of_side(opt, side) for side in "AB"}
     path = Path(opt.output_path)
     make_parent(path, "`output_path`")
     source, target = ("B", "A") if opt.direction == "BtoA" else ("A", "B")

@@ -809,6 +809,17 @@ class SpectralOptions(Options):
     choices = dict(netG=tuple(name for name in PLAIN if KINDS[name].form is SpadeForm))
 
 
+class AssembleOptions(Options):
+    prog = "assemble.py"
+    description = (
+        "Make one generator of the two of train.py --model munit: the content encoder of the one "
+        "and the style encoder and decoder of the other."
+    )
+    flags = ("restore_G_A_path", "restore_G_B_path", "direction", "decoder_from_A", "output_path")
+    flags += ("netG_A", "ngf_A", "netG_B", "ngf_B")
+    required = ("restore_G_A_path", "restore_G_B_path", "output_path")
+
+
 class RealStatOptions(Options):
     prog = "get_real_stat.py"
     description = "Statistics of real images for FID, written as .npz."

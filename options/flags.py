@@ -469,6 +469,21 @@ FLAGS: dict[str, Flag] = {
         "both, completed by _A.pth and _B.pth",
         metavar="PTH",
     ),
+    "restore_G_A_path": Flag(_START, "checkpoint of the generator of domain A", metavar="PTH"),
+    "restore_G_B_path": Flag(_START, "checkpoint of the generator of domain B", metavar="PTH"),
+    **{
+        f"{name}_{side}": Flag(
+            _NET, f"{what} of domain {side}; its file says it, and must agree", parse, **more
+        )
+        for side in "AB"
+        for name, what, parse, more in (
+            ("netG", "generator", text, {"choices": GENERATORS}),
+            ("ngf", "its base width, of the generator", positive, {"metavar": "N"}),
+        )
+    },
+    "decoder_from_A": Flag(
+        _START, "take the decoder of the generator that gives the content, too", bool
+    ),
     "restore_D_path": Flag(
         _START,
         "checkpoint of the discriminator; train.py --model cycle_gan and munit: as "

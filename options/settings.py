@@ -206,6 +206,12 @@ def generator(opt: Namespace, flag: str = "restore_G_path") -> Checkpoint:
     return Checkpoint(getattr(opt, flag), f"`{flag}`", _wanted(opt, names))
 
 
+def generator_of_side(opt: Namespace, side: str) -> Checkpoint:
+    """That of domain A or B, of two that are assembled."""
+    flag, names = f"restore_G_{side}_path", {f"netG_{side}": "netG", f"ngf_{side}": "ngf"}
+    return Checkpoint(getattr(opt, flag), f"`{flag}`", _typed(opt, names))
+
+
 def teacher(opt: Namespace, prefix: str = "teacher_") -> Checkpoint:
     names = {f"{prefix}{name}": name for name in ("netG", "ngf")}
     flag = f"restore_{prefix}G_path"
