@@ -20,11 +20,11 @@ COMMANDS = {
     "gc-distill": "distill.py",
     "gc-search": "evolution_search.py",
     "gc-search-all": "search.py",
+    "gc-assemble": "assemble.py",
     "gc-export": "export.py",
     "gc-test": "test.py",
     "gc-latency": "latency.py",
     "gc-real-stat": "get_real_stat.py",
-    "gc-assemble": "assemble.py",
     "gc-remove-spectral-norm": "remove_spectral_norm.py",
 }
 
