@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from data.build import DataSettings, calibration_batches, training_loader
-from models.build import new_discriminator, new_student, new_teacher
+from models.build import Initialisation, new_discriminator, new_student, new_teacher
+from models.styles import InRandomStyles
 from options import DistillOptions, Namespace, run, settings
 from report.run import write_run_page
 from training.build import (
@@ -23,6 +24,7 @@ from training.build import (
     train,
     validation,
 )
+from training.build_munit import munit_distillation_task
 from training.tasks import Task
 
 
@@ -56,7 +58,10 @@ def student_task(
     # Without pairs no input belongs to a real image, so the discriminator sees images alone
     # (SPEC 3).
     seen = sum(data.channels) if data.paired else data.output_nc
-    discriminator = new_discriminator(settings.discriminator(opt), seen, init)
+    munit = settings.is_munit(opt)
+    judge = settings.discriminator(opt)
+    # MUNIT's is drawn as those of others are.
+    discriminator = new_discriminator(judge, seen, Initialisation() if munit else init)
     parts = dict(
         student=student,
         spec=spec,
@@ -70,6 +75,10 @@ def student_task(
     if spade:
         how = settings.spade(opt)
         return spade_task(parts.pop("student"), **parts, settings=how, teacher=teacher), [teacher]
+    if munit:
+        how = settings.munit(opt)
+        task = munit_distillation_task(**parts, settings=how, teacher=teachers[0])
+        return task, [InRandomStyles(teacher)]
     parts["paired"] = data.paired
     if online:
         own = settings.own_discriminator(opt)

@@ -147,6 +147,11 @@ def main() -> None:
         checkpoint.check_channels(spec, data.channels)
     if set(opt.format) & set(FIXED):
         require_fixed_size(net, opt.size)
+    if spec.kind.styled and (opt.int8 or set(opt.format) & set(FIXED)):
+        raise InputError(
+            f"{checkpoint.setting} {checkpoint.path}: files of {spec.netG} take styles beside "
+            "images, which `format` onnx and pt2 can express; leave out `int8`, coreml and tflite"
+        )
     named = settings.was_typed(opt, "format")
     paths = output_paths(Path(opt.output_path), opt.format, named, opt.int8, Path(checkpoint.path))
     for name, path in paths.items():

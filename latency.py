@@ -17,6 +17,7 @@ from evaluation.speed import measure_side_by_side, peak_memory
 from evaluation.tested import Loaded, load_tested
 from models.generators import GeneratorSpec
 from models.layers import multiple_of, pad_to_fit, require_size
+from models.styles import in_one_style
 from options import LatencyOptions, TableOptions, run, settings, test_settings
 from report.latency import Timed, write_comparison
 from runtime.files import write_json
@@ -121,6 +122,7 @@ def main() -> None:
 
     teacher, models = load_tested(test_settings.tested(opt), device)
     models = [teacher, *models] if teacher else models
+    models = [replace(each, net=in_one_style(each.net)) for each in models]
     x = next(iter(inference_loader(settings.data(opt), device).epoch())).A
     x = pad_to_fit(x, multiple_of(*(each.net for each in models)))
     timed = prepare(models, opt.backends, x)

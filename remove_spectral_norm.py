@@ -17,7 +17,7 @@ def main() -> None:
     opt = SpectralOptions.parse()
     checkpoint = settings.generator(opt)
     net, spec = checkpoint.load()
-    if spec.form is None or not spec.form.spectral:
+    if not getattr(spec.form, "spectral", False):
         raise InputError(
             f"{checkpoint.setting} {checkpoint.path} ({spec.netG}) has no spectral norm: there is "
             "nothing to take out"

@@ -3,6 +3,7 @@
 ``--help`` lists the flags, ``--dataset_mode video --help`` those of videos.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 from data.build import inference_loader
@@ -11,6 +12,7 @@ from evaluation.build import criteria
 from evaluation.memory import watched
 from evaluation.tested import load_tested
 from evaluation.video import describe_video, translate_video
+from models.styles import in_one_style
 from options import Namespace, TestOptions, run, settings, test_settings
 from report.results import test_generators
 from runtime.folders import make_folder, make_parent, take_folder
@@ -24,6 +26,7 @@ def video(opt: Namespace) -> None:
     device = settings.start_machine(opt)
     teacher, models = load_tested(test_settings.tested(opt), device)
     models = [teacher, *models] if teacher else models
+    models = [replace(each, net=in_one_style(each.net)) for each in models]
     done = translate_video(output, models, settings.data(opt), device, opt.side_by_side)
     print(describe_video(output, done))
 

@@ -1,5 +1,5 @@
-"""Train the teacher: pix2pix from pairs, CycleGAN from images that are no pairs, or SPADE from
-label maps.
+"""Train the teacher: pix2pix from pairs, CycleGAN or MUNIT from images that are no pairs, or SPADE
+from label maps.
 
 ``python train.py --help`` lists the flags.
 """
@@ -7,7 +7,7 @@ label maps.
 import torch
 
 from data.build import training_loader
-from models.build import new_discriminator, new_generator
+from models.build import Initialisation, new_discriminator, new_generator
 from models.weights import load_network
 from options import Namespace, TrainOptions, run, settings
 from report.run import write_run_page
@@ -19,6 +19,7 @@ from training.build import (
     validation,
     validation_both_ways,
 )
+from training.build_munit import munit_task
 from training.tasks import Task
 
 
@@ -68,8 +69,25 @@ def spade(opt: Namespace, device: torch.device) -> Task:
     return spade_task(generator, spec, discriminator, *how, device)
 
 
+def munit(opt: Namespace, device: torch.device) -> Task:
+    """A generator and a discriminator for images of each side."""
+    init, generators, discriminators = settings.initialisation(opt), [], []
+    for side, spec in settings.specs_both_ways(opt).items():
+        generator = new_generator(spec, init)
+        if opt.restore_G_path:
+            path = settings.of_side(opt.restore_G_path, side)
+            load_network(generator, path, "`restore_G_path`")
+        generators.append((generator, spec))
+        judge = settings.discriminator(opt, side)
+        # Its weights are drawn as those of others are.
+        discriminators.append(new_discriminator(judge, spec.input_nc, Initialisation()))
+    how = settings.losses(opt), settings.munit(opt), settings.updates(opt)
+    return munit_task(generators, discriminators, *how, device)
+
+
 def new_task(opt: Namespace, device: torch.device) -> Task:
-    return {"pix2pix": pix2pix, "cycle_gan": cycle_gan, "spade": spade}[opt.model](opt, device)
+    tasks = {"pix2pix": pix2pix, "cycle_gan": cycle_gan, "spade": spade, "munit": munit}
+    return tasks[opt.model](opt, device)
 
 
 def main() -> None:
@@ -79,7 +97,7 @@ def main() -> None:
     loader = training_loader(data, device)
     task = new_task(opt, device)
     shown = dict(page=write_run_page, picture_size=opt.display_winsize)
-    if opt.model == "cycle_gan":
+    if settings.both_ways(opt):
         back = settings.measures_back(opt)
         evaluation = validation_both_ways(
             data, measures, back, device, opt.eval_batch_size, **shown

@@ -69,6 +69,15 @@ def sample(batch: int, channels: int, height: int, width: int) -> Tensor:
     return torch.rand(batch, channels, height, width, generator=random) * 2.4 - 1.2
 
 
+def sample_styles(net: nn.Module, batch: int) -> tuple[Tensor, ...]:
+    """What a network takes besides ``batch`` images: (styles,), N style_dim float32 from N(0, 1),
+    the same at every call, of a generator of images in styles (`models.munit`); else nothing."""
+    style_dim = getattr(net, "style_dim", None)
+    if style_dim is None:
+        return ()
+    return (torch.randn(batch, style_dim, generator=torch.Generator().manual_seed(0)),)
+
+
 def input_channels(net: nn.Module) -> int:
     """Number of input channels of a generator."""
     kinds = (nn.Conv2d, nn.ConvTranspose2d)
@@ -78,14 +87,15 @@ def input_channels(net: nn.Module) -> int:
 @torch.inference_mode()
 def max_difference(
     net: nn.Module,
-    run: Callable[[Tensor], Tensor],
+    run: Callable[..., Tensor],
     shapes: Sequence[tuple[int, int, int]] | None = None,
 ) -> float:
     """Largest ``|run(x) - net(x)|`` over test inputs of several shapes.
 
     Args:
         net:    a generator on the CPU, in float32
-        run:    N C H W float32 -> the output to compare with ``net(x)``
+        run:    N C H W float32 -> the output to compare with ``net(x)``; gets styles too where the
+                network takes them
         shapes: (batch, height, width) of the inputs; None = `shapes_for`
 
     Returns:
@@ -94,7 +104,8 @@ def max_difference(
     worst = 0.0
     for batch, height, width in shapes or shapes_for(net):
         x = sample(batch, input_channels(net), height, width)
-        found = (run(x.clone()).float() - net(x)).abs().max()
+        style = sample_styles(net, batch)
+        found = (run(x.clone(), *style).float() - net(x, *style)).abs().max()
         worst = max(worst, found.item() if torch.isfinite(found) else float("inf"))
     return worst
 
@@ -139,14 +150,15 @@ class HalfWeights(nn.Module):
 
     Its exported graph begins with a cast of each weight to float32.
 
-    forward(x): as ``net``, N C H W float32 -> N output_nc H W float32.
+    forward(x): as ``net``, N C H W float32 -> N output_nc H W float32; with styles where it takes
+    them.
     """
 
     def __init__(self, net: nn.Module):
         super().__init__()
         self.net = copy.deepcopy(net).half()
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, *inputs: Tensor) -> Tensor:
         state = {**dict(self.net.named_parameters()), **dict(self.net.named_buffers())}
         full = {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
-        return torch.func.functional_call(self.net, full, (x,))
+        return torch.func.functional_call(self.net, full, inputs)

@@ -6,7 +6,6 @@ function, with a last convolution that CPU kernels run three times as fast.
 
 from __future__ import annotations
 
-import copy
 import importlib.util
 import logging
 import warnings
@@ -16,14 +15,16 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from deploy.checks import Exported, input_channels, max_difference, require_equal, rounded, sample
-from deploy.pt2 import Traced, dynamic_shapes, traced_size
+from deploy.checks import Exported, max_difference, require_equal, rounded
+from deploy.pt2 import dynamic_shapes, exported_form, traced, traced_inputs
 from deploy.rewrite import rewrite
 from errors import InputError
 from runtime.files import written_whole
 
 # The opset that the exporter writes without conversion.
 OPSET = 18
+# Names of what a file takes: images, and styles where its network makes images in these.
+INPUTS = "input", "style"
 
 
 # --------------------------------------------------------------------------------------------------
@@ -71,8 +72,9 @@ def open_session(model: Path | bytes):
 class OnnxGenerator:
     """An ``.onnx`` file, or its bytes, that runs in ONNX Runtime on the CPU.
 
-    Called with N C H W float32 on the CPU, it returns N output_nc H W float32. It uses the number
-    of threads that PyTorch uses when this object is created.
+    Called with N C H W float32 on the CPU, it returns N output_nc H W float32. A file that takes
+    styles is called with these too, N style_dim float32. It uses the number of threads that PyTorch
+    uses when this object is created.
     """
 
     def __init__(self, model: Path | bytes):
@@ -82,8 +84,9 @@ class OnnxGenerator:
         self._shrink = onnxruntime.RunOptions()
         self._shrink.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
 
-    def __call__(self, x: Tensor) -> Tensor:
-        return torch.from_numpy(self._session.run(None, {"input": x.numpy()})[0])
+    def __call__(self, *inputs: Tensor) -> Tensor:
+        given = {n: x.numpy() for n, x in zip(INPUTS, inputs, strict=False)}
+        return torch.from_numpy(self._session.run(None, given)[0])
 
     def release(self, x: Tensor) -> None:
         """Run once on ``x``, then return the memory kept for later runs to the system."""
@@ -96,18 +99,18 @@ class OnnxGenerator:
 
 def onnx_program(net: nn.Module, fp16: bool = False):
     """The ONNX program of ``net``. Messages of the exporter about itself are not shown."""
-    x = sample(2, input_channels(net), *traced_size(net))
+    inputs = traced_inputs(net)
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return torch.onnx.export(
-                Traced(rewrite(net), fp16),
-                (x,),
+                traced(rewrite(net), fp16),
+                inputs,
                 dynamo=True,
                 opset_version=OPSET,
-                input_names=["input"],
+                input_names=list(INPUTS[: len(inputs)]),
                 output_names=["output"],
                 dynamic_shapes=dynamic_shapes(net),
                 verbose=False,
@@ -121,6 +124,8 @@ def export_onnx(net: nn.Module, path: Path, fp16: bool = False) -> Exported:
 
     Input ``input``: N C H W float32, H and W multiples of 4 (of a U-Net: of what it needs); values
     outside [-1, 1] are clamped.
+    Input ``style``, of a generator of images in styles alone: N style_dim float32, see
+    `deploy.pt2.exported_form`.
     Output ``output``: N output_nc H W float32 in [-1, 1]. Before the file gets its name, it is run
     in ONNX Runtime and compared with PyTorch at several sizes.
 
@@ -139,11 +144,11 @@ def export_onnx(net: nn.Module, path: Path, fp16: bool = False) -> Exported:
             float16, or the file cannot be written.
     """
     require_onnx()
-    plain = copy.deepcopy(net).cpu().float().eval()
+    plain = exported_form(net)
     program = onnx_program(plain, fp16)
     with written_whole(path) as temporary:
         program.save(str(temporary), external_data=False)
-        run: Callable[[Tensor], Tensor] = OnnxGenerator(temporary)
+        run: Callable[..., Tensor] = OnnxGenerator(temporary)
         require_equal(max_difference(rounded(plain) if fp16 else plain, run), str(path))
         difference = max_difference(plain, run)
     return Exported(path, path.stat().st_size, difference)

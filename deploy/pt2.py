@@ -21,8 +21,10 @@ from deploy.checks import (
     require_equal,
     rounded,
     sample,
+    sample_styles,
 )
 from models.layers import least_of, multiple_of
+from models.munit import without_style_encoder
 from runtime.files import written_whole
 
 # --------------------------------------------------------------------------------------------------
@@ -30,7 +32,8 @@ from runtime.files import written_whole
 
 
 def dynamic_shapes(net: nn.Module) -> dict:
-    """The dynamic dimensions of the argument ``x``, N C H W, as `torch.export` takes them.
+    """The dynamic dimensions of the argument ``x``, N C H W, as `torch.export` takes them; and of
+    ``style``, N style_dim, of a network that takes styles.
 
     N is 1 to 16384; H and W are multiples of what the network needs: of 4, from 8 to 65536 pixels,
     for a ResNet.
@@ -42,7 +45,8 @@ def dynamic_shapes(net: nn.Module) -> dict:
         torch.export.Dim(f"{name}{multiple}", min=least, max=4 * largest // multiple)
         for name in ("height", "width")
     )
-    return {"x": {0: batch, 2: multiple * height, 3: multiple * width}}
+    images = {"x": {0: batch, 2: multiple * height, 3: multiple * width}}
+    return images | ({"style": {0: batch}} if sample_styles(net, 1) else {})
 
 
 def traced_size(net: nn.Module) -> tuple[int, int]:
@@ -77,6 +81,34 @@ class Traced(nn.Module):
         return self.net(x)
 
 
+class TracedWithStyles(Traced):
+    """The same of a generator of images in styles: forward(x, style), N style_dim float32."""
+
+    def forward(self, x, style):
+        return self.net(x, style)
+
+
+def traced(net: nn.Module, fp16: bool) -> Traced:
+    """What exporters trace of a network."""
+    return (TracedWithStyles if sample_styles(net, 1) else Traced)(net, fp16)
+
+
+def traced_inputs(net: nn.Module) -> tuple[torch.Tensor, ...]:
+    """What it is traced with, of a batch of two."""
+    return sample(2, input_channels(net), *traced_size(net)), *sample_styles(net, 2)
+
+
+def exported_form(net: nn.Module) -> nn.Module:
+    """A float32 copy on the CPU in evaluation mode, of what a file holds of a generator.
+
+    A file of a generator of images in styles takes the style as an input: so it makes images in
+    drawn styles, which are most, without the arithmetic of a style encoder, and in that of any
+    image, whose style is asked of the PyTorch network once.
+    """
+    plain = copy.deepcopy(net).cpu().float().eval()
+    return without_style_encoder(plain) if sample_styles(plain, 1) else plain
+
+
 # --------------------------------------------------------------------------------------------------
 # Export
 
@@ -100,11 +132,11 @@ def export_pt2(net: nn.Module, path: Path, fp16: bool = False) -> Exported:
             the network with rounded weights), a weight is too large for float16, or the file cannot
             be written.
     """
-    plain = copy.deepcopy(net).cpu().float().eval()
+    plain = exported_form(net)
     with _single_pixels(plain):
         program = torch.export.export(
-            Traced(plain, fp16),
-            (sample(2, input_channels(plain), *traced_size(plain)),),
+            traced(plain, fp16),
+            traced_inputs(plain),
             dynamic_shapes=dynamic_shapes(plain),
         )
     with written_whole(path) as temporary:

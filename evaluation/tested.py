@@ -17,6 +17,7 @@ from models.config import ChannelConfig
 from models.cost import config_cost
 from models.generators import GeneratorSpec
 from models.layers import set_dropout
+from models.styles import InRandomStyles
 from models.tiles import Tiling
 
 
@@ -189,4 +190,7 @@ def _loaded(
         settings.mode,
         exact_macs=exact,
     )
+    if spec.kind.styled:
+        # Else each image would be made in its own style.
+        net = InRandomStyles(net)
     return Loaded(label, net.to(device).train(settings.mode == "train"), model, spec, config)

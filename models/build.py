@@ -12,6 +12,7 @@ from errors import InputError
 from models import weights
 from models.discriminators import Discriminator, build_discriminator
 from models.generators import GeneratorSpec
+from models.image_scales import ImageScaleDiscriminator
 from models.layers import init_weights, set_dropout
 from models.multi_scale import MultiScaleDiscriminator
 from models.weights import Stored, load_generator, load_network, open_checkpoint
@@ -113,12 +114,13 @@ class DiscriminatorSettings:
     """A discriminator.
 
     Args:
-        netD:         n_layers | pixel | multi_scale
+        netD:         n_layers | pixel | multi_scale | ms_image
         ndf:          its base width
-        norm:         as `models.layers.make_norm` takes it, of multi_scale as `parse_norm_D`
+        norm:         as `models.layers.make_norm` takes it, of multi_scale as `parse_norm_D`;
+                      ms_image has none
         restore_path: a checkpoint of it, which messages call ``setting``
         heads, share: the generators that it judges, and the blocks that it has in common for them
-        num_D:        the sizes of an image that multi_scale looks at
+        num_D:        the sizes of an image that multi_scale and ms_image look at
     """
 
     netD: str = "n_layers"
@@ -169,10 +171,12 @@ def new_generator(spec: GeneratorSpec, how: Initialisation) -> nn.Module:
 
 def new_discriminator(
     settings: DiscriminatorSettings, channels: int, how: Initialisation
-) -> Discriminator | MultiScaleDiscriminator:
+) -> Discriminator | MultiScaleDiscriminator | ImageScaleDiscriminator:
     """A discriminator of images with ``channels`` channels; restored if the settings say so."""
     s = settings
-    if s.netD == "multi_scale":
+    if s.netD == "ms_image":
+        net = ImageScaleDiscriminator(channels, s.ndf, s.n_layers, s.num_D)
+    elif s.netD == "multi_scale":
         net = MultiScaleDiscriminator(channels, s.ndf, s.n_layers, s.norm, s.num_D)
     else:
         net = build_discriminator(s.netD, channels, s.ndf, s.n_layers, s.norm, s.heads, s.share)

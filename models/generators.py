@@ -12,6 +12,7 @@ from models.config import MAX_WIDTH, ChannelConfig
 from models.cost import Costs
 from models.kinds import GENERATORS, KINDS, SUPERNETS, Kind
 from models.layers import NORMS, require_size
+from models.munit import MunitForm
 from models.spade import SpadeForm
 
 MAX_IMAGE_CHANNELS = 1024
@@ -47,7 +48,7 @@ class GeneratorSpec:
     output_nc: int = 3
     norm: str = "instance"
     dropout_rate: float = 0.0
-    form: SpadeForm | None = None
+    form: SpadeForm | MunitForm | None = None
     inferred: bool = field(default=False, compare=False)
     trained_on: Mapping = field(default_factory=dict, compare=False)
 
@@ -157,6 +158,8 @@ class GeneratorSpec:
             _require_count(name, getattr(self, name), MAX_IMAGE_CHANNELS)
         if self.norm not in NORMS:
             raise InputError(f"`norm` {self.norm!r} is not one of {', '.join(NORMS)}")
+        if self.norm not in kind.norms:
+            raise InputError(f"`norm` {self.norm}: {self.netG} has {' or '.join(kind.norms)}")
         rate = self.dropout_rate
         if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 <= rate <= 1:
             raise InputError(f"`dropout_rate` {rate!r} is not a number from 0 to 1")
@@ -172,7 +175,7 @@ class GeneratorSpec:
         return self.kind.build(self)
 
 
-def _read_form(kind: Kind, values: Mapping) -> SpadeForm:
+def _read_form(kind: Kind, values: Mapping) -> SpadeForm | MunitForm:
     """What `GeneratorSpec.to_dict` made of a form. InputError if it is of another version."""
     known = set() if kind.form is None else {f.name for f in fields(kind.form)}
     unknown = [str(name) for name in values if name not in known]
@@ -260,7 +263,7 @@ def resolve_spec(
     Args:
         found:        what the checkpoint says of itself (stored, or `infer_spec`)
         wanted:       setting -> value, only those that were chosen, of netG, ngf, config_str,
-                      input_nc, output_nc, norm, and what `SpadeForm.resolved` takes
+                      input_nc, output_nc, norm, and what `resolved` of its form takes
         where:        the checkpoint's path, for messages
         prefix:       of the names of netG and ngf in the current script, e.g. ``student_``
         weights_only: the network is a start for training: a plain mobile network may become a

@@ -19,7 +19,13 @@ from models.deepest import DeepestResnetGenerator
 from models.deepest import read_channels as read_deepest
 from models.elastic_unet import SuperUNetGenerator
 from models.elastic_unet import extract as extract_unet
+from models.layers import NORMS
 from models.layout import TAP_COUNT
+from models.munit import MunitConfig, MunitForm, MunitGenerator
+from models.munit import tap_widths as munit_tap_widths
+from models.munit_cost import MunitCosts, read_munit
+from models.munit_supernet import SuperMunitGenerator
+from models.munit_supernet import extract as extract_munit
 from models.parts import Parts, ResnetParts, UNetParts
 from models.pruning import prune_into
 from models.resnet import ResnetGenerator, read_channels
@@ -53,6 +59,7 @@ class Taps:
 RESNET_TAPS = Taps("ResNets", lambda config: (config.widths().trunk,) * TAP_COUNT)
 UNET_TAPS = Taps("U-Nets", tap_widths, (False, False, True, True))
 SPADE_TAPS = Taps("SPADE generators", spade_tap_widths, (False,) * 3)
+MUNIT_TAPS = Taps("MUNIT generators", munit_tap_widths, (False,))
 
 
 def _resnet_costs(spec: GeneratorSpec) -> Costs:
@@ -85,12 +92,14 @@ class Kind:
     multiple:  height and width of its images are multiples of that many pixels, unless its form
                says another number
     form:      a class of what else its networks may differ in, as fields of `GeneratorSpec.form`
-               (`models.spade.SpadeForm`); None = in nothing
+               (`models.spade.SpadeForm`, `models.munit.MunitForm`); None = in nothing
     stored:    a network with a config string keeps running statistics as wide as its supernet's,
                whose ``ngf`` it remembers
     per_image: of a supernet: each image of a batch may have a configuration of its own, by widths
                as a tensor; so a step can be recorded
     labels:    its input is a label map, one channel for each label
+    styled:    an image is made in a style, the last argument of its networks (`models.munit`)
+    norms:     `GeneratorSpec.norm` of networks of the kind
     prune:     (wide network, narrow one) -> None: how the one fills the other; see
                `models.pruning.prune_into`
     taps:      what distillation compares; None = nothing, and it is no student
@@ -113,10 +122,12 @@ class Kind:
     multiple: int = 4
     taps: Taps | None = RESNET_TAPS
     parts: Parts | None = None
-    form: type[SpadeForm] | None = None
+    form: type[SpadeForm] | type[MunitForm] | None = None
     stored: bool = False
     per_image: bool = True
     labels: bool = False
+    styled: bool = False
+    norms: tuple[str, ...] = NORMS
     prune: Callable[[nn.Module, nn.Module], None] = prune_into
 
     @property
@@ -279,6 +290,48 @@ def _spades() -> dict[str, Kind]:
     }
 
 
+def _munit(spec: GeneratorSpec) -> nn.Module:
+    return MunitGenerator(
+        spec.config, spec.input_nc, spec.output_nc, spec.kind.separable, spec.form
+    )
+
+
+def _super_munit(spec: GeneratorSpec) -> nn.Module:
+    return SuperMunitGenerator(
+        spec.config, spec.input_nc, spec.output_nc, spec.kind.separable, spec.form
+    )
+
+
+def _munits(separable: bool) -> dict[str, Kind]:
+    """The MUNIT generator, dense or mobile, its supernet, and what is cut out of that."""
+    name = "mobile_munit" if separable else "munit"
+
+    def kind(build, infer, **how) -> Kind:
+        return Kind(
+            build,
+            infer,
+            name,
+            separable=separable,
+            config=MunitConfig,
+            costs=lambda spec: MunitCosts(separable, spec.input_nc, spec.output_nc, spec.form),
+            taps=MUNIT_TAPS,
+            form=MunitForm,
+            per_image=False,
+            styled=True,
+            norms=("instance",),
+            **how,
+        )
+
+    def read(uniform: bool) -> Callable[[Mapping[str, Tensor]], dict | None]:
+        return partial(read_munit, separable=separable, uniform=uniform)
+
+    return {
+        name: kind(_munit, read(True)),
+        f"super_{name}": kind(_super_munit, None, subnet=f"sub_{name}", extract=extract_munit),
+        f"sub_{name}": kind(_munit, read(False), by_config=True),
+    }
+
+
 # --------------------------------------------------------------------------------------------------
 # The table. A state dict is of the first kind that recognises it.
 
@@ -296,6 +349,9 @@ KINDS: dict[str, Kind] = {
     **_unets(8),
     **_unets(7),
     **_spades(),
+    # The mobile ones first: their supernet stands beside a teacher, see `supernet_beside`.
+    **_munits(separable=True),
+    **_munits(separable=False),
 }
 
 # Names for flags: all, those whose weights are trained at one width, supernets, and those whose

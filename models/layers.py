@@ -143,17 +143,17 @@ class ElasticDepthwiseConv2d(nn.Conv2d):
 
 
 # --------------------------------------------------------------------------------------------------
-# Separable convolution of the mobile generators: depthwise 3x3, instance norm, pointwise 1x1. Both
-# convolutions have biases.
+# Separable convolution of the mobile generators: depthwise (3x3 if nothing is said), instance norm,
+# pointwise 1x1. Both convolutions have biases.
 
 
 class SeparableConv2d(nn.Module):
-    """forward(x): N in_channels H W -> N out_channels H-2 W-2."""
+    """forward(x): N in_channels H W -> N out_channels H-k+1 W-k+1, with a kernel of k x k."""
 
-    def __init__(self, in_channels: int, out_channels: int):
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int = 3):
         super().__init__()
         self.conv = nn.Sequential(
-            nn.Conv2d(in_channels, in_channels, 3, groups=in_channels),
+            nn.Conv2d(in_channels, in_channels, kernel_size, groups=in_channels),
             make_norm("instance", in_channels),
             nn.Conv2d(in_channels, out_channels, 1),
         )
@@ -163,10 +163,10 @@ class SeparableConv2d(nn.Module):
 
 
 class ElasticSeparableConv2d(nn.Module):
-    def __init__(self, in_channels: int, out_channels: int):
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int = 3):
         super().__init__()
         self.conv = nn.Sequential(
-            ElasticDepthwiseConv2d(in_channels, in_channels, 3, groups=in_channels),
+            ElasticDepthwiseConv2d(in_channels, in_channels, kernel_size, groups=in_channels),
             ElasticInstanceNorm2d(),
             ElasticConv2d(in_channels, out_channels, 1),
         )
@@ -248,8 +248,8 @@ def any_size(generate: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 def init_weights(net: nn.Module, init_type: str = "normal", gain: float = 0.02) -> nn.Module:
     """Initialise ``net`` in place and return it.
 
-    Convolutions by ``init_type`` (normal, xavier, kaiming, orthogonal), biases to 0, weights of
-    batch norms from N(1, gain).
+    Convolutions and linear layers by ``init_type`` (normal, xavier, kaiming, orthogonal), biases to
+    0, weights of batch norms from N(1, gain).
     """
     fill = {
         "normal": lambda w: nn.init.normal_(w, 0.0, gain),
@@ -258,7 +258,7 @@ def init_weights(net: nn.Module, init_type: str = "normal", gain: float = 0.02) 
         "orthogonal": lambda w: nn.init.orthogonal_(w, gain=gain),
     }[init_type]
     for module in net.modules():
-        if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
+        if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
             fill(weight_of(module))
             if module.bias is not None:
                 nn.init.zeros_(module.bias)

@@ -16,20 +16,28 @@ from pathlib import Path
 
 from data.datasets import path_of_side
 from models.kinds import BY_CONFIG, KINDS, PLAIN, SUPERNETS
+from models.spade import SpadeForm
 from options.flags import (
     CYCLE_GAN,
     CYCLES,
     DEEPER,
     FLAGS,
+    FORMS_OF_MUNIT,
     FORMS_OF_SPADE,
     LABELLED,
     LABELS,
+    MUNIT,
+    MUNIT_NETS,
+    MUNIT_STUDENT,
+    MUNIT_WAY,
+    MUNITS,
     ONLINE,
     SPADE,
     SPADE_MODEL,
     SPADE_NETS,
     SPADE_WAY,
     SPADES,
+    is_munit,
     is_spade,
 )
 from options.no_effect import notes
@@ -59,10 +67,12 @@ _LOSS = ("gan_mode", "recon_loss_type", "lambda_gan", "lambda_recon")
 _TRAIN = (*_INPUT, *_MACHINE, *_CONFIG, *_INIT, *_DISCRIMINATOR, *_LOSS, *_LENGTH, *_LOGGING)
 _TRAIN += (*_MEASURE, "eval_batch_size", "amp", "cuda_graphs", "ema", "augment_D")
 _TRAIN += (*SPADES, "vgg_path", "num_upsampling_layers", "separable_conv_norm")
+_TRAIN += (*MUNITS, *FORMS_OF_MUNIT)
 _STUDENT = ("teacher_netG", "student_netG", "teacher_ngf", "student_ngf")
 _STUDENT += ("teacher_dropout_rate", "student_dropout_rate")
 _STUDENT += ("restore_teacher_G_path", "restore_student_G_path", "restore_A_path")
 _STUDENT += ("restore_D_path", "restore_O_path", "lambda_distill", "distiller")
+_STUDENT += ("style_encoder_step",)
 _STUDENT += (*ONLINE, "teacher_norm_G", "student_norm_G")
 _INFERENCE = (*_INPUT, *_MACHINE, *_INIT, *_CONFIG, *_MEASURE, "model", "netG", "ngf")
 _INFERENCE += (
@@ -281,10 +291,16 @@ class _TrainingOptions(Options):
     ways: tuple[str, ...] = ()
     # The student of SPADE, where there is one.
     spade_student = None
+    # And that of MUNIT.
+    munit_student = None
 
     @classmethod
     def defaults_for(cls, typed):
-        if SPADE_WAY not in [_typed_value(f"--{way}", typed) for way in cls.ways]:
+        ways = [_typed_value(f"--{way}", typed) for way in cls.ways]
+        if MUNIT_WAY in ways and cls.munit_student:
+            found = MUNIT | MUNIT_STUDENT | {"student_netG": cls.munit_student}
+            return {flag: value for flag, value in found.items() if flag in cls.flags}
+        if SPADE_WAY not in ways:
             return super().defaults_for(typed)
         nets = SPADE_NETS | ({"student_netG": cls.spade_student} if cls.spade_student else {})
         found = {flag: value for flag, value in (SPADE | nets).items() if flag in cls.flags}
@@ -316,9 +332,43 @@ class _TrainingOptions(Options):
             )
 
     @classmethod
+    def check_munit(cls, opt: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
+        """The part of `check` that depends on whether networks learn to make images in styles."""
+        munit, way = is_munit(opt), cls.ways[0]
+        for flag in ("netG", "teacher_netG", "student_netG"):
+            name = getattr(opt, flag, None)
+            if name is None or KINDS[name].styled == munit:
+                continue
+            if munit:
+                parser.error(f"--{flag} {name} makes no images in styles, which MUNIT learns")
+            parser.error(f"--{flag} {name} makes images in styles: give --{way} {MUNIT_WAY}")
+        if not munit:
+            if opt.netD == "ms_image":
+                parser.error(f"--netD ms_image is the discriminator of --{way} munit")
+            return
+        if opt.dataset_mode != "unaligned":
+            parser.error(
+                f"--dataset_mode {opt.dataset_mode}: MUNIT learns from images that are no pairs; "
+                "leave the flag out"
+            )
+        if opt.netD != "ms_image":
+            parser.error(f"--netD {opt.netD}: MUNIT has ms_image")
+        if opt.gan_mode == "wgangp":
+            parser.error("--gan_mode wgangp: MUNIT has lsgan, hinge and vanilla")
+        if opt.augment_D:
+            parser.error("--augment_D: MUNIT's discriminator sees images as they are; leave it out")
+        least = 2 ** (opt.n_layers_D + opt.num_D - 1)
+        if "crop" in opt.preprocess and opt.crop_size / max(1, opt.aspect_ratio) < least:
+            parser.error(
+                f"--crop_size {opt.crop_size}: --netD ms_image with --n_layers_D {opt.n_layers_D} "
+                f"and --num_D {opt.num_D} needs sides of {least} pixels"
+            )
+
+    @classmethod
     def check(cls, opt, parser):
         super().check(opt, parser)
         cls.check_spade(opt, parser)
+        cls.check_munit(opt, parser)
         epochs = opt.nepochs + opt.nepochs_decay
         if epochs < 1:
             parser.error("--nepochs and --nepochs_decay are both 0: nothing to train")
@@ -346,7 +396,8 @@ class TrainOptions(_TrainingOptions):
     description = (
         "Train the teacher: a pix2pix generator, which learns from pairs; with --model cycle_gan "
         "two that learn from images that are no pairs, with --model spade one that learns from "
-        "label maps. Flags have other defaults then: --model cycle_gan --help lists them."
+        "label maps, with --model munit two that learn to make images in styles. Flags have other "
+        "defaults then: --model cycle_gan --help lists them."
     )
     ways = ("model",)
     flags = (
@@ -362,13 +413,15 @@ class TrainOptions(_TrainingOptions):
         *CYCLES,
     )
     defaults = dict(model="pix2pix", netG="mobile_resnet_9blocks")
-    choices = dict(model=("pix2pix", "cycle_gan", "spade"), netG=PLAIN)
+    choices = dict(model=("pix2pix", "cycle_gan", "spade", "munit"), netG=PLAIN)
 
     @classmethod
     def parse(cls, argv=None):
         typed = sys.argv[1:] if argv is None else list(argv)
         if cls is TrainOptions and _typed_value("--model", typed) == "cycle_gan":
             return CycleGanOptions.parse(typed)
+        if cls is TrainOptions and _typed_value("--model", typed) == MUNIT_WAY:
+            return MunitOptions.parse(typed)
         return super().parse(typed)
 
     @classmethod
@@ -395,13 +448,13 @@ class CycleGanOptions(TrainOptions):
     def check_model(cls, opt, parser):
         if opt.dataset_mode != "unaligned":
             parser.error(
-                f"--dataset_mode {opt.dataset_mode}: cycle_gan learns from folders trainA and "
+                f"--dataset_mode {opt.dataset_mode}: {opt.model} learns from folders trainA and "
                 "trainB that are no pairs; leave the flag out, or give --model pix2pix"
             )
         if opt.direction != "AtoB":
             parser.error(
-                "--direction BtoA: cycle_gan trains both directions, G_A from A to B and G_B from "
-                "B to A; leave the flag out"
+                f"--direction BtoA: {opt.model} trains both directions, G_A from A to B and G_B "
+                "from B to A; leave the flag out"
             )
         if opt.gan_mode == "wgangp" and "crop" not in opt.preprocess:
             parser.error(
@@ -415,6 +468,21 @@ class CycleGanOptions(TrainOptions):
                     f"--{flag} {start}: give the common start of two files, which _A.pth and "
                     "_B.pth complete, e.g. run/checkpoints/latest_net_" + flag.split("_")[1]
                 )
+
+
+class MunitOptions(CycleGanOptions):
+    """train.py --model munit."""
+
+    defaults = TrainOptions.defaults | {"model": MUNIT_WAY} | MUNIT | MUNIT_NETS
+
+    @classmethod
+    def check_model(cls, opt, parser):
+        super().check_model(opt, parser)
+        if opt.input_nc != opt.output_nc:
+            parser.error(
+                f"--input_nc {opt.input_nc} --output_nc {opt.output_nc}: munit makes images of "
+                "each domain of the other's; give equal numbers"
+            )
 
 
 class _StudentOptions(_TrainingOptions):
@@ -479,6 +547,7 @@ class DistillOptions(_StudentOptions):
         "qat",
     )
     spade_student = "mobile_spade"
+    munit_student = "mobile_munit"
     defaults = dict(log_dir="logs/supernet", student_netG="mobile_resnet_9blocks")
     choices = dict(gan_mode=_STUDENT_GAN, recon_loss_type=_STUDENT_RECON)
 
@@ -503,6 +572,7 @@ class SupernetOptions(_StudentOptions):
     )
     ways = ("supernet", "distiller")
     spade_student = "super_mobile_spade"
+    munit_student = "super_mobile_munit"
     flags = (*_TRAIN, *_STUDENT, "supernet", "sandwich", "config_per_image")
     defaults = dict(
         log_dir="logs/supernet",
@@ -515,10 +585,11 @@ class SupernetOptions(_StudentOptions):
     @classmethod
     def check(cls, opt, parser):
         super().check(opt, parser)
-        given = "distiller" in opt.explicit and opt.distiller != SPADE_WAY
-        if opt.supernet == SPADE_WAY and given:
+        other = "distiller" in opt.explicit and opt.distiller != opt.supernet
+        if opt.supernet in (SPADE_WAY, MUNIT_WAY) and other:
             parser.error(
-                f"--supernet spade is --distiller spade, not {opt.distiller}: leave one of them out"
+                f"--supernet {opt.supernet} is --distiller {opt.supernet}, not {opt.distiller}: "
+                "leave one of them out"
             )
         if opt.config_set is None and opt.config_str is None:
             parser.error(
@@ -716,7 +787,7 @@ class ExportOptions(Options):
     flags += (*FORMS_OF_SPADE, *LABELS, "calibration_meta_path")
     required = ("input_path", "output_path")
     defaults = dict(model="mobile_resnet", ngf=48, load_size=256, max_dataset_size=64)
-    choices = dict(model=("mobile_spade", "mobile_resnet"))
+    choices = dict(model=("mobile_spade", "mobile_munit", "mobile_resnet"))
 
     @classmethod
     def defaults_for(cls, typed):
@@ -735,7 +806,18 @@ class SpectralOptions(Options):
     flags += ("no_instance", "contain_dontcare_label")
     required = ("restore_G_path", "output_path")
     defaults = dict(netG="spade", crop_size=512, aspect_ratio=2.0, input_nc=35)
-    choices = dict(netG=tuple(name for name in PLAIN if KINDS[name].form))
+    choices = dict(netG=tuple(name for name in PLAIN if KINDS[name].form is SpadeForm))
+
+
+class AssembleOptions(Options):
+    prog = "assemble.py"
+    description = (
+        "Make one generator of the two of train.py --model munit: the content encoder of the one "
+        "and the style encoder and decoder of the other."
+    )
+    flags = ("restore_G_A_path", "restore_G_B_path", "direction", "decoder_from_A", "output_path")
+    flags += ("netG_A", "ngf_A", "netG_B", "ngf_B")
+    required = ("restore_G_A_path", "restore_G_B_path", "output_path")
 
 
 class RealStatOptions(Options):
@@ -923,7 +1005,9 @@ class CompressOptions(Options):
     defaults = dict(dataset_mode=None, direction=None, num_threads=None, gpu_ids=None, device=None)
     choices = dict(
         dataset_mode=("aligned", "unaligned"),
-        student_netG=tuple(name for name in SUPERNETS if not KINDS[name].labels),
+        student_netG=tuple(
+            name for name in SUPERNETS if not (KINDS[name].labels or KINDS[name].styled)
+        ),
     )
 
 

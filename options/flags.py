@@ -201,6 +201,19 @@ SPADE |= {"lambda_feat": 10.0, "lambda_vgg": 10.0, "beta2": 0.999}
 SPADE_NETS = {"netG": "spade", "teacher_netG": "mobile_spade", "pretrained_netG": "mobile_spade"}
 SPADE_NETS |= {"lambda_distill": 10.0}
 
+# The way to train generators that make images in styles, no name of one as SPADE_WAY is none; and
+# what flags are for it.
+MUNIT_WAY = "munit"
+MUNIT = {"dataset_mode": "unaligned", "load_size": 256, "netD": "ms_image", "ndf": 64}
+MUNIT |= {"n_layers_D": 4, "num_D": 3, "gan_mode": "lsgan", "init_type": "kaiming"}
+MUNIT |= {"lr": 0.0001, "beta2": 0.999, "weight_decay": 0.0001, "lr_policy": "step"}
+MUNIT |= {"scheduler_counter": "iter", "nepochs": 21, "nepochs_decay": 0, "niters": 1_000_000}
+MUNIT |= {"lambda_rec_x": 10.0, "lambda_rec_s": 1.0, "lambda_rec_c": 1.0}
+MUNIT_NETS = {"netG": "munit", "ngf": 64}
+MUNIT_STUDENT = {"teacher_netG": "munit", "teacher_ngf": 64, "student_ngf": 64}
+MUNIT_STUDENT |= {"style_encoder_step": 2, "nepochs": 42, "niters": 2_000_000}
+MUNIT_STUDENT |= {"lr_decay_steps": 200_000}
+
 # What flags of train.py are for --model cycle_gan. For pix2pix the weights are not set, for the
 # same reason.
 CYCLE_GAN = {"dataset_mode": "unaligned", "gan_mode": "lsgan", "ndf": 64}
@@ -316,27 +329,28 @@ FLAGS: dict[str, Flag] = {
     "distiller": Flag(
         _NET,
         "resnet: a trained teacher's activations, and a discriminator | spade: the same by the "
-        "losses of SPADE, from label maps | online: the images of a "
+        "losses of SPADE, from label maps | munit: its images, contents and styles, from images "
+        "that are no pairs | online: the images of a "
         "teacher that trains along; a discriminator only with --lambda_adversarial",
         default="resnet",
-        choices=("resnet", "spade", "online"),
+        choices=("resnet", "spade", "munit", "online"),
     ),
     "supernet": Flag(
         _NET,
-        "kind of supernet; spade is --distiller spade",
+        "kind of supernet; spade is --distiller spade, munit --distiller munit",
         default="resnet",
-        choices=("spade", "resnet"),
+        choices=("spade", "munit", "resnet"),
     ),
     "netG": Flag(_NET, "generator", choices=GENERATORS),
     "netD": Flag(
         _NET,
-        "discriminator; multi_scale is that of SPADE",
+        "discriminator; multi_scale is that of SPADE, ms_image that of MUNIT",
         default="n_layers",
-        choices=("n_layers", "multi_scale", "pixel"),
+        choices=("n_layers", "multi_scale", "ms_image", "pixel"),
     ),
     "num_D": Flag(
         _NET,
-        "multi_scale: sizes of an image that are judged, each half of the one before",
+        "multi_scale, ms_image: sizes of an image that are judged, each half of the one before",
         _number(int, 1, 8),
         metavar="N",
     ),
@@ -428,6 +442,15 @@ FLAGS: dict[str, Flag] = {
     "dropout_rate": Flag(_NET, "dropout inside the blocks", share, 0.0, metavar="P"),
     "teacher_dropout_rate": Flag(_NET, "dropout of the teachers' blocks", share, 0.0, metavar="P"),
     "student_dropout_rate": Flag(_NET, "dropout of the student's blocks", share, 0.0, metavar="P"),
+    "style_dim": Flag(
+        _NET, "MUNIT: numbers that make a style; 8 without it", positive, metavar="N"
+    ),
+    "mlp_dim": Flag(
+        _NET,
+        "MUNIT: width of the layers that make factors of a style; 256 without it",
+        positive,
+        metavar="N",
+    ),
     "config_set": Flag(
         _NET,
         f"search space of the supernet: {', '.join(_SETS)}; or the widths of all genes, "
@@ -442,13 +465,29 @@ FLAGS: dict[str, Flag] = {
     # ---- starting weights
     "restore_G_path": Flag(
         _START,
-        "checkpoint of the generator; train.py --model cycle_gan: the common start of both, "
-        "completed by _A.pth and _B.pth",
+        "checkpoint of the generator; train.py --model cycle_gan and munit: the common start of "
+        "both, completed by _A.pth and _B.pth",
         metavar="PTH",
+    ),
+    "restore_G_A_path": Flag(_START, "checkpoint of the generator of domain A", metavar="PTH"),
+    "restore_G_B_path": Flag(_START, "checkpoint of the generator of domain B", metavar="PTH"),
+    **{
+        f"{name}_{side}": Flag(
+            _NET, f"{what} of domain {side}; its file says it, and must agree", parse, **more
+        )
+        for side in "AB"
+        for name, what, parse, more in (
+            ("netG", "generator", text, {"choices": GENERATORS}),
+            ("ngf", "its base width, of the generator", positive, {"metavar": "N"}),
+        )
+    },
+    "decoder_from_A": Flag(
+        _START, "take the decoder of the generator that gives the content, too", bool
     ),
     "restore_D_path": Flag(
         _START,
-        "checkpoint of the discriminator; train.py --model cycle_gan: as --restore_G_path",
+        "checkpoint of the discriminator; train.py --model cycle_gan and munit: as "
+        "--restore_G_path",
         metavar="PTH",
     ),
     "restore_student_D_path": Flag(
@@ -508,6 +547,22 @@ FLAGS: dict[str, Flag] = {
         "SPADE: weight of L1 between features of VGG-19 (--vgg_path); 0 = without them",
         non_negative,
         metavar="X",
+    ),
+    "lambda_rec_x": Flag(
+        _LOSS,
+        "MUNIT: weight of L1 between images: an image and what is made again of its content and "
+        "style; a student's and its teacher's",
+        non_negative,
+        metavar="X",
+    ),
+    "lambda_rec_s": Flag(_LOSS, "MUNIT: the same between styles", non_negative, metavar="X"),
+    "lambda_rec_c": Flag(_LOSS, "MUNIT: the same between contents", non_negative, metavar="X"),
+    "style_encoder_step": Flag(
+        _LOSS,
+        "MUNIT: in every N-th step teacher and student get a random style, in the others each "
+        "finds that of a real image itself",
+        positive,
+        metavar="N",
     ),
     "teacher_freq": Flag(
         _LOSS,
@@ -630,7 +685,13 @@ FLAGS: dict[str, Flag] = {
     "lr": Flag(_TIME, "initial learning rate of Adam", non_negative, 0.0002, metavar="X"),
     "beta1": Flag(_TIME, "momentum of Adam", below_one, 0.5, metavar="X"),
     "beta2": Flag(
-        _TIME, "SPADE with --no_TTUR: the other momentum of Adam", below_one, metavar="X"
+        _TIME, "MUNIT, SPADE with --no_TTUR: the other momentum of Adam", below_one, metavar="X"
+    ),
+    "weight_decay": Flag(
+        _TIME,
+        "MUNIT: Adam adds that many times each weight to its gradient",
+        non_negative,
+        metavar="X",
     ),
     "no_TTUR": Flag(
         _TIME,
@@ -1044,3 +1105,14 @@ def is_spade(opt: argparse.Namespace) -> bool:
     """Whether networks train by the losses of SPADE."""
     ways = (getattr(opt, way, None) for way in ("model", "distiller", "supernet"))
     return SPADE_WAY in tuple(ways)
+
+
+# Of training by the losses of MUNIT alone, and of its networks.
+MUNITS = ("lambda_rec_x", "lambda_rec_s", "lambda_rec_c", "weight_decay")
+FORMS_OF_MUNIT = ("style_dim", "mlp_dim")
+
+
+def is_munit(opt: argparse.Namespace) -> bool:
+    """Whether networks train by the losses of MUNIT."""
+    ways = (getattr(opt, way, None) for way in ("model", "distiller", "supernet"))
+    return MUNIT_WAY in tuple(ways)

@@ -11,13 +11,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from models.kinds import KINDS
+from models.spade import SpadeForm
 from options.flags import (
     CYCLES,
+    FORMS_OF_MUNIT,
     FORMS_OF_SPADE,
     LABELLED,
     LABELS,
+    MUNIT_WAY,
+    MUNITS,
     ONLINE,
     SPADES,
+    is_munit,
     is_spade,
 )
 
@@ -42,6 +47,8 @@ class Rule:
 
 
 _FORM = tuple(flag for flag in FORMS_OF_SPADE if flag != "norm_G")
+# Flags of SPADE that MUNIT has too.
+_ALSO_OF_MUNIT = ("num_D", "beta2")
 _FID = ("real_stat_path", "fid_features", "fid_dims", "fid_weights")
 _MIOU = ("drn_path", "cityscapes_path", "table_path")
 _IMAGES = ("dataroot", "dataset_mode", "direction", "phase", "meta_path", "max_dataset_size")
@@ -75,9 +82,39 @@ RULES = (
     ),
     Rule(
         TRAINING,
-        SPADES,
+        tuple(flag for flag in SPADES if flag not in _ALSO_OF_MUNIT),
         "they are those of SPADE (--model, --distiller or --supernet spade)",
         lambda opt: not is_spade(opt),
+    ),
+    Rule(
+        TRAINING,
+        _ALSO_OF_MUNIT,
+        "they are those of SPADE and MUNIT (--model, --distiller or --supernet)",
+        lambda opt: not (is_spade(opt) or is_munit(opt)),
+    ),
+    Rule(
+        TRAINING,
+        (*MUNITS, *FORMS_OF_MUNIT),
+        "they are those of MUNIT (--model, --distiller or --supernet munit)",
+        lambda opt: not is_munit(opt),
+    ),
+    Rule(
+        STUDENTS,
+        ("style_encoder_step",),
+        "it is that of MUNIT (--distiller or --supernet munit)",
+        lambda opt: not is_munit(opt),
+    ),
+    Rule(
+        TRAINING,
+        ("lambda_recon", "recon_loss_type", "norm"),
+        "MUNIT has losses and norms of its own: --lambda_rec_x, --lambda_rec_s, --lambda_rec_c",
+        is_munit,
+    ),
+    Rule(
+        STUDENTS,
+        ("lambda_distill",),
+        "MUNIT's are --lambda_rec_x, --lambda_rec_s and --lambda_rec_c",
+        is_munit,
     ),
     Rule(
         TRAINING,
@@ -117,13 +154,19 @@ RULES = (
         ("train.py",),
         tuple(flag for flag in CYCLES if flag != "pool_size"),
         "--model is not cycle_gan",
-        lambda opt: opt.model != "cycle_gan",
+        lambda opt: opt.model not in ("cycle_gan", MUNIT_WAY),
+    ),
+    Rule(
+        ("train.py",),
+        ("lambda_A", "lambda_B", "lambda_identity"),
+        "--model is not cycle_gan",
+        lambda opt: opt.model == MUNIT_WAY,
     ),
     Rule(
         ("train.py",),
         ("norm_G", *_FORM),
         "--netG is no SPADE generator",
-        lambda opt: KINDS[opt.netG].form is None,
+        lambda opt: KINDS[opt.netG].form is not SpadeForm,
     ),
     Rule(
         ("train.py",),

@@ -31,8 +31,11 @@ from models.build import (
 )
 from models.generators import GeneratorSpec
 from models.kinds import KINDS, Kind
+from models.munit import MunitForm
 from models.spade import USUAL_NORM_G, SpadeForm, parse_norm_G
-from options.flags import is_spade as is_spade  # for the scripts too
+from options.flags import FORMS_OF_MUNIT, MUNIT_WAY
+from options.flags import is_munit as is_munit  # for the scripts too
+from options.flags import is_spade as is_spade
 from runtime import machine
 from subnets.space import Milliseconds
 from training.build import (
@@ -43,8 +46,10 @@ from training.build import (
     SubnetSettings,
     UpdateSettings,
 )
+from training.build_munit import MunitSettings
 from training.cycle_gan import CycleWeights
 from training.image_losses import ImageLossWeights
+from training.munit import MunitWeights
 from training.schedules import Schedule
 from training.spade import SpadeWeights
 from training.tasks import LossWeights
@@ -142,9 +147,14 @@ def spec(opt: Namespace, prefix: str = "", config_str: str | None = None) -> Gen
 _FORM = ("num_upsampling_layers", "separable_conv_norm")
 
 
-def _norm_and_form(opt: Namespace, kind: Kind, prefix: str) -> tuple[str, SpadeForm | None]:
+def _norm_and_form(
+    opt: Namespace, kind: Kind, prefix: str
+) -> tuple[str, SpadeForm | MunitForm | None]:
     """The norm of a new network and its form, where networks of its kind have one."""
-    if kind.form is None:
+    if kind.form is MunitForm:
+        given = {name: getattr(opt, name) for name in FORMS_OF_MUNIT if getattr(opt, name)}
+        return kind.norms[0], MunitForm(**given)
+    if kind.form is not SpadeForm:
         return opt.norm, None
     found = parse_norm_G(getattr(opt, f"{prefix}norm_G", None) or USUAL_NORM_G)
     given = {name: getattr(opt, name) for name in _FORM if getattr(opt, name) is not None}
@@ -164,9 +174,14 @@ def of_side(start: str | None, side: str) -> str | None:
 
 
 def discriminator(opt: Namespace, side: str | None = None) -> DiscriminatorSettings:
-    """``side``: of a CycleGAN's discriminators, that of the generator with inputs of this side."""
+    """``side``: of a CycleGAN's discriminators, that of the generator with inputs of this side; of
+    MUNIT's, that of images of this side."""
     several = {"heads": 2, "share": opt.share_D} if _two_teachers(opt) else {}
     path = of_side(opt.restore_D_path, side) if side else opt.restore_D_path
+    if is_munit(opt):
+        return DiscriminatorSettings(
+            opt.netD, opt.ndf, opt.n_layers_D, restore_path=path, num_D=opt.num_D
+        )
     if is_spade(opt):
         return DiscriminatorSettings(
             opt.netD, opt.ndf, opt.n_layers_D, opt.norm_D, path, num_D=opt.num_D
@@ -191,6 +206,12 @@ def generator(opt: Namespace, flag: str = "restore_G_path") -> Checkpoint:
     return Checkpoint(getattr(opt, flag), f"`{flag}`", _wanted(opt, names))
 
 
+def generator_of_side(opt: Namespace, side: str) -> Checkpoint:
+    """That of domain A or B, of two that are assembled."""
+    flag, names = f"restore_G_{side}_path", {f"netG_{side}": "netG", f"ngf_{side}": "ngf"}
+    return Checkpoint(getattr(opt, flag), f"`{flag}`", _typed(opt, names))
+
+
 def teacher(opt: Namespace, prefix: str = "teacher_") -> Checkpoint:
     names = {f"{prefix}{name}": name for name in ("netG", "ngf")}
     flag = f"restore_{prefix}G_path"
@@ -199,8 +220,9 @@ def teacher(opt: Namespace, prefix: str = "teacher_") -> Checkpoint:
     )
 
 
-def _is_cycle_gan(opt: Namespace) -> bool:
-    return getattr(opt, "model", None) == "cycle_gan"
+def both_ways(opt: Namespace) -> bool:
+    """Whether two generators learn, from A to B and back."""
+    return getattr(opt, "model", None) in ("cycle_gan", MUNIT_WAY)
 
 
 def _two_teachers(opt: Namespace) -> bool:
@@ -251,7 +273,7 @@ def measures(opt: Namespace) -> MeasureSettings:
     by_miou = getattr(opt, "criterion", "fid") != "fid"
     named = not opt.explicit.isdisjoint({"drn_path", "table_path", "cityscapes_path"})
     # Of both directions, at most one makes photos of labels.
-    named = named and not _is_cycle_gan(opt)
+    named = named and not both_ways(opt)
     return MeasureSettings(
         fid=not opt.no_fid and not (by_miou and "real_stat_path" not in opt.explicit),
         miou=not opt.no_mIoU and (by_miou or named),
@@ -287,8 +309,8 @@ def features(opt: Namespace) -> MeasureSettings:
 def losses(opt: Namespace) -> LossWeights:
     return LossWeights(
         gan_mode=opt.gan_mode,
-        # SPADE compares no pixels.
-        recon="l1" if is_spade(opt) else opt.recon_loss_type,
+        # SPADE compares no pixels, and MUNIT has losses of its own.
+        recon="l1" if is_spade(opt) or is_munit(opt) else opt.recon_loss_type,
         gan=opt.lambda_gan,
         reconstruction=opt.lambda_recon,
         distill=getattr(opt, "lambda_distill", 0.0),
@@ -312,6 +334,12 @@ def updates(opt: Namespace) -> UpdateSettings:
 
 def spade(opt: Namespace) -> SpadeSettings:
     return SpadeSettings(SpadeWeights(opt.lambda_feat, opt.lambda_vgg), opt.vgg_path)
+
+
+def munit(opt: Namespace) -> MunitSettings:
+    weights = MunitWeights(opt.lambda_rec_x, opt.lambda_rec_s, opt.lambda_rec_c, opt.lambda_gan)
+    every = getattr(opt, "style_encoder_step", None) or MunitSettings.every
+    return MunitSettings(weights, opt.weight_decay, opt.seed, every)
 
 
 def cycles(opt: Namespace) -> CycleSettings:
@@ -410,7 +438,7 @@ def _content(path: str) -> str:
 def _contents(opt: Namespace, flag: str, path: str) -> str:
     if flag == "meta_path" and opt.dataset_mode == "unaligned":
         return " ".join(_content(path_of_side(path, side)) for side in "AB")
-    if flag in ("restore_G_path", "restore_D_path") and _is_cycle_gan(opt):
+    if flag in ("restore_G_path", "restore_D_path") and both_ways(opt):
         return " ".join(_content(of_side(path, side)) for side in "AB")
     return _content(path)
 

@@ -9,7 +9,7 @@
 # Environment, all optional:
 #   DATAROOT      the dataset (database/<name>)
 #   OUT           folder of checkpoints and results
-#                 (logs/{pix2pix,cycle_gan,gaugan}/<dataset>[_fast|_online|_omgd])
+#                 (logs/{pix2pix,cycle_gan,gaugan,munit}/<dataset>[_fast|_online|_omgd])
 #   TEACHER       weights of a trained original generator (resnet_9blocks; of gaugan a spade without
 #                 spectral norm), instead of training one
 #   TEACHERS      folder of the trainings of the teachers (OUT; without it, of zebra2horse the one of
@@ -28,8 +28,8 @@
 #   MORE_<STAGE>  flags for one stage, e.g. MORE_TRAIN_SUPERNET="--nepochs 5"
 #   DRY_RUN       1 = show the commands without running them
 
-# Sourced by {pix2pix,cycle_gan,gaugan}/<dataset>[_fast|_online|_omgd]/recipe.sh, which sets DATASET
-# and PIPELINE, of gaugan FAMILY too; the stage scripts beside it call one function each.
+# Sourced by {pix2pix,cycle_gan,gaugan,munit}/<dataset>[_fast|_online|_omgd]/recipe.sh, which sets
+# DATASET and PIPELINE, of gaugan FAMILY too; the stage scripts beside it call one function each.
 CALLED="$(cd "$(dirname "$0")" && pwd)/$(basename "$0")"
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
@@ -71,6 +71,10 @@ case "${FAMILY:-}$DATASET" in
     TEACHER_EPOCHS=(100 200) SUPERNET_EPOCHS=(200 400) DISTILL_EPOCHS=(100 200)
     FINETUNE_EPOCHS=(100 200)
     BUDGET=${BUDGET:-4.6e9} CRITERION=${CRITERION:-fid} ;;
+  # No pairs, and images in styles, by MUNIT (munit_recipes.sh). Published without fine-tuning.
+  edges2shoes-r-unaligned)
+    NAME=$DATASET DIRECTION=AtoB DATASET_MODE=unaligned MODEL=munit SPACE=channels-64
+    FINETUNE_EPOCHS=() BUDGET=${BUDGET:-2.7e9} CRITERION=${CRITERION:-fid} ;;
   # No pairs: the student of one of the two generators of a CycleGAN. Published for horse2zebra; the
   # others are ours, the same.
   horse2zebra | zebra2horse | summer2winter)
@@ -115,7 +119,7 @@ fi
 SPLITS="$OUT/splits"
 case "$DATASET" in
   zebra2horse) HELD_OUT="${HELD_OUT:-datasets/metas/horse2zebra/train2.meta}" ;;
-  summer2winter | coco) HELD_OUT="${HELD_OUT:-}" ;; # no list is published: drawn at random
+  summer2winter | coco | edges2shoes-r-unaligned) HELD_OUT="${HELD_OUT:-}" ;; # no list is published: drawn at random
   *) HELD_OUT="${HELD_OUT:-datasets/metas/$DATASET/train2.meta}" ;;
 esac
 FULL="${TEACHERS:-$OUT}/full" MOBILE="${TEACHERS:-$OUT}/mobile"
@@ -218,7 +222,7 @@ start_from() {
 more() {
   local name="MORE_${1^^}" words
   # These read no images to train or measure on: MORE is not for them.
-  [ "$1" = export ] || [ "$1" = remove_spectral_norm ] && words="${!name:-}" || words="${MORE:-} ${!name:-}"
+  [[ "$1" = @(export|remove_spectral_norm|assemble) ]] && words="${!name:-}" || words="${MORE:-} ${!name:-}"
   [ -n "${words// /}" ] || return 0
   words="$("$PYTHON" -c 'import shlex, sys; print("\n".join(shlex.split(sys.argv[1])))' "$words" \
     2>/dev/null)" || die "MORE or $name: a quote is not closed"
@@ -568,6 +572,6 @@ run_online() {
   summary wider
 }
 
-if [ "$MODEL" = spade ]; then
-  source "$(dirname "${BASH_SOURCE[0]}")/spade_recipes.sh"
-fi
+case "$MODEL" in
+  spade | munit) source "$(dirname "${BASH_SOURCE[0]}")/${MODEL}_recipes.sh" ;;
+esac

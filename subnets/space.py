@@ -6,14 +6,15 @@ the genes' choices). The cost of all configurations is one array.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cached_property
+from itertools import product
 from typing import Protocol
 
 import numpy as np
 
 from errors import InputError
-from models.config import ChannelConfig, ConfigSet
+from models.config import MAX_CONFIGS, ChannelConfig, ConfigSet
 from models.cost import Architecture, Costs, config_cost
 
 # --------------------------------------------------------------------------------------------------
@@ -41,6 +42,9 @@ class Times(Protocol):
 
 # --------------------------------------------------------------------------------------------------
 # The space
+
+# Costs are computed for that many configurations at a time.
+PART = 1 << 23
 
 
 class SearchSpace:
@@ -133,15 +137,23 @@ class SearchSpace:
     @cached_property
     def macs(self) -> np.ndarray:
         """int64 (size,): MACs of every configuration, by number."""
-        firsts, *others = (np.array(c, dtype=np.int64) for c in self.choices)
-        macs = np.empty(self.shape, dtype=np.int64)
-        # One value of the first gene at a time: what lies between the genes and their cost is as
-        # large as the cost.
-        for of_first, first in zip(macs, firsts, strict=True):
-            grid = np.ix_(*others)
-            channels = self.arch.channels((first, *grid))
-            of_first[...] = self.arch.macs(channels, self.convention, self.height, self.width)
-        return macs.reshape(-1)
+        macs = np.empty(self.size, dtype=np.int64)
+        for first, part in self._macs_in_parts():
+            macs[first : first + len(part)] = part
+        return macs
+
+    def _macs_in_parts(self) -> Iterator[tuple[int, np.ndarray]]:
+        """The same in parts, each with its first number: what lies between the genes and their cost
+        is as large as the cost, and some spaces are larger than a memory."""
+        genes = [np.array(c, dtype=np.int64) for c in self.choices]
+        sizes = [int(np.prod(self.shape[n:])) for n in range(len(genes) + 1)]
+        leading = next(n for n, size in enumerate(sizes) if n and size <= PART)
+        grid = np.ix_(*genes[leading:])
+        for index, chosen in enumerate(product(*genes[:leading])):
+            channels = self.arch.channels((*chosen, *grid))
+            macs = self.arch.macs(channels, self.convention, self.height, self.width)
+            whole = np.broadcast_to(macs, self.shape[leading:])
+            yield index * sizes[leading], whole.reshape(-1)
 
     def cost(self, config: ChannelConfig) -> tuple[int, int]:
         """(MACs, parameters) of one configuration."""
@@ -179,24 +191,32 @@ class SearchSpace:
         Raises:
             InputError: no configuration is; says what is possible.
         """
-        prices = self.prices(budget)
-        numbers = np.flatnonzero(prices <= budget)
+        if self.size > MAX_CONFIGS and not isinstance(budget, Milliseconds):
+            parts = (
+                first + np.flatnonzero(macs <= budget) for first, macs in self._macs_in_parts()
+            )
+            numbers = np.concatenate(list(parts))
+        else:
+            numbers = np.flatnonzero(self.prices(budget) <= budget)
         if numbers.size == 0:
             raise InputError(
                 f"`budget` {_shown(budget)}: no configuration of {self.name} is that small; it "
-                f"must be between {self._range(prices, budget)}"
+                f"must be between {self._range(budget)}"
             )
         return numbers
 
-    def _range(self, prices: np.ndarray, budget: float) -> str:
+    def _range(self, budget: float) -> str:
         if isinstance(budget, Milliseconds):
+            prices = self.prices(budget)
             ends = [(prices[n], self.config(n)) for n in (prices.argmin(), prices.argmax())]
             (low, least), (high, most) = ends
             # Rounded up, so that the lower end can be given.
             low = np.ceil(low * 1000) / 1000
             return f"{low:.6g}ms ({least}) and {high:.6g}ms ({most}; {self.times.conditions})"
+        # A wider gene costs more in every family.
+        least, most = (self.cost(config)[0] for config in (self.smallest, self.largest))
         return (
-            f"{prices.min():,} ({self.smallest}) and {prices.max():,} ({self.largest}) MACs "
+            f"{least:,} ({self.smallest}) and {most:,} ({self.largest}) MACs "
             f"({self.convention} convention, {self.width}x{self.height})"
         )
 
@@ -204,8 +224,9 @@ class SearchSpace:
         share = len(self.feasible(budget)) / self.size
         by_time = isinstance(budget, Milliseconds)
         within = str(budget) if by_time else f"{budget / 1e9:.3f}G"
+        least, most = (self.cost(config)[0] for config in (self.smallest, self.largest))
         costs = (
-            f"{self.macs.min() / 1e9:.3f}G to {self.macs.max() / 1e9:.3f}G MACs "
+            f"{least / 1e9:.3f}G to {most / 1e9:.3f}G MACs "
             f"({self.convention} convention, {self.width}x{self.height})"
         )
         if self.times:
@@ -233,9 +254,11 @@ class SearchSpace:
         """
         if ratio == 1:
             return None
-        positions = np.unravel_index(numbers, self.shape)
-        weights = np.ones(len(numbers))
-        for choices, position in zip(self.choices, positions, strict=True):
+        weights, stride = np.ones(len(numbers)), self.size
+        for choices in self.choices:
+            # One gene at a time: their positions together would be as many times larger.
+            stride //= len(choices)
+            position = numbers // stride % len(choices)
             place = np.argsort(np.argsort(choices)) / max(1, len(choices) - 1)
             gene = 1 + (ratio - 1) * place if strategy == "arithmetic" else ratio**place
             weights *= gene[position]

@@ -252,7 +252,7 @@ def teacher_task(
     device: torch.device,
 ) -> TeacherTask:
     teaching = _teaching([(generator, spec)], discriminator, weights, updates, device, updates.ema)
-    return _ready(teaching, updates)
+    return ready(teaching, updates)
 
 
 def cycle_gan_task(
@@ -279,7 +279,7 @@ def cycle_gan_task(
         Augmentation(updates.augment),
         updates.ema,
     )
-    return _ready(task, updates)
+    return ready(task, updates)
 
 
 def spade_task(
@@ -319,7 +319,7 @@ def spade_task(
         updates.amp,
         updates.ema,
     )
-    return _ready(task, updates)
+    return ready(task, updates)
 
 
 def _teaching(
@@ -419,7 +419,7 @@ def distillation_task(
         ema=updates.ema,
         augment=Augmentation(updates.augment),
     )
-    return _ready(task, updates)
+    return ready(task, updates)
 
 
 def online_task(
@@ -482,10 +482,10 @@ def online_task(
         updates.ema,
         RealLosses(judge, s.adversarial, s.l1_real),
     )
-    return _ready(task, updates)
+    return ready(task, updates)
 
 
-def _ready(task: Task, updates: UpdateSettings) -> Task:
+def ready(task: Task, updates: UpdateSettings) -> Task:
     """Restore the optimizers and record the steps, where that is wanted."""
     if updates.restore_path:
         load_optimizers(task.optimizers, updates.restore_path, "`restore_O_path`")

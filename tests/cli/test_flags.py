@@ -20,7 +20,7 @@ CLASSES = {script: cls.__name__ for script, cls in options.SCRIPTS.items()}
 # The statistics are made, and checkpoints say what they are, when they are not given.
 OPTIONAL_NOW = {"--real_stat_path", "--config_str"}
 
-CYCLE = ["--model", "cycle_gan"]
+CYCLE, MUNIT = ["--model", "cycle_gan"], ["--model", "munit"]
 
 # The least that each script must be given.
 LEAST = {
@@ -139,6 +139,9 @@ def test_every_flag_takes_values_of_its_type(script):
     settled = (("no_fid", None), ("no_mIoU", None), ("split", 3), ("num_splits", 9))
     if script == "train.py":
         settled += (("model", "pix2pix"),)
+    if script in no_effect.TRAINING:
+        kinds = "netG", "teacher_netG", "student_netG"
+        settled += tuple((flag, "resnet_9blocks") for flag in kinds)
     for key, value in (*settled, ("crop_size", 4), ("niters", 9)):
         if key in expected and value is None:
             argv.remove(f"--{key}")
@@ -302,6 +305,11 @@ def test_single_images_cannot_be_searched_by_fid(capsys):
         ("train.py", [*CYCLE, "--drn_path", "x"], ["drn_path"]),
         ("train.py", [*CYCLE, "--no_fid", "--real_stat_A_path", "x"], ["real_stat_A_path"]),
         ("train.py", [*CYCLE, "--lambda_A", "0", "--lambda_B", "0"], []),
+        ("train.py", [*MUNIT, "--lambda_A", "3", "--real_stat_A_path", "x"], ["lambda_A"]),
+        ("train.py", [*MUNIT, "--lambda_rec_x", "3", "--num_D", "2", "--mlp_dim", "9"], []),
+        ("train.py", ["--lambda_rec_x", "3", "--style_dim", "9"], ["lambda_rec_x", "style_dim"]),
+        ("train.py", ["--num_D", "3"], ["num_D"]),
+        ("train_supernet.py", ["--style_encoder_step", "3"], ["style_encoder_step"]),
         ("train.py", ["--config_set", "channels-32"], ["config_set"]),
         ("train.py", ["--gamma", "0.1"], ["gamma"]),
         ("train.py", ["--gamma", "0.1", "--lr_policy", "step"], []),

@@ -3,10 +3,17 @@
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluation.tested import TAKEN, short_names
+from evaluation.memory import watched
+from evaluation.tested import TAKEN, TestSettings, load_tested, short_names
+from models.build import Checkpoint
+from models.generators import GeneratorSpec
+from models.styles import InOneStyle, InRandomStyles, random_styles
+from models.tiles import Tiling
+from models.weights import save_network
 
 
 @pytest.mark.parametrize(
@@ -44,3 +51,18 @@ def test_names_are_never_mistaken(paths):
     assert len(set(labels)) == len(paths)
     assert not set(labels) & {"teacher", *map(str.casefold, TAKEN)}
     assert not any("/" in label or label in ("", ".", "..") for label in labels)
+
+
+def test_images_are_made_in_random_styles_and_tiles_in_one(tmp_path):
+    spec = GeneratorSpec("munit", 2)
+    net = spec.build().eval()
+    save_network(net, tmp_path / "net_G.pth", spec)
+    checkpoint = Checkpoint(str(tmp_path / "net_G.pth"))
+    settings = TestSettings([checkpoint], None, (3, 3), None, "published", (32, 32))
+    _, (loaded,) = load_tested(settings, torch.device("cpu"))
+    x = torch.rand(2, 3, 32, 32) * 2 - 1
+    with torch.no_grad():
+        assert isinstance(loaded.net, InRandomStyles)
+        assert torch.equal(loaded.net(x), net(x, random_styles(x, 8)))
+        assert torch.equal(watched(loaded, None).net(x), loaded.net(x))
+    assert isinstance(watched(loaded, Tiling(32, 8)).net.net.net, InOneStyle)

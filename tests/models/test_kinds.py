@@ -68,6 +68,8 @@ def test_a_line_of_the_table_is_complete(name):
 def test_names_for_flags():
     resnets = [f"{kind}_{n}blocks" for n in (9, 6) for kind in ("resnet", "mobile_resnet")]
     others = "mobile_deepest_resnet", "unet_256", "unet_128", "spade", "mobile_spade"
+    others += "mobile_munit", "munit"
     assert (*resnets, *others) == PLAIN
     supers = "super_mobile_resnet_9blocks", "super_mobile_resnet_6blocks"
-    assert (*supers, "super_unet_256", "super_unet_128", "super_mobile_spade") == SUPERNETS
+    supers += "super_unet_256", "super_unet_128", "super_mobile_spade"
+    assert (*supers, "super_mobile_munit", "super_munit") == SUPERNETS

@@ -1,0 +1,55 @@
+"""Exports of generators that make images in styles: the style is an input of the file."""
+
+import pytest
+import torch
+
+from deploy.onnx import OnnxGenerator, export_onnx
+from deploy.pt2 import export_pt2
+from models.generators import GeneratorSpec
+from models.layers import init_weights
+from models.styles import InOneStyle, random_styles
+
+
+@pytest.fixture(scope="module")
+def net():
+    torch.manual_seed(0)
+    net = GeneratorSpec("sub_mobile_munit", config_str="3_2_4_1_2_3_1_4_2_3").build()
+    return init_weights(net, "kaiming").eval()
+
+
+def images(n=3, height=20, width=36):
+    draw = torch.Generator().manual_seed(1)
+    return torch.rand(n, 3, height, width, generator=draw) * 2 - 1
+
+
+@pytest.mark.parametrize("export", [export_onnx, export_pt2])
+def test_a_file_takes_images_and_styles(net, export, tmp_path):
+    exported = export(net, tmp_path / "net")
+    assert exported.max_difference < 1e-4
+    if export is export_onnx:
+        run = OnnxGenerator(tmp_path / "net")
+        names = [each.name for each in run._session.get_inputs()]
+        assert names == ["input", "style"]
+    else:
+        run = torch.export.load(tmp_path / "net").module()
+    # Sides that no style encoder could halve four times: there is none in the file.
+    x, wide = images(), images(1, 64, 32)
+    with torch.no_grad():
+        for style in (random_styles(x, 8), net.style(wide).expand(3, -1)):
+            wanted = net(x, style)
+            assert wanted.std() > 0.05 and (run(x, style) - wanted).abs().max() < 1e-4
+
+
+def test_half_precision_weights(net, tmp_path):
+    export_onnx(net, tmp_path / "whole.onnx")
+    exported = export_onnx(net, tmp_path / "half.onnx", fp16=True)
+    assert 0 < exported.max_difference < 0.05
+    assert exported.size < (tmp_path / "whole.onnx").stat().st_size
+
+
+def test_in_one_style_it_is_a_function_of_images_alone(net, tmp_path):
+    fixed = InOneStyle(net, random_styles(images(1), 8)).eval()
+    assert export_onnx(fixed, tmp_path / "net.onnx").max_difference < 1e-4
+    x = images()
+    with torch.no_grad():
+        assert (OnnxGenerator(tmp_path / "net.onnx")(x) - fixed(x)).abs().max() < 1e-4
