@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
+import numpy as np
+
 from deploy.onnx import export_onnx, require_onnx
 from deploy.web.drawings import PALETTES_OF
 from deploy.web.networks import Network
@@ -16,6 +18,9 @@ from errors import InputError
 from models.weights import load_generator
 from models.zoo import ROOT, TASK_FILE, zoo_tasks
 from runtime.progress import Bar
+
+# Weights of fewer values stay in float32: they take no room.
+FEW = 256
 
 
 def zoo_page(folder: Path, root: Path = ROOT) -> list[Task]:
@@ -53,7 +58,8 @@ def zoo_page(folder: Path, root: Path = ROOT) -> list[Task]:
     for task in tasks:
         flag = f"zoo/{task.name}"
         networks = [
-            Network(each.name, flag, made[each.path], each.figures) for each in task.networks
+            Network(each.name, flag, made[each.path], _shown(each.figures))
+            for each in task.networks
         ]
         pages.append(
             Task(task.name, task.mode, task.size, networks, title=task.title, together=True)
@@ -61,10 +67,19 @@ def zoo_page(folder: Path, root: Path = ROOT) -> list[Task]:
     return pages
 
 
+def _shown(figures: Mapping[str, float]) -> dict[str, float]:
+    """The figures that the page shows; it counts parameters and MACs itself."""
+    return {name: figures[name] for name in ("fid",) if name in figures}
+
+
 def _export(checkpoint: Path, path: Path) -> None:
-    """Write one network. It is kept in float16, so weights of float16 lose nothing."""
+    """Write one network, its weights in float16."""
+    import onnx
+
     net, _ = load_generator(checkpoint, "zoo")
-    export_onnx(net, path, fp16=True)
+    export_onnx(net, path)
+    # Not by `fp16` of the export: the exporter turns small weights back into float32.
+    onnx.save(_halved(onnx.load(path)), path)
 
 
 def _export_all(made: Mapping[Path, Path]) -> None:
@@ -84,3 +99,38 @@ def _export_all(made: Mapping[Path, Path]) -> None:
             each.result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _halved(model):
+    """A copy of a graph without notes, which stores weights as float16 where that loses nothing.
+
+    Nodes cast them to float32 when the network is loaded, so it computes the same. The checkpoints
+    of a zoo are in float16: of those every weight can be stored so.
+    """
+    from onnx import ModelProto, TensorProto, helper, numpy_helper
+
+    copy = ModelProto()
+    copy.CopyFrom(model)
+    casts = {}
+    for tensor in copy.graph.initializer:
+        values = numpy_helper.to_array(tensor)
+        if values.dtype != np.float32 or values.size < FEW:
+            continue
+        with np.errstate(over="ignore"):
+            half = values.astype(np.float16)
+        if np.array_equal(half.astype(np.float32), values):
+            casts[tensor.name] = f"{tensor.name}.float32"
+            tensor.CopyFrom(numpy_helper.from_array(half, tensor.name))
+    for node in copy.graph.node:
+        for index, name in enumerate(node.input):
+            node.input[index] = casts.get(name, name)
+        # Where in PyTorch's source a node comes from
+        del node.metadata_props[:]
+    nodes = [
+        helper.make_node("Cast", [name], [cast], to=TensorProto.FLOAT)
+        for name, cast in casts.items()
+    ]
+    nodes += copy.graph.node
+    del copy.graph.node[:]
+    copy.graph.node.extend(nodes)
+    return copy

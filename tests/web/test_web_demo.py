@@ -1157,7 +1157,7 @@ def zoo(tmp_path_factory, zoo_networks) -> Path:
         for name in NAMES:
             net = copy.deepcopy(zoo_networks[task, name]).half()
             save_network(net, root / task / f"{name}.pth", spec)
-            entries.append({"name": name, "file": f"{name}.pth", "figures": {"fid": 1.5}})
+            entries.append({"name": name, "file": f"{name}.pth", "figures": {"fid": 1.5, "n": 9}})
         facts = {"title": title, "mode": mode, "kind": "map", "direction": "AtoB", "size": SIZE}
         (root / task / "task.json").write_text(json.dumps(facts | {"networks": entries}))
     return root
