@@ -15,8 +15,7 @@ export async function encode(image) {
   const counted = countColours(image);
   for (const limit of COLOURS) {
     if (limit !== COLOURS[0] && counted.size <= limit) continue;
-    const colours = palette(counted, limit);
-    const text = VERSION + toBase64(await through(new CompressionStream("deflate-raw"), pack(image, colours)));
+    const text = VERSION + toBase64(await through(new CompressionStream("deflate-raw"), pack(image, palette(counted, limit))));
     if (text.length <= LIMIT) return { text, reduced: counted.size > limit ? limit : null };
   }
   throw new Error("This image has too much detail for a link. Save it as PNG and send that.");
@@ -47,7 +46,7 @@ function countColours({ data, width, height }) {
   return counts;
 }
 
-// At most ``limit`` colours for those counted: boxes of colours are halved, the one with most pixels times its
+// Chooses at most ``limit`` of the colours counted -> [[colour, the colours that it stands for]...]: boxes of colours are halved, the one with most pixels times its
 // widest channel first (median cut); of each the most frequent colour is taken, so that flat areas stay exact.
 function palette(counted, limit) {
   const channel = (colour, bits) => (colour >> bits) & 255;
@@ -71,27 +70,18 @@ function palette(counted, limit) {
     }
     boxes.splice(at, 1, measured(colours.slice(0, middle)), measured(colours.slice(middle)));
   }
-  return boxes.map(({ colours }) => colours.reduce((a, b) => (b[1] > a[1] ? b : a))[0]);
+  return boxes.map(({ colours }) => [colours.reduce((a, b) => (b[1] > a[1] ? b : a))[0], colours.map(([colour]) => colour)]);
 }
 
-// Pixels of other colours get the nearest one.
-function pack({ data, width, height }, colours) {
-  const index = new Map(colours.map((colour, i) => [colour, i]));
-  const bytes = new Uint8Array(5 + 3 * colours.length + width * height);
-  bytes.set([width >> 8, width & 255, height >> 8, height & 255, colours.length - 1]);
-  colours.forEach((colour, i) => bytes.set([colour >> 16, (colour >> 8) & 255, colour & 255], 5 + 3 * i));
-  const start = 5 + 3 * colours.length;
-  for (let i = 0; i < width * height; i++) {
-    const colour = colourAt(data, i);
-    if (!index.has(colour)) index.set(colour, nearest(colour, colours));
-    bytes[start + i] = index.get(colour);
-  }
+// chosen: as `palette` gives it
+function pack({ data, width, height }, chosen) {
+  const index = new Map(chosen.flatMap(([, colours], i) => colours.map((colour) => [colour, i])));
+  const start = 5 + 3 * chosen.length;
+  const bytes = new Uint8Array(start + width * height);
+  bytes.set([width >> 8, width & 255, height >> 8, height & 255, chosen.length - 1]);
+  chosen.forEach(([colour], i) => bytes.set([colour >> 16, (colour >> 8) & 255, colour & 255], 5 + 3 * i));
+  for (let i = 0; i < width * height; i++) bytes[start + i] = index.get(colourAt(data, i));
   return bytes;
-}
-
-function nearest(colour, colours) {
-  const distance = (other) => [16, 8, 0].reduce((sum, bits) => sum + (((colour >> bits) & 255) - ((other >> bits) & 255)) ** 2, 0);
-  return colours.reduce((best, other, i) => (distance(other) < distance(colours[best]) ? i : best), 0);
 }
 
 function unpack(bytes) {
