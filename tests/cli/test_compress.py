@@ -634,7 +634,7 @@ def test_the_notebook_runs(plain, compress, dataset, preset, monkeypatch, capsys
             if number == 0:
                 names |= {"DATA": dataset, "OUT": plain, "TARGET": "6x", "PRESET": str(preset)}
         drawn = [names["plt"].figure(n) for n in names["plt"].get_fignums()]
-        assert len(drawn) == 2 and len(drawn[0].axes) == 12
+        assert len(drawn) == 3 and len(drawn[0].axes) == 12 and len(drawn[2].axes) == 5
         names["plt"].close("all")
     assert f"small    {names['small'].generator}" in capsys.readouterr().out
     assert (plain / "small.safetensors").is_file()
