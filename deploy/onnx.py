@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -25,6 +26,8 @@ from runtime.files import written_whole
 OPSET = 18
 # Names of what a file takes: images, and styles where its network makes images in these.
 INPUTS = "input", "style"
+# Weights of fewer values stay in float32: they take no room.
+FEW = 256
 
 
 # --------------------------------------------------------------------------------------------------
@@ -97,7 +100,7 @@ class OnnxGenerator:
 # Export
 
 
-def onnx_program(net: nn.Module, fp16: bool = False):
+def onnx_program(net: nn.Module):
     """The ONNX program of ``net``. Messages of the exporter about itself are not shown."""
     inputs = traced_inputs(net)
     level = logging.root.manager.disable
@@ -106,7 +109,7 @@ def onnx_program(net: nn.Module, fp16: bool = False):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return torch.onnx.export(
-                traced(rewrite(net), fp16),
+                traced(rewrite(net)),
                 inputs,
                 dynamo=True,
                 opset_version=OPSET,
@@ -117,6 +120,41 @@ def onnx_program(net: nn.Module, fp16: bool = False):
             )
     finally:
         logging.disable(level)
+
+
+def halve_weights(path: Path) -> None:
+    """Store the weights of a file as float16 where that loses nothing.
+
+    Nodes cast them to float32 when it is loaded, so it computes the same. The exporter's notes on
+    where a node comes from, longer than a small network, are left out. (A network with casts of its
+    own would not do: the exporter turns small weights back into float32.)
+
+    Args:
+        path: an ``.onnx`` file, written again
+    """
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    model = onnx.load(path)
+    graph, casts = model.graph, {}
+    for tensor in graph.initializer:
+        values = numpy_helper.to_array(tensor)
+        if values.dtype != np.float32 or values.size < FEW:
+            continue
+        with np.errstate(over="ignore"):
+            half = values.astype(np.float16)
+        if np.array_equal(half.astype(np.float32), values):
+            casts[tensor.name] = f"{tensor.name}.float32"
+            tensor.CopyFrom(numpy_helper.from_array(half, tensor.name))
+    for node in graph.node:
+        for index, name in enumerate(node.input):
+            node.input[index] = casts.get(name, name)
+        del node.metadata_props[:]
+    nodes = [helper.make_node("Cast", [k], [v], to=TensorProto.FLOAT) for k, v in casts.items()]
+    nodes += graph.node
+    del graph.node[:]
+    graph.node.extend(nodes)
+    onnx.save(model, path)
 
 
 def export_onnx(net: nn.Module, path: Path, fp16: bool = False) -> Exported:
@@ -145,10 +183,13 @@ def export_onnx(net: nn.Module, path: Path, fp16: bool = False) -> Exported:
     """
     require_onnx()
     plain = exported_form(net)
-    program = onnx_program(plain, fp16)
+    stored = rounded(plain) if fp16 else plain
+    program = onnx_program(stored)
     with written_whole(path) as temporary:
         program.save(str(temporary), external_data=False)
+        if fp16:
+            halve_weights(temporary)
         run: Callable[..., Tensor] = OnnxGenerator(temporary)
-        require_equal(max_difference(rounded(plain) if fp16 else plain, run), str(path))
+        require_equal(max_difference(stored, run), str(path))
         difference = max_difference(plain, run)
     return Exported(path, path.stat().st_size, difference)

@@ -88,7 +88,7 @@ class TracedWithStyles(Traced):
         return self.net(x, style)
 
 
-def traced(net: nn.Module, fp16: bool) -> Traced:
+def traced(net: nn.Module, fp16: bool = False) -> Traced:
     """What exporters trace of a network."""
     return (TracedWithStyles if sample_styles(net, 1) else Traced)(net, fp16)
 

@@ -73,13 +73,13 @@ def converted_once() -> Iterator[None]:
 
     made, convert = {}, deploy.onnx.onnx_program
 
-    def program(net, fp16=False):
+    def program(net):
         # Dropout is off in a graph.
         layers = [line for line in str(net).splitlines() if "Dropout" not in line]
         sums = [float(value.double().sum()) for value in net.state_dict().values()]
-        key = str((fp16, layers, sums))
+        key = str((layers, sums))
         if key not in made:
-            made[key] = convert(net, fp16)
+            made[key] = convert(net)
         return made[key]
 
     with pytest.MonkeyPatch.context() as patch:

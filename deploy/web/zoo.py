@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 from collections.abc import Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
-import numpy as np
-
-from deploy.onnx import export_onnx, require_onnx
+from deploy.checks import max_difference, require_equal
+from deploy.onnx import OnnxGenerator, halve_weights, require_onnx
+from deploy.templates import OnnxTemplate
 from deploy.web.drawings import PALETTES_OF
 from deploy.web.networks import Network
 from deploy.web.task import Task
@@ -18,9 +15,6 @@ from errors import InputError
 from models.weights import load_generator
 from models.zoo import ROOT, TASK_FILE, zoo_tasks
 from runtime.progress import Bar
-
-# Weights of fewer values stay in float32: they take no room.
-FEW = 256
 
 
 def zoo_page(folder: Path, root: Path = ROOT) -> list[Task]:
@@ -48,19 +42,16 @@ def zoo_page(folder: Path, root: Path = ROOT) -> list[Task]:
             )
     # Colours first: they take less skill than lines.
     tasks.sort(key=lambda task: modes.index(task.mode))
-    made = {
-        network.path: folder / task.name / f"{network.name}.onnx"
-        for task in tasks
-        for network in task.networks
-    }
-    _export_all(made)
+    write = _Writer()
     pages = []
-    for task in tasks:
-        flag = f"zoo/{task.name}"
-        networks = [
-            Network(each.name, flag, made[each.path], _shown(each.figures))
-            for each in task.networks
-        ]
+    for task in Bar(tasks, desc="networks of the page", unit="task"):
+        networks = []
+        for network in task.networks:
+            path = folder / task.name / f"{network.name}.onnx"
+            write(network.path, path)
+            networks.append(
+                Network(network.name, f"zoo/{task.name}", path, _shown(network.figures))
+            )
         pages.append(
             Task(task.name, task.mode, task.size, networks, title=task.title, together=True)
         )
@@ -72,65 +63,25 @@ def _shown(figures: Mapping[str, float]) -> dict[str, float]:
     return {name: figures[name] for name in ("fid",) if name in figures}
 
 
-def _export(checkpoint: Path, path: Path) -> None:
-    """Write one network, its weights in float16."""
-    import onnx
+class _Writer:
+    """Writes checkpoints as ``.onnx``. An export takes seconds, so networks that differ in widths
+    alone share one."""
 
-    net, _ = load_generator(checkpoint, "zoo")
-    export_onnx(net, path)
-    # Not by `fp16` of the export: the exporter turns small weights back into float32.
-    onnx.save(_halved(onnx.load(path)), path)
+    def __init__(self) -> None:
+        self._templates: dict[tuple[type, ...], OnnxTemplate] = {}
 
+    def __call__(self, checkpoint: Path, path: Path) -> None:
+        """Write one, with weights of float16 as the zoo's are, and compare it with PyTorch.
 
-def _export_all(made: Mapping[Path, Path]) -> None:
-    """Write all networks, in a process for each core: an export takes seconds of one.
-
-    Args:
-        made: checkpoint -> the ``.onnx`` file to write
-    """
-    for path in made.values():
+        Raises:
+            InputError: the checkpoint is damaged, or the file differs from it.
+        """
+        net, _ = load_generator(checkpoint, "zoo")
+        net.eval()
+        structure = tuple(type(module) for module in net.modules())
+        if structure not in self._templates:
+            self._templates[structure] = OnnxTemplate(net)
         path.parent.mkdir(exist_ok=True)
-    workers = min(os.cpu_count() or 1, len(made))
-    # Forked processes would share the locks of this one's threads.
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"))
-    try:
-        done = [pool.submit(_export, *pair) for pair in made.items()]
-        for each in Bar(as_completed(done), total=len(done), desc="exporting", unit="network"):
-            each.result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _halved(model):
-    """A copy of a graph without notes, which stores weights as float16 where that loses nothing.
-
-    Nodes cast them to float32 when the network is loaded, so it computes the same. The checkpoints
-    of a zoo are in float16: of those every weight can be stored so.
-    """
-    from onnx import ModelProto, TensorProto, helper, numpy_helper
-
-    copy = ModelProto()
-    copy.CopyFrom(model)
-    casts = {}
-    for tensor in copy.graph.initializer:
-        values = numpy_helper.to_array(tensor)
-        if values.dtype != np.float32 or values.size < FEW:
-            continue
-        with np.errstate(over="ignore"):
-            half = values.astype(np.float16)
-        if np.array_equal(half.astype(np.float32), values):
-            casts[tensor.name] = f"{tensor.name}.float32"
-            tensor.CopyFrom(numpy_helper.from_array(half, tensor.name))
-    for node in copy.graph.node:
-        for index, name in enumerate(node.input):
-            node.input[index] = casts.get(name, name)
-        # Where in PyTorch's source a node comes from
-        del node.metadata_props[:]
-    nodes = [
-        helper.make_node("Cast", [name], [cast], to=TensorProto.FLOAT)
-        for name, cast in casts.items()
-    ]
-    nodes += copy.graph.node
-    del copy.graph.node[:]
-    copy.graph.node.extend(nodes)
-    return copy
+        self._templates[structure].write(net, path)
+        halve_weights(path)
+        require_equal(max_difference(net, OnnxGenerator(path)), str(path))
