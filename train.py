@@ -5,9 +5,11 @@ from label maps.
 """
 
 import torch
+from torch import nn
 
 from data.build import training_loader
 from models.build import Initialisation, new_discriminator, new_generator
+from models.generators import GeneratorSpec
 from models.weights import load_network
 from options import Namespace, TrainOptions, run, settings
 from report.run import write_run_page
@@ -23,66 +25,54 @@ from training.build_munit import munit_task
 from training.tasks import Task
 
 
-def pix2pix(opt: Namespace, device: torch.device) -> Task:
-    """A generator, and a discriminator that sees its inputs beside its outputs."""
+def _one_way(opt: Namespace) -> tuple[nn.Module, GeneratorSpec, nn.Module]:
+    """(generator, its spec, a discriminator that sees its inputs beside its outputs)."""
     data, init = settings.data(opt), settings.initialisation(opt)
     spec = settings.spec(opt)
     generator = new_generator(spec, init)
     if opt.restore_G_path:
         load_network(generator, opt.restore_G_path, "`restore_G_path`")
     discriminator = new_discriminator(settings.discriminator(opt), sum(data.channels), init)
-    return teacher_task(
-        generator, spec, discriminator, settings.losses(opt), settings.updates(opt), device
-    )
+    return generator, spec, discriminator
+
+
+def _both_ways(
+    opt: Namespace, judges: Initialisation
+) -> tuple[list[tuple[nn.Module, GeneratorSpec]], list[nn.Module]]:
+    """A generator for inputs of each side, with its spec, and a discriminator of the images of
+    each, whose weights are drawn as ``judges`` says."""
+    init, generators, discriminators = settings.initialisation(opt), [], []
+    for side, spec in settings.specs_both_ways(opt).items():
+        generator = new_generator(spec, init)
+        if opt.restore_G_path:
+            path = settings.of_side(opt.restore_G_path, side)
+            load_network(generator, path, "`restore_G_path`")
+        generators.append((generator, spec))
+        judge = settings.discriminator(opt, side)
+        discriminators.append(new_discriminator(judge, spec.output_nc, judges))
+    return generators, discriminators
+
+
+def pix2pix(opt: Namespace, device: torch.device) -> Task:
+    how = settings.losses(opt), settings.updates(opt)
+    return teacher_task(*_one_way(opt), *how, device)
 
 
 def cycle_gan(opt: Namespace, device: torch.device) -> Task:
-    """A generator for inputs of each side, and a discriminator of the images of each."""
-    init, generators, discriminators = settings.initialisation(opt), [], []
-    for side, spec in settings.specs_both_ways(opt).items():
-        generator = new_generator(spec, init)
-        if opt.restore_G_path:
-            path = settings.of_side(opt.restore_G_path, side)
-            load_network(generator, path, "`restore_G_path`")
-        generators.append((generator, spec))
-        judge = settings.discriminator(opt, side)
-        discriminators.append(new_discriminator(judge, spec.output_nc, init))
-    return cycle_gan_task(
-        generators,
-        discriminators,
-        settings.losses(opt),
-        settings.cycles(opt),
-        settings.updates(opt),
-        device,
-    )
+    how = settings.losses(opt), settings.cycles(opt), settings.updates(opt)
+    return cycle_gan_task(*_both_ways(opt, settings.initialisation(opt)), *how, device)
 
 
 def spade(opt: Namespace, device: torch.device) -> Task:
-    """A generator of label maps, and a discriminator of several scales that sees them too."""
-    data, init = settings.data(opt), settings.initialisation(opt)
-    spec = settings.spec(opt)
-    generator = new_generator(spec, init)
-    if opt.restore_G_path:
-        load_network(generator, opt.restore_G_path, "`restore_G_path`")
-    discriminator = new_discriminator(settings.discriminator(opt), sum(data.channels), init)
+    """A generator of label maps; its discriminator has several scales."""
     how = settings.spade(opt), settings.losses(opt), settings.updates(opt)
-    return spade_task(generator, spec, discriminator, *how, device)
+    return spade_task(*_one_way(opt), *how, device)
 
 
 def munit(opt: Namespace, device: torch.device) -> Task:
-    """A generator and a discriminator for images of each side."""
-    init, generators, discriminators = settings.initialisation(opt), [], []
-    for side, spec in settings.specs_both_ways(opt).items():
-        generator = new_generator(spec, init)
-        if opt.restore_G_path:
-            path = settings.of_side(opt.restore_G_path, side)
-            load_network(generator, path, "`restore_G_path`")
-        generators.append((generator, spec))
-        judge = settings.discriminator(opt, side)
-        # Its weights are drawn as those of others are.
-        discriminators.append(new_discriminator(judge, spec.input_nc, Initialisation()))
+    """Images in styles. The discriminators' weights are drawn as those of others are."""
     how = settings.losses(opt), settings.munit(opt), settings.updates(opt)
-    return munit_task(generators, discriminators, *how, device)
+    return munit_task(*_both_ways(opt, Initialisation()), *how, device)
 
 
 def new_task(opt: Namespace, device: torch.device) -> Task:

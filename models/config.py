@@ -93,6 +93,10 @@ class ChannelConfig:
             raise InputError(
                 f"config string '{self}' has {len(self.genes)} numbers; it needs {wanted}"
             )
+        self.require_positive()
+
+    def require_positive(self) -> None:
+        """Raise InputError unless all genes are."""
         if any(gene < 1 for gene in self.genes):
             raise InputError(f"config string '{self}': every width must be a positive whole number")
 

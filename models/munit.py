@@ -95,8 +95,7 @@ class MunitConfig(ChannelConfig):
                 f"config string '{self}' has {len(self.genes)} numbers; a MUNIT generator needs "
                 f"{len(self.NAMES)}, e.g. 16_16_16_24_56_16_40_40_32_24"
             )
-        if any(gene < 1 for gene in self.genes):
-            raise InputError(f"config string '{self}': every width must be a positive whole number")
+        self.require_positive()
 
     @property
     def full(self) -> tuple[int, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
@@ -17,6 +19,17 @@ def strongest(weight: Tensor, kept_in: Tensor | None, keep: int) -> Tensor:
     if kept_in is not None:
         weight = weight[:, kept_in]
     return weight.abs().sum(dim=(1, 2, 3)).topk(keep).indices
+
+
+def require_narrower(source: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> None:
+    """Raise InputError if a tensor of ``target`` is larger than that of ``source`` somewhere."""
+    for key, wide in source.items():
+        narrow = target[key]
+        if any(t > s for t, s in zip(narrow.shape, wide.shape, strict=True)):
+            raise InputError(
+                "`restore_pretrained_G_path`: the student is wider than the pretrained network at "
+                f"{key} ({list(narrow.shape)} against {list(wide.shape)}); lower `student_ngf`"
+            )
 
 
 @torch.no_grad()
@@ -43,13 +56,7 @@ def prune_into(wide: nn.Module, narrow: nn.Module) -> None:
             "kinds (`pretrained_netG` and `student_netG` must both be resnet or both "
             "mobile_resnet, with the same `norm`)"
         )
-    for key in source:
-        if any(t > s for t, s in zip(target[key].shape, source[key].shape, strict=True)):
-            raise InputError(
-                "`restore_pretrained_G_path`: the student is wider than the pretrained network at "
-                f"{key} ({list(target[key].shape)} against {list(source[key].shape)}); lower "
-                "`student_ngf`"
-            )
+    require_narrower(source, target)
 
     def copy(
         name: str, kept_in: Tensor | None, kept_out: Tensor | None, transposed: bool = False

@@ -61,8 +61,7 @@ class SpadeConfig(ChannelConfig):
                 f"config string '{self}' has {len(self.genes)} numbers; a SPADE generator needs "
                 f"{len(self.NAMES)}, e.g. 32_40_40_32_40_24_32_24"
             )
-        if any(gene < 1 for gene in self.genes):
-            raise InputError(f"config string '{self}': every width must be a positive whole number")
+        self.require_positive()
 
     @property
     def full(self) -> tuple[int, ...]:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from errors import InputError
-from models.pruning import strongest
+from models.pruning import require_narrower, strongest
 
 
 @torch.no_grad()
@@ -29,13 +29,7 @@ def prune_spade(wide: nn.Module, narrow: nn.Module) -> None:
             "kinds; `pretrained_netG` and `student_netG` must both be spade or both mobile ones, "
             "with the same `num_upsampling_layers` and norms, and without spectral norm"
         )
-    for key in source:
-        if any(t > s for t, s in zip(target[key].shape, source[key].shape, strict=True)):
-            raise InputError(
-                "`restore_pretrained_G_path`: the student is wider than the pretrained network at "
-                f"{key} ({list(target[key].shape)} against {list(source[key].shape)}); lower "
-                "`student_ngf`"
-            )
+    require_narrower(source, target)
 
     def copy(name: str, kept_in: Tensor | None, kept_out: Tensor | None) -> None:
         weight = source[f"{name}.weight"]

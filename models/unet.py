@@ -43,8 +43,7 @@ class UNetConfig(ChannelConfig):
                 f"config string '{self}' has {len(self.genes)} numbers; a U-Net of {wanted} levels "
                 f"needs {wanted}, e.g. {'_'.join(['16'] * wanted)}"
             )
-        if any(gene < 1 for gene in self.genes):
-            raise InputError(f"config string '{self}': every width must be a positive whole number")
+        self.require_positive()
 
     @property
     def full(self) -> tuple[int, ...]:

@@ -25,14 +25,7 @@ assemble() {
   do_stage assemble assemble.py
 }
 
-split() {
-  [ -z "${COMMANDS:-}" ] || return 0
-  local held_out=(--held_out "$HELD_OUT")
-  [ -n "$HELD_OUT" ] || held_out=(--count 2048)
-  [ -e "$SPLITS/train1A.meta" ] ||
-    py scripts/make_split.py "$DATAROOT" --dataset_mode "$DATASET_MODE" "${held_out[@]}" \
-      --output "$SPLITS"
-}
+DRAWN=2048
 
 train_supernet() {
   need_teacher

@@ -307,10 +307,12 @@ distill() {
   go distill distill.py "$@"
 }
 
+# Images to hold out where no list is published
+DRAWN=120
 split() {
   [ -z "${COMMANDS:-}" ] || return 0
   local held_out=(--held_out "$HELD_OUT")
-  [ -n "$HELD_OUT" ] || held_out=(--count 120)
+  [ -n "$HELD_OUT" ] || held_out=(--count "$DRAWN")
   [ -e "$SPLITS/train1.meta" ] || [ -e "$SPLITS/train1A.meta" ] ||
     py scripts/make_split.py "$DATAROOT" --dataset_mode "$DATASET_MODE" "${held_out[@]}" \
       --output "$SPLITS"

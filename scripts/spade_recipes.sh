@@ -61,14 +61,7 @@ distill() {
 }
 
 # Cityscapes' published split names frames by their numbers; COCO's is drawn.
-split() {
-  [ -z "${COMMANDS:-}" ] || return 0
-  local held_out=(--held_out "$HELD_OUT")
-  [ -n "$HELD_OUT" ] || held_out=(--count 500)
-  [ -e "$SPLITS/train1.meta" ] ||
-    py scripts/make_split.py "$DATAROOT" --dataset_mode "$DATASET_MODE" "${held_out[@]}" \
-      --output "$SPLITS"
-}
+DRAWN=500
 
 train_supernet() {
   need_teacher

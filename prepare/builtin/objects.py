@@ -8,7 +8,7 @@ Coordinates are fractions of the image's side, x to the right and y down.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -117,12 +117,11 @@ def box(left: float, top: float, right: float, bottom: float, corner: float) -> 
     return np.concatenate(corners)
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Dice:
     """Random numbers of one object."""
 
     rng: np.random.Generator
-    drawn: list = field(default_factory=list)
 
     def near(self, value: float, spread: float) -> float:
         """A number within ``spread`` of ``value``."""
@@ -331,20 +330,17 @@ def _pump(dice: _Dice) -> list[Part]:
         ),
         0.018,
     )
+    # The lining shows only between the back and the vamp.
+    inner = closed(
+        curve((0.13, back - 0.12), (0.30, back - 0.02), (0.47, back + 0.10), (0.66, 0.655)),
+        curve((0.66, 0.655), (0.52, 0.70), (0.36, back + 0.10), (0.14, back + 0.0)),
+    )
     parts = [
-        Part("inner", oval(0.36, back + 0.04, 0.42, 0.20), (196, 176, 152), LINING, inside=None),
+        Part("inner", inner, (196, 176, 152), LINING),
         Part("spike", spike, colour, material),
         Part("upper", upper, colour, material),
         Part("sole", sole, (150, 118, 88), RUBBER),
     ]
-    # The lining shows only between the back and the vamp.
-    parts[0] = replace(
-        parts[0],
-        outline=closed(
-            curve((0.13, back - 0.12), (0.30, back - 0.02), (0.47, back + 0.10), (0.66, 0.655)),
-            curve((0.66, 0.655), (0.52, 0.70), (0.36, back + 0.10), (0.14, back + 0.0)),
-        ),
-    )
     if style == 0:
         x, y = 0.735, 0.675
         for side in (-1, 1):
