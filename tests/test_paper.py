@@ -131,3 +131,18 @@ def test_costs_of_gaugan():
             macs, count = config_cost(spec.config, spec.architecture, convention, *size)
             assert shown in (f"{macs / 1e9:.3g}G", f"{macs / 1e9:.0f}G"), (text, macs)
             assert params == f"{count / 1e6:.1f}M", (text, count)
+
+
+def test_costs_of_munit():
+    found = rows("MUNIT | quality")
+    assert len(found) == 2
+    for network, _, params, published, true in found:
+        text = network.split("`")[1]
+        named = {"netG": text, "ngf": 64}
+        if "_" in text:
+            named = {"netG": "sub_mobile_munit", "ngf": None, "config_str": text}
+        spec = GeneratorSpec(**named)
+        for convention, shown in (("published", published), ("exact", true)):
+            macs, count = config_cost(spec.config, spec.architecture, convention)
+            assert shown == f"{macs / 1e9:#.3g}G", (text, macs)
+            assert params == f"{count / 1e6:#.3g}M", (text, count)
