@@ -70,7 +70,7 @@ def plain(scores: torch.Tensor, label: np.ndarray) -> np.ndarray:
 
 @torch.inference_mode()
 def ours(scores: torch.Tensor, label: np.ndarray) -> np.ndarray:
-    return confusion(class_map(scores, LABEL), torch.from_numpy(label)).numpy()
+    return confusion(class_map(scores, LABEL), torch.from_numpy(label), CLASSES).numpy()
 
 
 # --------------------------------------------------------------------------------------------------

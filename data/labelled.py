@@ -197,6 +197,12 @@ class LabelledDataset:
             )
         return [scene for name, scene in by_name.items() if name in wanted]
 
+    @property
+    def label_files(self) -> dict[str, Path]:
+        """Name of a photo -> its label map."""
+        files = (scene.labels for scene in self.scenes)
+        return dict(zip(self.names, files, strict=True))
+
     def __len__(self) -> int:
         return len(self.scenes)
 

@@ -12,10 +12,11 @@ import torch
 from data.build import DataSettings, datasets
 from evaluation.real import cache_folders, real_statistics
 from metrics.criteria import Criterion, FeatureCriterion
+from metrics.deeplab import load_deeplab
 from metrics.drn import load_drn
 from metrics.inception import InceptionFeatures, load_inception
-from metrics.labels import LabelStore, read_table
-from metrics.miou import SegmentationScorer
+from metrics.labels import LabelStore, ground_truth, read_classes, read_table
+from metrics.miou import CityscapesScorer, CocoScorer, SegmentationScorer
 from metrics.paired import PairedCriterion
 
 
@@ -32,6 +33,8 @@ class MeasureSettings:
         real_stat_setting: what the user calls that path, for messages
         fid_features, fid_dims, fid_weights: see `metrics.inception.load_inception`
         drn_path:        weights of the segmentation network for mIoU
+        deeplabv2_path:  the same for ``dataset_mode`` coco, where it must be given; the labels are
+                         those of the inputs
         table_path:      table of image names and label maps, see `metrics.labels.read_table`
         cityscapes_path: folder that the paths of the table start from
     """
@@ -47,6 +50,7 @@ class MeasureSettings:
     drn_path: str = "drn-d-105_ms_cityscapes.pth"
     table_path: str = "datasets/val_table.txt"
     cityscapes_path: str = "database/cityscapes-origin"
+    deeplabv2_path: str | None = None
 
 
 def feature_net(settings: MeasureSettings, device: torch.device) -> InceptionFeatures:
@@ -70,10 +74,7 @@ def criteria(
     if settings.pairs and data.dataset_mode == "aligned":
         others.append(PairedCriterion())
     if settings.miou:
-        names = datasets(data)[0].names
-        table = read_table(settings.table_path, settings.cityscapes_path, data.labelled)
-        labels = LabelStore(names, table, threads=max(1, data.num_threads))
-        decisive.append(SegmentationScorer(load_drn(settings.drn_path, device), labels, device))
+        decisive.append(_segmentation(settings, data, device))
     if not settings.fid:
         return [*decisive, *others]
     if data.dataset_mode == "single" and settings.real_stat_path is None:
@@ -102,6 +103,20 @@ def criteria(
     elif data.resize.crop not in (None, real.resize.crop, statistics.size):
         note = "real images as stored"
     return [*decisive, FeatureCriterion(net, statistics, device, note), *others]
+
+
+def _segmentation(
+    settings: MeasureSettings, data: DataSettings, device: torch.device
+) -> SegmentationScorer:
+    """mIoU by the segmenter of the dataset; errors as `criteria`."""
+    dataset = datasets(data)[0]
+    threads = max(1, data.num_threads)
+    if data.dataset_mode == "coco":
+        labels = LabelStore(dataset.label_files, read_classes, threads=threads)
+        return CocoScorer(load_deeplab(settings.deeplabv2_path, device), labels, device)
+    table = read_table(settings.table_path, settings.cityscapes_path, data.labelled)
+    labels = LabelStore(ground_truth(dataset.names, table), threads=threads)
+    return CityscapesScorer(load_drn(settings.drn_path, device), labels, device)
 
 
 def deciding(judges: Sequence[Criterion]) -> str | None:

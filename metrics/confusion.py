@@ -8,28 +8,31 @@ from torch import Tensor
 
 from errors import InputError
 from metrics.class_map import one_thread
-from metrics.drn import CITYSCAPES_CLASSES
 
 
 @one_thread()
-def confusion(predicted: Tensor, label: Tensor) -> Tensor:
+def confusion(predicted: Tensor, label: Tensor, classes: int) -> Tensor:
     """Count how often each true class was predicted as each class.
 
-    predicted: uint8 in 0..18, any shape
-    label:     uint8 trainIds, the same shape and device; pixels with values above 18 are ignored
-    returns:   (19, 19) int64 on the same device, rows the label, columns the prediction
+    predicted: uint8 in 0..classes-1, any shape
+    label:     uint8, the same shape and device; pixels with values of no class are ignored
+    classes:   number of classes C, at most 255
+    returns:   (C, C) int64 on the same device, rows the label, columns the prediction
     """
-    classes = CITYSCAPES_CLASSES
     # All ignored pixels go into one extra row, which is cut off: faster than selecting pixels.
-    code = label.clamp(max=classes).short() * classes + predicted
-    counts = torch.bincount(code.flatten(), minlength=(classes + 1) * classes)
+    cells = (classes + 1) * classes
+    code = label.clamp(max=classes).to(torch.int16 if cells < 1 << 15 else torch.int32)
+    counts = torch.bincount((code * classes + predicted).flatten(), minlength=cells)
     return counts.view(classes + 1, classes)[:classes]
 
 
-def summary(counts: Tensor) -> dict[str, float | list[float | None]]:
+def summary(
+    counts: Tensor, remedy: str = "check the labels"
+) -> dict[str, float | list[float | None]]:
     """Percentages from a confusion matrix.
 
     counts:  (C, C) integers, rows the label, columns the prediction
+    remedy:  what the user can do if nothing was counted
     returns: all in 0..100: ``mIoU``, the mean IoU of the classes that occur in labels or
              predictions; ``accu``, the share of correct pixels; ``class_iou``, C entries, None for
              a class that does not occur. The intersection over union (IoU) of class c is
@@ -40,10 +43,7 @@ def summary(counts: Tensor) -> dict[str, float | list[float | None]]:
     hits = matrix.diagonal()
     union = matrix.sum(1) + matrix.sum(0) - hits
     if not matrix.any():
-        raise InputError(
-            "mIoU: no pixel has a label in 0..18; the second column of `table_path` must name "
-            "trainIds files."
-        )
+        raise InputError(f"mIoU: no pixel has a label in 0..{len(matrix) - 1}; {remedy}")
     exists = union > 0
     iou = 100 * hits[exists] / union[exists]
     by_class: list[float | None] = [None] * len(matrix)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from errors import InputError
 from metrics.labels import WITHOUT
-from runtime.files import load_tensors
+from metrics.state_dicts import first_difference, frozen, read_state_dict
 
 # --------------------------------------------------------------------------------------------------
 # Shapes: what differs between the published variants, and what all of them share.
@@ -188,36 +188,6 @@ _REMEDY = (
 )
 
 
-def _read_state_dict(path: Path) -> dict[str, Tensor]:
-    try:
-        content = load_tensors(path, "`drn_path`")
-    except InputError as error:
-        raise InputError(f"{error}. {_REMEDY}.") from None
-    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
-        content = content["state_dict"]
-    if not (
-        isinstance(content, dict)
-        and content
-        and all(isinstance(v, Tensor) for v in content.values())
-    ):
-        raise InputError(f"`drn_path` {path}: holds no state dict. {_REMEDY}.")
-    # A plain dict drops the version marks of the file, so that checkpoints from before
-    # `num_batches_tracked` load too.
-    return {key.removeprefix("module."): value for key, value in content.items()}
-
-
-def _first_difference(net: nn.Module, state: dict[str, Tensor]) -> str | None:
-    """A short reason why `state` does not fit `net`; None if it fits."""
-    expected = {key: tuple(value.shape) for key, value in net.state_dict().items()}
-    for key, shape in expected.items():
-        if key not in state:
-            if not key.endswith("num_batches_tracked"):  # counts that inference never reads
-                return f"{key} is missing"
-        elif tuple(state[key].shape) != shape:
-            return f"{key} is {tuple(state[key].shape)}, not {shape}"
-    return next((f"{key} is unknown" for key in state if key not in expected), None)
-
-
 def load_drn(path: str | Path, device: torch.device | str, arch: str | None = None) -> DRNSeg:
     """Load a 19-class segmenter from a checkpoint, frozen and in eval mode.
 
@@ -229,18 +199,13 @@ def load_drn(path: str | Path, device: torch.device | str, arch: str | None = No
              given one)
     """
     path = Path(path)
-    state = _read_state_dict(path)
+    state = read_state_dict(path, "`drn_path`", _REMEDY)
     differences = {}
     for candidate in ARCHITECTURES if arch is None else (arch,):
         with torch.device("meta"):  # shapes only, since all weights are replaced
             net = DRNSeg(candidate)
-        differences[candidate] = _first_difference(net, state)
+        differences[candidate] = first_difference(net, state)
         if differences[candidate] is None:
-            net.load_state_dict(state, assign=True)
-            net = net.to(device, torch.float32).eval().requires_grad_(False)
-            # NHWC is a third faster on a CPU: a 256x256 photo takes DRN-D-105 0.30 instead of
-            # 0.46 s on 2 cores.
-            on_cpu = net.seg.weight.device.type == "cpu"
-            return net.to(memory_format=torch.channels_last) if on_cpu else net
+            return frozen(net, state, device)
     detail = "; ".join(f"as {name}, {what}" for name, what in differences.items())
     raise InputError(f"`drn_path` {path}: does not fit ({detail}). {_REMEDY}.")

@@ -1,18 +1,19 @@
-"""Ground truth of street scenes: which label file belongs to which image, and its pixels.
+"""Ground truth: which label file belongs to which image, and its pixels.
 
-A label is an 8-bit image of trainIds: 0..18 are the classes of Cityscapes, other values are
-ignored.
+A label of Cityscapes is an 8-bit image of trainIds: 0..18 are the classes, other values are
+ignored. One of COCO-Stuff is what the photo was made of: 0..181 are the classes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from data.labels import DONT_CARE, read_numbers
 from errors import InputError
 
 # The end of every message about something that mIoU needs: how to go on without mIoU.
@@ -84,12 +85,38 @@ def read_table(
     return labels
 
 
+def ground_truth(names: Sequence[str], table: Mapping[str, Path]) -> dict[str, Path]:
+    """The label file of each image.
+
+    names:   with or without folder and suffix
+    table:   what `read_table` returned
+    raises:  InputError if a name is not in the table or its file does not exist
+    """
+    found = {}
+    for name in names:
+        stem = image_stem(name)
+        if stem not in table:
+            raise InputError(
+                f"image {stem!r} is not in the table ({len(table)} images, the first is "
+                f"{next(iter(table), None)!r}); `table_path` must be the table of this dataset "
+                "and phase."
+            )
+        if not table[stem].is_file():
+            raise InputError(
+                f"{table[stem]}: the ground truth of image {stem!r} is missing. Check "
+                "`cityscapes_path`; csCreateTrainIdLabelImgs of cityscapesScripts makes the "
+                "trainIds files from gtFine."
+            )
+        found[name] = table[stem]
+    return found
+
+
 # --------------------------------------------------------------------------------------------------
 # Labels: a search compares thousands of networks on the same few hundred labels, so each label is
 # decoded only once if memory allows.
 
 
-def _decode(path: Path) -> np.ndarray:
+def read_train_ids(path: Path) -> np.ndarray:
     """(H, W) uint8 trainIds of a file. InputError if it is no 8-bit image of one channel."""
     try:
         with Image.open(path) as image:
@@ -106,42 +133,31 @@ def _decode(path: Path) -> np.ndarray:
     return label
 
 
+def read_classes(path: Path) -> np.ndarray:
+    """(H, W) uint8 numbers of a label map, larger ones as 255; errors as `read_numbers`."""
+    return read_numbers(path).clip(max=DONT_CARE).astype(np.uint8)
+
+
 class LabelStore:
     """Labels by image name, decoded by threads and kept in memory up to a limit.
 
     Only one thread may use it; its own threads do nothing but decode.
 
-    names:     the images that will be asked for, with or without folder and suffix
-    table:     what `read_table` returned
+    paths:     name of an image -> its label file, as of `ground_truth`
+    read:      file -> (H, W) uint8
     max_bytes: maximum size of the labels kept; 1 GiB holds the 500 of Cityscapes' val at 2048x1024.
                Labels beyond it are decoded again at each use
     threads:   number of decoding threads (Pillow's decoder releases the interpreter lock)
-    raises:    InputError if a name is not in the table or its file does not exist
     """
 
     def __init__(
         self,
-        names: Sequence[str],
-        table: dict[str, Path],
+        paths: Mapping[str, Path],
+        read: Callable[[Path], np.ndarray] = read_train_ids,
         max_bytes: int = 1 << 30,
         threads: int = 4,
     ):
-        self._paths: dict[str, Path] = {}
-        for name in names:
-            stem = image_stem(name)
-            if stem not in table:
-                raise InputError(
-                    f"image {stem!r} is not in the table ({len(table)} images, the first is "
-                    f"{next(iter(table), None)!r}); `table_path` must be the table of this dataset "
-                    "and phase."
-                )
-            if not table[stem].is_file():
-                raise InputError(
-                    f"{table[stem]}: the ground truth of image {stem!r} is missing. Check "
-                    "`cityscapes_path`; csCreateTrainIdLabelImgs of cityscapesScripts makes the "
-                    "trainIds files from gtFine."
-                )
-            self._paths[stem] = table[stem]
+        self._paths, self._read = paths, read
         self._max_bytes = max_bytes
         self._kept: dict[str, np.ndarray] = {}
         self._pending: dict[str, Future[np.ndarray]] = {}
@@ -150,23 +166,19 @@ class LabelStore:
 
     def prefetch(self, names: Sequence[str]) -> None:
         """Start decoding labels that are not in memory. They count for the limit once read."""
-        for stem in map(image_stem, names):
-            if stem not in self._kept and stem not in self._pending:
-                self._pending[stem] = self._pool.submit(_decode, self._paths[stem])
+        for name in names:
+            if name not in self._kept and name not in self._pending:
+                self._pending[name] = self._pool.submit(self._read, self._paths[name])
 
     def __getitem__(self, name: str) -> np.ndarray:
-        """The trainIds of an image, (H, W) uint8.
-
-        raises: InputError if the file is no 8-bit image of one channel
-        """
-        stem = image_stem(name)
-        if stem in self._kept:
-            return self._kept[stem]
-        self.prefetch([stem])
-        label = self._pending.pop(stem).result()
+        """The label of an image, (H, W) uint8; raises what `read` does."""
+        if name in self._kept:
+            return self._kept[name]
+        self.prefetch([name])
+        label = self._pending.pop(name).result()
         # The first labels are kept and never dropped. All labels are read again and again in the
         # same order, so dropping the least recently used would drop each one just before its use.
         if self.kept_bytes + label.nbytes <= self._max_bytes:
-            self._kept[stem] = label
+            self._kept[name] = label
             self.kept_bytes += label.nbytes
         return label

@@ -181,12 +181,13 @@ _MEASURE, _SEARCH, _RUN, _START = "measures", "search", "machine", "starting wei
 # earlier version began has none of them either.
 DEEPER = {"deeper_ngf": 16, "share_D": 3}
 
-# What flags of label maps are where nothing else is said; by --dataset_mode.
-LABELLED: dict[str, dict] = {
-    "cityscapes": {"preprocess": "scale_width", "load_size": 512, "crop_size": 512}
-    | {"aspect_ratio": 2.0, "input_nc": 35},
-    "coco": {"load_size": 286, "crop_size": 256, "input_nc": 182, "contain_dontcare_label": True},
-}
+# What flags of label maps are where nothing else is said; by --dataset_mode. The weights of COCO's
+# mIoU are not set for other modes, for the same reason.
+CITYSCAPES = {"preprocess": "scale_width", "load_size": 512, "crop_size": 512}
+CITYSCAPES |= {"aspect_ratio": 2.0, "input_nc": 35}
+COCO = {"load_size": 286, "crop_size": 256, "input_nc": 182, "contain_dontcare_label": True}
+COCO |= {"deeplabv2_path": "deeplabv2_resnet101_msc-cocostuff164k-100000.pth"}
+LABELLED: dict[str, dict] = {"cityscapes": CITYSCAPES, "coco": COCO}
 
 # The way to train that --model, --distiller and --supernet call so, and the networks that export.py
 # --model calls so: no names of generators, though some have the same.
@@ -812,6 +813,12 @@ FLAGS: dict[str, Flag] = {
         _MEASURE,
         "weights of the segmentation network, for mIoU",
         default="drn-d-105_ms_cityscapes.pth",
+        metavar="PTH",
+    ),
+    "deeplabv2_path": Flag(
+        _MEASURE,
+        "the same for --dataset_mode coco, whose labels are those that the photos are made of; "
+        f"{COCO['deeplabv2_path']} there",
         metavar="PTH",
     ),
     "cityscapes_path": Flag(

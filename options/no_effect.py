@@ -50,7 +50,8 @@ _FORM = tuple(flag for flag in FORMS_OF_SPADE if flag != "norm_G")
 # Flags of SPADE that MUNIT has too.
 _ALSO_OF_MUNIT = ("num_D", "beta2")
 _FID = ("real_stat_path", "fid_features", "fid_dims", "fid_weights")
-_MIOU = ("drn_path", "cityscapes_path", "table_path")
+_STREETS = ("drn_path", "cityscapes_path", "table_path")
+_MIOU = (*_STREETS, "deeplabv2_path")
 _IMAGES = ("dataroot", "dataset_mode", "direction", "phase", "meta_path", "max_dataset_size")
 _IMAGES += ("preprocess", "load_size", "crop_size", "aspect_ratio")
 _IMAGES += ("num_threads", "load_in_memory", "cache_gb")
@@ -79,6 +80,18 @@ RULES = (
         ("direction",),
         "a photo is made of its labels, whatever the direction",
         lambda opt: opt.dataset_mode in LABELLED,
+    ),
+    Rule(
+        (*TRAINING, *SEARCHES, "test.py"),
+        _STREETS,
+        "--dataset_mode coco is measured by --deeplabv2_path and the labels of its own folders",
+        lambda opt: opt.dataset_mode == "coco" and not opt.no_mIoU,
+    ),
+    Rule(
+        (*TRAINING, *SEARCHES, "test.py"),
+        ("deeplabv2_path",),
+        "--dataset_mode is not coco",
+        lambda opt: opt.dataset_mode != "coco" and not opt.no_mIoU,
     ),
     Rule(
         TRAINING,
@@ -176,7 +189,7 @@ RULES = (
     ),
     Rule(
         ("train.py",),
-        (*_MIOU, "no_mIoU"),
+        (*_STREETS, "no_mIoU"),
         "both directions of a CycleGAN are measured by FID",
         lambda opt: opt.model == "cycle_gan",
     ),

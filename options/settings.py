@@ -271,7 +271,9 @@ def measures(opt: Namespace) -> MeasureSettings:
     mIoU measures FID too only when it is given statistics, since each would double its time.
     """
     by_miou = getattr(opt, "criterion", "fid") != "fid"
-    named = not opt.explicit.isdisjoint({"drn_path", "table_path", "cityscapes_path"})
+    of_coco = opt.dataset_mode == "coco"
+    files = {"deeplabv2_path"} if of_coco else {"drn_path", "table_path", "cityscapes_path"}
+    named = not opt.explicit.isdisjoint(files)
     # Of both directions, at most one makes photos of labels.
     named = named and not both_ways(opt)
     return MeasureSettings(
@@ -286,6 +288,7 @@ def measures(opt: Namespace) -> MeasureSettings:
         drn_path=opt.drn_path,
         table_path=opt.table_path,
         cityscapes_path=opt.cityscapes_path,
+        deeplabv2_path=opt.deeplabv2_path,
     )
 
 
@@ -423,6 +426,7 @@ INPUT_FILES |= {
     "fid_weights",
     "drn_path",
     "table_path",
+    "deeplabv2_path",
     "vgg_path",
 }
 

@@ -24,7 +24,7 @@ _ALWAYS = (
 )
 # Settings that decide the value of one criterion.
 _FID = ("fid_features", "fid_dims", "fid_weights", "real_stat_path")
-_MIOU = ("drn_path", "table_path")
+_MIOU = ("drn_path", "table_path", "deeplabv2_path")
 _OF_CRITERION = {"fid": _FID, "kid": _FID, "mIoU": _MIOU, "accu": _MIOU}
 
 

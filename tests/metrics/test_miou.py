@@ -12,8 +12,8 @@ from torch import nn
 from errors import InputError
 from metrics.class_map import class_map
 from metrics.confusion import confusion, summary
-from metrics.labels import LabelStore, image_stem, read_table
-from metrics.miou import CITYSCAPES_MEAN, CITYSCAPES_STD, SegmentationScorer
+from metrics.labels import LabelStore, ground_truth, image_stem, read_table
+from metrics.miou import CITYSCAPES_MEAN, CITYSCAPES_STD, CityscapesScorer
 
 # --------------------------------------------------------------------------------------------------
 # The same figures by the plainest means.
@@ -106,7 +106,7 @@ def test_figures_equal_plain_numpy(seed, size, present, ignored):
     label = rng.choice(np.array(present + ignored, np.uint8), size)
     label.flat[0] = present[0]
     predicted = rng.choice(np.array([*present, rng.integers(19)], np.uint8), size)
-    counts = confusion(torch.from_numpy(predicted), torch.from_numpy(label))
+    counts = confusion(torch.from_numpy(predicted), torch.from_numpy(label), 19)
     assert counts.dtype == torch.int64
     assert counts.sum() == (label < 19).sum()
     assert counts[present[0], predicted.flat[0]] >= 1  # rows are labels
@@ -126,8 +126,8 @@ def test_absent_classes_do_not_count():
 
 
 def test_nothing_to_count_is_an_error():
-    with pytest.raises(InputError, match="no pixel has a label"):
-        summary(torch.zeros(19, 19, dtype=torch.int64))
+    with pytest.raises(InputError, match=r"no pixel has a label in 0\.\.18; look again"):
+        summary(torch.zeros(19, 19, dtype=torch.int64), "look again")
 
 
 # --------------------------------------------------------------------------------------------------
@@ -157,8 +157,10 @@ def test_names_match_by_stem(cityscapes):
     table = load(cityscapes)
     assert list(table) == ["1", "2", "bonn_3_leftImg8bit"]
     assert table["2"] == cityscapes / "cityscapes/gtFine/1_trainIds.png"
-    store = LabelStore(["1.png", "some/folder/2", "bonn_3_leftImg8bit"], table)
-    np.testing.assert_array_equal(store["2.png"], np.array(Image.open(table["2"])))
+    found = ground_truth(["1.png", "some/folder/2", "bonn_3_leftImg8bit"], table)
+    assert found == dict(zip(found, table.values(), strict=True))
+    label = LabelStore(found)["some/folder/2"]
+    np.testing.assert_array_equal(label, np.array(Image.open(table["2"])))
     assert image_stem("folder/a.b") == "a.b"
 
 
@@ -195,16 +197,16 @@ def test_missing_folders_files_and_images_are_named(cityscapes):
         read_table(cityscapes / "none.txt", cityscapes)
     table = load(cityscapes)
     with pytest.raises(InputError, match=r"image '7' is not in the table .*`table_path`"):
-        LabelStore(["7"], table)
+        ground_truth(["7"], table)
     table["1"].unlink()
     with pytest.raises(InputError, match=r"0_trainIds.png: .*of image '1' .*`cityscapes_path`"):
-        LabelStore(["1"], table)
+        ground_truth(["1"], table)
     table["2"].write_text("no png")
     with pytest.raises(InputError, match=r"1_trainIds.png: not an image"):
-        LabelStore(["2"], table)["2"]
+        LabelStore(table)["2"]
     Image.new("RGB", (4, 4)).save(table["bonn_3_leftImg8bit"])
     with pytest.raises(InputError, match=r"2_trainIds.png: is of mode RGB"):
-        LabelStore(["bonn_3_leftImg8bit"], table)["bonn_3_leftImg8bit"]
+        LabelStore(table)["bonn_3_leftImg8bit"]
 
 
 def test_labels_are_decoded_once_within_the_bound(cityscapes, monkeypatch):
@@ -218,7 +220,7 @@ def test_labels_are_decoded_once_within_the_bound(cityscapes, monkeypatch):
         (2 * 128, 3 + 2),
         (0, 3 * 3),
     ):  # a label has 128 bytes, three rounds
-        store = LabelStore(names, table, max_bytes=bound)
+        store = LabelStore(table, max_bytes=bound)
         decoded.clear()
         for _ in range(3):
             store.prefetch(names)
@@ -250,7 +252,7 @@ def photos(n: int) -> torch.Tensor:
 def test_scorer_equals_the_plain_protocol(cityscapes, batch_size):
     table = load(cityscapes)
     names, images = list(table), photos(3)
-    scorer = SegmentationScorer(Colours(), LabelStore(names, table), "cpu", batch_size)
+    scorer = CityscapesScorer(Colours(), LabelStore(table), "cpu", batch_size)
     scorer.update(images[:2], names[:2])
     scorer.update(images[2:], names[2:])
     found = scorer.result()
@@ -268,7 +270,7 @@ def test_scorer_equals_the_plain_protocol(cityscapes, batch_size):
 def test_photos_are_normalised_with_the_published_constants(cityscapes):
     table = load(cityscapes)
     drn = Colours()
-    SegmentationScorer(drn, LabelStore(["1"], table), "cpu").update(photos(1), ["1"])
+    CityscapesScorer(drn, LabelStore(table), "cpu").update(photos(1), ["1"])
     expected = (photos(1)[0, :, 0, 0].double().numpy() / 255 - CITYSCAPES_MEAN) / np.array(
         CITYSCAPES_STD
     )
@@ -277,7 +279,7 @@ def test_photos_are_normalised_with_the_published_constants(cityscapes):
 
 def test_scorer_refuses_what_it_cannot_compare(cityscapes):
     table = load(cityscapes)
-    scorer = SegmentationScorer(Colours(), LabelStore(["1"], table), "cpu")
+    scorer = CityscapesScorer(Colours(), LabelStore(table), "cpu")
     with pytest.raises(ValueError, match="uint8"):
         scorer.update(photos(1).float(), ["1"])
     with pytest.raises(ValueError, match="a name each"):

@@ -5,7 +5,7 @@ import torch
 from PIL import Image
 
 from data.build import DataSettings, inference_loader
-from metrics.labels import LabelStore, read_table
+from metrics.labels import LabelStore, ground_truth, read_table
 from prepare.street_scenes import CAR, CLASSES, COUNTED, PERSON, SKY, render_scene
 
 
@@ -54,7 +54,7 @@ def test_they_are_a_dataset_with_tables_and_can_be_continued(cli, tmp_path):
     )
     (batch,) = inference_loader(data, torch.device("cpu")).epoch()
     table = read_table(root / "val_table.txt", root, by_photo=True)
-    store = LabelStore(batch.names, table)
+    store = LabelStore(ground_truth(batch.names, table))
     labels = batch.A[:, :35].argmax(1)
     for name, numbers in zip(batch.names, labels, strict=True):
         wanted = np.vectorize(CLASSES.get)(numbers.numpy())
