@@ -18,7 +18,9 @@
 #                 statistics of the real images of each side (.npz); without them FID compares with
 #                 val. The full pipelines of unpaired images make them of train and val (published)
 #   BUDGET        MACs of the compressed generator
-#   CRITERION     what the search ranks by: fid or mIoU (mIoU for cityscapes, else fid)
+#   CRITERION     what the search ranks by: fid or mIoU (mIoU for cityscapes and coco, else fid)
+#   DRN_PATH, DEEPLABV2_PATH
+#                 weights that mIoU of cityscapes and coco needs (in pretrained)
 #   STUDENT_NGF   omgd: base width of the student, 16, 12 or 8 (16)
 #   VGG_PATH      omgd, online: weights of VGG-16, instead of torch's cache or a download; online
 #                 needs them only if no discriminator lies beside TEACHER. gaugan: of VGG-19
@@ -45,7 +47,7 @@ fi
 MODEL=pix2pix DATASET_MODE=aligned GAN_MODE=hinge SPACE=channels-64-pix2pix MUTATE_PROB=0.3 NDF=
 SAVE_EPOCH_FREQ=5
 case "${FAMILY:-}$DATASET" in
-  # Label maps, by SPADE (spade_recipes.sh). COCO is published by mIoU, whose network is not here.
+  # Label maps, by SPADE (spade_recipes.sh).
   spadecityscapes)
     NAME=cityscapes-origin DIRECTION=BtoA BATCH=16 DATASET_MODE=cityscapes MODEL=spade
     TEACHER_EPOCHS=(100 100) SUPERNET_EPOCHS=(200 200) DISTILL_EPOCHS=(100 100)
@@ -57,7 +59,7 @@ case "${FAMILY:-}$DATASET" in
     NAME=coco_stuff DIRECTION=BtoA BATCH=32 DATASET_MODE=coco MODEL=spade
     TEACHER_EPOCHS=(100 0) SUPERNET_EPOCHS=(100 0) FINETUNE_EPOCHS=(100 0)
     SPACE=channels-64 UPSAMPLING=normal SAVE_EPOCH_FREQ=1
-    BUDGET=${BUDGET:-36e9} CRITERION=${CRITERION:-fid} ;;
+    BUDGET=${BUDGET:-36e9} CRITERION=${CRITERION:-mIoU} ;;
   edges2shoes-r)
     NAME=edges2shoes-r DIRECTION=AtoB BATCH=4 LAMBDA_RECON=100 LAMBDA_DISTILL=1 MOBILE_NGF=64
     TEACHER_EPOCHS=(5 15) SUPERNET_EPOCHS=(10 30) DISTILL_EPOCHS=(5 15) FINETUNE_EPOCHS=(5 15)
@@ -126,6 +128,7 @@ FULL="${TEACHERS:-$OUT}/full" MOBILE="${TEACHERS:-$OUT}/mobile"
 DISTILL="$OUT/distill" SUPERNET="$OUT/supernet"
 SEARCH="$OUT/search" ONLINE="$OUT/online"
 DRN_PATH="${DRN_PATH:-pretrained/drn-d-105_ms_cityscapes.pth}"
+DEEPLABV2_PATH="${DEEPLABV2_PATH:-pretrained/deeplabv2_resnet101_msc-cocostuff164k-100000.pth}"
 # The full pipeline distils from a mobile teacher and pre-trains the student; the others do neither.
 case "$PIPELINE" in
   fast | online) STUDENT_NGF=64 CONFIG_SET=$SPACE ;;
@@ -201,6 +204,10 @@ measure_flags() {
   local real="REAL_STAT_${DIRECTION:3}"
   [ -z "${!real:-}" ] || FLAGS+=(--real_stat_path "${!real}")
   [ "$CRITERION" = mIoU ] || return 0
+  if [ "$DATASET_MODE" = coco ]; then
+    FLAGS+=(--deeplabv2_path "$DEEPLABV2_PATH")
+    return
+  fi
   FLAGS+=(--drn_path "$DRN_PATH"
     --cityscapes_path "${CITYSCAPES_PATH:-database/cityscapes-origin}"
     --table_path "${TABLE_DIR:-datasets/metas/$DATASET}/${1}_table.txt")
@@ -270,9 +277,14 @@ need_teacher() {
     die "TEACHER $TEACHER: no such file; set it to the weights of a trained resnet_9blocks" \
       "generator of $DATASET"
 }
-need_drn() {
-  [ "$CRITERION" != mIoU ] || [ -e "$DRN_PATH" ] || [ -n "${DRY_RUN:-}" ] ||
-    die "DRN_PATH $DRN_PATH: no such file; mIoU needs these weights. CRITERION=fid does without"
+need_segmenter() {
+  local name=DRN_PATH how="scripts/download.py drn-cityscapes tells where they are"
+  if [ "$DATASET_MODE" = coco ]; then
+    name=DEEPLABV2_PATH how="scripts/download.py deeplab-cocostuff brings them"
+  fi
+  [ "$CRITERION" != mIoU ] || [ -e "${!name}" ] || [ -n "${DRY_RUN:-}" ] ||
+    die "$name ${!name}: no such file; mIoU needs these weights ($how)." \
+      "CRITERION=fid does without"
 }
 
 need_config() {
@@ -546,7 +558,7 @@ check_stages() {
 go_through() {
   [ $# -eq 1 ] || die "run.sh takes no arguments, got $2; flags go into MORE and MORE_<STAGE>" \
     "(--help)"
-  need_drn
+  need_segmenter
   check_stages "$1"
   "$1"
 }

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from test_recipes import ROOT, quick_python, shown
+from test_recipes import ROOT, bash, quick_python, shown
 
 from data.datasets import read_names
 
@@ -67,7 +67,7 @@ def test_the_published_recipes(folder, teacher, supernet, batch, upsampling):
     assert opt.meta_path.endswith("splits/train1.meta")
     opt = shown(folder, "evolution_search")["evolution_search.py"]
     assert opt.budget == {CITY: 35e9, CITY_FAST: 32e9, COCO: 36e9}[folder]
-    assert (opt.criterion, opt.no_fid) == (("fid", False) if folder is COCO else ("mIoU", True))
+    assert (opt.criterion, opt.no_fid) == ("mIoU", True)
     opt = shown(folder, "search")["search.py"]
     if folder is COCO:
         assert (opt.budget, opt.max_dataset_size) == (40e9, 200)
@@ -93,6 +93,17 @@ def test_images_are_those_of_the_dataset():
     coco, test = coco["train.py"], test["test.py"]
     assert (coco.load_size, coco.crop_size, test.load_size) == (286, 256, 256)
     assert coco.contain_dontcare_label and test.input_nc == 182
+
+
+def test_coco_without_the_segmentation_network(tmp_path):
+    away = {"OUT": str(tmp_path / "out"), "DEEPLABV2_PATH": str(tmp_path / "none.pth")}
+    done = bash(COCO / "run.sh", **away)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    for word in (str(tmp_path / "none.pth"), "download.py deeplab-cocostuff", "CRITERION=fid"):
+        assert word in done.stderr
+    assert shown(COCO, "search", **away)["search.py"].deeplabv2_path.endswith("none.pth")
+    opt = shown(COCO, "evolution_search", CRITERION="fid")["evolution_search.py"]
+    assert (opt.criterion, opt.no_fid) == ("fid", False) and "deeplabv2_path" not in opt.explicit
 
 
 def test_the_published_split_names_frames_by_number(tmp_path):

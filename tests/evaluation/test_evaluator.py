@@ -368,3 +368,27 @@ def test_searches_measure_what_they_decide_by_and_tests_pairs_too():
     test = ["--dataroot", "d", "--restore_G_path", "g", "--results_dir", "r"]
     assert settings.measures(TestOptions.parse(test)).pairs
     assert settings.measures(TrainOptions.parse(["--dataroot", "d"])).pairs
+
+
+@pytest.mark.parametrize(
+    ("mode", "flags", "measured", "without_effect"),
+    [
+        ("coco", [], False, None),
+        ("coco", ["--deeplabv2_path", "x"], True, None),
+        ("coco", ["--deeplabv2_path", "x", "--no_mIoU"], False, "--no_mIoU is given"),
+        ("coco", ["--drn_path", "x"], False, "--dataset_mode coco is measured by --deeplabv2_path"),
+        ("cityscapes", ["--drn_path", "x"], True, None),
+        ("cityscapes", ["--deeplabv2_path", "x"], False, "--dataset_mode is not coco"),
+    ],
+)
+def test_each_dataset_of_labels_has_a_segmenter(mode, flags, measured, without_effect, capsys):
+    flags = ["--dataroot", "d", "--dataset_mode", mode, *flags]
+    test = ["--restore_G_path", "g", "--results_dir", "r", *flags]
+    for options, typed in ((TestOptions, test), (TrainOptions, ["--model", "spade", *flags])):
+        found = settings.measures(options.parse(typed))
+        assert found.miou is measured and found.fid
+        weights = "deeplabv2_resnet101_msc-cocostuff164k-100000.pth" if mode == "coco" else None
+        assert found.deeplabv2_path == ("x" if "--deeplabv2_path" in flags else weights)
+        printed = capsys.readouterr().out
+        assert (without_effect or "") in printed
+        assert printed.count("no effect") == (without_effect is not None)

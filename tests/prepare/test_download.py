@@ -673,6 +673,16 @@ def test_the_command_checks_a_file(server, tmp_path):
     assert contents(tmp_path / "p") == {"pt_inception-2015-12-05-6726825d.pth": BYTES}
 
 
+def test_weights_arrive_where_the_recipes_look(server, tmp_path, monkeypatch):
+    """The published addresses, in place of which the local server answers."""
+    entry = read_entries(SCRIPTS / "downloads.json")["deeplab-cocostuff"]
+    assert entry.target.parts[0] == "pretrained" and entry.target.name in entry.urls[0]
+    assert str(entry.target) in (SCRIPTS / "recipes.sh").read_text()
+    monkeypatch.chdir(tmp_path)
+    script("download").main([entry.name, "--url", server.url, "--timeout", "5"])
+    assert contents(tmp_path) == {str(entry.target): BYTES}
+
+
 @pytest.mark.parametrize(
     ("args", "says"),
     [
