@@ -12,7 +12,15 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from data.datasets import Source, download_hint, list_images, printable, read_names, unique_names
+from data.datasets import (
+    Source,
+    download_hint,
+    list_images,
+    phases,
+    printable,
+    read_names,
+    unique_names,
+)
 from data.images import read_pixels
 from data.labels import MAX_INSTANCES, Semantics, read_numbers
 from data.transforms import Resize, to_float
@@ -20,6 +28,8 @@ from errors import InputError
 
 # --------------------------------------------------------------------------------------------------
 # Folders
+
+Files = dict[str, list[Path]]  # by kind: photo, labels, instances
 
 
 @dataclass(frozen=True)
@@ -36,32 +46,45 @@ def _numbers_aside(path: Path) -> list:
     return [int(p) if p.isdigit() else p for p in re.split(r"(\d+)", str(path))]
 
 
-def _cityscapes(root: Path, phase: str, instance: bool, portraits: bool) -> list[Scene]:
+def _cityscapes(root: Path, phase: str, portraits: bool) -> Files:
     """``gtFine/<phase>/<city>/*_labelIds.png``, ``*_instanceIds.png`` and
-    ``leftImg8bit/<phase>/<city>/*.png``, each sorted with numbers as numbers."""
-    files = {
+    ``leftImg8bit/<phase>/<city>/*.png``."""
+    numbers = list_images(root / "gtFine" / phase)
+    return {
         "photo": list_images(root / "leftImg8bit" / phase),
-        "labels": [p for p in list_images(root / "gtFine" / phase) if p.stem.endswith("labelIds")],
+        "labels": [path for path in numbers if path.stem.endswith("labelIds")],
+        "instances": [path for path in numbers if path.stem.endswith("instanceIds")],
     }
-    if instance:
-        within = list_images(root / "gtFine" / phase)
-        files["instances"] = [p for p in within if p.stem.endswith("instanceIds")]
-    return _together(files, f"{root}, phase {phase}")
 
 
-def _coco(root: Path, phase: str, instance: bool, portraits: bool) -> list[Scene]:
+_COCO = {"photo": "img", "labels": "label", "instances": "inst"}
+
+
+def _coco(root: Path, phase: str, portraits: bool) -> Files:
     """``<phase>_img``, ``<phase>_label`` and ``<phase>_inst``, and ``..._portrait`` of each."""
-    kinds = {"photo": "img", "labels": "label"} | ({"instances": "inst"} if instance else {})
-    files: dict[str, list[Path]] = {}
-    for kind, name in kinds.items():
-        folders = [root / f"{phase}_{name}"]
-        upright = root / f"{phase}_{name}_portrait"
-        folders += [upright] if portraits and upright.is_dir() else []
-        files[kind] = [path for folder in folders for path in list_images(folder)]
-    return _together(files, f"{root}, phase {phase}")
+    ends = ("", "_portrait") if portraits else ("",)
+    return {
+        kind: [path for end in ends for path in list_images(root / f"{phase}_{name}{end}")]
+        for kind, name in _COCO.items()
+    }
 
 
-def _together(files: dict[str, list[Path]], where: str) -> list[Scene]:
+def _phases_of_cityscapes(root: Path) -> list[str]:
+    parts = [root / name for name in ("gtFine", "leftImg8bit")]
+    return sorted({name for part in parts if part.is_dir() for name in phases(part)})
+
+
+def _phases_of_coco(root: Path) -> list[str]:
+    ends = tuple(f"_{name}" for name in _COCO.values())
+    return sorted({name.rpartition("_")[0] for name in phases(root) if name.endswith(ends)})
+
+
+def together(files: Files, where: str) -> list[Scene]:
+    """Scenes of files that belong together in the order of their paths.
+
+    Raises:
+        InputError: not as many of each kind; the message says ``where``.
+    """
     counts = {kind: len(found) for kind, found in files.items()}
     if len(set(counts.values())) > 1:
         said = ", ".join(f"{count} {kind}" for kind, count in counts.items())
@@ -82,27 +105,52 @@ def _frame(path: Path) -> str:
 class Layout:
     """How the files of a dataset lie.
 
-    scenes:  (root, phase, with instances, with upright photos) -> its scenes
+    stored:  (root, phase, with upright photos) -> the files of each kind
+    phases:  root -> the phases that there are images of
     folder:  phase -> the folder that is there if the phase is
     photos:  phase -> the folder that names of photos begin at
     called:  what files of one scene have in common
     """
 
-    scenes: Callable[[Path, str, bool, bool], list[Scene]]
+    stored: Callable[[Path, str, bool], Files]
+    phases: Callable[[Path], list[str]]
     folder: Callable[[str], str]
     photos: Callable[[str], str]
     called: Callable[[Path], str]
+
+    def files(self, root: Path, phase: str, instance: bool, portraits: bool) -> Files:
+        """The files that are used of a phase, by kind; instances only where they are. Only training
+        uses upright photos."""
+        found = self.stored(root, phase, portraits and phase == "train")
+        return found if instance else {kind: found[kind] for kind in ("photo", "labels")}
 
 
 # By ``dataset_mode``.
 LAYOUTS = {
     "cityscapes": Layout(
-        _cityscapes, lambda phase: f"gtFine/{phase}", lambda phase: f"leftImg8bit/{phase}", _frame
+        _cityscapes,
+        _phases_of_cityscapes,
+        lambda phase: f"gtFine/{phase}",
+        lambda phase: f"leftImg8bit/{phase}",
+        _frame,
     ),
     "coco": Layout(
-        _coco, lambda phase: f"{phase}_label", lambda phase: f"{phase}_img", lambda path: path.stem
+        _coco,
+        _phases_of_coco,
+        lambda phase: f"{phase}_label",
+        lambda phase: f"{phase}_img",
+        lambda path: path.stem,
     ),
 }
+
+
+def find_layout(root: Path) -> str | None:
+    """The ``dataset_mode`` whose folders of labels and photos are in ``root``; None if none's."""
+    for mode, layout in LAYOUTS.items():
+        for phase in layout.phases(root):
+            if (root / layout.folder(phase)).is_dir() and (root / layout.photos(phase)).is_dir():
+                return mode
+    return None
 
 
 # --------------------------------------------------------------------------------------------------
@@ -167,12 +215,12 @@ class LabelledDataset:
                 f"{source.phase})"
             )
         instance = self.semantics.instance
-        upright = portraits and source.phase == "train"
         lines = None if source.meta_path is None else read_names(Path(source.meta_path))
         if lines and all(len(line.split()) == 3 for line in lines):
             scenes = [_of_line(root, line, instance, source.meta_path) for line in lines]
         else:
-            scenes = layout.scenes(root, source.phase, instance, upright)
+            files = layout.files(root, source.phase, instance, portraits)
+            scenes = together(files, f"{root}, phase {source.phase}")
             if not scenes:
                 raise InputError(f"`dataroot`: {needed} holds no images")
             if lines:
@@ -223,19 +271,8 @@ class LabelledDataset:
             item[kind] = self.resize.numbers(numbers)[None]
         if scene.instances:
             item["instances"] = _counted(item["instances"], scene.instances)
-        self._check_size(item["labels"].shape[1:], scene.labels)
+        check_size(self.resize, item["labels"].shape[:0:-1], scene.labels)
         return item | {"B": self.resize.pixels(photo).transpose(2, 0, 1).copy()}
-
-    def _check_size(self, found: tuple[int, int], path: Path) -> None:
-        """Networks are made for one size, which a scaled width alone does not decide."""
-        r = self.resize
-        wanted = round(r.crop_size / r.aspect_ratio), r.crop_size
-        if r.preprocess == "scale_width" and found != wanted:
-            raise InputError(
-                f"{path} comes out at {found[1]}x{found[0]} pixels, not at the "
-                f"{wanted[1]}x{wanted[0]} of `crop_size` and `aspect_ratio`: give those of these "
-                "images, or `preprocess` resize_and_crop"
-            )
 
     def encode(self, stacked: dict[str, Tensor]) -> dict[str, Tensor]:
         """Items of a batch on a device, N C H W each -> ``A`` as `Semantics.one_hot`, and ``B`` in
@@ -245,6 +282,24 @@ class LabelledDataset:
 
     def picture(self, x: Tensor) -> Tensor:
         return self.semantics.picture(x)
+
+
+def check_size(resize: Resize, found: tuple[int, int], path: Path) -> None:
+    """Networks are made for one size, which a scaled width alone does not decide.
+
+    Args:
+        found: (width, height) that a label map comes out at
+
+    Raises:
+        InputError: another size than that of ``crop_size`` and ``aspect_ratio``.
+    """
+    wanted = resize.crop_size, round(resize.crop_size / resize.aspect_ratio)
+    if resize.preprocess == "scale_width" and tuple(found) != wanted:
+        raise InputError(
+            f"{path} comes out at {found[0]}x{found[1]} pixels, not at the {wanted[0]}x{wanted[1]} "
+            "of `crop_size` and `aspect_ratio`: give those of these images, or `preprocess` "
+            "resize_and_crop"
+        )
 
 
 def _of_line(root: Path, line: str, instance: bool, meta_path: str) -> Scene:

@@ -65,6 +65,11 @@ class Semantics:
     dont_care: bool = False
     instance: bool = True
 
+    def __str__(self) -> str:
+        more = [", 1 for no label"] * self.dont_care
+        more += [", 1 for edges between instances"] * self.instance
+        return f"{self.labels} for labels{''.join(more)}"
+
     @property
     def channels(self) -> int:
         return self.labels + self.dont_care + self.instance

@@ -253,7 +253,7 @@ def _change_defaults(parser: argparse.ArgumentParser, defaults: dict) -> None:
 def _typed_value(flag: str, typed: list[str]) -> str | None:
     """The value of a flag in a command line, the last if there are several."""
     found = None
-    for word, following in zip(typed, [*typed[1:], None], strict=True):
+    for word, following in zip(typed, [*typed, None][1:], strict=True):
         if word == flag:
             found = following
         elif word.startswith(f"{flag}="):
@@ -984,8 +984,13 @@ class CheckOptions(_FolderOptions):
         "crop_size",
     )
     flags += ("aspect_ratio", "batch_size", "input_nc", "output_nc", "num_threads", "cache_gb")
+    flags += LABELS
     defaults = dict(phase=None)
-    choices = dict(dataset_mode=("aligned", "unaligned", "single"))
+
+    @classmethod
+    def of_labels(cls, mode):
+        """Those of training, which the check is about."""
+        return {flag: value for flag, value in LABELLED.get(mode, {}).items() if flag in cls.flags}
 
 
 # --------------------------------------------------------------------------------------------------

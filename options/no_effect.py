@@ -30,6 +30,7 @@ TRAINING = ("train.py", "distill.py", "train_supernet.py")
 STUDENTS = ("distill.py", "train_supernet.py")
 SEARCHES = ("evolution_search.py", "search.py")
 TESTS = ("test.py", "latency.py")
+CHECK = "python -m data.check"
 
 
 def _always(opt: argparse.Namespace) -> bool:
@@ -70,13 +71,13 @@ def _looks_at_vgg(opt: argparse.Namespace) -> bool:
 
 RULES = (
     Rule(
-        (*TRAINING, *SEARCHES, *TESTS, "export.py", "get_real_stat.py"),
+        (*TRAINING, *SEARCHES, *TESTS, "export.py", "get_real_stat.py", CHECK),
         LABELS,
         "--dataset_mode is neither cityscapes nor coco",
         lambda opt: opt.dataset_mode not in LABELLED,
     ),
     Rule(
-        (*TRAINING, *SEARCHES, *TESTS),
+        (*TRAINING, *SEARCHES, *TESTS, CHECK),
         ("direction",),
         "a photo is made of its labels, whatever the direction",
         lambda opt: opt.dataset_mode in LABELLED,

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from data.datasets import AlignedDataset, Source, download_hint, list_images, unpaired_datasets
+from data.labelled import find_layout
 from data.transforms import Resize
 from errors import InputError
 from runtime.files import not_written, write_json
@@ -85,6 +86,11 @@ def find_mode(root: Path) -> str:
         return "aligned"
     sides = [root / f"{TRAIN}{side}" for side in "AB"]
     if not all(side.is_dir() for side in sides):
+        if mode := find_layout(root):
+            raise InputError(
+                f"`dataroot` {root} holds label maps as {mode} has them, which have scripts of "
+                f"their own: DATAROOT={root} bash scripts/gaugan/{mode}_fast/run.sh (docs/spade.md)"
+            )
         raise InputError(
             f"`dataroot` {root} has no folder 'train' of A|B pairs, and no folders 'trainA' and "
             "'trainB': put the images to learn from there"

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -31,6 +31,8 @@ from data.datasets import (
     printable,
 )
 from data.images import EXTENSIONS, read_pixels
+from data.labelled import find_layout
+from data.labels import Semantics
 from data.transforms import Resize, multiple_of_4
 from errors import InputError
 from runtime.progress import Bar
@@ -51,6 +53,10 @@ class Usage:
     cache_bytes: float = 4e9
     phase: str | None = None  # None: all
     meta_path: str | None = None  # of `phase`, or of train
+    # Of label maps, see `data.build.DataSettings`.
+    semantics: Semantics | None = None
+    portraits: bool = True
+    check_pairs: bool = True
 
     @property
     def meta_phase(self) -> str:
@@ -102,7 +108,7 @@ class Finding:
 class PhaseReport:
     """What was found about one phase, or about one side of an unpaired phase.
 
-    layout:  "A|B" | "folders A, B" | "single" | "unpaired"
+    layout:  "A|B" | "folders A, B" | "single" | "unpaired" | "labels"
     count:   number of usable items (pairs or images)
     sizes:   (width, height) of A as stored -> number of items
     modes:   mode as stored -> number of files
@@ -176,16 +182,16 @@ def _mode(path: Path) -> str:
 
 
 def look_at_all(
-    files: list[tuple[Path, int]], threads: int, title: str, progress: bool = True
-) -> list[FileFacts]:
-    """Call `look` for each (file, channels) on threads, with a bar; results in the same order."""
+    function: Callable, items: Sequence[tuple], threads: int, title: str, progress: bool = True
+) -> list:
+    """Call ``function`` with each item on threads, with a bar; results in the same order."""
     with ThreadPoolExecutor(max(1, threads)) as pool:
         try:
-            if not files:
+            if not items:
                 return []
             bar = Bar(
-                pool.map(look, *zip(*files, strict=True)),
-                total=len(files),
+                pool.map(function, *zip(*items, strict=True)),
+                total=len(items),
                 desc=title,
                 unit="img",
                 disable=not progress,
@@ -267,7 +273,7 @@ def check_folders(
         )
         problems.append(Finding(what, "for A|B pairs give `dataset_mode` aligned"))
     elif files := list_images(root):
-        what = f"{_count(files, 'image')} in {root} itself: there are no phases"
+        what = f"{count_of(files, 'image')} in {root} itself: there are no phases"
         two = usage.dataset_mode == "unaligned"
         into, more = ("trainA and trainB", "valA and valB") if two else ("train", "val")
         fix = f"move them to {into}, some of them to {more} to measure on"
@@ -280,17 +286,26 @@ def check_folders(
     for name, layout in found.items():
         if layout == ONE_SIDE and name[:-1] not in wanted:
             notes.append(Finding(f"{name} has no other side to make pairs with: not checked"))
+    wrong, known = other_files(root)
+    return problems + wrong, notes + known
+
+
+def other_files(root: Path) -> tuple[list[Finding], list[Finding]]:
+    """(problems, notes) about files that are no images: links without target, other endings."""
+    problems, notes = [], []
     strange = [p for p in root.rglob("*") if _is_strange(p, root)]
     if strange:
         endings = Counter(p.suffix for p in strange).most_common(4)
         kinds = ", ".join(f"{n} {ending or 'without ending'}" for ending, n in endings)
-        what = f"not used, without the ending of an image: {_count(strange)} ({kinds})"
-        notes.append(Finding(what, "", _show(strange, root)))
+        what = f"not used, without the ending of an image: {count_of(strange)} ({kinds})"
+        notes.append(Finding(what, "", names_of(strange, root)))
     links = [p for p in root.rglob("*") if p.suffix.lower() in EXTENSIONS and p.is_symlink()]
     broken = [p for p in links if not p.exists()]
     if broken:
-        what = f"broken links: {_count(broken)}"
-        problems.append(Finding(what, "restore their targets or remove them", _show(broken, root)))
+        what = f"broken links: {count_of(broken)}"
+        problems.append(
+            Finding(what, "restore their targets or remove them", names_of(broken, root))
+        )
     return problems, notes
 
 
@@ -365,11 +380,11 @@ def _is_strange(path: Path, root: Path) -> bool:
     return below and not hidden and path.is_file() and path.suffix.lower() not in EXTENSIONS
 
 
-def _count(things: list, word: str = "file") -> str:
+def count_of(things: list, word: str = "file") -> str:
     return f"{len(things)} {word}{'s' * (len(things) != 1)}"
 
 
-def _show(files: Iterable[Path], root: Path) -> tuple[str, ...]:
+def names_of(files: Iterable[Path], root: Path) -> tuple[str, ...]:
     return tuple(printable(path.relative_to(root)) for path in files)
 
 
@@ -414,9 +429,9 @@ def check_phase(
     planes = _planes(name, layout, usage)
     asked = [(file, max(planes) if layout == "A|B" else planes[0]) for file in files]
     asked += [(file, planes[1]) for file in others]
-    seen = look_at_all(asked, threads, name, progress)
+    seen = look_at_all(look, asked, threads, name, progress)
     facts, facts_b = seen[: len(files)], seen[len(files) :]
-    problems, notes = _unusable(seen, root), []
+    problems, notes = unusable(seen, root), []
     problems += _same_names(files, folder, root) + (
         _same_names(others, partners, root) if partners else []
     )
@@ -432,12 +447,11 @@ def check_phase(
         wrong, known = _listing(root, name, layout, usage)
         problems, notes = problems + wrong, notes + known
     if not problems and _is_measured(name, layout, usage) and len(items) < 2:
-        what = f"{_count(items, 'image')} to measure on: FID needs at least 2"
-        problems.append(Finding(what, "move more images there, or give `no_fid`"))
+        problems.append(too_few(items))
     resize = usage.resize_of(_phase_of(name, layout))
-    problems += _shapes_problems(items, resize, usage.batch_size)
-    notes += _about_files(seen, root) + _about_sizes(items, resize)
-    targets = [_target(item.size, resize) for item in items]
+    problems += shapes_problems(items, resize, usage.batch_size)
+    notes += about_files(seen, root) + about_sizes(items, resize)
+    targets = [target_size(item.size, resize) for item in items]
     needed = sum(w * h * item.bytes(planes) for item, (w, h) in zip(items, targets, strict=True))
     return PhaseReport(
         name,
@@ -445,7 +459,7 @@ def check_phase(
         len(items),
         Counter(item.size for item in items),
         Counter(f.mode for f in seen if f.size),
-        Counter(_final(target, resize) for target in targets),
+        Counter(network_size(target, resize) for target in targets),
         needed,
         tuple(problems),
         tuple(notes),
@@ -467,7 +481,13 @@ def _is_measured(name: str, layout: str, usage: Usage) -> bool:
     return _phase_of(name, layout) == "val" and usage.phase is None and layout != "single"
 
 
-def _unusable(facts: list[FileFacts], root: Path) -> list[Finding]:
+def too_few(items: list) -> Finding:
+    """The problem of a phase that FID cannot be measured on."""
+    what = f"{count_of(items, 'image')} to measure on: FID needs at least 2"
+    return Finding(what, "move more images there, or give `no_fid`")
+
+
+def unusable(facts: list[FileFacts], root: Path) -> list[Finding]:
     """Files that cannot be decoded, by reason. `read_pixels` says `what (details); remedy`."""
     groups = defaultdict(list)
     for f in facts:
@@ -478,7 +498,7 @@ def _unusable(facts: list[FileFacts], root: Path) -> list[Finding]:
     for (_, fix), group in groups.items():
         reason = group[0].problem.rpartition("; ")[0]
         findings.append(
-            Finding(f"{reason}: {_count(group)}", fix, _show((f.path for f in group), root))
+            Finding(f"{reason}: {count_of(group)}", fix, names_of((f.path for f in group), root))
         )
     return findings
 
@@ -490,12 +510,12 @@ def _same_names(files: list[Path], folder: Path, root: Path) -> list[Finding]:
     twice = [path for group in groups.values() if len(group) > 1 for path in group]
     if not twice:
         return []
-    what = f"of the same name in {folder.name}, apart from the ending: {_count(twice)}"
+    what = f"of the same name in {folder.name}, apart from the ending: {count_of(twice)}"
     return [
         Finding(
             what,
             "rename or remove one of each; outputs would overwrite each other",
-            _show(twice, root),
+            names_of(twice, root),
         )
     ]
 
@@ -518,8 +538,8 @@ def _halves(facts: list[FileFacts], root: Path) -> tuple[list[Item], list[Findin
         ),
     ):
         if group:
-            what = f"not an A|B pair, {why}: {_count(group)}, e.g. {_size(group[0].size)}"
-            problems.append(Finding(what, fix, _show((f.path for f in group), root)))
+            what = f"not an A|B pair, {why}: {count_of(group)}, e.g. {size_text(group[0].size)}"
+            problems.append(Finding(what, fix, names_of((f.path for f in group), root)))
     return items, problems
 
 
@@ -534,7 +554,7 @@ def _match(
     if alone:
         what = (
             f"in {folder_a.name} without a partner of the same name in {folder_b.name}: "
-            f"{_count(alone)}"
+            f"{count_of(alone)}"
         )
         no_pairs = (
             ", or give `dataset_mode` unaligned if these are not pairs"
@@ -542,20 +562,20 @@ def _match(
             else ""
         )
         fix = f"add the partners or remove them{no_pairs}"
-        problems.append(Finding(what, fix, _show(alone, root)))
+        problems.append(Finding(what, fix, names_of(alone, root)))
     unused = [f.path for name, f in b.items() if name not in a]
     if unused:
         what = (
-            f"in {folder_b.name} without a partner in {folder_a.name}, not used: {_count(unused)}"
+            f"in {folder_b.name} without a partner in {folder_a.name}, not used: {count_of(unused)}"
         )
-        notes.append(Finding(what, "", _show(unused, root)))
+        notes.append(Finding(what, "", names_of(unused, root)))
     both = [(f, b[name]) for name, f in a.items() if name in b and f.size and b[name].size]
     unequal = [f for f, partner in both if f.size != partner.size]
     if unequal:
-        what = f"A and B differ in size: {_count(unequal, 'pair')}"
+        what = f"A and B differ in size: {count_of(unequal, 'pair')}"
         problems.append(
             Finding(
-                what, "make the sizes of each pair equal", _show((f.path for f in unequal), root)
+                what, "make the sizes of each pair equal", names_of((f.path for f in unequal), root)
             )
         )
     return (
@@ -590,14 +610,14 @@ def _listing(
 # What the options do to the images
 
 
-def _target(size: tuple[int, int], resize: Resize) -> tuple[int, int]:
+def target_size(size: tuple[int, int], resize: Resize) -> tuple[int, int]:
     """(width, height) after resizing. It hides warnings: the report says what is rounded."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return resize.target(*size)
 
 
-def _final(target: tuple[int, int], resize: Resize) -> tuple[int, int]:
+def network_size(target: tuple[int, int], resize: Resize) -> tuple[int, int]:
     """(width, height) that the network gets."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -605,10 +625,10 @@ def _final(target: tuple[int, int], resize: Resize) -> tuple[int, int]:
     return target if crop is None else (crop[1], crop[0])
 
 
-def _shapes_problems(items: list[Item], resize: Resize, batch_size: int) -> list[Finding]:
-    shapes = Counter(_final(_target(item.size, resize), resize) for item in items)
+def shapes_problems(items: list[Item], resize: Resize, batch_size: int) -> list[Finding]:
+    shapes = Counter(network_size(target_size(item.size, resize), resize) for item in items)
     if batch_size > 1 and len(shapes) > 1:
-        some = ", ".join(_size(shape) for shape, _ in shapes.most_common(3))
+        some = ", ".join(size_text(shape) for shape, _ in shapes.most_common(3))
         what = (
             f"images reach the network in {len(shapes)} sizes ({some}): they cannot share a batch"
         )
@@ -616,7 +636,7 @@ def _shapes_problems(items: list[Item], resize: Resize, batch_size: int) -> list
     return []
 
 
-def _about_files(seen: list[FileFacts], root: Path) -> list[Finding]:
+def about_files(seen: list[FileFacts], root: Path) -> list[Finding]:
     """Notes about ways of storing files that work but may be unintended."""
     good = [f for f in seen if f.size]
     grey = [f for f in good if f.mode in ("L", "1")]
@@ -635,40 +655,41 @@ def _about_files(seen: list[FileFacts], root: Path) -> list[Finding]:
         ("grey among coloured ones", grey if len(grey) < len(good) else []),
     )
     return [
-        Finding(f"{what}: {_count(files)}", "", _show((f.path for f in files), root))
+        Finding(f"{what}: {count_of(files)}", "", names_of((f.path for f in files), root))
         for what, files in groups
         if files
     ]
 
 
-def _about_sizes(items: list[Item], resize: Resize) -> list[Finding]:
+def about_sizes(items: list[Item], resize: Resize) -> list[Finding]:
     """Notes about effects of resizing that may be unintended."""
     notes = []
     if resize.preprocess == "none":
         rounded = [i for i in items if any(multiple_of_4(side) != side for side in i.size)]
         if rounded and not resize.any_size:
             notes.append(
-                Finding(f"resized to the nearest multiple of 4: {_count(rounded, 'image')}")
+                Finding(f"resized to the nearest multiple of 4: {count_of(rounded, 'image')}")
             )
         return notes
     skewed = [i for i in items if _is_skewed(i.size, resize)]
     if skewed:
         size = Counter(i.size for i in skewed).most_common(1)[0][0]
-        what = f"lose their proportions, e.g. {_size(size)} -> {_size(_target(size, resize))}"
+        target = size_text(target_size(size, resize))
+        what = f"lose their proportions, e.g. {size_text(size)} -> {target}"
         remedy = "`preprocess` scale_width_and_crop or `aspect_ratio` keep them"
-        notes.append(Finding(f"{what}: {_count(skewed, 'image')}; {remedy}"))
+        notes.append(Finding(f"{what}: {count_of(skewed, 'image')}; {remedy}"))
     # The usual 256 -> 286 -> crop of 256 gives the network no more pixels than the file has, so it
     # does not count as enlarged.
-    small = [i for i in items if min(_target(i.size, resize)[0], resize.crop_size) > i.size[0]]
+    small = [i for i in items if min(target_size(i.size, resize)[0], resize.crop_size) > i.size[0]]
     if small:
-        smallest = _size(min(i.size for i in small))
-        notes.append(Finding(f"enlarged, the smallest from {smallest}: {_count(small, 'image')}"))
+        smallest = size_text(min(i.size for i in small))
+        notes.append(Finding(f"enlarged, the smallest from {smallest}: {count_of(small, 'image')}"))
     return notes
 
 
 def _is_skewed(size: tuple[int, int], resize: Resize) -> bool:
     """Whether resizing changes width / height by more than 2%."""
-    width, height = _target(size, resize)
+    width, height = target_size(size, resize)
     return abs((width / height) / (size[0] / size[1]) - 1) > 0.02
 
 
@@ -688,6 +709,9 @@ def check_dataset(root: Path, usage: Usage, threads: int = 4, progress: bool = T
     """
     if not root.is_dir():
         raise InputError(f"{root}: no such folder{download_hint(root)}")
+    if usage.dataset_mode != "single" and (mode := find_layout(root)):
+        what = f"these are label maps and photos in the folders of {mode}"
+        return Report(root, (), (Finding(what, f"give `dataset_mode` {mode}"),), ())
     found = find_phases(root, usage.dataset_mode)
     problems, notes = check_folders(root, found, usage)
     by_phase = {name: _phase_of(name, layout) for name, layout in found.items()}
@@ -703,6 +727,13 @@ def check_dataset(root: Path, usage: Usage, threads: int = 4, progress: bool = T
     reports = [
         check_phase(root, name, layout, usage, threads, progress) for name, layout in used.items()
     ]
+    notes += in_both(reports)
+    return Report(root, tuple(reports), tuple(problems), tuple(notes))
+
+
+def in_both(reports: Sequence[PhaseReport]) -> list[Finding]:
+    """Notes about images that are in train and in val."""
+    notes = []
     by_name = {report.name: report for report in reports}
     for side in ("", "A", "B"):
         if f"train{side}" not in by_name or f"val{side}" not in by_name:
@@ -711,11 +742,11 @@ def check_dataset(root: Path, usage: Usage, threads: int = 4, progress: bool = T
         shared = [val[digest] for digest in val if digest in train]
         if shared:
             what = (
-                f"in val{side} and, byte for byte, in train{side} too: {_count(shared)}; measures "
-                "will look too good"
+                f"in val{side} and, byte for byte, in train{side} too: {count_of(shared)}; "
+                "measures will look too good"
             )
             notes.append(Finding(what, "", tuple(shared)))
-    return Report(root, tuple(reports), tuple(problems), tuple(notes))
+    return notes
 
 
 # --------------------------------------------------------------------------------------------------
@@ -738,7 +769,7 @@ def _tally(counts: Counter, text=str) -> str:
     return ", ".join(some) + (f", {len(counts) - 2} more" if len(counts) > 2 else "") or "-"
 
 
-def _size(size: tuple[int, int]) -> str:
+def size_text(size: tuple[int, int]) -> str:
     return f"{size[0]}x{size[1]}"
 
 
@@ -771,7 +802,7 @@ def format_report(report: Report, usage: Usage, shown: int = 5) -> str:
     """
     rows = [("phase", "layout", "count", "stored, each", "mode", "network gets", "in memory")]
     for p in report.phases:
-        counters = _tally(p.sizes, _size), _tally(p.modes), _tally(p.shapes, _size)
+        counters = _tally(p.sizes, size_text), _tally(p.modes), _tally(p.shapes, size_text)
         rows.append((p.name, p.layout, str(p.count), *counters, f"{p.bytes / 1e9:.2f} GB"))
     lines = [_columns(rows), ""] if report.phases else []
     if usage.dataset_mode == "aligned":
@@ -783,6 +814,8 @@ def format_report(report: Report, usage: Usage, shown: int = 5) -> str:
             f"`direction` {usage.direction}: the inputs are side {a}, outputs should look like "
             f"side {b}"
         )
+    if usage.semantics is not None:
+        lines.append(f"the input has {usage.semantics.channels} channels: {usage.semantics}")
     lines.append(_describe(usage.resize))
     for p in report.phases:
         if p.bytes > usage.cache_bytes:
@@ -814,6 +847,6 @@ def format_report(report: Report, usage: Usage, shown: int = 5) -> str:
     write("worth knowing", notes)
     write("problems", problems)
     counts = ", ".join(f"{p.name} {p.count}" for p in report.phases)
-    verdict = _count(problems, "problem") if problems else f"ready to train: {counts}"
+    verdict = count_of(problems, "problem") if problems else f"ready to train: {counts}"
     text = "\n".join([*lines, "", verdict])
     return "\n".join(map(printable, text.split("\n")))
