@@ -176,7 +176,10 @@ def no_label(paths):
         (smaller, ("instanceIds.png", "16x8 beside 32x16", "make them equal")),
         (beyond, ("labels 35, 36, 37 without a channel: 1 file", "`input_nc`", "now 35")),
         (no_label, ("label 255 without a channel", "`contain_dontcare_label`")),
-        (lambda paths: paths["photo"].write_bytes(b""), ("leftImg8bit.png", "not an image", "replace it")),
+        (
+            lambda paths: paths["photo"].write_bytes(b""),
+            ("leftImg8bit.png", "not an image", "replace it"),
+        ),
         (lambda paths: paths["photo"].unlink(), ("labels without photos", "labelIds.png")),
     ],
 )
