@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,7 @@ from data.labelled import (
     together,
 )
 from data.labels import DONT_CARE, MAX_INSTANCES, read_numbers
+from data.transforms import Resize
 from errors import InputError
 from prepare.check import (
     FileFacts,
@@ -64,7 +65,7 @@ class SceneFacts:
     photo: FileFacts
     labels: frozenset[int] = frozenset()
     numbers: tuple[FileFacts, ...] = ()
-    unequal: tuple[Path, ...] = field(default=())
+    unequal: tuple[Path, ...] = ()
 
     @property
     def usable(self) -> bool:
@@ -77,18 +78,16 @@ def look_at_scene(scene: Scene, channels: int) -> SceneFacts:
     Args:
         channels: number of channels of the photo
     """
-    photo, numbers, labels = look(scene.photo, channels), [], frozenset()
-    for path in (scene.labels, scene.instances):
-        if path is None:
-            continue
-        facts, found = _look_at_numbers(path, at_most=MAX_INSTANCES if numbers else None)
-        labels = labels if numbers else found
-        numbers.append(facts)
+    photo = look(scene.photo, channels)
+    facts, labels = _look_at_numbers(scene.labels)
+    numbers = [facts]
+    if scene.instances is not None:
+        numbers.append(_look_at_numbers(scene.instances, MAX_INSTANCES)[0])
     unequal = [f.path for f in numbers if f.size and photo.size and f.size != photo.size]
     return SceneFacts(photo, labels, tuple(numbers), tuple(unequal))
 
 
-def _look_at_numbers(path: Path, at_most: int | None) -> tuple[FileFacts, frozenset[int]]:
+def _look_at_numbers(path: Path, at_most: int | None = None) -> tuple[FileFacts, frozenset[int]]:
     """Facts of a map of numbers, and which numbers it holds; more than ``at_most`` make it
     unusable."""
     try:
@@ -245,7 +244,7 @@ def _without_channel(facts: list[SceneFacts], usage: Usage, root: Path) -> list[
     return problems
 
 
-def _another_size(items: list[Item], resize, root: Path) -> list[Finding]:
+def _another_size(items: list[Item], resize: Resize, root: Path) -> list[Finding]:
     """Scenes that do not come out at the size that networks are made for."""
     odd = []
     for item in items:

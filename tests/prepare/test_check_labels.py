@@ -190,6 +190,15 @@ def test_a_bad_file_is_named(city, damage, words):
     assert "train: " in text and all(word in text for word in words), text
 
 
+def test_too_many_instances_are_a_problem(stuff, monkeypatch):
+    for room in ("data.labelled", "prepare.check_labels"):
+        monkeypatch.setattr(f"{room}.MAX_INSTANCES", 9)
+    assert check(stuff, STUFF).ready and training_reads(stuff, STUFF)
+    save(stuff / "val_inst/d.png", np.arange(600).reshape(20, 30) % 10)
+    text = only_problem(stuff, STUFF)
+    assert "more than 9 instances (10): 1 file" in text and "val_inst/d.png" in text
+
+
 def test_missing_instances_say_that_they_can_be_done_without(city):
     for path in (city / "gtFine/val").rglob("*instanceIds.png"):
         path.unlink()
