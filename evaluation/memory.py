@@ -20,7 +20,6 @@ from models.config import ChannelConfig
 from models.cost import config_values
 from models.generators import GeneratorSpec
 from models.layers import multiple_of
-from models.styles import in_one_style
 from models.tiles import Tiled, Tiling
 from runtime.machine import free_memory
 
@@ -146,9 +145,7 @@ class Watched:
 
 def watched(loaded: Loaded, tiling: Tiling | None) -> Loaded:
     """A network under test that runs in tiles, if any are given, and watches its memory."""
-    # Tiles of one image have one style.
-    net = loaded.net if tiling is None else in_one_style(loaded.net)
-    net = Watched(net, loaded.spec, tiling, loaded.config)
+    net = Watched(loaded.net, loaded.spec, tiling, loaded.config)
     return replace(loaded, net=net, model=replace(loaded.model, tiles=tiling))
 
 

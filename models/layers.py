@@ -68,6 +68,29 @@ class ElasticBatchNorm2d(nn.BatchNorm2d):
         )
 
 
+class SampleNorm(nn.Module):
+    """A layer norm over channels and pixels: (x - mean) / (std + eps), with the unbiased deviation,
+    then a factor and a summand for each channel. Takes its first channels, as many as ``x`` has.
+
+    forward(x): N C H W -> the same.
+    """
+
+    def __init__(self, channels: int, eps: float = 1e-5):
+        super().__init__()
+        self.eps = eps
+        self.gamma = nn.Parameter(torch.rand(channels))
+        self.beta = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        around = (1, 2, 3)
+        return self.by(x, x.mean(around, keepdim=True), x.std(around, keepdim=True))
+
+    def by(self, x: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
+        """What it makes of ``x`` by given statistics, N 1 1 1 each."""
+        gamma, beta = (p[: x.shape[1]].view(1, -1, 1, 1) for p in (self.gamma, self.beta))
+        return (x - mean) / (deviation + self.eps) * gamma + beta
+
+
 def make_elastic_norm(norm: str, channels: int) -> nn.Module:
     """As `make_norm`, for any number of channels up to ``channels``."""
     if norm == "instance":

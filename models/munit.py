@@ -21,7 +21,13 @@ from torch import Tensor, nn
 
 from errors import InputError
 from models.config import MAX_WIDTH, ChannelConfig
-from models.layers import ElasticConv2d, ElasticSeparableConv2d, SeparableConv2d, make_norm
+from models.layers import (
+    ElasticConv2d,
+    ElasticSeparableConv2d,
+    SampleNorm,
+    SeparableConv2d,
+    make_norm,
+)
 
 # --------------------------------------------------------------------------------------------------
 # Genes
@@ -192,39 +198,18 @@ class Layers:
         )
 
 
-def adaptive_norm(x: Tensor, factors: Tensor) -> Tensor:
-    """Instance norm (eps 1e-5, biased variance), scaled and shifted (AdaIN, eq. 8 of Huang and
-    Belongie 2017). x: N C H W; factors: N 2C, first what is added to each channel, then what
-    multiplies it."""
+def adapted(x: Tensor, factors: Tensor) -> Tensor:
+    """What an instance norm put out, scaled and shifted (AdaIN, eq. 8 of Huang and Belongie 2017).
+    x: N C H W; factors: N 2C, first what is added to each channel, then what multiplies it."""
     shift, scale = factors.unflatten(1, (2, -1))[..., None, None].unbind(1)
-    return F.instance_norm(x) * scale + shift
-
-
-class SampleNorm(nn.Module):
-    """A layer norm over channels and pixels: (x - mean) / (std + eps), with the unbiased deviation,
-    then a factor and a summand for each channel. Takes its first channels, as many as ``x`` has.
-
-    forward(x): N C H W -> the same.
-    """
-
-    def __init__(self, channels: int, eps: float = 1e-5):
-        super().__init__()
-        self.eps = eps
-        self.gamma = nn.Parameter(torch.rand(channels))
-        self.beta = nn.Parameter(torch.zeros(channels))
-
-    def forward(self, x: Tensor) -> Tensor:
-        around, channels = (1, 2, 3), x.shape[1]
-        gamma, beta = (p[:channels].view(1, -1, 1, 1) for p in (self.gamma, self.beta))
-        centred = x - x.mean(around, keepdim=True)
-        return centred / (x.std(around, keepdim=True) + self.eps) * gamma + beta
+    return x * scale + shift
 
 
 class Block(nn.Module):
     """A reflected border, a convolution, a norm and an activation.
 
-    forward(x, out, factors): ``out``: channels that an elastic convolution makes; ``factors``: of
-    `adaptive_norm`, in the place of another norm.
+    forward(x, out, factors): ``out``: channels that an elastic convolution makes; ``factors``: what
+    the norm's values are `adapted` by; None = they stay.
 
     Args:
         border: pixels
@@ -246,22 +231,21 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, out: int, factors: Tensor | None = None) -> Tensor:
         x = self.conv(self.pad(x), *([out] if self.elastic else []))
-        if factors is not None:
-            x = adaptive_norm(x, factors)
-        elif self.norm is not None:
+        if self.norm is not None:
             x = self.norm(x)
+        if factors is not None:
+            x = adapted(x, factors)
         return x if self.activation is None else self.activation(x)
 
 
 class ResidualBlock(nn.Module):
-    """x + what two convolutions 3x3 make of it; ``norm`` None = adaptive norms."""
+    """x + what two convolutions 3x3 make of it; with ``factors`` their norms are adaptive."""
 
-    def __init__(self, trunk: int, inner: int, make: Layers, norm: Callable | None):
+    def __init__(self, trunk: int, inner: int, make: Layers):
         super().__init__()
 
         def block(fin: int, fout: int, activation: nn.Module | None) -> Block:
-            own = norm and norm(fout)
-            return Block(make.main(fin, fout, 3), 1, own, activation, make.elastic)
+            return Block(make.main(fin, fout, 3), 1, make.norm(fout), activation, make.elastic)
 
         self.model = nn.Sequential(block(trunk, inner, nn.ReLU(True)), block(inner, trunk, None))
 
@@ -271,9 +255,9 @@ class ResidualBlock(nn.Module):
 
 
 class ResidualBlocks(nn.Module):
-    def __init__(self, trunk: int, inner: Sequence[int], make: Layers, norm: Callable | None):
+    def __init__(self, trunk: int, inner: Sequence[int], make: Layers):
         super().__init__()
-        self.model = nn.Sequential(*(ResidualBlock(trunk, width, make, norm) for width in inner))
+        self.model = nn.Sequential(*(ResidualBlock(trunk, width, make) for width in inner))
 
 
 # --------------------------------------------------------------------------------------------------
@@ -313,7 +297,7 @@ class ContentEncoder(nn.Module):
             border = 1 if index else 3
             blocks.append(Block(conv, border, make.norm(fout), nn.ReLU(True), make.elastic))
             fin = fout
-        inner = ResidualBlocks(widths.trunk, widths.content, make, make.norm)
+        inner = ResidualBlocks(widths.trunk, widths.content, make)
         self.model = nn.Sequential(*blocks, inner)
 
     def forward(self, x: Tensor, widths: MunitWidths) -> Tensor:
@@ -331,7 +315,7 @@ class Decoder(nn.Module):
 
     def __init__(self, widths: MunitWidths, output_nc: int, make: Layers):
         super().__init__()
-        layers: list[nn.Module] = [ResidualBlocks(widths.trunk, widths.decoder, make, None)]
+        layers: list[nn.Module] = [ResidualBlocks(widths.trunk, widths.decoder, make)]
         fin = widths.trunk
         for fout in (widths.up0, widths.up1):
             up = make.main(fin, fout, 5), 2, SampleNorm(fout), nn.ReLU(True)
@@ -448,6 +432,18 @@ class MunitGenerator(nn.Module):
     def tap(self, x: Tensor) -> list[Tensor]:
         """The content alone, which no style changes."""
         return [self.content(x)]
+
+    @property
+    def reach(self) -> int:
+        """In a given style, how far from an output pixel the input pixels are that it depends on,
+        at most [px].
+
+        In closed form: an output pixel depends on 3 pixels to either side before the last
+        convolution, and on 2 more before the one before it. Of half the resolution these are 3 and
+        2 more; of a quarter 3, rounded outwards. Each 3x3 convolution of the blocks adds one of
+        these, which are 4 pixels. The convolutions that read the image add 1 + 2 + 3.
+        """
+        return 4 * (3 + 2 * 2 * BLOCKS) + 6
 
     # Parts of `forward`, for those who mix styles and contents. ``widths``: what an elastic network
     # runs at; None = its own.

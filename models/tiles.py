@@ -12,8 +12,9 @@ the result is that of a whole pass, but for rounding, if
 
 Every output pixel of a U-Net depends on the whole image: its tiles only blend.
 
-An instance norm takes mean and variance of what it is given, a tile here. `Tiling.norm` says what
-it takes instead.
+An instance norm and a layer norm take mean and variance of what they are given, a tile here.
+`Tiling.norm` says what they take instead. A network that chooses a style for an image makes all
+tiles of the image in that style.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from errors import InputError
-from models.layers import multiple_of
+from models.layers import SampleNorm, multiple_of
+from models.styles import in_their_styles
 from runtime.machine import device_for_float64
 
 TILE_NORMS = ("own", "image", "pooled", "exact")
@@ -156,11 +158,12 @@ def measuring_norms(net: Callable[[Tensor], Tensor]) -> list[nn.Module]:
     """The norms, in the order of the network, whose statistics are those of their input."""
     if not isinstance(net, nn.Module):
         return []
-    norms = (nn.InstanceNorm2d, nn.BatchNorm2d)
+    kept = (nn.InstanceNorm2d, nn.BatchNorm2d)
     return [
         module
         for module in net.modules()
-        if isinstance(module, norms) and (module.training or not module.track_running_stats)
+        if isinstance(module, SampleNorm)
+        or (isinstance(module, kept) and (module.training or not module.track_running_stats))
     ]
 
 
@@ -207,9 +210,16 @@ class Moments:
     def variance(self) -> Tensor:
         return self.squares / self.count
 
+    @property
+    def deviation(self) -> Tensor:
+        """The unbiased one."""
+        return (self.squares / (self.count - 1)).sqrt()
+
 
 def _normalised(norm: nn.Module, x: Tensor, moments: Moments) -> Tensor:
     """What ``norm`` makes of ``x`` by given statistics."""
+    if isinstance(norm, SampleNorm):
+        return norm.by(x, moments.mean.to(x), moments.deviation.to(x))
     scale = (moments.variance + norm.eps).rsqrt().to(x)
     made = (x - moments.mean.to(x)).mul_(scale)
     if norm.weight is None:
@@ -220,6 +230,8 @@ def _normalised(norm: nn.Module, x: Tensor, moments: Moments) -> Tensor:
 
 def _axes(norm: nn.Module) -> tuple[int, ...]:
     """The dimensions of N C H W that a norm takes its mean over."""
+    if isinstance(norm, SampleNorm):
+        return (1, 2, 3)
     return (0, 2, 3) if isinstance(norm, nn.BatchNorm2d) else (2, 3)
 
 
@@ -228,7 +240,8 @@ def measure_statistics(
 ) -> dict[nn.Module, Moments]:
     """Norm -> statistics of all that it normalises while ``net`` runs on ``inputs`` as it is.
 
-    They are those of each image of a batch for instance norms, of the whole batch for batch norms.
+    They are those of each image of a batch for instance and layer norms, of the whole batch for
+    batch norms.
     """
     found = {norm: Moments(_axes(norm)) for norm in measuring_norms(net)}
 
@@ -300,9 +313,9 @@ class Tiled:
         """N C H W -> the same size of the output; memory as for a tile, and for the output."""
         if max(x.shape[2:]) <= self.tiling.tile:
             return self.net(x)
-        parts = self._parts(x)
-        with fixed_statistics(self._statistics(x, parts)):
-            return self._blended(x, parts)
+        parts, net = self._parts(x), in_their_styles(self.net, x)
+        with fixed_statistics(self._statistics(net, x, parts)):
+            return self._blended(net, x, parts)
 
     def _parts(self, x: Tensor) -> list[_Part]:
         tile, overlap, multiple = self.tiling.tile, self.tiling.overlap, self.multiple
@@ -324,10 +337,10 @@ class Tiled:
             for columns, own_columns, right in sides[1]
         ]
 
-    def _blended(self, x: Tensor, parts: list[_Part]) -> Tensor:
+    def _blended(self, net: Callable[[Tensor], Tensor], x: Tensor, parts: list[_Part]) -> Tensor:
         blended = None
         for part in parts:
-            made = self.net(x[..., part.rows, part.columns])
+            made = net(x[..., part.rows, part.columns])
             if blended is None:
                 blended = made.new_zeros(*made.shape[:2], *x.shape[2:])
             blended[..., part.rows, part.columns] += made * part.weight.to(made)
@@ -341,18 +354,22 @@ class Tiled:
         ]
         return F.interpolate(x, size, mode="bilinear", antialias=True)
 
-    def _statistics(self, x: Tensor, parts: list[_Part]) -> dict[nn.Module, Moments]:
+    def _statistics(
+        self, net: Callable[[Tensor], Tensor], x: Tensor, parts: list[_Part]
+    ) -> dict[nn.Module, Moments]:
         if self.tiling.norm == "own":
             return {}
         if self.tiling.norm == "exact":
-            return self._one_by_one(x, parts)
+            return self._one_by_one(net, x, parts)
         if self.tiling.norm == "image":
-            return measure_statistics(self.net, [self._scaled_down(x)])
-        return measure_statistics(self.net, (x[..., p.rows, p.columns] for p in parts))
+            return measure_statistics(net, [self._scaled_down(x)])
+        return measure_statistics(net, (x[..., p.rows, p.columns] for p in parts))
 
-    def _one_by_one(self, x: Tensor, parts: list[_Part]) -> dict[nn.Module, Moments]:
+    def _one_by_one(
+        self, net: Callable[[Tensor], Tensor], x: Tensor, parts: list[_Part]
+    ) -> dict[nn.Module, Moments]:
         """Statistics of the whole image: of each norm in turn, once those before it are known."""
-        norms, found = measuring_norms(self.net), {}
+        norms, found = measuring_norms(net), {}
 
         def measure(norm: nn.Module, x: Tensor) -> Tensor:
             if norm in found:
@@ -368,7 +385,7 @@ class Tiled:
                 moments: dict[nn.Module, Moments] = {}
                 for part in parts:
                     with suppress(_Measured):
-                        self.net(x[..., part.rows, part.columns])
+                        net(x[..., part.rows, part.columns])
                 found |= moments
                 if not moments:  # what is left is not run
                     break

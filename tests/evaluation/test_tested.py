@@ -12,7 +12,7 @@ from evaluation.tested import TAKEN, TestSettings, load_tested, short_names
 from models.build import Checkpoint
 from models.generators import GeneratorSpec
 from models.styles import InOneStyle, InRandomStyles, random_styles
-from models.tiles import Tiling
+from models.tiles import Tiled, Tiling
 from models.weights import save_network
 
 
@@ -53,7 +53,7 @@ def test_names_are_never_mistaken(paths):
     assert not any("/" in label or label in ("", ".", "..") for label in labels)
 
 
-def test_images_are_made_in_random_styles_and_tiles_in_one(tmp_path):
+def test_images_are_made_in_random_styles_and_their_tiles_too(tmp_path):
     spec = GeneratorSpec("munit", 2)
     net = spec.build().eval()
     save_network(net, tmp_path / "net_G.pth", spec)
@@ -65,4 +65,8 @@ def test_images_are_made_in_random_styles_and_tiles_in_one(tmp_path):
         assert isinstance(loaded.net, InRandomStyles)
         assert torch.equal(loaded.net(x), net(x, random_styles(x, 8)))
         assert torch.equal(watched(loaded, None).net(x), loaded.net(x))
-    assert isinstance(watched(loaded, Tiling(32, 8)).net.net.net, InOneStyle)
+        # In tiles an image has the style of the whole,.
+        wide = torch.rand(2, 3, 32, 48) * 2 - 1
+        tiled = watched(loaded, Tiling(32, 8)).net(wide)
+        style = random_styles(wide, 8)
+        assert torch.equal(tiled, Tiled(InOneStyle(net, style), Tiling(32, 8))(wide))

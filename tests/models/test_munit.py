@@ -9,8 +9,8 @@ from errors import InputError
 from models.cost import config_cost
 from models.generators import GeneratorSpec, as_supernet, count_parameters, infer_spec
 from models.kinds import KINDS, supernet_beside
-from models.layers import init_weights
-from models.munit import MunitConfig, MunitForm, SampleNorm, adaptive_norm, without_style_encoder
+from models.layers import SampleNorm, init_weights
+from models.munit import MunitConfig, MunitForm, adapted, without_style_encoder
 from models.styles import InOneStyle, InRandomStyles, random_styles
 from models.weights import load_generator, load_supernet, save_network
 from subnets.space import SearchSpace
@@ -326,7 +326,7 @@ def test_outputs_are_those_of_the_formulas(netG, given):
 
 def test_an_adaptive_norm_first_shifts_then_scales():
     x, factors = images(1), torch.tensor([[1.0, 2, 3, 0.5, 2, 0]])
-    y = adaptive_norm(x, factors)
+    y = adapted(F.instance_norm(x), factors)
     assert torch.allclose(y.mean((2, 3)), factors[:, :3], atol=1e-5)
     assert torch.allclose(y.std((2, 3), correction=0), factors[:, 3:], atol=1e-3)
 

@@ -10,8 +10,9 @@ from torch import nn
 
 from errors import InputError
 from models.generators import GeneratorSpec
-from models.layers import any_size, init_weights
+from models.layers import SampleNorm, any_size, init_weights
 from models.layout import DEPTHS, Layout
+from models.styles import InRandomStyles, in_their_styles
 from models.tiles import (
     Tiled,
     Tiling,
@@ -32,7 +33,7 @@ def network(netG="resnet_6blocks", ngf=4, **kwargs) -> nn.Module:
             nn.init.uniform_(module.running_mean, -0.2, 0.2)
             nn.init.uniform_(module.running_var, 0.5, 1.5)
             nn.init.uniform_(module.weight, 0.5, 1.5)
-    if not netG.startswith("unet"):
+    if hasattr(net, "model") and not netG.startswith("unet"):
         net.model[-2].weight *= 0.1
     return net.eval()
 
@@ -176,13 +177,63 @@ def test_exact_statistics_give_the_whole_image(netG, height, width):
     assert (Tiled(net, Tiling(136, 60, "exact"))(x) - whole).abs().max() <= 2e-4
 
 
-@pytest.mark.parametrize("netG", ["resnet_6blocks", "mobile_resnet_6blocks", "unet_128"])
+def styled(netG="mobile_munit", ngf=2) -> nn.Module:
+    """With every bias random: those before a norm change nothing, all others do."""
+    net = network(netG, ngf)
+    for name, value in net.named_parameters():
+        if name.endswith((".bias", ".beta")):
+            nn.init.normal_(value, 0, 0.1)
+    net.mlp.model[2].fc.bias += 0.5
+    return net
+
+
+def test_exact_statistics_reach_the_adaptive_and_the_layer_norms():
+    net, x = styled(), image(20, 180, count=2)
+    x[..., 90:] *= 0.3
+    chosen = InRandomStyles(net)
+    whole, own = chosen(x), Tiled(chosen, Tiling(172, 84, "own"))(x)
+    assert whole.std() > 0.05 and (own - whole).abs().max() > 1e-2
+    made = Tiled(chosen, Tiling(172, 84, "exact"))(x)
+    assert (made - whole).abs().max() <= 2e-4
+    with pytest.raises(InputError, match="give an `overlap` of 84 or more"):
+        Tiled(chosen, Tiling(172, 80, "exact"))
+
+
+def test_the_reach_of_a_generator_in_a_style_is_what_gradients_find():
+    """Of its convolutions alone; with positive weights no influence cancels."""
+    net = styled("munit", 1).double()
+    net.dec.model[-1].activation = None
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.constant_(module.weight, 1 / module.weight[0].numel())
+            nn.init.zeros_(module.bias)
+        elif isinstance(module, (nn.InstanceNorm2d, SampleNorm)):
+            module.forward = lambda x: x
+    # Four channels of each adaptive norm are shifted by 0 and scaled by 1.
+    factors = net.mlp.model[2].fc
+    nn.init.zeros_(factors.weight)
+    factors.bias.copy_(torch.tensor([0.0] * 4 + [1.0] * 4).repeat(8))
+    middle, far = 4 * 28, 0
+    x = torch.rand(1, 3, 2 * middle, 32, dtype=torch.float64, requires_grad=True)
+    made = net(x, torch.zeros(1, 8).double())
+    for row in range(middle, middle + 4):
+        (found,) = torch.autograd.grad(made[0, 0, row, 4], x, retain_graph=True)
+        rows = found.abs().sum((0, 1, 3)).nonzero()
+        far = max(far, row - int(rows.min()), int(rows.max()) - row)
+    assert far == net.reach == InRandomStyles(net).reach
+
+
+@pytest.mark.parametrize(
+    "netG", ["resnet_6blocks", "mobile_resnet_6blocks", "unet_128", "mobile_munit"]
+)
 def test_statistics_of_an_image_that_fits_are_its_own(netG):
     """Measured on the image itself, fixed statistics change nothing."""
     net, x = network(netG, norm="instance"), image(128, 128)
+    if netG == "mobile_munit":
+        net = in_their_styles(InRandomStyles(styled(netG)), x)
     with fixed_statistics(measure_statistics(net, [x])):
         made = net(x)
-    norms = [module for module in net.modules() if isinstance(module, nn.InstanceNorm2d)]
+    norms = [m for m in net.modules() if isinstance(m, nn.InstanceNorm2d | SampleNorm)]
     assert (made - net(x)).abs().max() <= 1e-4
     assert all("forward" not in vars(norm) for norm in norms)
 
