@@ -139,6 +139,10 @@ def main() -> None:
         f"(median of {opt.times}; 10% to 90%: {timing['p10_ms']:.2f} to "
         f"{timing['p90_ms']:.2f} ms), {first.model.macs / 1e9:.3f}G MACs"
     )
+    for model in {each.model.checkpoint: each.model for each in timed}.values():
+        if model.macs_without_style_encoder is not None:
+            # The times are those of images in a given style.
+            print(f"{model.name}: {model.cost}")
 
 
 if __name__ == "__main__":

@@ -49,14 +49,11 @@ def main() -> None:
     several = teacher is not None or len(models) > 1
     times = test_settings.timed_runs(opt, len(loader.dataset), several)
     flags = settings.written(opt)
-    results = test_generators(folder, models, loader, judges, times, teacher, flags)
+    test_generators(folder, models, loader, judges, times, teacher, flags)
 
     if opt.need_profile:
-        for model in results["models"]:
-            print(
-                f"{model['name']}: {model['macs']:,} MACs ({opt.macs_convention} convention), "
-                f"{model['params']:,} parameters"
-            )
+        for loaded in (teacher, *models) if teacher else models:
+            print(f"{loaded.model.name}: {loaded.model.cost}")
     print(f"page: {folder / 'index.html'}")
 
 

@@ -44,9 +44,9 @@ def _both_ways(
     init, generators, discriminators = settings.initialisation(opt), [], []
     for side, spec in settings.specs_both_ways(opt).items():
         generator = new_generator(spec, init)
-        if opt.restore_G_path:
-            path = settings.of_side(opt.restore_G_path, side)
-            load_network(generator, path, "`restore_G_path`")
+        path, setting = settings.restored(opt, side)
+        if path:
+            load_network(generator, path, setting)
         generators.append((generator, spec))
         judge = settings.discriminator(opt, side)
         discriminators.append(new_discriminator(judge, spec.output_nc, judges))

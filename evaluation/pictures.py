@@ -53,25 +53,41 @@ def montage(columns: dict[str, np.ndarray], size: int | None = None) -> np.ndarr
     return np.asarray(picture)
 
 
+def fitted(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """A uint8 H W C image, scaled to fit a white frame of ``height`` x ``width`` x 3."""
+    picture = Image.fromarray(np.ascontiguousarray(channel_tiles(image)))
+    scale = min(height / picture.height, width / picture.width)
+    size = [max(1, round(side * scale)) for side in picture.size]
+    frame = Image.new("RGB", (width, height), "white")
+    place = (width - size[0]) // 2, (height - size[1]) // 2
+    frame.paste(picture.resize(size, Image.Resampling.LANCZOS), place)
+    return np.asarray(frame)
+
+
 def _resized(image: np.ndarray, width: int, height: int) -> np.ndarray:
     return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS))
 
 
-@torch.inference_mode()
 def montage_of(
     loader: Loader, generators: dict[str, Callable[[Tensor], Tensor]], size: int, count: int = 8
 ) -> np.ndarray:
-    """A `montage` of the input, the output of each generator, and the real image if there is one.
+    """A `montage` of what `samples` gives, each image ``size`` pixels wide."""
+    return montage(samples(loader, generators, count), size)
 
-    It shows the first samples that have the same size as the very first one.
+
+@torch.inference_mode()
+def samples(
+    loader: Loader, generators: dict[str, Callable[[Tensor], Tensor]], count: int = 8
+) -> dict[str, np.ndarray]:
+    """The input, the output of each generator, and the real image if there is one, of the first
+    samples that have the same size as the very first one.
 
     Args:
         generators: label -> function from N C H W float32 in [-1, 1] to the same of the output
-        size:       width of each image in the picture, in pixels
         count:      maximum number of samples
 
     Returns:
-        (H', W', 3) uint8 RGB
+        label -> (N, H, W, C) uint8
     """
     columns: dict[str, list[np.ndarray]] = {}
     shape, done = None, 0
@@ -79,14 +95,15 @@ def montage_of(
         shape = shape or batch.A.shape[2:]
         if batch.A.shape[2:] != shape:
             continue
-        shown = {"input": batch.shown} | {
-            label: any_size(generate, batch.A) for label, generate in generators.items()
+        left = count - done
+        shown = {"input": batch.shown[:left]} | {
+            label: any_size(generate, batch.A[:left]) for label, generate in generators.items()
         }
         if batch.B is not None:
-            shown["real"] = batch.B
+            shown["real"] = batch.B[:left]
         for label, images in shown.items():
             columns.setdefault(label, []).append(to_numpy(to_uint8(images)))
         done += len(batch)
         if done >= count:
             break
-    return montage({label: np.concatenate(parts)[:count] for label, parts in columns.items()}, size)
+    return {label: np.concatenate(parts) for label, parts in columns.items()}

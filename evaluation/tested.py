@@ -11,13 +11,15 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from data.build import DataSettings
 from errors import InputError
+from evaluation.styles import References, read_references
 from models.build import Checkpoint, load_teacher
 from models.config import ChannelConfig
 from models.cost import config_cost
 from models.generators import GeneratorSpec
 from models.layers import set_dropout
-from models.styles import InRandomStyles
+from models.styles import InRandomStyles, InStyles, InStylesOf
 from models.tiles import Tiling
 
 
@@ -37,13 +39,30 @@ class TestedModel:
     mode: str = "eval"  # see `TestSettings`
     tiles: Tiling | None = None  # None = every image as a whole
     exact_macs: int | None = None  # true multiply-accumulates of the convolutions; None = not known
+    # Of a network with a style encoder, which images in drawn styles do not run: the rest alone.
+    macs_without_style_encoder: int | None = None
+    params_without_style_encoder: int | None = None
+    styles: str | None = None  # what images are made in; None = the network takes no style
+
+    @property
+    def cost(self) -> str:
+        """MACs and parameters in words, both with a style encoder and without."""
+        text = f"{self.macs:,} MACs ({self.macs_convention} convention), {self.params:,} parameters"
+        if self.macs_without_style_encoder is None:
+            return text
+        return (
+            f"{text}; without the style encoder {self.macs_without_style_encoder:,} MACs, "
+            f"{self.params_without_style_encoder:,} parameters"
+        )
 
 
 @dataclass(frozen=True)
 class Loaded:
     """A network on its device, what it is, and its ``label`` beside others.
 
-    ``spec`` is what its checkpoint says, ``config`` its channels.
+    ``spec`` is what its checkpoint says, ``config`` its channels. ``styled``: of a network that
+    takes styles, what chooses them, and the ``references`` that it takes them from; None = it draws
+    them.
     """
 
     label: str
@@ -51,10 +70,12 @@ class Loaded:
     model: TestedModel
     spec: GeneratorSpec | None = None
     config: ChannelConfig | None = None
+    styled: InStyles | None = None
+    references: References | None = None
 
 
 # Names that the page and the folder of images use for something else.
-TAKEN = ("input", "real", "name", "real_A", "real_B", "fake_B")
+TAKEN = ("input", "real", "name", "real_A", "real_B", "fake_B", "style", "styles")
 
 
 def short_names(paths: Sequence[Path], taken: Sequence[str] = TAKEN) -> list[str]:
@@ -98,6 +119,8 @@ class TestSettings:
         mode:       ``eval``; ``train``: batch norm takes the statistics of the batch and dropout
                     stays on, as pix2pix in PyTorch tests unless it is told otherwise
         dropout_rate: of mode ``train``; None = that of the file, which bare files do not state
+        references: images whose styles others are made in (`evaluation.styles.read_references`);
+                    None = networks that take styles draw them
     """
 
     __test__ = False  # not a pytest class
@@ -111,6 +134,7 @@ class TestSettings:
     images: Mapping = field(default_factory=dict)
     mode: str = "eval"
     dropout_rate: float | None = None
+    references: DataSettings | None = None
 
 
 def load_tested(settings: TestSettings, device: torch.device) -> tuple[Loaded | None, list[Loaded]]:
@@ -120,20 +144,22 @@ def load_tested(settings: TestSettings, device: torch.device) -> tuple[Loaded | 
 
     Raises:
         InputError: a checkpoint is given twice, cannot be read, or has other channels than the
-            images, or sizes that they do not have.
+            images, or sizes that they do not have; or it finds no style in reference images.
     """
-    teacher = None
+    teacher, references = None, None
+    if settings.references is not None:
+        references = read_references(settings.references, device)
     given = [settings.teacher, *settings.models] if settings.teacher else [*settings.models]
     _refuse_repeated(given)
     if settings.teacher:
         net, spec = load_teacher(settings.teacher, settings.channels)
-        teacher = _loaded("teacher", settings.teacher, net, spec, settings, device)
+        teacher = _loaded("teacher", settings.teacher, net, spec, settings, device, references)
     paths = [Path(os.path.realpath(checkpoint.path)) for checkpoint in settings.models]
     labels = short_names(paths, (*TAKEN, "teacher") if teacher else TAKEN)
     models = []
     for label, checkpoint in zip(labels, settings.models, strict=True):
         net, spec = checkpoint.load_for(settings.channels)
-        models.append(_loaded(label, checkpoint, net, spec, settings, device))
+        models.append(_loaded(label, checkpoint, net, spec, settings, device, references))
     return teacher, models
 
 
@@ -154,6 +180,7 @@ def _loaded(
     spec: GeneratorSpec,
     settings: TestSettings,
     device: torch.device,
+    references: References | None,
 ) -> Loaded:
     """A generator ready to be measured.
 
@@ -174,23 +201,49 @@ def _loaded(
                 "that file"
             )
         net = spec.kind.extract(net, config)
-    macs, params = config_cost(config, spec.architecture, settings.macs_convention, *settings.size)
-    exact, _ = config_cost(config, spec.architecture, "exact", *settings.size)
     by_config = spec.ngf is None or config != spec.config
     name = f"{spec.netG} {config}" if by_config else f"{spec.netG} ngf {spec.ngf}"
     if settings.dropout_rate is not None:
         set_dropout(net, settings.dropout_rate)
+    net = net.to(device)
+    chooses = styles = None
+    if references is not None:
+        _require_style_encoder(checkpoint, spec)
+        chooses = InStylesOf(net, references.styles(net.eval()))
+        styles = f"those of the {len(references)} images of {references.folder}"
+    elif spec.kind.styled:
+        # Else each image would be made in its own style.
+        chooses, styles = InRandomStyles(net), "drawn for each image"
+    convention = settings.macs_convention
+    bare, both = spec.without_style_encoder, {}
+    macs, params = config_cost(config, spec.architecture, convention, *settings.size)
+    exact, _ = config_cost(config, spec.architecture, "exact", *settings.size)
+    if bare:
+        found = config_cost(config, bare.architecture, convention, *settings.size)
+        names = "macs_without_style_encoder", "params_without_style_encoder"
+        both = dict(zip(names, found, strict=True))
     model = TestedModel(
         name,
         checkpoint.path,
         macs,
         params,
-        settings.macs_convention,
+        convention,
         *settings.size,
         settings.mode,
         exact_macs=exact,
+        styles=styles,
+        **both,
     )
-    if spec.kind.styled:
-        # Else each image would be made in its own style.
-        net = InRandomStyles(net)
-    return Loaded(label, net.to(device).train(settings.mode == "train"), model, spec, config)
+    net = (chooses or net).train(settings.mode == "train")
+    return Loaded(label, net, model, spec, config, chooses, references)
+
+
+def _require_style_encoder(checkpoint: Checkpoint, spec: GeneratorSpec) -> None:
+    who = f"{checkpoint.setting} {checkpoint.path} ({spec.netG})"
+    if not spec.kind.styled:
+        raise InputError(f"`ref_root`: {who} takes no style; leave it out")
+    if not spec.form.style_encoder:
+        raise InputError(
+            f"`ref_root`: {who} has no style encoder, which finds the style of an image; leave it "
+            "out: styles are drawn then"
+        )

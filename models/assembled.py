@@ -17,8 +17,8 @@ def assemble(
     target: tuple[MunitGenerator, GeneratorSpec],
     decoder_of_source: bool = False,
 ) -> tuple[nn.Module, GeneratorSpec]:
-    """The content encoder of ``source``; and of ``target``, the style encoder, the perceptron and
-    the decoder.
+    """The content encoder of ``source``; and of ``target``, the style encoder if it has one, the
+    perceptron and the decoder.
 
     Args:
         source, target: networks of the two domains, and what they are
@@ -36,7 +36,8 @@ def assemble(
         if not each.kind.styled:
             raise InputError(f"{each.netG} takes no style, and is not assembled")
     same = spec.kind.family == other.kind.family and spec.config == other.config
-    if not same or spec.form != other.form:
+    # The style encoder of the first is not taken.
+    if not same or replace(spec.form, style_encoder=other.form.style_encoder) != other.form:
         raise InputError(
             f"networks of one kind and width are assembled: {spec.netG} {spec.config} and "
             f"{other.netG} {other.config} are not, or their styles differ"

@@ -93,6 +93,13 @@ class GeneratorSpec:
         """What its cost depends on besides its channels."""
         return self.kind.costs(self)
 
+    @property
+    def without_style_encoder(self) -> GeneratorSpec | None:
+        """The same network without its style encoder; None where there is none."""
+        if not getattr(self.form, "style_encoder", False):
+            return None
+        return replace(self, form=replace(self.form, style_encoder=False))
+
     def check_size(self, images: Mapping) -> None:
         """InputError if images do not fit the network, in the terms of `trained_on`."""
         if "size" in images:
@@ -263,9 +270,11 @@ def resolve_spec(
     Args:
         found:        what the checkpoint says of itself (stored, or `infer_spec`)
         wanted:       setting -> value, only those that were chosen, of netG, ngf, config_str,
-                      input_nc, output_nc, norm, and what `resolved` of its form takes
+                      input_nc, output_nc, norm, styled (the network takes a style), and what
+                      `resolved` of its form takes
         where:        the checkpoint's path, for messages
-        prefix:       of the names of netG and ngf in the current script, e.g. ``student_``
+        prefix:       of the names of netG, ngf and others of one network alone in the current
+                      script, e.g. ``student_``
         weights_only: the network is a start for training: a plain mobile network may become a
                       supernet even where its file says what it is, and the configuration that a
                       supernet was fine-tuned at does not matter
@@ -282,11 +291,23 @@ def resolve_spec(
             legacy = replace(spec, netG=wanted["netG"], ngf=None, config_str=wanted["config_str"])
             if legacy.config.widths() == spec.config.widths():
                 spec = legacy
+    if not spec.kind.styled:
+        styles = [name for name in MunitForm.SETTINGS if name in wanted]
+        if styles:
+            own = prefix if styles[0] in MunitForm.OWN else ""
+            raise InputError(
+                f"`{own}{styles[0]}` describes networks that take a style, and {where} holds "
+                f"{spec.netG}, which takes none; leave it out"
+            )
+        if wanted.get("styled"):
+            raise InputError(
+                f"`model` munit_test: {where} holds {spec.netG}, which takes no style; leave it out"
+            )
     if spec.form is not None:
         # These say it by `norm_G`, and `norm` is that of others in the same command.
         wanted = {name: value for name, value in wanted.items() if name != "norm"}
         try:
-            form, norm = spec.form.resolved(spec.norm, wanted, spec.inferred)
+            form, norm = spec.form.resolved(spec.norm, wanted, spec.inferred, prefix)
         except InputError as error:
             raise InputError(f"{where}: {error}") from None
         spec = replace(spec, form=form, norm=norm)

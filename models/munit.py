@@ -128,6 +128,17 @@ class MunitForm:
     mlp_dim: int = 256
     style_encoder: bool = True
 
+    # What networks of other projects may differ in too, and all of these have.
+    FIXED: ClassVar[Mapping[str, object]] = {
+        "n_downsample": 2,
+        "n_res": BLOCKS,
+        "activ": "relu",
+        "pad_type": "reflect",
+    }
+    # The settings that `resolved` compares: of all networks of a command, and of each its own.
+    OWN: ClassVar[tuple[str, ...]] = ("mlp_dim", "no_style_encoder")
+    SETTINGS: ClassVar[tuple[str, ...]] = ("style_dim", *FIXED, *OWN)
+
     @property
     def multiple(self) -> int:
         """Height and width of images are multiples of that many pixels: the style encoder halves
@@ -146,21 +157,30 @@ class MunitForm:
             raise InputError(f"`style_encoder` {self.style_encoder!r} is neither True nor False")
 
     def resolved(
-        self, norm: str, wanted: Mapping[str, object], inferred: bool
+        self, norm: str, wanted: Mapping[str, object], inferred: bool, prefix: str = ""
     ) -> tuple[MunitForm, str]:
-        """(form, norm) of a checkpoint, given what the user says of it: ``style_dim`` and
-        ``mlp_dim``, as far as they were chosen. Shapes say both.
+        """(form, norm) of a checkpoint, given what the user says of it: what of `SETTINGS` was
+        chosen. Shapes say all of it.
+
+        Args:
+            prefix: of the names of `OWN` in the current script, for messages
 
         Raises:
             InputError: what it says contradicts the checkpoint.
         """
-        for name in ("style_dim", "mlp_dim"):
-            have = getattr(self, name)
+        has = {"style_dim": self.style_dim, "mlp_dim": self.mlp_dim} | self.FIXED
+        for name, have in has.items():
             if wanted.get(name, have) != have:
+                shown = prefix + name if name in self.OWN else name
                 raise InputError(
-                    f"`{name}` {wanted[name]} contradicts the network, which has {have}; leave it "
+                    f"`{shown}` {wanted[name]} contradicts the network, which has {have}; leave it "
                     f"out or give {have}"
                 )
+        if wanted.get("no_style_encoder") and self.style_encoder:
+            raise InputError(
+                f"`{prefix}no_style_encoder` contradicts the network, which has a style encoder; "
+                "leave it out"
+            )
         return self, norm
 
 

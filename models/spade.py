@@ -144,7 +144,7 @@ class SpadeForm:
             )
 
     def resolved(
-        self, norm: str, wanted: Mapping[str, str], inferred: bool
+        self, norm: str, wanted: Mapping[str, str], inferred: bool, prefix: str = ""
     ) -> tuple[SpadeForm, str]:
         """(form, norm) of a checkpoint, given what the user says of it.
 
@@ -153,6 +153,7 @@ class SpadeForm:
             wanted:   ``norm_G``, ``num_upsampling_layers`` and ``separable_conv_norm``, as far as
                       they were chosen
             inferred: it was inferred from shapes, which do not tell normal from more
+            prefix:   of ``norm_G`` in the current script, for messages
 
         Raises:
             InputError: what it says contradicts the checkpoint.
@@ -161,7 +162,7 @@ class SpadeForm:
         if "norm_G" in wanted:
             theirs = parse_norm_G(wanted["norm_G"])
             if (theirs["spectral"], theirs["norm"]) != (self.spectral, norm):
-                _refuse("norm_G", wanted["norm_G"], write_norm_G(norm, self))
+                _refuse(f"{prefix}norm_G", wanted["norm_G"], write_norm_G(norm, self))
             form = replace(form, sync=theirs["sync"])
         told = {
             # What shapes cannot tell from what they seem to show.

@@ -29,9 +29,11 @@ from options.flags import (
     MUNIT,
     MUNIT_NETS,
     MUNIT_STUDENT,
+    MUNIT_TEST,
     MUNIT_WAY,
     MUNITS,
     ONLINE,
+    OWN_OF_MUNIT,
     SPADE,
     SPADE_MODEL,
     SPADE_NETS,
@@ -68,17 +70,23 @@ _TRAIN = (*_INPUT, *_MACHINE, *_CONFIG, *_INIT, *_DISCRIMINATOR, *_LOSS, *_LENGT
 _TRAIN += (*_MEASURE, "eval_batch_size", "amp", "cuda_graphs", "ema", "augment_D")
 _TRAIN += (*SPADES, "vgg_path", "num_upsampling_layers", "separable_conv_norm")
 _TRAIN += (*MUNITS, *FORMS_OF_MUNIT)
+# The networks of a student's training, as flags call them.
+WHOSE = ("teacher", "student")
 _STUDENT = ("teacher_netG", "student_netG", "teacher_ngf", "student_ngf")
 _STUDENT += ("teacher_dropout_rate", "student_dropout_rate")
 _STUDENT += ("restore_teacher_G_path", "restore_student_G_path", "restore_A_path")
 _STUDENT += ("restore_D_path", "restore_O_path", "lambda_distill", "distiller")
-_STUDENT += ("style_encoder_step",)
+_STUDENT += ("style_encoder_step", *(f"{whose}_{f}" for whose in WHOSE for f in OWN_OF_MUNIT))
 _STUDENT += (*ONLINE, "teacher_norm_G", "student_norm_G")
 _INFERENCE = (*_INPUT, *_MACHINE, *_INIT, *_CONFIG, *_MEASURE, "model", "netG", "ngf")
 _INFERENCE += (
     *FORMS_OF_SPADE,
+    *FORMS_OF_MUNIT,
+    *OWN_OF_MUNIT,
     "dropout_rate",
     "restore_G_path",
+    "restore_G_A_path",
+    "real_stat_B_path",
     "num_test",
     "display_winsize",
     "macs_convention",
@@ -99,6 +107,9 @@ _TILES = ("tile", "overlap", "tile_norm")
 _STUDENT_GAN = ("lsgan", "vanilla", "hinge")
 _STUDENT_RECON = ("l1", "l2", "smooth_l1", "vgg")
 _TEST_SIZES = dict(load_size=256, phase="val")
+_TESTS = ("test", MUNIT_TEST)
+# Of train.py where two generators learn: the files of each side by their own names.
+_SIDES = tuple(f"restore_{what}_{side}_path" for what in "GD" for side in "AB")
 
 
 # --------------------------------------------------------------------------------------------------
@@ -223,6 +234,8 @@ class Options:
         """Refuse flags that contradict each other, and fill in flags that follow from others."""
         if "metaA_path" in cls.flags:
             _join_lists(opt, parser)
+        if "real_stat_B_path" in cls.flags:
+            _join_statistics(opt, parser)
         # Label maps of a scaled width are as large as the network's images.
         mode = getattr(opt, "dataset_mode", None)
         scaled = mode in LABELLED and opt.preprocess == "scale_width"
@@ -259,6 +272,18 @@ def _typed_value(flag: str, typed: list[str]) -> str | None:
         elif word.startswith(f"{flag}="):
             found = word.partition("=")[2]
     return found
+
+
+def _join_statistics(opt: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
+    """``--real_stat_B_path`` is ``--real_stat_path`` where images of B are made of those of A."""
+    if opt.real_stat_B_path is None:
+        return
+    if opt.model not in ("cycle_gan", MUNIT_WAY, MUNIT_TEST) or opt.direction != "AtoB":
+        parser.error("--real_stat_B_path: give --real_stat_path, the statistics of real outputs")
+    if opt.real_stat_path is not None:
+        parser.error("--real_stat_B_path is --real_stat_path: leave one of them out")
+    opt.real_stat_path, opt.real_stat_B_path = opt.real_stat_B_path, None
+    opt.explicit.add("real_stat_path")
 
 
 def _join_lists(opt: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
@@ -411,6 +436,9 @@ class TrainOptions(_TrainingOptions):
         "restore_D_path",
         "restore_O_path",
         *CYCLES,
+        "mlp_dim",
+        "real_stat_B_path",
+        *_SIDES,
     )
     defaults = dict(model="pix2pix", netG="mobile_resnet_9blocks")
     choices = dict(model=("pix2pix", "cycle_gan", "spade", "munit"), netG=PLAIN)
@@ -432,6 +460,11 @@ class TrainOptions(_TrainingOptions):
     @classmethod
     def check_model(cls, opt: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
         """The part of `check` that depends on the model."""
+        for flag in _SIDES:
+            if getattr(opt, flag) is not None:
+                parser.error(
+                    f"--{flag}: --model {opt.model} has no such sides; give --{flag[:9]}_path"
+                )
         if opt.dataset_mode == "unaligned":
             parser.error(
                 "--dataset_mode unaligned: pix2pix learns from pairs; give --model cycle_gan, or "
@@ -468,6 +501,10 @@ class CycleGanOptions(TrainOptions):
                     f"--{flag} {start}: give the common start of two files, which _A.pth and "
                     "_B.pth complete, e.g. run/checkpoints/latest_net_" + flag.split("_")[1]
                 )
+            for side in "AB":
+                own = f"{flag[:9]}_{side}_path"
+                if start is not None and getattr(opt, own) is not None:
+                    parser.error(f"--{own} and --{flag} name the same file: leave one of them out")
 
 
 class MunitOptions(CycleGanOptions):
@@ -602,7 +639,30 @@ class SupernetOptions(_StudentOptions):
             )
 
 
-class _SearchOptions(Options):
+class _InferenceOptions(Options):
+    """Of scripts that run trained generators."""
+
+    @classmethod
+    def prepare(cls, parser, typed):
+        # It may be given by that name, see `check`.
+        if _typed_value("--restore_G_A_path", typed) is not None:
+            (action,) = (a for a in parser._actions if a.dest == "restore_G_path")
+            action.required = False
+
+    @classmethod
+    def check(cls, opt, parser):
+        super().check(opt, parser)
+        if opt.restore_G_A_path is None:
+            return
+        if opt.model != MUNIT_TEST:
+            parser.error(f"--restore_G_A_path is of --model {MUNIT_TEST}; give --restore_G_path")
+        if opt.restore_G_path is not None:
+            parser.error("--restore_G_A_path is --restore_G_path: leave one of them out")
+        opt.restore_G_path, opt.restore_G_A_path = opt.restore_G_A_path, None
+        opt.explicit.add("restore_G_path")
+
+
+class _SearchOptions(_InferenceOptions):
     required = ("dataroot", "restore_G_path")
 
     @classmethod
@@ -653,7 +713,7 @@ class EvolutionOptions(_SearchOptions):
     flags += ("objective", "patience", "predictor", "predictor_share")
     required = (*_SearchOptions.required, "output_dir")
     defaults = dict(**_TEST_SIZES, model="test", netG="super_mobile_resnet_9blocks", ngf=48)
-    choices = dict(model=("test",), netG=SUPERNETS, amp=("none", "bf16"))
+    choices = dict(model=_TESTS, netG=SUPERNETS, amp=("none", "bf16"))
 
     @classmethod
     def check(cls, opt, parser):
@@ -686,7 +746,7 @@ class SearchOptions(_SearchOptions):
     defaults = dict(
         **_TEST_SIZES, model="test", netG="super_mobile_resnet_9blocks", ngf=48, save_freq=10
     )
-    choices = dict(model=("test",), netG=SUPERNETS, amp=("none", "bf16"))
+    choices = dict(model=_TESTS, netG=SUPERNETS, amp=("none", "bf16"))
 
     @classmethod
     def check(cls, opt, parser):
@@ -695,7 +755,7 @@ class SearchOptions(_SearchOptions):
             parser.error(f"--split {opt.split} must be below --num_splits {opt.num_splits}")
 
 
-class TestOptions(Options):
+class TestOptions(_InferenceOptions):
     __test__ = False  # not a pytest class
     prog = "test.py"
     description = (
@@ -712,11 +772,12 @@ class TestOptions(Options):
         "compare",
         "test_mode",
         "test_dropout_rate",
+        "ref_root",
         *_TILES,
     )
     required = ("dataroot", "restore_G_path", "results_dir")
     defaults = dict(**_TEST_SIZES, model="test", netG="sub_mobile_resnet_9blocks")
-    choices = dict(model=("test",), dataset_mode=("video", *FLAGS["dataset_mode"].choices))
+    choices = dict(model=_TESTS, dataset_mode=("video", *FLAGS["dataset_mode"].choices))
 
     @classmethod
     def parse(cls, argv=None):
@@ -730,10 +791,14 @@ class LatencyOptions(TestOptions):
     prog = "latency.py"
     description = "Measure the speed of checkpoints, side by side."
     flags = (
-        *(f for f in TestOptions.flags if not f.startswith("test_") and f not in _TILES),
+        *(
+            flag
+            for flag in TestOptions.flags
+            if not flag.startswith("test_") and flag not in (*_TILES, "ref_root")
+        ),
         "backends",
     )
-    choices = dict(model=("test",))
+    choices = dict(model=_TESTS)
 
 
 class TableOptions(Options):
@@ -816,7 +881,7 @@ class AssembleOptions(Options):
         "and the style encoder and decoder of the other."
     )
     flags = ("restore_G_A_path", "restore_G_B_path", "direction", "decoder_from_A", "output_path")
-    flags += ("netG_A", "ngf_A", "netG_B", "ngf_B")
+    flags += ("netG_A", "ngf_A", "netG_B", "ngf_B", "no_style_encoder_A", "no_style_encoder_B")
     required = ("restore_G_A_path", "restore_G_B_path", "output_path")
 
 
@@ -890,6 +955,7 @@ SCRIPTS = {
         LatencyOptions,
         RealStatOptions,
         SpectralOptions,
+        AssembleOptions,
     )
 }
 
@@ -954,7 +1020,7 @@ class VideoOptions(_FolderOptions):
         *("dataroot", "dataset_mode", "preprocess", "load_size", "crop_size", "aspect_ratio"),
         *("batch_size", "input_nc", "output_nc", "num_threads", "num_test", *_MACHINE),
         *("norm", "config_str", "netG", "ngf", "restore_G_path", "restore_teacher_G_path"),
-        *("compare", "test_mode", "test_dropout_rate", "output_path", "side_by_side"),
+        *("compare", "test_mode", "test_dropout_rate", "output_path", "side_by_side", "ref_root"),
     )
     required = ("restore_G_path", "output_path")
     defaults = dict(load_size=256, dataset_mode="video", netG=TestOptions.defaults["netG"])

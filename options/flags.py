@@ -13,6 +13,7 @@ from errors import InputError
 from models.config import ChannelConfig, ConfigSet
 from models.kinds import CONFIG_KINDS, GENERATORS, PLAIN
 from models.multi_scale import parse_norm_D
+from models.munit import MunitForm
 from models.spade import UPSAMPLINGS, parse_norm_G
 from models.tiles import TILE_NORMS
 from runtime.machine import DEVICES
@@ -220,6 +221,15 @@ MUNIT_STUDENT |= {"lr_decay_steps": 200_000}
 CYCLE_GAN = {"dataset_mode": "unaligned", "gan_mode": "lsgan", "ndf": 64}
 CYCLE_GAN |= {"nepochs": 100, "nepochs_decay": 100, "save_epoch_freq": 20}
 CYCLE_GAN |= {"lambda_A": 10.0, "lambda_B": 10.0, "lambda_identity": 0.5}
+
+# Prefix of flags of one network alone -> whose they are.
+_WHOSE = (("", "the generator"), ("teacher_", "the teacher"), ("student_", "the student"))
+
+
+def _fixed(name: str) -> tuple:
+    """The one value of what all MUNIT networks here have."""
+    return (MunitForm.FIXED[name],)
+
 
 # The names of search spaces, of whatever family.
 _SETS = dict.fromkeys(name for kind in CONFIG_KINDS for name in kind.SETS)
@@ -446,12 +456,35 @@ FLAGS: dict[str, Flag] = {
     "style_dim": Flag(
         _NET, "MUNIT: numbers that make a style; 8 without it", positive, metavar="N"
     ),
-    "mlp_dim": Flag(
+    **{
+        f"{prefix}mlp_dim": Flag(
+            _NET,
+            f"MUNIT: width of the layers of {whose} that make factors of a style; 256 without it",
+            positive,
+            metavar="N",
+        )
+        for prefix, whose in _WHOSE
+    },
+    **{
+        f"{prefix}no_style_encoder": Flag(
+            _NET, f"MUNIT: {whose} has no style encoder and must be given styles", bool
+        )
+        for prefix, whose in _WHOSE
+    },
+    "n_downsample": Flag(
         _NET,
-        "MUNIT: width of the layers that make factors of a style; 256 without it",
-        positive,
-        metavar="N",
+        "MUNIT: how often an image is halved before the residual blocks",
+        int,
+        choices=_fixed("n_downsample"),
     ),
+    "n_res": Flag(
+        _NET,
+        "MUNIT: residual blocks of the encoder, and of the decoder",
+        int,
+        choices=_fixed("n_res"),
+    ),
+    "activ": Flag(_NET, "MUNIT: what follows the norms", choices=_fixed("activ")),
+    "pad_type": Flag(_NET, "MUNIT: what lies around an image", choices=_fixed("pad_type")),
     "config_set": Flag(
         _NET,
         f"search space of the supernet: {', '.join(_SETS)}; or the widths of all genes, "
@@ -470,8 +503,19 @@ FLAGS: dict[str, Flag] = {
         "both, completed by _A.pth and _B.pth",
         metavar="PTH",
     ),
-    "restore_G_A_path": Flag(_START, "checkpoint of the generator of domain A", metavar="PTH"),
+    "restore_G_A_path": Flag(
+        _START,
+        "checkpoint of the generator of domain A; with --model munit_test the same as "
+        "--restore_G_path",
+        metavar="PTH",
+    ),
     "restore_G_B_path": Flag(_START, "checkpoint of the generator of domain B", metavar="PTH"),
+    **{
+        f"no_style_encoder_{side}": Flag(
+            _NET, f"the generator of domain {side} has no style encoder", bool
+        )
+        for side in "AB"
+    },
     **{
         f"{name}_{side}": Flag(
             _NET, f"{what} of domain {side}; its file says it, and must agree", parse, **more
@@ -491,6 +535,12 @@ FLAGS: dict[str, Flag] = {
         "--restore_G_path",
         metavar="PTH",
     ),
+    **{
+        f"restore_D_{side}_path": Flag(
+            _START, f"checkpoint of the discriminator of --restore_G_{side}_path", metavar="PTH"
+        )
+        for side in "AB"
+    },
     "restore_student_D_path": Flag(
         _START, "online: checkpoint of the student's own discriminator", metavar="PTH"
     ),
@@ -512,6 +562,12 @@ FLAGS: dict[str, Flag] = {
     ),
     "restore_deeper_G_path": Flag(
         _START, "checkpoint of the second teacher (--deeper_netG)", metavar="PTH"
+    ),
+    "ref_root": Flag(
+        _DATA,
+        "MUNIT: folder of reference images: each image is made in the style of one of them, a "
+        "video in that of the first; without it styles are drawn",
+        metavar="DIR",
     ),
     "compare": Flag(
         _START,
@@ -785,6 +841,11 @@ FLAGS: dict[str, Flag] = {
     "real_stat_A_path": Flag(
         _MEASURE,
         "cycle_gan: statistics of the real A, for FID of G_B; --real_stat_path is of the real B",
+        metavar="NPZ",
+    ),
+    "real_stat_B_path": Flag(
+        _MEASURE,
+        "cycle_gan, munit, munit_test: the same as --real_stat_path",
         metavar="NPZ",
     ),
     "fid_features": Flag(
@@ -1114,9 +1175,14 @@ def is_spade(opt: argparse.Namespace) -> bool:
     return SPADE_WAY in tuple(ways)
 
 
-# Of training by the losses of MUNIT alone, and of its networks.
+# Of training by the losses of MUNIT alone, and of its networks: the same for all of a command, and
+# of each its own.
 MUNITS = ("lambda_rec_x", "lambda_rec_s", "lambda_rec_c", "weight_decay")
-FORMS_OF_MUNIT = ("style_dim", "mlp_dim")
+OWN_OF_MUNIT = MunitForm.OWN
+FORMS_OF_MUNIT = tuple(name for name in MunitForm.SETTINGS if name not in OWN_OF_MUNIT)
+
+# What --model calls a test of images in styles.
+MUNIT_TEST = "munit_test"
 
 
 def is_munit(opt: argparse.Namespace) -> bool:

@@ -21,6 +21,7 @@ from options.flags import (
     MUNIT_WAY,
     MUNITS,
     ONLINE,
+    OWN_OF_MUNIT,
     SPADES,
     is_munit,
     is_spade,
@@ -50,6 +51,7 @@ class Rule:
 _FORM = tuple(flag for flag in FORMS_OF_SPADE if flag != "norm_G")
 # Flags of SPADE that MUNIT has too.
 _ALSO_OF_MUNIT = ("num_D", "beta2")
+_OWN_OF_MUNIT = tuple(f"{whose}_{f}" for whose in ("teacher", "student") for f in OWN_OF_MUNIT)
 _FID = ("real_stat_path", "fid_features", "fid_dims", "fid_weights")
 _STREETS = ("drn_path", "cityscapes_path", "table_path")
 _MIOU = (*_STREETS, "deeplabv2_path")
@@ -113,9 +115,15 @@ RULES = (
         lambda opt: not is_munit(opt),
     ),
     Rule(
+        ("train.py",),
+        ("mlp_dim",),
+        "they are those of MUNIT (--model munit)",
+        lambda opt: not is_munit(opt),
+    ),
+    Rule(
         STUDENTS,
-        ("style_encoder_step",),
-        "it is that of MUNIT (--distiller or --supernet munit)",
+        ("style_encoder_step", *_OWN_OF_MUNIT),
+        "they are those of MUNIT (--distiller or --supernet munit)",
         lambda opt: not is_munit(opt),
     ),
     Rule(

@@ -33,7 +33,7 @@ from models.generators import GeneratorSpec
 from models.kinds import KINDS, Kind
 from models.munit import MunitForm
 from models.spade import USUAL_NORM_G, SpadeForm, parse_norm_G
-from options.flags import FORMS_OF_MUNIT, MUNIT_WAY
+from options.flags import FORMS_OF_MUNIT, MUNIT_TEST, MUNIT_WAY, OWN_OF_MUNIT
 from options.flags import is_munit as is_munit  # for the scripts too
 from options.flags import is_spade as is_spade
 from runtime import machine
@@ -99,19 +99,30 @@ def _typed(opt: Namespace, names: Mapping[str, str]) -> dict:
     return {name: getattr(opt, flag) for flag, name in names.items() if flag in opt.explicit}
 
 
-def _wanted(opt: Namespace, names: Mapping[str, str], norm_G: str = "norm_G") -> dict:
+def _wanted(opt: Namespace, names: Mapping[str, str], prefix: str = "") -> dict:
     """What was typed of a network, for `models.generators.resolve_spec`: of the flags ``names``,
     and of those that are the same for all networks of a command.
 
     Args:
-        norm_G: the flag for norms of SPADE
+        prefix: of the flags for what else a form says, e.g. ``teacher_``
     """
     same = {name: name for name in ("output_nc", "norm", *_FORM)}
-    found = _typed(opt, dict(names) | same | {norm_G: "norm_G"})
+    found = _typed(opt, dict(names) | same | {f"{prefix}norm_G": "norm_G"} | _styles(opt, prefix))
+    if getattr(opt, "model", None) == MUNIT_TEST:
+        found["styled"] = True
     channels = {"input_nc", "contain_dontcare_label", "no_instance"}
     if not channels.isdisjoint(opt.explicit):
         found["input_nc"] = _input_channels(opt)
     return found
+
+
+def _styles(opt: Namespace, prefix: str) -> dict[str, str]:
+    """Flag -> setting, of what the form of a network that takes styles may be asked to agree with.
+    None where a student and its teacher take none: a printed line says so."""
+    if hasattr(opt, "distiller") and not is_munit(opt):
+        return {}
+    own = {f"{prefix}{name}": name for name in OWN_OF_MUNIT}
+    return {name: name for name in FORMS_OF_MUNIT} | own
 
 
 def _input_channels(opt: Namespace) -> int:
@@ -152,8 +163,10 @@ def _norm_and_form(
 ) -> tuple[str, SpadeForm | MunitForm | None]:
     """The norm of a new network and its form, where networks of its kind have one."""
     if kind.form is MunitForm:
-        given = {name: getattr(opt, name) for name in FORMS_OF_MUNIT if getattr(opt, name)}
-        return kind.norms[0], MunitForm(**given)
+        flags = {"style_dim": opt.style_dim, "mlp_dim": getattr(opt, f"{prefix}mlp_dim", None)}
+        given = {name: value for name, value in flags.items() if value}
+        without = getattr(opt, f"{prefix}no_style_encoder", False)
+        return kind.norms[0], MunitForm(**given, style_encoder=not without)
     if kind.form is not SpadeForm:
         return opt.norm, None
     found = parse_norm_G(getattr(opt, f"{prefix}norm_G", None) or USUAL_NORM_G)
@@ -173,20 +186,27 @@ def of_side(start: str | None, side: str) -> str | None:
     return start and f"{start}_{side}.pth"
 
 
+def restored(opt: Namespace, side: str, what: str = "G") -> tuple[str | None, str]:
+    """(the file that a network of one of two sides starts from, None if from none; the flag that
+    names it). ``what``: G | D."""
+    own, both = f"restore_{what}_{side}_path", f"restore_{what}_path"
+    if getattr(opt, own) is not None:
+        return getattr(opt, own), f"`{own}`"
+    return of_side(getattr(opt, both), side), f"`{both}`"
+
+
 def discriminator(opt: Namespace, side: str | None = None) -> DiscriminatorSettings:
     """``side``: of a CycleGAN's discriminators, that of the generator with inputs of this side; of
     MUNIT's, that of images of this side."""
-    several = {"heads": 2, "share": opt.share_D} if _two_teachers(opt) else {}
-    path = of_side(opt.restore_D_path, side) if side else opt.restore_D_path
+    path, setting = restored(opt, side, "D") if side else (opt.restore_D_path, "`restore_D_path`")
+    start = dict(restore_path=path, setting=setting)
+    sizes = opt.netD, opt.ndf, opt.n_layers_D
     if is_munit(opt):
-        return DiscriminatorSettings(
-            opt.netD, opt.ndf, opt.n_layers_D, restore_path=path, num_D=opt.num_D
-        )
+        return DiscriminatorSettings(*sizes, num_D=opt.num_D, **start)
     if is_spade(opt):
-        return DiscriminatorSettings(
-            opt.netD, opt.ndf, opt.n_layers_D, opt.norm_D, path, num_D=opt.num_D
-        )
-    return DiscriminatorSettings(opt.netD, opt.ndf, opt.n_layers_D, opt.norm, path, **several)
+        return DiscriminatorSettings(*sizes, opt.norm_D, num_D=opt.num_D, **start)
+    several = {"heads": 2, "share": opt.share_D} if _two_teachers(opt) else {}
+    return DiscriminatorSettings(*sizes, opt.norm, **start, **several)
 
 
 def own_discriminator(opt: Namespace) -> DiscriminatorSettings | None:
@@ -208,16 +228,15 @@ def generator(opt: Namespace, flag: str = "restore_G_path") -> Checkpoint:
 
 def generator_of_side(opt: Namespace, side: str) -> Checkpoint:
     """That of domain A or B, of two that are assembled."""
-    flag, names = f"restore_G_{side}_path", {f"netG_{side}": "netG", f"ngf_{side}": "ngf"}
+    flag, names = f"restore_G_{side}_path", ("netG", "ngf", "no_style_encoder")
+    names = {f"{name}_{side}": name for name in names}
     return Checkpoint(getattr(opt, flag), f"`{flag}`", _typed(opt, names))
 
 
 def teacher(opt: Namespace, prefix: str = "teacher_") -> Checkpoint:
     names = {f"{prefix}{name}": name for name in ("netG", "ngf")}
     flag = f"restore_{prefix}G_path"
-    return Checkpoint(
-        getattr(opt, flag), f"`{flag}`", _wanted(opt, names, f"{prefix}norm_G"), prefix
-    )
+    return Checkpoint(getattr(opt, flag), f"`{flag}`", _wanted(opt, names, prefix), prefix)
 
 
 def both_ways(opt: Namespace) -> bool:
@@ -248,6 +267,7 @@ def student(opt: Namespace) -> StudentSettings:
     if opt.restore_student_G_path:
         names = {"student_ngf": "ngf", "config_str": "config_str", "norm": "norm"}
         names |= {"student_norm_G": "norm_G"} | {name: name for name in _FORM}
+        names |= _styles(opt, "student_")
         wanted = _typed(opt, names) | {"netG": opt.student_netG}
         path = opt.restore_student_G_path
         setting = "`restore_student_G_path`"
@@ -419,6 +439,7 @@ INPUT_FILES = {"restore_G_path", "restore_D_path", "restore_teacher_G_path"}
 INPUT_FILES |= {"restore_deeper_G_path"}
 INPUT_FILES |= {"restore_student_G_path", "restore_pretrained_G_path", "real_stat_path"}
 INPUT_FILES |= {"real_stat_A_path"}
+INPUT_FILES |= {f"restore_{what}_{side}_path" for what in "GD" for side in "AB"}
 INPUT_FILES |= {
     "calibration_meta_path",
     "latency_table",

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from dataclasses import replace
+from pathlib import Path
 
+from data.build import DataSettings
 from evaluation.tested import TestSettings
 from models.build import Checkpoint
 from models.tiles import Tiling
@@ -28,6 +31,22 @@ def tested(opt: Namespace) -> TestSettings:
         images=images.described,
         mode=getattr(opt, "test_mode", "eval"),
         dropout_rate=getattr(opt, "test_dropout_rate", None),
+        references=references(opt),
+    )
+
+
+def references(opt: Namespace) -> DataSettings | None:
+    """The images whose styles others are made in, all of a folder, at the size of inputs."""
+    if getattr(opt, "ref_root", None) is None:
+        return None
+    folder = Path(opt.ref_root).resolve()
+    return replace(
+        data(opt),
+        dataroot=str(folder.parent),
+        dataset_mode="single",
+        phase=folder.name,
+        meta_path=None,
+        max_dataset_size=-1,
     )
 
 

@@ -102,6 +102,9 @@ def write_comparison(
             "macs_ratio": timed[0].model.macs / each.model.macs,
             "time_ratio": timings[0]["median_ms"] / timing["median_ms"],
         }
+        for name in ("macs_without_style_encoder", "params_without_style_encoder"):
+            if (value := getattr(each.model, name)) is not None:
+                facts[name] = value
         entries.append(facts | timing)
     first = entries[0]
     reference = f"{first['model']} in {first['backend']}"

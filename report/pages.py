@@ -269,8 +269,9 @@ def write_page(
     plots: dict[str, Path] | None = None,
     flags: dict[str, object] | None = None,
     tables: dict[str, tuple[list[str], list[list[str]]]] | None = None,
+    pictures: Pictures | None = None,
 ) -> None:
-    """Write a page with a table, plots, further tables and a gallery.
+    """Write a page with a table, plots, further tables, large pictures and a gallery.
 
     A table is sortable if it has more than two rows.
 
@@ -285,6 +286,8 @@ def write_page(
         for caption, (names, lines) in (tables or {}).items():
             t.h2(caption)
             add_table(names, lines, sortable=len(lines) > 2)
+        if pictures:
+            _add_pictures(pictures, path)
         if gallery:
             t.h2("Images")
             add_gallery(gallery, path.parent)

@@ -7,12 +7,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from data.images import save_png
 from data.loader import Loader
-from evaluation.side_by_side import generate, time_models
+from evaluation.side_by_side import generate, in_several_styles, time_models
 from evaluation.tested import Loaded
 from metrics.criteria import Criterion, fresh
 from report.header import Cost, Figure, Header
-from report.pages import Gallery, write_page
+from report.pages import Gallery, Pictures, write_page
 from report.related import run_pages
 from report.tables import csv_table, giga, markdown_table, measured, mega, ratio, text_table
 from runtime.files import write_json, write_text
@@ -77,6 +78,16 @@ def _notes(entries: list[dict], reference: dict | None) -> list[str]:
             f"larger images were made in tiles of {size}x{size} that reach {tiles['overlap']} px "
             f"into their neighbours, statistics of instance norms: {norm}"
         )
+    if first["styles"]:
+        notes.append(f"styles: {first['styles']}")
+    bare = [
+        f"{entry['label']} {giga(entry['macs_without_style_encoder'])} MACs, "
+        f"{mega(entry['params_without_style_encoder'])} parameters"
+        for entry in entries
+        if entry["macs_without_style_encoder"] is not None
+    ]
+    if bare:
+        notes.append(f"without the style encoder: {', '.join(bare)}")
     if timing:
         notes.append(
             f"latency: one image of {timing['width']}x{timing['height']} on {timing['device']}, "
@@ -182,13 +193,13 @@ def read_written(folder: Path) -> list[str] | None:
     return [name for name in listed if name.startswith("images/") and ".." not in Path(name).parts]
 
 
-def _begin_images(folder: Path, columns: Iterable[Path], names: list[str]) -> None:
-    """List the images that this test will write, and remove all others of an earlier test."""
-    new = [
-        (column / f"{name}.png").relative_to(folder).as_posix()
-        for column in columns
-        for name in names
-    ]
+def _begin_images(
+    folder: Path, columns: Iterable[Path], names: list[str], pictures: Iterable[Path]
+) -> None:
+    """List the images that this test will write, ``names`` in ``columns`` and the ``pictures``, and
+    remove all others of an earlier test."""
+    paths = [column / f"{name}.png" for column in columns for name in names]
+    new = [path.relative_to(folder).as_posix() for path in (*paths, *pictures)]
     for image in set(read_written(folder) or []) - set(new):
         if image.endswith(".png"):
             (folder / image).unlink(missing_ok=True)
@@ -212,8 +223,10 @@ def test_generators(
 
     It writes into ``folder``: ``images/{real_A,real_B,fake_B}/<name>.png`` (for several models
     ``images/<label>`` instead of ``fake_B``), ``results.csv``, ``results.md``, ``index.html`` and,
-    for several models, ``images.csv`` with one line per image. ``results.json`` is written last: if
-    it exists, the test is complete. Images of an earlier test in the folder are removed.
+    for several models, ``images.csv`` with one line per image. Where networks take styles it adds
+    ``images/styles/<label>.png``, a few inputs in a few styles, and, with reference images,
+    ``images/style/<name>.png``, the one whose style an input got. ``results.json`` is written last:
+    if it exists, the test is complete. Images of an earlier test in the folder are removed.
 
     Args:
         models:   what is tested; results.json begins with the figures of the first and then lists
@@ -240,8 +253,18 @@ def test_generators(
     names = loader.dataset.names
     if "B" not in loader.dataset.load(0):  # no targets
         del sides["real"]
-    _begin_images(folder, [*own.values(), *sides.values()], names)
+    if everything[0].references:
+        sides["style"] = folder / "images" / "style"
+    in_styles = {
+        each.label: folder / "images" / "styles" / f"{each.label}.png"
+        for each in everything
+        if each.styled
+    }
+    _begin_images(folder, [*own.values(), *sides.values()], names, in_styles.values())
     differences = generate(own | sides, everything, loader, judges)
+    for each in everything:
+        if each.styled:
+            save_png(in_styles[each.label], in_several_styles(each, loader))
     timings = time_models(everything, loader, times) if times else [None] * len(everything)
 
     entries = []
@@ -276,7 +299,8 @@ def test_generators(
     else:
         # It may be left from an earlier test of several models.
         (folder / "images.csv").unlink(missing_ok=True)
-    columns = {"input": sides["input"]} | (own if several else {"output": own[labels[0]]})
+    columns = {name: sides[name] for name in ("input", "style") if name in sides}
+    columns |= own if several else {"output": own[labels[0]]}
     if "real" in sides:
         columns["real"] = sides["real"]
     aspect = results["width"] / results["height"]
@@ -284,7 +308,13 @@ def test_generators(
     outputs = labels[1:] if several else ["output"]
     gallery = Gallery(columns, names, differences, f"L1 to {labels[0]}", aspect, compared, outputs)
     header = _header(entries, results, notes, flags or {})
-    write_page(folder / "index.html", header, headings, rows, gallery, flags=flags)
+    pictures = None
+    if in_styles:
+        heading = "In several styles"
+        pictures = Pictures(in_styles, heading, compare=labels[0] if len(in_styles) > 1 else None)
+    write_page(
+        folder / "index.html", header, headings, rows, gallery, flags=flags, pictures=pictures
+    )
     write_json(folder / "results.json", results)
     print(text_table(headings, rows))
     return results

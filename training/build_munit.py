@@ -88,12 +88,14 @@ def munit_distillation_task(
     """A student learns a teacher's images, contents and styles; ``subnets`` if it is a supernet.
 
     Raises:
-        InputError: one of them takes no style, their styles have other lengths, or the steps were
-            to be recorded.
+        InputError: one of them takes no style, or has no style encoder though some steps need one;
+            their styles have other lengths, or the steps were to be recorded.
     """
     net, teacher_spec = teacher
-    _require_styled(spec, "student_netG")
-    _require_styled(teacher_spec, "teacher_netG")
+    # With random styles in every step nobody looks for one.
+    finds = settings.every > 1
+    _require_styled(spec, "student_netG", finds)
+    _require_styled(teacher_spec, "teacher_netG", finds)
     lengths = spec.form.style_dim, teacher_spec.form.style_dim
     if lengths[0] != lengths[1]:
         raise InputError(
@@ -124,10 +126,14 @@ def munit_distillation_task(
     return ready(task, updates)
 
 
-def _require_styled(spec: GeneratorSpec, setting: str) -> None:
+def _require_styled(spec: GeneratorSpec, setting: str, encoder: bool = True) -> None:
+    """InputError unless it takes styles, and, if ``encoder``, finds them in images."""
     if not spec.kind.styled:
         raise InputError(
             f"`{setting}` {spec.netG} takes no style, which MUNIT learns; give a MUNIT generator"
         )
-    if not spec.form.style_encoder:
-        raise InputError(f"`{setting}` {spec.netG}: without a style encoder it cannot learn styles")
+    if encoder and not spec.form.style_encoder:
+        raise InputError(
+            f"`{setting}` {spec.netG}: without a style encoder it cannot learn styles; a student "
+            "and its teacher can do without at `style_encoder_step` 1"
+        )

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import options
-from options import no_effect
+from options import no_effect, settings, test_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = json.loads((ROOT / "tests" / "golden" / "cli_flags.json").read_text())
@@ -63,6 +63,7 @@ LEAST = {
     "latency.py": ["--dataroot", "d", "--restore_G_path", "g", "--results_dir", "r"],
     "get_real_stat.py": ["--dataroot", "d", "--output_path", "o"],
     "remove_spectral_norm.py": ["--restore_G_path", "g", "--output_path", "o"],
+    "assemble.py": ["--restore_G_A_path", "a", "--restore_G_B_path", "b", "--output_path", "o"],
 }
 
 # A value that every parser of a type takes, other than the default.
@@ -273,6 +274,39 @@ def test_the_lists_of_unpaired_data_by_their_own_names(capsys):
         assert words in capsys.readouterr().err
 
 
+def test_published_names_of_a_test_of_styles(capsys):
+    own = ["--restore_G_A_path", "g", "--real_stat_B_path", "b.npz", "--model", "munit_test"]
+    for script, rest in (
+        ("test.py", ["--results_dir", "r"]),
+        ("evolution_search.py", ["--output_dir", "o", "--config_set", "channels-64"]),
+    ):
+        opt = class_of(script).parse(["--dataroot", "d", *rest, *own])
+        assert (opt.restore_G_path, opt.real_stat_path) == ("g", "b.npz")
+        assert {opt.restore_G_A_path, opt.real_stat_B_path} == {None}
+        # It says what the network is, and networks say whether that is true.
+        assert settings.generator(opt).wanted == {"styled": True}
+    for wrong, words in (
+        ([*own[:2], "--real_stat_path", "b"], "--restore_G_A_path is of --model munit_test"),
+        (["--restore_G_path", "g", *own[2:4]], "give --real_stat_path"),
+        ([*own, "--restore_G_path", "g"], "leave one of them out"),
+        ([*own, "--direction", "BtoA"], "give --real_stat_path"),
+    ):
+        with pytest.raises(SystemExit):
+            options.TestOptions.parse(["--dataroot", "d", "--results_dir", "r", *wrong])
+        assert words in capsys.readouterr().err
+
+
+def test_reference_images_are_those_of_a_folder():
+    least = ["--restore_G_path", "g", "--ref_root", "/styles/shoes"]
+    test = ["--dataroot", "d", "--results_dir", "r", "--dataset_mode", "unaligned"]
+    video = ["--dataset_mode", "video", "clip.mp4", "--output_path", "o.mp4"]
+    for rest in (test, video):
+        opt = options.TestOptions.parse([*least, *rest, "--load_size", "64", "--crop_size", "64"])
+        found = test_settings.tested(opt).references
+        assert (found.dataroot, found.phase, found.dataset_mode) == ("/styles", "shoes", "single")
+        assert (found.meta_path, found.max_dataset_size, found.resize.crop) == (None, -1, (64, 64))
+
+
 def test_a_search_without_fid_goes_by_miou(capsys):
     for cls, script in ((options.SearchOptions, "search.py"),):
         assert cls.parse([*LEAST[script], "--no_fid"]).criterion == "mIoU"
@@ -310,6 +344,8 @@ def test_single_images_cannot_be_searched_by_fid(capsys):
         ("train.py", ["--lambda_rec_x", "3", "--style_dim", "9"], ["lambda_rec_x", "style_dim"]),
         ("train.py", ["--num_D", "3"], ["num_D"]),
         ("train_supernet.py", ["--style_encoder_step", "3"], ["style_encoder_step"]),
+        ("train_supernet.py", ["--teacher_mlp_dim", "9"], ["teacher_mlp_dim"]),
+        ("train.py", ["--n_res", "4", "--pad_type", "reflect"], ["n_res", "pad_type"]),
         ("train.py", ["--config_set", "channels-32"], ["config_set"]),
         ("train.py", ["--gamma", "0.1"], ["gamma"]),
         ("train.py", ["--gamma", "0.1", "--lr_policy", "step"], []),

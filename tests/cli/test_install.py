@@ -71,7 +71,7 @@ def test_every_script_is_a_command():
         r'^(gc-[a-z-]+) = "gc_commands:', (ROOT / "pyproject.toml").read_text(), re.M
     )
     assert declared == list(COMMANDS)
-    assert set(COMMANDS.values()) == {"compress.py", "assemble.py", *options.SCRIPTS}
+    assert set(COMMANDS.values()) == {"compress.py", *options.SCRIPTS}
 
 
 def test_every_room_is_packed():

@@ -13,7 +13,6 @@ import options
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "scripts" / "munit" / "edges2shoes-r-unaligned_fast"
 CONFIG = "16_16_16_24_56_16_40_40_32_24"
-SCRIPTS = options.SCRIPTS | {"assemble.py": options.AssembleOptions}
 STAGES = sorted(p.stem for p in FOLDER.glob("*.sh") if p.stem not in ("recipe", "run"))
 NEED_CONFIG = {"export", "test_compressed", "test_supernet", "latency_compressed"}
 
@@ -30,7 +29,7 @@ def shown(stage: str, *args: str, **environment: str) -> dict:
     assert done.returncode == 0, done.stderr
     lines = [line[2:] for line in done.stderr.splitlines() if line.startswith("$ ")]
     commands = [shlex.split(line)[1:] for line in lines]
-    return {c[0]: SCRIPTS[c[0]].parse(c[1:]) for c in commands if c[0] in SCRIPTS}
+    return {c[0]: options.SCRIPTS[c[0]].parse(c[1:]) for c in commands if c[0] in options.SCRIPTS}
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -4,13 +4,17 @@ exported and tested."""
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from deploy.onnx import OnnxGenerator
+from evaluation.pictures import HEADER
 from models.generators import infer_spec
-from models.styles import InRandomStyles, random_styles
-from models.weights import load_generator
+from models.munit import MunitForm, without_style_encoder
+from models.styles import InRandomStyles, chosen, random_styles
+from models.weights import load_generator, save_network
 
 
 @pytest.fixture(scope="module")
@@ -143,6 +147,91 @@ def test_it_is_distilled_searched_exported_and_tested(cli, images, supernet, tea
         *("latency.py", *images, *flags, "--results_dir", runs / "latency", "--times", 2),
         *("--backends", "eager", "onnxruntime"),
     ).succeeded()
+    timed = json.loads((runs / "latency" / "latency.json").read_text())["all"]
+    for entry in (result, *timed):
+        assert entry["macs_without_style_encoder"] < entry["macs"]
+        assert entry["params_without_style_encoder"] < entry["params"]
+    grids = [Image.open(path).size for path in (runs / "results/images/styles").glob("*.png")]
+    assert grids == [(6 * 66 - 2, HEADER + 4 * 66 - 2)] * 2
+
+
+def test_styles_of_reference_images(cli, images, horses, teacher, runs):
+    """By the published names of flags; an image of A in the style of an image of B."""
+    out, styles = runs / "references", horses / "valB"
+    done = cli(
+        *("test.py", *images, "--dataset_mode", "single", "--dataroot", horses / "valA"),
+        *("--model", "munit_test", "--restore_G_A_path", teacher, "--ngf", 3, "--netG", "munit"),
+        *("--style_dim", 8, "--n_res", 4, "--ref_root", styles, "--no_fid", "--need_profile"),
+        *("--results_dir", out, "--batch_size", 2),
+    ).succeeded()
+    result = json.loads((out / "results.json").read_text())
+    without = f"without the style encoder {result['macs_without_style_encoder']:,} MACs"
+    assert without in done.stdout and result["styles"].endswith(str(styles))
+    whole, _ = load_generator(teacher, "-")
+    whole.eval()
+
+    def read(path):
+        pixels = np.asarray(Image.open(path).convert("RGB").resize((64, 64), Image.BICUBIC))
+        return torch.tensor(pixels).permute(2, 0, 1)[None] / 127.5 - 1
+
+    references = [read(path) for path in sorted(styles.iterdir())]
+    given = sorted((horses / "valA").iterdir())
+    assert len(given) == result["metrics"]["n"]
+    for path in given:
+        x = read(path)
+        (number,) = chosen(x, len(references))
+        with torch.no_grad():
+            made = whole(x, whole.style(references[number]))
+        shown = read(out / "images" / "fake_B" / f"{path.stem}.png")
+        assert (shown - made).abs().max() < 2 / 127.5
+        assert torch.equal(read(out / "images" / "style" / f"{path.stem}.png"), references[number])
+    # A row of references above four inputs in their styles.
+    grid = np.asarray(Image.open(next((out / "images" / "styles").iterdir())))
+    columns = min(5, len(references))
+    assert grid.shape == (HEADER + 5 * 66 - 2, (1 + columns) * 66 - 2, 3)
+    assert (grid[HEADER : HEADER + 64, :64] == 255).all()
+    shown = torch.tensor(grid[HEADER : HEADER + 64, 66:130]).permute(2, 0, 1)[None] / 127.5 - 1
+    assert torch.equal(shown, references[0])
+    page = (out / "index.html").read_text()
+    assert "In several styles" in page and "images/style/" in page
+
+
+def test_a_dense_supernet_without_style_encoders(cli, short, teacher, runs):
+    bare, spec = load_generator(teacher, "-")
+    save_network(without_style_encoder(bare), runs / "bare.pth", spec.without_style_encoder)
+    folder, path = runs / "dense", runs / "dense.pth"
+    student = ("--student_netG", "super_munit", "--student_ngf", 4, "--config_set", "4,2")
+    flags = ("--restore_teacher_G_path", runs / "bare.pth", "--teacher_no_style_encoder")
+    cli(
+        *("train_supernet.py", "--supernet", "munit", *short, "--niters", 2, "--no_fid"),
+        *(*student, *flags, "--student_no_style_encoder", "--student_mlp_dim", 6),
+        *("--style_encoder_step", 1, "--log_dir", folder),
+    ).succeeded()
+    assert not any("G_style" in r["losses"] for r in log(folder, "train"))
+    config = "_".join(["2"] * 10)
+    how = ("--input_path", net(folder), "--config_str", config, "--output_path", path)
+    cli("export.py", "--model", "mobile_munit", *how).succeeded()
+    _, spec = load_generator(path, "-")
+    assert (spec.netG, spec.config_str, spec.form) == ("sub_munit", config, MunitForm(8, 6, False))
+
+
+def test_both_sides_start_from_files_of_their_own(cli, short, both, runs):
+    """With a learning rate of 0 networks stay what they were."""
+    folder = runs / "started"
+    starts = ("--restore_G_B_path", net(both, "G_B"), "--restore_D_A_path", net(both, "D_A"))
+    cli(
+        *("train.py", "--model", "munit", "--ngf", 3, *short, "--niters", 1, "--lr", 0, "--no_fid"),
+        *(*starts, "--log_dir", folder),
+    ).succeeded()
+    for name, same in (("G_A", False), ("G_B", True), ("D_A", True), ("D_B", False)):
+        before, now = (torch.load(net(run, name), weights_only=True) for run in (both, folder))
+        before, now = (found.get("state_dict", found) for found in (before, now))
+        assert all(torch.equal(before[key], now[key]) for key in before) == same, name
+    wrong = cli(
+        *("train.py", "--model", "munit", "--ngf", 3, *short, "--log_dir", runs / "wrong"),
+        *("--restore_D_A_path", net(both, "G_A")),
+    )
+    assert wrong.returncode == 2 and "--restore_D_A_path" in wrong.stderr
 
 
 @pytest.mark.parametrize(
@@ -165,6 +254,13 @@ def test_it_is_distilled_searched_exported_and_tested(cli, images, supernet, tea
             "MUNIT learns from images that are no pairs",
         ),
         (("train.py", "--model", "munit", "--input_nc", "1"), "give equal numbers"),
+        (("train.py", "--restore_G_B_path", "x"), "no such sides; give --restore_G_path"),
+        (
+            ("train.py", "--model", "munit", "--restore_D_path", "x", "--restore_D_B_path", "y"),
+            "--restore_D_B_path and --restore_D_path name the same file",
+        ),
+        (("train.py", "--model", "munit", "--n_downsample", "3"), "--n_downsample: invalid choice"),
+        (("train.py", "--real_stat_B_path", "x"), "give --real_stat_path"),
         (
             (
                 *("train_supernet.py", "--restore_teacher_G_path", "x", "--config_set", "4,2"),

@@ -11,7 +11,14 @@ from models.generators import GeneratorSpec, as_supernet, count_parameters, infe
 from models.kinds import KINDS, supernet_beside
 from models.layers import SampleNorm, init_weights
 from models.munit import MunitConfig, MunitForm, adapted, without_style_encoder
-from models.styles import InOneStyle, InRandomStyles, random_styles
+from models.styles import (
+    InOneStyle,
+    InRandomStyles,
+    InStylesOf,
+    chosen,
+    in_one_style,
+    random_styles,
+)
 from models.weights import load_generator, load_supernet, save_network
 from subnets.space import SearchSpace
 
@@ -232,6 +239,24 @@ def test_released_files_load(tmp_path):
     wrong = {"style_dim": 9}
     with pytest.raises(InputError, match="`style_dim` 9 contradicts the network, which has 8"):
         load_generator(tmp_path / "net_G.pth", "-", wrong)
+    for wrong, words in (
+        ({"mlp_dim": 9}, "`teacher_mlp_dim` 9 contradicts the network, which has 256"),
+        ({"no_style_encoder": True}, "`teacher_no_style_encoder` contradicts the network"),
+        ({"n_res": 5}, "`n_res` 5 contradicts the network, which has 4"),
+    ):
+        with pytest.raises(InputError, match=words):
+            load_generator(tmp_path / "net_G.pth", "-", wrong, "teacher_")
+    right = {"style_dim": 8, "mlp_dim": 256, "pad_type": "reflect", "styled": True}
+    assert load_generator(tmp_path / "net_G.pth", "-", right)[1] == spec_of("mobile_munit", 4)
+    resnet = GeneratorSpec("resnet_6blocks", 2)
+    save_network(resnet.build(), tmp_path / "resnet.pth", resnet)
+    for wrong, words in (
+        ({"no_style_encoder": True}, "`teacher_no_style_encoder` .* which takes none"),
+        ({"style_dim": 8}, "`style_dim` describes networks that take a style"),
+        ({"styled": True}, "`model` munit_test: .* holds resnet_6blocks, which takes no style"),
+    ):
+        with pytest.raises(InputError, match=words):
+            load_generator(tmp_path / "resnet.pth", "-", wrong, "teacher_")
     spec = spec_of("super_munit", 4, form=MunitForm(6))
     save_network(spec.build(), tmp_path / "own.pth", spec)
     assert load_generator(tmp_path / "own.pth", "-")[1] == spec
@@ -392,6 +417,25 @@ def test_networks_that_bring_their_styles():
     assert torch.equal(InRandomStyles(net, 3)(x), net(x, random_styles(x, 8, 3)))
     style = styles(1)
     assert torch.equal(InOneStyle(net, style)(x), net(x, style.expand(2, 8)))
+    both = styles(2)
+    assert torch.equal(InOneStyle(net, both)(x), net(x, both))
+    # One image alone is made in the first style.
+    assert torch.equal(in_one_style(drawn).style, drawn.samples(3)[:1])
+    assert torch.equal(in_one_style(net)(x), net(x))
+
+
+def test_images_get_styles_of_references():
+    net, x = filled(spec_of("munit", 2).build()), images(4, height=20, width=36)
+    given = styles(3)
+    made = InStylesOf(net, given)
+    numbers = chosen(x, 3)
+    assert torch.equal(made(x), net(x, given[numbers])) and made.multiple == 4
+    # Of the image alone, as drawn styles are; and all as likely.
+    assert chosen(x.flip(0), 3)[::-1] == numbers == chosen(x + 1e-7, 3)
+    many = np.bincount(chosen(torch.rand(600, 1, 4, 4) * 2 - 1, 3), minlength=3)
+    assert (abs(many - 200) < 50).all()
+    assert torch.equal(made.samples(2), given[:2]) and len(made.samples(9)) == 3
+    assert torch.equal(in_one_style(made)(x), net(x, given[:1].expand(4, 8)))
 
 
 # --------------------------------------------------------------------------------------------------

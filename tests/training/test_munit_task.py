@@ -17,7 +17,7 @@ from models.build import DiscriminatorSettings, Initialisation, new_discriminato
 from models.generators import GeneratorSpec
 from models.image_scales import ImageScaleDiscriminator
 from models.layers import init_weights
-from models.munit import MunitConfig, MunitForm
+from models.munit import MunitConfig, MunitForm, without_style_encoder
 from models.styles import InRandomStyles, random_styles
 from runtime.files import load_tensors
 from training import build
@@ -251,6 +251,14 @@ def test_one_generator_is_assembled_of_two():
     net.enc_content.model[0].conv.bias.data.add_(1)
     assert not torch.equal(net.content(x), g_a.content(x))
     narrow = GeneratorSpec("munit", 1)
+    # The style encoder of the first is not taken, that of the second may be missing.
+    (net_a, _), (net_b, _) = parts
+    bare = replace(FULL, form=MunitForm(style_encoder=False))
+    net, spec = assemble((without_style_encoder(net_a), bare), parts[1])
+    assert spec == FULL and torch.equal(net(x), g_b.decode(g_a.content(x), g_b.style(x)))
+    net, spec = assemble(parts[0], (without_style_encoder(net_b), bare))
+    spec.build().load_state_dict(net.state_dict())
+    assert spec == bare and net.multiple == 4
     with pytest.raises(InputError, match=r"munit 2_2_2.* and munit 1_1_1.* are not"):
         assemble(parts[0], (net_of(narrow), narrow))
     resnet = GeneratorSpec("resnet_9blocks", 1)
