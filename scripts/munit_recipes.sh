@@ -36,13 +36,14 @@ train_supernet() {
   go train_supernet train_supernet.py "$@"
 }
 
-# Published: wide genes are twice as likely as narrow ones in the first generation.
+# Published: in the first generation each width of a gene is twice as likely as the next wider one, so
+# the widest of 7 has 1/64 of the weight of the narrowest.
 evolution_search() {
   split
   measure_flags train
   FLAGS+=(--phase train --meta_path "$SPLITS/train2.meta" --config_set "$CONFIG_SET"
     --restore_G_path "$(best_of "$SUPERNET/checkpoints")" --budget "$BUDGET" --batch_size 32
-    --netG super_mobile_munit --weighted_sample 2 --weight_strategy geometric
+    --netG super_mobile_munit --weighted_sample 0.015625 --weight_strategy geometric
     --output_dir "$SEARCH")
   go evolution_search evolution_search.py "$@"
 }
