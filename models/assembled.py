@@ -49,4 +49,5 @@ def assemble(
     if decoder_of_source:
         net.dec, net.mlp = copy.deepcopy(first.dec), copy.deepcopy(first.mlp)
     made = spec if decoder_of_source else other
-    return net, replace(other, input_nc=spec.input_nc, output_nc=made.output_nc)
+    # It learned from images in the direction in which the first did: its inputs are the same.
+    return net, replace(spec, output_nc=made.output_nc, form=other.form)

@@ -932,9 +932,9 @@ FLAGS: dict[str, Flag] = {
     ),
     "tile_norm": Flag(
         _RUN,
-        "with --tile: where instance and layer norms take their statistics from. own: the tile | image: the "
-        "whole image scaled down to a tile | pooled: all tiles, in a first pass | exact: the "
-        "whole image, in a pass for each norm",
+        "with --tile: where instance and layer norms take their statistics from. own: the tile | "
+        "image: the whole image scaled down to a tile | pooled: all tiles, in a first pass | "
+        "exact: the whole image, in a pass for each norm",
         default="pooled",
         choices=TILE_NORMS,
     ),

@@ -86,6 +86,8 @@ def test_one_generator_is_assembled_of_two(both, teacher):
     g_a, g_b, whole = (
         load_generator(p, "-")[0] for p in (net(both, "G_A"), net(both, "G_B"), teacher)
     )
+    # Or every script that gives it images of A would warn.
+    assert load_generator(teacher, "-")[1].trained_on == {"direction": "AtoB", "size": [64, 64]}
     x, style = torch.rand(1, 3, 64, 64) * 2 - 1, torch.randn(1, 8)
     with torch.no_grad():
         assert torch.equal(whole(x, style), g_b.decode(g_a.content(x), style))
