@@ -1260,14 +1260,16 @@ COPIED = "navigator.clipboard.writeText = async (text) => { window.copied = text
 def test_links_hold_drawings(visit, serve, zoo_address, tmp_path):
     """Without loss; with few colours where there are many, and it says so; or not, and it says
     why."""
-    page = visit(zoo_address + "?task=lines2object", COPIED)
+    # A narrow screen shows one network, which is all that is loaded.
+    narrow = {"viewport": {"width": 390, "height": 800}}
+    page = visit(zoo_address + "?task=lines2object", COPIED, **narrow)
     drag(page, (0.1, 0.3), (0.5, 0.8), (0.9, 0.3))
     drawn = pixels(page, "input")
     page.keyboard.press("k")
     await_text(page, "#status", "^Link copied$")
     link = page.evaluate("copied")
     assert link == page.url and "?task=lines2object#d=1" in link and len(link) < 2000
-    other = visit(link)
+    other = visit(link, **narrow)
     assert difference(pixels(other, "input"), drawn) == 0 and other.url == link
     assert other.title().startswith("Lines to things")
     drag(other, (0.1, 0.1), (0.2, 0.1))
@@ -1280,7 +1282,7 @@ def test_links_hold_drawings(visit, serve, zoo_address, tmp_path):
     page.click("#share")
     await_text(page, "#status", "^Link copied; its colours were reduced to [0-9]+$")
     link = page.evaluate("copied")
-    other = visit(link)
+    other = visit(link, **narrow)
     assert 0 < difference(pixels(other, "input"), ramp) < 40 and len(link) < 8200
     task = Task("photo", "photo", 128, [Network("compressed", "", write_onnx(tmp_path / "x.onnx"))])
     photos = visit(serve(web_folder.build(tmp_path / "page", [task], webgpu=False)), COPIED)
