@@ -201,8 +201,7 @@ def _loaded(
                 "that file"
             )
         net = spec.kind.extract(net, config)
-    by_config = spec.ngf is None or config != spec.config
-    name = f"{spec.netG} {config}" if by_config else f"{spec.netG} ngf {spec.ngf}"
+    name = spec.name_at(config)
     if settings.dropout_rate is not None:
         set_dropout(net, settings.dropout_rate)
     net = net.to(device)

@@ -68,6 +68,12 @@ class GeneratorSpec:
     def is_supernet(self) -> bool:
         return self.kind.elastic
 
+    def name_at(self, config: ChannelConfig) -> str:
+        """What people call the network, or what is cut out of it at ``config``: its kind and
+        width, or its kind and configuration."""
+        by_config = self.kind.by_config or config != self.config
+        return f"{self.netG} {config}" if by_config else f"{self.netG} ngf {self.ngf}"
+
     @property
     def config(self) -> ChannelConfig:
         """The channels of the whole network (full width for a supernet)."""

@@ -88,10 +88,6 @@ class Plan:
         return self.space.config(int(numbers[self.space.macs[numbers].argmax()]))
 
 
-def name_of(spec: GeneratorSpec) -> str:
-    return f"{spec.netG} {spec.config}" if spec.ngf is None else f"{spec.netG} ngf {spec.ngf}"
-
-
 def make_plan(wanted: Wanted, preset: Preset) -> Plan:
     """Decide everything, read what that needs, write nothing.
 

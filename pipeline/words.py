@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from pipeline.plan import Plan, name_of
+from pipeline.plan import Plan
 from pipeline.stages import ROOT
 from prepare.arrange import describe
 from report.tables import giga, mega
@@ -15,7 +15,8 @@ from subnets.target import cost
 
 def describe_plan(plan: Plan) -> str:
     """The plan for people: what is made of what, and how small."""
-    macs, params = cost(plan.teacher.spec, plan.size)
+    spec = plan.teacher.spec
+    macs, params = cost(spec, plan.size)
     height, width = plan.size
     space, budget = plan.space, plan.budget
     share = len(space.feasible(budget.macs)) / space.size
@@ -34,7 +35,7 @@ def describe_plan(plan: Plan) -> str:
         "",
         f"images    {pairs} of {width}x{height}, {plan.direction}",
         *(f"          {text}" for text in describe(plan.division)),
-        f"teacher   {name_of(plan.teacher.spec)}, {teacher}: {giga(macs)} MACs, {mega(params)} "
+        f"teacher   {spec.name_at(spec.config)}, {teacher}: {giga(macs)} MACs, {mega(params)} "
         "parameters",
         f"target    {plan.target.text}: {within}",
         f"widths    {space.name}: {space.size:,} networks of {giga(int(space.macs.min()))} to "

@@ -119,9 +119,7 @@ def _spec(path: Path, changed: int) -> GeneratorSpec:
 
 
 def _name(spec: GeneratorSpec) -> str:
-    config = spec.tuned_config or spec.config
-    by_config = spec.ngf is None or config != spec.config
-    name = f"{spec.netG} {config}" if by_config else f"{spec.netG} ngf {spec.ngf}"
+    name = spec.name_at(spec.tuned_config or spec.config)
     return f"{name}, full width" if spec.is_supernet and not spec.tuned_config else name
 
 

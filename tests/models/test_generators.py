@@ -317,3 +317,13 @@ def test_a_long_mismatch_stays_one_line():
         " ..."
     )
     assert len(found) < 200
+
+
+def test_names_for_people():
+    """Those with a configuration are called by it, though an ``ngf`` may say what they came of."""
+    spade = GeneratorSpec("sub_mobile_spade", 64, "_".join(["32"] * 8), 36, norm="batch")
+    assert spade.name_at(spade.config) == "sub_mobile_spade " + "_".join(["32"] * 8)
+    supernet = GeneratorSpec("super_mobile_resnet_9blocks", 32)
+    assert supernet.name_at(supernet.config) == "super_mobile_resnet_9blocks ngf 32"
+    narrow = supernet.parse("_".join(["16"] * 8))
+    assert supernet.name_at(narrow) == "super_mobile_resnet_9blocks " + "_".join(["16"] * 8)
