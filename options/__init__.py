@@ -810,14 +810,32 @@ class TableOptions(Options):
         "configurations, for a search by time (evolution_search.py --latency_table)."
     )
     flags = ("make_table", "backend", "config_set", "netG", "norm", "input_nc", "output_nc", "size")
-    flags += (*_MACHINE, "output", "parts_dir", "times_path")
+    flags += ("aspect_ratio", "dataset_mode", "contain_dontcare_label", "no_instance")
+    flags += (*FORMS_OF_SPADE, *FORMS_OF_MUNIT, *_MACHINE, "output", "parts_dir", "times_path")
     required = ("config_set",)
     defaults = dict(netG="super_mobile_resnet_9blocks")
     choices = dict(netG=SUPERNETS)
 
     @classmethod
+    def defaults_for(cls, typed):
+        mode, netG = (_typed_value(f"--{flag}", typed) for flag in ("dataset_mode", "netG"))
+        # A name that there is not is refused later.
+        labels = netG in KINDS and KINDS[netG].labels
+        if mode is None and labels:
+            mode = SPADE["dataset_mode"]
+        found = {"dataset_mode": mode} | cls.of_labels(mode)
+        if mode in LABELLED:
+            found["size"] = LABELLED[mode]["crop_size"]
+        return found if mode else {}
+
+    @classmethod
     def check(cls, opt, parser):
         super().check(opt, parser)
+        if KINDS[opt.netG].labels and opt.dataset_mode not in LABELLED:
+            parser.error(
+                f"--dataset_mode {opt.dataset_mode}: {opt.netG} makes photos of label maps; give "
+                f"{' or '.join(LABELLED)}"
+            )
         if (opt.output is None) == (opt.parts_dir is None):
             parser.error(
                 "give --output, the table to write, or --parts_dir, a folder for another device"
