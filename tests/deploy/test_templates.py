@@ -1,5 +1,7 @@
 """Networks of other widths in the graph of one that was exported."""
 
+import functools
+
 import pytest
 import torch
 
@@ -23,7 +25,7 @@ MUNIT = GeneratorSpec("super_mobile_munit", 8, form=MunitForm(6, 10))
 
 def filled(net: torch.nn.Module) -> torch.nn.Module:
     """With running statistics unlike each other, but for those of norms that see the same."""
-    init_weights(net, gain=0.2)
+    init_weights(net, gain=0.1)
     for module in net.modules():
         if isinstance(module, JointBatchNorm2d):
             module.running_mean.normal_(0, 0.3)
@@ -34,10 +36,17 @@ def filled(net: torch.nn.Module) -> torch.nn.Module:
     return net.eval().requires_grad_(False)
 
 
+@functools.cache
+def maker_of(spec: GeneratorSpec) -> FormMaker:
+    """The same for all tests: an export takes seconds."""
+    return FormMaker("onnxruntime", torch.device("cpu"))
+
+
 def difference(maker: FormMaker, net: torch.nn.Module, structure: str, size=(64, 64)) -> float:
     inputs = [torch.rand(each.shape(*size)) * 2 - 1 for each in inputs_of(net)]
     wanted = net(*inputs)
-    assert wanted.std() > 0.01
+    # Means of channels differ little from each other.
+    assert wanted.std() > (0.01 if wanted.dim() == 4 else 1e-3)
     return (maker.make(net, inputs, structure)(*inputs) - wanted).abs().max().item()
 
 
@@ -53,7 +62,7 @@ def difference(maker: FormMaker, net: torch.nn.Module, structure: str, size=(64,
 )
 def test_the_file_computes_what_pytorch_computes(spec, configs):
     """The second network has every width other than the exported one's."""
-    maker = FormMaker("onnxruntime", torch.device("cpu"))
+    maker = maker_of(spec)
     size = max(64, spec.multiple)
     for config in configs:
         net = filled(subnet(spec, spec.parse(config)))
@@ -71,7 +80,7 @@ def test_the_file_computes_what_pytorch_computes(spec, configs):
     ],
 )
 def test_pieces_are_networks_too(spec, name, widths):
-    maker = FormMaker("onnxruntime", torch.device("cpu"))
+    maker = maker_of(spec)
     (part,) = (part for part in parts_of(spec) if part.name == name)
     for each in widths:
         net = filled(piece(spec, part, each, part.repeats))
@@ -79,18 +88,17 @@ def test_pieces_are_networks_too(spec, name, widths):
 
 
 def test_networks_of_another_structure_are_refused(tmp_path):
-    part, *_ = (part for part in parts_of(RESNET) if part.name == "block")
-    one, two = (piece(RESNET, part, (2, 2), repeats) for repeats in (1, 2))
+    parts = {part.name: part for part in parts_of(MUNIT)}
+    template = OnnxTemplate(piece(MUNIT, parts["perceptron"], ()))
     with pytest.raises(ValueError, match="another structure"):
-        OnnxTemplate(one).write(two, tmp_path / "x.onnx")
+        template.write(piece(MUNIT, parts["stem"], (2,)), tmp_path / "x.onnx")
 
 
 def test_nothing_of_the_template_is_left(tmp_path):
     onnx = pytest.importorskip("onnx")
     wide, narrow = (subnet(RESNET, RESNET.parse("_".join([width] * 8))) for width in "82")
-    template = OnnxTemplate(wide)
-    template.write(narrow, tmp_path / "n.onnx")
-    template.write(wide, tmp_path / "w.onnx")
+    for name, net in (("n", narrow), ("w", wide)):
+        maker_of(RESNET).write(net, "net", tmp_path / f"{name}.onnx")
     found = onnx.load(tmp_path / "n.onnx").graph
     used = {name for node in found.node for name in node.input}
     assert {stored.name for stored in found.initializer} <= used
