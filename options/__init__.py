@@ -16,6 +16,7 @@ from pathlib import Path
 
 from data.datasets import path_of_side
 from models.kinds import BY_CONFIG, KINDS, PLAIN, SUPERNETS
+from models.munit import MunitForm
 from models.spade import SpadeForm
 from options.flags import (
     CYCLE_GAN,
@@ -236,13 +237,13 @@ class Options:
             _join_lists(opt, parser)
         if "real_stat_B_path" in cls.flags:
             _join_statistics(opt, parser)
+        if "preprocess" not in cls.flags:
+            return
         # Label maps of a scaled width are as large as the network's images.
         mode = getattr(opt, "dataset_mode", None)
         scaled = mode in LABELLED and opt.preprocess == "scale_width"
-        if (
-            "preprocess" in cls.flags
-            and (opt.preprocess == "resize_and_crop" or scaled)
-            and (opt.load_size < opt.crop_size or (scaled and opt.load_size != opt.crop_size))
+        if (opt.preprocess == "resize_and_crop" or scaled) and (
+            opt.load_size < opt.crop_size or (scaled and opt.load_size != opt.crop_size)
         ):
             # A crop larger than the image: scripts give only one of the two when they mean both.
             if "load_size" in opt.explicit and "crop_size" in opt.explicit:
@@ -811,7 +812,7 @@ class TableOptions(Options):
     )
     flags = ("make_table", "backend", "config_set", "netG", "norm", "input_nc", "output_nc", "size")
     flags += ("aspect_ratio", "dataset_mode", "contain_dontcare_label", "no_instance")
-    flags += (*FORMS_OF_SPADE, *FORMS_OF_MUNIT, *_MACHINE, "output", "parts_dir", "times_path")
+    flags += (*FORMS_OF_SPADE, *MunitForm.TIMED, *_MACHINE, "output", "parts_dir", "times_path")
     required = ("config_set",)
     defaults = dict(netG="super_mobile_resnet_9blocks")
     choices = dict(netG=SUPERNETS)
