@@ -15,7 +15,6 @@ from deploy.forms import Unavailable, make_form
 from errors import InputError
 from evaluation.speed import measure_side_by_side, peak_memory
 from evaluation.tested import Loaded, load_tested
-from models.generators import GeneratorSpec
 from models.layers import multiple_of, pad_to_fit, require_size
 from models.styles import in_one_style
 from options import LatencyOptions, TableOptions, run, settings, test_settings
@@ -70,9 +69,9 @@ def prepare(models: list[Loaded], backends: list[str], x: torch.Tensor) -> list[
 def make_table() -> None:
     opt = TableOptions.parse()
     device = settings.start_machine(opt)
-    spec = GeneratorSpec(opt.netG, 1, None, opt.input_nc, opt.output_nc, opt.norm)
-    require_size(opt.size, opt.size, spec.multiple, "`size`")
-    space = SearchSpace(opt.config_set, spec.architecture, height=opt.size, width=opt.size)
+    spec, (height, width) = settings.timed_supernet(opt)
+    require_size(height, width, spec.multiple, "`size` and `aspect_ratio`")
+    space = SearchSpace(opt.config_set, spec.architecture, height=height, width=width)
     spec = replace(spec, ngf=max(space.largest.full))
     spec.check()
     plan = TimingPlan(spec, space, opt.seed)
@@ -97,10 +96,10 @@ def make_table() -> None:
 
 
 def _described(table: LatencyTable, space: SearchSpace, path: Path) -> str:
-    ms, found = table.all_of(space), table.validation
+    space.times, found = table, table.validation
+    (low, _), (high, _) = space.ends_in_time
     lines = [
-        f"{path}: {space.size:,} configurations of {ms.min():.3g} to {ms.max():.3g} ms "
-        f"({table.conditions})"
+        f"{path}: {space.size:,} configurations of {low:.3g} to {high:.3g} ms ({table.conditions})"
     ]
     if found["n"]:
         lines.append(

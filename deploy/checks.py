@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from errors import InputError
+from models.inputs import input_channels
 from models.layers import least_of, multiple_of
 
 # Largest difference between a file and its network; a file that differs more is not written.
@@ -76,12 +77,6 @@ def sample_styles(net: nn.Module, batch: int) -> tuple[Tensor, ...]:
     if style_dim is None:
         return ()
     return (torch.randn(batch, style_dim, generator=torch.Generator().manual_seed(0)),)
-
-
-def input_channels(net: nn.Module) -> int:
-    """Number of input channels of a generator."""
-    kinds = (nn.Conv2d, nn.ConvTranspose2d)
-    return next(m for m in net.modules() if isinstance(m, kinds)).in_channels
 
 
 @torch.inference_mode()

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from deploy.checks import input_channels, sample
+from deploy.checks import sample
 from errors import InputError
+from models.inputs import input_channels
 from models.layers import multiple_of, require_size
 
 # Below, reflection padding has too few pixels to take.

@@ -133,8 +133,12 @@ def _main() -> None:
         session = onnxruntime.InferenceSession(
             str(folder / item["file"]), options, providers=["CPUExecutionProvider"]
         )
-        x = numpy.random.default_rng(0).uniform(-1, 1, item["shape"]).astype(numpy.float32)
-        return lambda: session.run(None, {"input": x})
+        draws, names = numpy.random.default_rng(0), [each.name for each in session.get_inputs()]
+        given = {
+            name: draws.uniform(-1, 1, shape).astype(numpy.float32)
+            for name, shape in zip(names, item["shapes"], strict=True)
+        }
+        return lambda: session.run(None, given)
 
     def progress(order: Sequence[str]) -> Iterator[str]:
         start = time.monotonic()

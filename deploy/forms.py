@@ -19,13 +19,14 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from deploy.fused import FusedGenerator
+from deploy.fused import FusedGenerator, in_nhwc
 from deploy.onnx import OnnxGenerator, export_onnx, require_onnx
 from deploy.openvino import OpenVinoGenerator
 from deploy.rewrite import rewrite
 from errors import InputError
 
-Run = Callable[[Tensor], Tensor]
+# Takes what the network takes: images alone, or styles too (`models.inputs`).
+Run = Callable[..., Tensor]
 
 
 class Unavailable(InputError):
@@ -38,8 +39,8 @@ class Form:
 
     name:           its key in `FORMS`
     exact:          whether it computes what the network computes, within float32 rounding
-    run:            N C H W float32 -> N output_nc H W float32, on the device of the input of
-                    `make_form`
+    run:            N C H W float32, and what the network takes beside it -> N output_nc H W
+                    float32, on the device of the inputs of `make_form`
     max_difference: largest absolute difference from the plain network's output on that input
     setup_seconds:  seconds for building (compiling, exporting), the first run and the comparison
     release:        called with an input before memory is measured: returns memory that the form
@@ -61,26 +62,26 @@ class Form:
 # In PyTorch
 
 
-def _eager(net: nn.Module, x: Tensor) -> Run:
+def _eager(net: nn.Module, *inputs: Tensor) -> Run:
     return net
 
 
-def _channels_last(net: nn.Module, x: Tensor) -> Run:
+def _channels_last(net: nn.Module, *inputs: Tensor) -> Run:
     net = copy.deepcopy(net).to(memory_format=torch.channels_last)
-    return lambda x: net(x.contiguous(memory_format=torch.channels_last))
+    return lambda *inputs: net(*map(in_nhwc, inputs))
 
 
-def _fused(net: nn.Module, x: Tensor) -> Run:
+def _fused(net: nn.Module, *inputs: Tensor) -> Run:
     return FusedGenerator(net)
 
 
-def _bf16(net: nn.Module, x: Tensor) -> Run:
+def _bf16(net: nn.Module, *inputs: Tensor) -> Run:
     net = copy.deepcopy(net).to(torch.bfloat16, memory_format=torch.channels_last)
-    return lambda x: net(x.to(torch.bfloat16, memory_format=torch.channels_last)).float()
+    return lambda *inputs: net(*(in_nhwc(x.to(torch.bfloat16)) for x in inputs)).float()
 
 
-def _compiled(net: nn.Module, x: Tensor, dtype: torch.dtype = torch.float32) -> Run:
-    if x.device.type == "cpu":
+def _compiled(net: nn.Module, *inputs: Tensor, dtype: torch.dtype = torch.float32) -> Run:
+    if inputs[0].device.type == "cpu":
         candidates = [name for name in (os.environ.get("CXX"), "g++", "clang++", "c++") if name]
         if not any(shutil.which(name) for name in candidates):
             raise Unavailable(
@@ -92,42 +93,43 @@ def _compiled(net: nn.Module, x: Tensor, dtype: torch.dtype = torch.float32) -> 
 
     compiled = torch.compile(rewrite(net, written_norms=True).to(dtype))
 
-    def run(x: Tensor) -> Tensor:
+    def run(*inputs: Tensor) -> Tensor:
         # Freezing stores the weights in the layout that the compiled kernels read. The `freezing`
         # option of torch.compile itself takes effect too late.
         with inductor.patch(freezing=True):
-            return compiled(x.to(dtype)).float()
+            return compiled(*(x.to(dtype) for x in inputs)).float()
 
     return run
 
 
-def _compiled_bf16(net: nn.Module, x: Tensor) -> Run:
-    return _compiled(net, x, torch.bfloat16)
+def _compiled_bf16(net: nn.Module, *inputs: Tensor) -> Run:
+    return _compiled(net, *inputs, dtype=torch.bfloat16)
 
 
-def _cuda_graph(net: nn.Module, x: Tensor) -> Run:
-    static = x.clone()
+def _cuda_graph(net: nn.Module, *inputs: Tensor) -> Run:
+    static, device = [x.clone() for x in inputs], inputs[0].device
     # Libraries choose their kernels during the first runs, which must not be recorded.
-    stream = torch.cuda.Stream(x.device)
-    stream.wait_stream(torch.cuda.current_stream(x.device))
+    stream = torch.cuda.Stream(device)
+    stream.wait_stream(torch.cuda.current_stream(device))
     with torch.cuda.stream(stream):
         for _ in range(3):
-            net(static)
-    torch.cuda.current_stream(x.device).wait_stream(stream)
+            net(*static)
+    torch.cuda.current_stream(device).wait_stream(stream)
     # A capture first frees the allocator's cache. That must happen before memory is measured, or
     # the memory of the graph would come out too small.
     torch.cuda.empty_cache()
-    graph, before = torch.cuda.CUDAGraph(), torch.cuda.memory_reserved(x.device)
+    graph, before = torch.cuda.CUDAGraph(), torch.cuda.memory_reserved(device)
     with torch.cuda.graph(graph):
-        output = net(static)
+        output = net(*static)
 
-    def run(x: Tensor) -> Tensor:
-        static.copy_(x)
+    def run(*inputs: Tensor) -> Tensor:
+        for kept, given in zip(static, inputs, strict=True):
+            kept.copy_(given)
         graph.replay()
         return output.clone()
 
     # The graph keeps this memory between runs, but the allocator does not count it as in use.
-    run.held = torch.cuda.memory_reserved(x.device) - before
+    run.held = torch.cuda.memory_reserved(device) - before
     return run
 
 
@@ -152,12 +154,12 @@ def _onnx_file(net: nn.Module, *packages: str) -> Iterator[Path]:
         yield Path(folder) / "net.onnx"
 
 
-def _onnxruntime(net: nn.Module, x: Tensor) -> Run:
+def _onnxruntime(net: nn.Module, *inputs: Tensor) -> Run:
     with _onnx_file(net) as path:
         return OnnxGenerator(path)
 
 
-def _openvino(net: nn.Module, x: Tensor, bf16: bool = False) -> Run:
+def _openvino(net: nn.Module, *inputs: Tensor, bf16: bool = False) -> Run:
     with _onnx_file(net, "openvino") as path:
         try:
             return OpenVinoGenerator(path, bf16)
@@ -165,8 +167,8 @@ def _openvino(net: nn.Module, x: Tensor, bf16: bool = False) -> Run:
             raise Unavailable(str(error)) from None
 
 
-def _openvino_bf16(net: nn.Module, x: Tensor) -> Run:
-    return _openvino(net, x, bf16=True)
+def _openvino_bf16(net: nn.Module, *inputs: Tensor) -> Run:
+    return _openvino(net, *inputs, bf16=True)
 
 
 # --------------------------------------------------------------------------------------------------
@@ -177,12 +179,12 @@ def _openvino_bf16(net: nn.Module, x: Tensor) -> Run:
 class FormKind:
     """How a form is built from a network and an input.
 
-    build:  (network, N C H W float32 input) -> `Form.run`
+    build:  (network, its inputs, see `make_form`) -> `Form.run`
     exact:  whether it computes what the network computes, within float32 rounding
     device: ``cpu`` or ``cuda`` if the form runs only there; None = both
     """
 
-    build: Callable[[nn.Module, Tensor], Run]
+    build: Callable[..., Run]
     exact: bool = True
     device: str | None = None
 
@@ -215,29 +217,30 @@ def require_device(name: str, device: torch.device) -> None:
 
 
 @torch.inference_mode()
-def make_form(name: str, net: nn.Module, x: Tensor) -> Form:
+def make_form(name: str, net: nn.Module, *inputs: Tensor) -> Form:
     """Build the form ``name`` of `FORMS` and run it once.
 
     Args:
-        name: a key of `FORMS`
-        net:  a generator in evaluation mode, on the device of ``x``; not changed
-        x:    N C H W float32, of the size that the form will run at: ``compile`` compiles again for
-              another size, and ``cuda_graph`` accepts no other
+        name:   a key of `FORMS`
+        net:    a generator in evaluation mode, on the device of its inputs; not changed
+        inputs: N C H W float32, and what the network takes beside it, of the size that the form
+                will run at: ``compile`` compiles again for another size, and ``cuda_graph`` accepts
+                no other
 
     Raises:
         Unavailable: a compiler or a package is missing, or the form does not run on this device.
     """
     start = time.perf_counter()
-    require_device(name, x.device)
+    require_device(name, inputs[0].device)
     kind = FORMS[name]
-    run = kind.build(net, x)
+    run = kind.build(net, *inputs)
     try:
-        y = run(x)
+        y = run(*inputs)
     except Exception as error:
         if not name.startswith("compile"):
             raise
         raise Unavailable(f"could not compile here ({type(error).__name__})") from error
-    difference = (y - net(x)).abs().max().item()
+    difference = (y - net(*inputs)).abs().max().item()
     seconds = time.perf_counter() - start
     return Form(
         name,

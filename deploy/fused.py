@@ -15,6 +15,11 @@ from models.layers import SeparableConv2d
 from models.resnet import ResnetBlock
 
 
+def in_nhwc(x: Tensor) -> Tensor:
+    """N C H W in NHWC layout; what has neither height nor width as it is."""
+    return x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x
+
+
 def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
     """1 C H W in NHWC layout -> mean and (biased) variance of each channel, (C,) each.
 
@@ -95,7 +100,8 @@ class FoldedBlock(nn.Module):
 class FusedGenerator(nn.Module):
     """A copy of a generator that runs a batch image by image, in NHWC with folded norms.
 
-    forward(x): as the generator, N C H W float32 -> N output_nc H W float32.
+    forward(x): as the generator, N C H W float32 -> N output_nc H W float32; with what it takes
+    beside images where it does.
     """
 
     def __init__(self, net: nn.Module):
@@ -112,7 +118,6 @@ class FusedGenerator(nn.Module):
         replace_layers(net, nn.InstanceNorm2d, lambda norm: ImageNorm2d(norm.eps))
         self.net = net.to(memory_format=torch.channels_last)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.cat(
-            [self.net(i.contiguous(memory_format=torch.channels_last)) for i in x.split(1)]
-        )
+    def forward(self, *inputs: Tensor) -> Tensor:
+        images = zip(*(x.split(1) for x in map(in_nhwc, inputs)), strict=True)
+        return torch.cat([self.net(*image) for image in images])

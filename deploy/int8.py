@@ -21,9 +21,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from deploy.checks import input_channels, sample, shapes_for
+from deploy.checks import sample, shapes_for
 from deploy.onnx import OnnxGenerator, export_onnx, open_session, require_onnx
 from errors import InputError
+from models.inputs import input_channels
 from runtime.files import written_whole
 from runtime.progress import Bar
 

@@ -24,7 +24,8 @@ from runtime.files import written_whole
 
 # The opset that the exporter writes without conversion.
 OPSET = 18
-# Names of what a file takes: images, and styles where its network makes images in these.
+# Names of what a file takes: images, and styles where its network makes images in these. Files of
+# parts of networks, which are timed and not kept, call so whatever they take.
 INPUTS = "input", "style"
 # Weights of fewer values stay in float32: they take no room.
 FEW = 256

@@ -13,9 +13,10 @@ from errors import InputError
 class OpenVinoGenerator:
     """An ``.onnx`` file that runs in OpenVINO on the CPU.
 
-    Called with N C H W float32 on the CPU, it returns N output_nc H W float32. It is compiled again
-    for each new input shape, because fixed shapes run faster. It uses the number of threads that
-    PyTorch uses when this object is created.
+    Called with N C H W float32 on the CPU, it returns N output_nc H W float32. A file that takes
+    styles is called with these too, N style_dim float32. It is compiled again for each new input
+    shape, because fixed shapes run faster. It uses the number of threads that PyTorch uses when
+    this object is created.
 
     Args:
         path: a file written by `deploy.onnx.export_onnx`; not needed after the constructor
@@ -39,14 +40,15 @@ class OpenVinoGenerator:
             hint.performance_mode: hint.PerformanceMode.LATENCY,
             inference_num_threads: torch.get_num_threads(),
         }
-        self._compiled: dict[tuple[int, ...], object] = {}
+        self._compiled: dict[tuple[torch.Size, ...], object] = {}
 
-    def __call__(self, x: Tensor) -> Tensor:
-        shape = tuple(x.shape)
-        if shape not in self._compiled:
-            self._model.reshape(list(shape))
-            self._compiled[shape] = self._core.compile_model(self._model, "CPU", self._settings)
-        return torch.from_numpy(self._compiled[shape]({0: x.contiguous().numpy()})[0])
+    def __call__(self, *inputs: Tensor) -> Tensor:
+        shapes = tuple(x.shape for x in inputs)
+        if shapes not in self._compiled:
+            self._model.reshape({n: list(shape) for n, shape in enumerate(shapes)})
+            self._compiled[shapes] = self._core.compile_model(self._model, "CPU", self._settings)
+        given = {n: x.contiguous().numpy() for n, x in enumerate(inputs)}
+        return torch.from_numpy(self._compiled[shapes](given)[0])
 
     def release(self, x: Tensor) -> None:
         """Return the memory kept for later runs to the system. ``x`` is not used."""

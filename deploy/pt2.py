@@ -16,27 +16,28 @@ from torch import nn
 from deploy.checks import (
     Exported,
     HalfWeights,
-    input_channels,
     max_difference,
     require_equal,
     rounded,
-    sample,
     sample_styles,
 )
+from models.inputs import inputs_of
 from models.layers import least_of, multiple_of
 from models.munit import without_style_encoder
 from runtime.files import written_whole
+
+# What `traced` calls its arguments: the second is a style of all networks whose files are kept.
+ARGUMENTS = "x", "style"
 
 # --------------------------------------------------------------------------------------------------
 # Input sizes that an exported program accepts
 
 
 def dynamic_shapes(net: nn.Module) -> dict:
-    """The dynamic dimensions of the argument ``x``, N C H W, as `torch.export` takes them; and of
-    ``style``, N style_dim, of a network that takes styles.
+    """The dynamic dimensions of each argument of `traced`, as `torch.export` takes them.
 
-    N is 1 to 16384; H and W are multiples of what the network needs: of 4, from 8 to 65536 pixels,
-    for a ResNet.
+    N is 1 to 16384; H and W of images are multiples of what the network needs: of 4, from 8 to
+    65536 pixels, for a ResNet.
     """
     largest, multiple = 1 << 14, multiple_of(net)
     least = least_of(net)
@@ -45,8 +46,11 @@ def dynamic_shapes(net: nn.Module) -> dict:
         torch.export.Dim(f"{name}{multiple}", min=least, max=4 * largest // multiple)
         for name in ("height", "width")
     )
-    images = {"x": {0: batch, 2: multiple * height, 3: multiple * width}}
-    return images | ({"style": {0: batch}} if sample_styles(net, 1) else {})
+    found = []
+    for each in inputs_of(net):
+        sides = {} if each.scale is None else {2: height, 3: width}
+        found.append({0: batch} | {n: multiple // each.scale * side for n, side in sides.items()})
+    return dict(zip(ARGUMENTS, found, strict=False))
 
 
 def traced_size(net: nn.Module) -> tuple[int, int]:
@@ -82,7 +86,8 @@ class Traced(nn.Module):
 
 
 class TracedWithStyles(Traced):
-    """The same of a generator of images in styles: forward(x, style), N style_dim float32."""
+    """The same of a network that takes something beside ``x``, as a generator of images in styles
+    does: forward(x, style)."""
 
     def forward(self, x, style):
         return self.net(x, style)
@@ -90,12 +95,14 @@ class TracedWithStyles(Traced):
 
 def traced(net: nn.Module, fp16: bool = False) -> Traced:
     """What exporters trace of a network."""
-    return (TracedWithStyles if sample_styles(net, 1) else Traced)(net, fp16)
+    return (TracedWithStyles if len(inputs_of(net)) > 1 else Traced)(net, fp16)
 
 
 def traced_inputs(net: nn.Module) -> tuple[torch.Tensor, ...]:
     """What it is traced with, of a batch of two."""
-    return sample(2, input_channels(net), *traced_size(net)), *sample_styles(net, 2)
+    size, random = traced_size(net), torch.Generator().manual_seed(0)
+    shapes = (each.shape(*size, 2) for each in inputs_of(net))
+    return tuple(torch.rand(shape, generator=random) * 2.4 - 1.2 for shape in shapes)
 
 
 def exported_form(net: nn.Module) -> nn.Module:

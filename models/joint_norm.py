@@ -42,7 +42,10 @@ class JointBatchNorm2d(nn.BatchNorm2d):
 
     def forward(self, x: Tensor) -> Tensor:
         n = x.shape[1]
-        mean, var, momentum = self.running_mean[:n], self.running_var[:n], self.momentum
+        mean, var, momentum = self.running_mean, self.running_var, self.momentum
+        if n < len(mean):
+            # Not otherwise: exporters keep the names of what is whole.
+            mean, var = mean[:n], var[:n]
         alone = momentum is None or not self.sync or distributed.world_size() == 1
         if self.training:
             self.num_batches_tracked.add_(1)

@@ -24,19 +24,23 @@ from models.layout import TAP_COUNT
 from models.munit import MunitConfig, MunitForm, MunitGenerator
 from models.munit import tap_widths as munit_tap_widths
 from models.munit_cost import MunitCosts, read_munit
+from models.munit_parts import MunitParts
 from models.munit_supernet import SuperMunitGenerator
 from models.munit_supernet import extract as extract_munit
-from models.parts import Parts, ResnetParts, UNetParts
+from models.parts import Parts
 from models.pruning import prune_into
 from models.resnet import ResnetGenerator, read_channels
+from models.resnet_parts import ResnetParts
 from models.spade import SpadeConfig, SpadeForm, SpadeGenerator
 from models.spade import tap_widths as spade_tap_widths
 from models.spade_cost import SpadeCosts, read_spade
+from models.spade_parts import SpadeParts
 from models.spade_pruning import prune_spade
 from models.spade_supernet import SuperSpadeGenerator
 from models.spade_supernet import extract as extract_spade
 from models.supernet import SuperMobileResnetGenerator, extract
 from models.unet import CONFIGS, UNetArchitecture, UNetGenerator, read_widths, tap_widths
+from models.unet_parts import UNetParts
 
 if TYPE_CHECKING:
     from models.generators import GeneratorSpec
@@ -284,7 +288,11 @@ def _spades() -> dict[str, Kind]:
         "spade": kind(_spade, "spade", False, True),
         mobile: kind(_spade, mobile, True, True),
         f"super_{mobile}": kind(
-            _super_spade, mobile, True, None, subnet=sub, extract=extract_spade, calibrated=True
+            *(_super_spade, mobile, True, None),
+            subnet=sub,
+            extract=extract_spade,
+            calibrated=True,
+            parts=SpadeParts(),
         ),
         sub: kind(_spade, mobile, True, False, by_config=True, stored=True),
     }
@@ -327,7 +335,12 @@ def _munits(separable: bool) -> dict[str, Kind]:
 
     return {
         name: kind(_munit, read(True)),
-        f"super_{name}": kind(_super_munit, None, subnet=f"sub_{name}", extract=extract_munit),
+        f"super_{name}": kind(
+            *(_super_munit, None),
+            subnet=f"sub_{name}",
+            extract=extract_munit,
+            parts=MunitParts(),
+        ),
         f"sub_{name}": kind(_munit, read(False), by_config=True),
     }
 

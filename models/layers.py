@@ -87,8 +87,12 @@ class SampleNorm(nn.Module):
 
     def by(self, x: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
         """What it makes of ``x`` by given statistics, N 1 1 1 each."""
-        gamma, beta = (p[: x.shape[1]].view(1, -1, 1, 1) for p in (self.gamma, self.beta))
+        gamma, beta = self.factors(x.shape[1])
         return (x - mean) / (deviation + self.eps) * gamma + beta
+
+    def factors(self, channels: int) -> tuple[Tensor, Tensor]:
+        """What multiplies its first channels, and what is added to them: 1 C 1 1 each."""
+        return tuple(p[:channels].view(1, -1, 1, 1) for p in (self.gamma, self.beta))
 
 
 def make_elastic_norm(norm: str, channels: int) -> nn.Module:

@@ -139,6 +139,9 @@ class MunitForm:
     OWN: ClassVar[tuple[str, ...]] = ("mlp_dim", "no_style_encoder")
     SETTINGS: ClassVar[tuple[str, ...]] = ("style_dim", *FIXED, *OWN)
 
+    # What of it decides how long a network takes. Drawn styles need no style encoder.
+    TIMED: ClassVar[tuple[str, ...]] = ("style_dim", "mlp_dim")
+
     @property
     def multiple(self) -> int:
         """Height and width of images are multiples of that many pixels: the style encoder halves
@@ -218,11 +221,22 @@ class Layers:
         )
 
 
-def adapted(x: Tensor, factors: Tensor) -> Tensor:
-    """What an instance norm put out, scaled and shifted (AdaIN, eq. 8 of Huang and Belongie 2017).
-    x: N C H W; factors: N 2C, first what is added to each channel, then what multiplies it."""
-    shift, scale = factors.unflatten(1, (2, -1))[..., None, None].unbind(1)
+# Of an adaptive norm: what is added to each channel, and what multiplies it, N C each.
+Factors = tuple[Tensor, Tensor]
+
+
+def adapted(x: Tensor, factors: Factors) -> Tensor:
+    """What an instance norm put out, N C H W, scaled and shifted (AdaIN, eq. 8 of Huang and
+    Belongie 2017)."""
+    shift, scale = (factor[:, :, None, None] for factor in factors)
     return x * scale + shift
+
+
+def factors_of(values: Tensor, widths: Sequence[int]) -> list[Factors]:
+    """The factors of several adaptive norms, of these channels, from what the perceptron makes of
+    styles: N 2*sum(widths), of each norm first what is added, then what multiplies."""
+    parts = values.split([width for width in widths for _ in range(2)], 1)
+    return list(zip(parts[::2], parts[1::2], strict=True))
 
 
 class Block(nn.Module):
@@ -249,7 +263,7 @@ class Block(nn.Module):
         self.pad, self.conv = nn.ReflectionPad2d(border), conv
         self.norm, self.activation = norm, activation
 
-    def forward(self, x: Tensor, out: int, factors: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, out: int, factors: Factors | None = None) -> Tensor:
         x = self.conv(self.pad(x), *([out] if self.elastic else []))
         if self.norm is not None:
             x = self.norm(x)
@@ -269,7 +283,9 @@ class ResidualBlock(nn.Module):
 
         self.model = nn.Sequential(block(trunk, inner, nn.ReLU(True)), block(inner, trunk, None))
 
-    def forward(self, x: Tensor, inner: int, factors: Sequence = (None, None)) -> Tensor:
+    def forward(
+        self, x: Tensor, inner: int, factors: Sequence[Factors | None] = (None, None)
+    ) -> Tensor:
         first, second = self.model
         return x + second(first(x, inner, factors[0]), x.shape[1], factors[1])
 
@@ -347,7 +363,7 @@ class Decoder(nn.Module):
 
     def forward(self, content: Tensor, factors: Tensor, widths: MunitWidths) -> Tensor:
         residual, double0, up0, double1, up1, last = self.model
-        parts = factors.split([2 * width for width in widths.adaptive], 1)
+        parts = factors_of(factors, widths.adaptive)
         x = content
         for index, (block, inner) in enumerate(zip(residual.model, widths.decoder, strict=True)):
             x = block(x, inner, parts[2 * index : 2 * index + 2])

@@ -1,21 +1,24 @@
 """The parts of a generator whose times add up to that of the whole.
 
-A part is a run of layers whose time depends on one gene or two. So a table of the times of its
-widths gives the time of every configuration, see `subnets.latency`.
+A part is a run of layers whose time depends on a few genes. So a table of the times of its widths
+gives the time of every configuration, see `subnets.latency`. What the parts of a family are is said
+in a file of its own, e.g. `models.resnet_parts`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from torch import Tensor, nn
 
 from errors import InputError
-from models.layout import FIRST_BLOCK, GROUPS, Layout
+from models.inputs import Input, input_channels
+from models.layers import least_of, multiple_of
 
 if TYPE_CHECKING:
+    from models.config import ChannelConfig
     from models.generators import GeneratorSpec
 
 
@@ -26,8 +29,8 @@ class Part:
     Args:
         name:    e.g. ``block``
         uses:    the genes that decide it, positions in `ChannelConfig.full`, ascending: a tuple for
-                 each place where the network has such a part
-        scale:   its input is that many times smaller than the image, in height and in width
+                 each place where the network has such a part; an empty one where none does
+        scale:   what enters it is that many times smaller than the image, in height and in width
         repeats: how many of it follow each other at each place. Its output fits its input then, and
                  its time is found from the difference between a chain and a single one
     """
@@ -38,89 +41,54 @@ class Part:
     repeats: int = 1
 
 
-class Parts(Protocol):
-    """What a family of networks says about its parts."""
-
-    def all(self) -> list[Part]:
-        """In the order of their layers."""
-        ...
-
-    def layers(self, net: nn.Module, part: Part, repeats: int) -> Sequence[nn.Module]:
-        """Those of a part, at its first place in a network."""
-        ...
-
-
-# --------------------------------------------------------------------------------------------------
-# The families
-
-
-@dataclass(frozen=True)
-class ResnetParts:
-    """Of ResNets; see `models.layout`."""
-
-    blocks: int
-
-    def all(self) -> list[Part]:
-        groups = tuple((2, 3 + group) for group in range(GROUPS))
-        return [
-            Part("stem", ((0,),), 1),
-            Part("down1", ((0, 1),), 1),
-            Part("down2", ((1, 2),), 2),
-            Part("block", groups, 4, self.blocks // GROUPS),
-            Part("up1", ((2, 6),), 4),
-            Part("up2", ((6, 7),), 2),
-            Part("last", ((7,),), 1),
-        ]
-
-    def layers(self, net: nn.Module, part: Part, repeats: int) -> Sequence[nn.Module]:
-        layout, layers = Layout(self.blocks), list(net.model)
-        ends = {
-            "stem": (0, 4),
-            "down1": (4, 7),
-            "down2": (7, FIRST_BLOCK),
-            "block": (FIRST_BLOCK, FIRST_BLOCK + repeats),
-            "up1": (layout.up1, layout.up2),
-            "up2": (layout.up2, layout.last - 1),
-            "last": (layout.last - 1, len(layers)),
-        }
-        return layers[slice(*ends[part.name])]
-
-
-@dataclass(frozen=True)
-class UNetParts:
-    """Of U-Nets: each level has its way down and its way up."""
-
-    levels: int
-
-    def all(self) -> list[Part]:
-        genes = [((k - 1, k) if k else (0,)) for k in range(self.levels)]
-        down = [Part(f"down{k + 1}", (each,), 2**k) for k, each in enumerate(genes)]
-        up = [Part(f"up{k + 1}", (each,), 2 ** (k + 1)) for k, each in enumerate(genes)]
-        return down + up[::-1]
-
-    def layers(self, net: nn.Module, part: Part, repeats: int) -> Sequence[nn.Module]:
-        block = net.blocks[part.uses[0][-1]]
-        layers = list(block.model)
-        return layers[: block.turn] if part.name.startswith("down") else layers[block.finish :]
-
-
-# --------------------------------------------------------------------------------------------------
-# A part as a network
-
-
 class Piece(nn.Module):
     """Layers of a generator as a network of their own, in a form that deployment reads.
 
-    forward(x): N C H W -> N C', the mean of every channel. Handing out whole feature maps, which a
-    network keeps to itself, would take longer than many of the layers.
+    forward(x, ...): what `inputs` says -> N C, the mean of every channel. Handing out whole feature
+    maps, which a network keeps to itself, would take longer than many of the layers. What has
+    neither height nor width is handed out as it is.
+
+    Args:
+        net:    which it is a part of; says which sizes of images fit
+        inputs: what it takes, see `models.inputs`
     """
 
-    def __init__(self, layers: Sequence[nn.Module]):
+    def __init__(self, net: nn.Module, inputs: Sequence[Input]):
         super().__init__()
-        self.model = nn.Sequential(*layers)
+        self.inputs = tuple(inputs)
+        self.multiple, self.least = multiple_of(net), least_of(net)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.model(x).mean((2, 3))
+    def layers(self, *inputs: Tensor) -> Tensor:
+        """What the layers make of the inputs, as in the network."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor, *beside: Tensor) -> Tensor:
+        y = self.layers(x, *beside)
+        return y.mean((2, 3)) if y.dim() == 4 else y
+
+
+class Chain(Piece):
+    """Layers that follow each other and take nothing beside what the one before made."""
+
+    def __init__(self, net: nn.Module, part: Part, layers: Sequence[nn.Module]):
+        chain = nn.Sequential(*layers)
+        super().__init__(net, [Input(input_channels(chain), part.scale)])
+        self.model = chain
+
+    def layers(self, x: Tensor) -> Tensor:
+        return self.model(x)
+
+
+class Parts(Protocol):
+    """What a family of networks says about its parts."""
+
+    def all(self, form: object) -> list[Part]:
+        """In the order of their layers; ``form``: of the networks, `GeneratorSpec.form`."""
+        ...
+
+    def piece(self, net: nn.Module, part: Part, repeats: int) -> Piece:
+        """A part at its first place in a network, with the network's weights."""
+        ...
 
 
 def parts_of(spec: GeneratorSpec) -> list[Part]:
@@ -129,7 +97,13 @@ def parts_of(spec: GeneratorSpec) -> list[Part]:
         raise InputError(
             f"`netG` {spec.netG} does not say what its parts are, so its times cannot be predicted"
         )
-    return spec.kind.parts.all()
+    return spec.kind.parts.all(spec.form)
+
+
+def subnet(spec: GeneratorSpec, config: ChannelConfig) -> nn.Module:
+    """A subnet of a supernet with PyTorch's default weights, as it runs when it is deployed: in
+    evaluation mode, and with nothing of the supernet's size."""
+    return replace(spec.subnet(config), ngf=None).build().eval().requires_grad_(False)
 
 
 def piece(spec: GeneratorSpec, part: Part, widths: Sequence[int], repeats: int = 1) -> Piece:
@@ -139,11 +113,9 @@ def piece(spec: GeneratorSpec, part: Part, widths: Sequence[int], repeats: int =
         spec:    of the supernet
         widths:  of the genes of ``part.uses``
         repeats: how many follow each other, 1 to ``part.repeats``
-
-    Its input has the channels of its first convolution.
     """
     genes = [1] * len(spec.kind.config.NAMES)
     for position, width in zip(part.uses[0], widths, strict=True):
         genes[position] = width
-    net = spec.subnet(spec.kind.config(tuple(genes))).build().eval().requires_grad_(False)
-    return Piece(spec.kind.parts.layers(net, part, repeats))
+    net = subnet(spec, spec.kind.config(tuple(genes)))
+    return spec.kind.parts.piece(net, part, repeats).eval()

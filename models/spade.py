@@ -85,6 +85,8 @@ SCALES = {
 }
 UPSAMPLINGS = tuple(SCALES)
 BLOCKS = ("head_0", "G_middle_0", "G_middle_1", "up_0", "up_1", "up_2", "up_3", "up_4")
+# The first ones keep the trunk's channels.
+STRAIGHT = 3
 
 _NORM_G = re.compile(r"(spectral)?spade(syncbatch|batch|instance)3x3")
 
@@ -104,6 +106,9 @@ class SpadeForm:
     separable_conv_norm: str = "instance"
     spectral: bool = False
     sync: bool = True
+
+    # What of it decides how long a network takes.
+    TIMED: ClassVar[tuple[str, ...]] = ("num_upsampling_layers", "separable_conv_norm")
 
     @property
     def scales(self) -> tuple[int, ...]:
@@ -242,7 +247,7 @@ def blocks_of(genes, upsampling: str = "more") -> list[Block]:
     trunk, *others = (t * gene for t, gene in zip(MULTIPLIERS, genes, strict=True))
     found, fin = [], trunk
     for index, (scale, name) in enumerate(zip(SCALES[upsampling], BLOCKS, strict=False)):
-        straight = index < 3
+        straight = index < STRAIGHT
         # "most" has a block more, which halves the channels of the one before it.
         inner = others[index] if index < len(others) else others[-1] // 2
         fout = trunk if straight else inner
@@ -340,6 +345,17 @@ class SpadeNorm(nn.Module):
 
 def leaky(x: Tensor) -> Tensor:
     return F.leaky_relu(x, 0.2)
+
+
+def doubled(x: Tensor) -> Tensor:
+    """Twice as high and wide, by the nearest pixel."""
+    return F.interpolate(x, scale_factor=2.0, mode="nearest")
+
+
+def reduced(labels: Tensor, scale: int) -> Tensor:
+    """A label map ``scale`` times smaller: every pixel that resizing to whole multiples by the
+    nearest one takes."""
+    return labels[:, :, ::scale, ::scale]
 
 
 class SpadeBlock(nn.Module):
@@ -462,13 +478,12 @@ class SpadeGenerator(nn.Module):
         require_multiple(x, self.multiple)
         if not torch.compiler.is_compiling():
             self._require_grid(x)
-        # Every whole multiple of the grid: what resizing to it by the nearest pixel takes.
-        labels = {scale: x[:, :, ::scale, ::scale] for scale in set(self.form.scales)}
+        labels = {scale: reduced(x, scale) for scale in set(self.form.scales)}
         at = self.form.scales[0]
         y, tapped = self.fc(labels[at], *([] if widths is None else [widths[0].fin])), []
         for index, (name, scale) in enumerate(zip(self.names, self.form.scales, strict=True)):
             if scale != at:
-                y, at = F.interpolate(y, scale_factor=2.0, mode="nearest"), scale
+                y, at = doubled(y), scale
             block = getattr(self, name)
             y = block(y, labels[scale], *([] if widths is None else [widths[index]]))
             if name in TAPPED:

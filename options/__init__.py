@@ -16,6 +16,7 @@ from pathlib import Path
 
 from data.datasets import path_of_side
 from models.kinds import BY_CONFIG, KINDS, PLAIN, SUPERNETS
+from models.munit import MunitForm
 from models.spade import SpadeForm
 from options.flags import (
     CYCLE_GAN,
@@ -236,13 +237,13 @@ class Options:
             _join_lists(opt, parser)
         if "real_stat_B_path" in cls.flags:
             _join_statistics(opt, parser)
+        if "preprocess" not in cls.flags:
+            return
         # Label maps of a scaled width are as large as the network's images.
         mode = getattr(opt, "dataset_mode", None)
         scaled = mode in LABELLED and opt.preprocess == "scale_width"
-        if (
-            "preprocess" in cls.flags
-            and (opt.preprocess == "resize_and_crop" or scaled)
-            and (opt.load_size < opt.crop_size or (scaled and opt.load_size != opt.crop_size))
+        if (opt.preprocess == "resize_and_crop" or scaled) and (
+            opt.load_size < opt.crop_size or (scaled and opt.load_size != opt.crop_size)
         ):
             # A crop larger than the image: scripts give only one of the two when they mean both.
             if "load_size" in opt.explicit and "crop_size" in opt.explicit:
@@ -810,14 +811,32 @@ class TableOptions(Options):
         "configurations, for a search by time (evolution_search.py --latency_table)."
     )
     flags = ("make_table", "backend", "config_set", "netG", "norm", "input_nc", "output_nc", "size")
-    flags += (*_MACHINE, "output", "parts_dir", "times_path")
+    flags += ("aspect_ratio", "dataset_mode", "contain_dontcare_label", "no_instance")
+    flags += (*FORMS_OF_SPADE, *MunitForm.TIMED, *_MACHINE, "output", "parts_dir", "times_path")
     required = ("config_set",)
     defaults = dict(netG="super_mobile_resnet_9blocks")
     choices = dict(netG=SUPERNETS)
 
     @classmethod
+    def defaults_for(cls, typed):
+        mode, netG = (_typed_value(f"--{flag}", typed) for flag in ("dataset_mode", "netG"))
+        # A name that there is not is refused later.
+        labels = netG in KINDS and KINDS[netG].labels
+        if mode is None and labels:
+            mode = SPADE["dataset_mode"]
+        found = {"dataset_mode": mode} | cls.of_labels(mode)
+        if mode in LABELLED:
+            found["size"] = LABELLED[mode]["crop_size"]
+        return found if mode else {}
+
+    @classmethod
     def check(cls, opt, parser):
         super().check(opt, parser)
+        if KINDS[opt.netG].labels and opt.dataset_mode not in LABELLED:
+            parser.error(
+                f"--dataset_mode {opt.dataset_mode}: {opt.netG} makes photos of label maps; give "
+                f"{' or '.join(LABELLED)}"
+            )
         if (opt.output is None) == (opt.parts_dir is None):
             parser.error(
                 "give --output, the table to write, or --parts_dir, a folder for another device"

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from models.kinds import KINDS
+from models.munit import MunitForm
 from models.spade import SpadeForm
 from options.flags import (
     CYCLES,
@@ -32,6 +33,7 @@ STUDENTS = ("distill.py", "train_supernet.py")
 SEARCHES = ("evolution_search.py", "search.py")
 TESTS = ("test.py", "latency.py")
 CHECK = "python -m data.check"
+TABLE = "latency.py --make_table"
 
 
 def _always(opt: argparse.Namespace) -> bool:
@@ -77,6 +79,30 @@ RULES = (
         LABELS,
         "--dataset_mode is neither cityscapes nor coco",
         lambda opt: opt.dataset_mode not in LABELLED,
+    ),
+    Rule(
+        (TABLE,),
+        ("contain_dontcare_label", "no_instance"),
+        "--dataset_mode is neither cityscapes nor coco",
+        lambda opt: opt.dataset_mode not in LABELLED,
+    ),
+    Rule(
+        (TABLE,),
+        FORMS_OF_SPADE,
+        "--netG is no SPADE generator",
+        lambda opt: KINDS[opt.netG].form is not SpadeForm,
+    ),
+    Rule(
+        (TABLE,),
+        MunitForm.TIMED,
+        "--netG is no MUNIT generator",
+        lambda opt: KINDS[opt.netG].form is not MunitForm,
+    ),
+    Rule(
+        (TABLE,),
+        ("norm",),
+        "--netG has norms of its own",
+        lambda opt: KINDS[opt.netG].form is not None,
     ),
     Rule(
         (*TRAINING, *SEARCHES, *TESTS, CHECK),

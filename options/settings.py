@@ -174,6 +174,17 @@ def _norm_and_form(
     return found.pop("norm"), kind.form(**found, **given)
 
 
+def timed_supernet(opt: Namespace) -> tuple[GeneratorSpec, tuple[int, int]]:
+    """(the supernet whose subnets are timed, at width 1; height and width of their images)."""
+    kind = KINDS[opt.netG]
+    norm, form = _norm_and_form(opt, kind, "")
+    if kind.styled:
+        # Styles are given, so it is not run.
+        form = replace(form, style_encoder=False)
+    found = GeneratorSpec(opt.netG, 1, None, _input_channels(opt), opt.output_nc, norm, form=form)
+    return found, (round(opt.size / opt.aspect_ratio), opt.size)
+
+
 def specs_both_ways(opt: Namespace) -> dict[str, GeneratorSpec]:
     """Side of an input -> the new generator for it: G_A and G_B of a CycleGAN."""
     there, images = spec(opt), data(opt).reversed()

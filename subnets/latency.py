@@ -20,11 +20,10 @@ import numpy as np
 from scipy.stats import spearmanr
 from torch import nn
 
-from deploy.checks import input_channels
 from errors import InputError
 from models.config import ChannelConfig, ConfigSet
 from models.generators import GeneratorSpec
-from models.parts import Part, parts_of, piece
+from models.parts import Part, parts_of, piece, subnet
 from runtime.files import read_json
 from subnets.space import SearchSpace
 
@@ -50,13 +49,11 @@ class Timed:
     Args:
         name:      what it is called in files
         structure: equal in networks that differ in widths alone
-        shape:     1 C H W of its input
-        build:     -> the network
+        build:     -> the network, which takes what `models.inputs.inputs_of` says
     """
 
     name: str
     structure: str
-    shape: tuple[int, int, int, int]
     build: Callable[[], nn.Module]
 
 
@@ -86,6 +83,7 @@ class TimingPlan:
             "norm": spec.norm,
             "input_nc": spec.input_nc,
             "output_nc": spec.output_nc,
+            **form_of(spec),
             "config_set": self.space.name,
             "height": self.space.height,
             "width": self.space.width,
@@ -131,18 +129,22 @@ class TimingPlan:
         def build() -> nn.Module:
             return piece(self.spec, part, widths, repeats)
 
-        height, width = self.space.height // part.scale, self.space.width // part.scale
-        shape = (1, input_channels(build()), height, width)
-        return Timed(part_name(part, widths, repeats), f"{part.name} x{repeats}", shape, build)
+        return Timed(part_name(part, widths, repeats), f"{part.name} x{repeats}", build)
 
     def _whole(self, name: str) -> Timed:
         config = self.space.parse(name.split()[1])
 
         def build() -> nn.Module:
-            return self.spec.subnet(config).build().eval().requires_grad_(False)
+            return subnet(self.spec, config)
 
-        shape = (1, self.spec.input_nc, self.space.height, self.space.width)
-        return Timed(name, "net", shape, build)
+        return Timed(name, "net", build)
+
+
+def form_of(spec: GeneratorSpec) -> dict[str, dict]:
+    """What decides times besides widths and norm, of kinds that have a form, see `Kind.form`."""
+    if spec.form is None:
+        return {}
+    return {"form": {name: getattr(spec.form, name) for name in spec.form.TIMED}}
 
 
 def part_name(part: Part, widths: Sequence[int], repeats: int) -> str:
@@ -150,6 +152,7 @@ def part_name(part: Part, widths: Sequence[int], repeats: int) -> str:
 
 
 def _key(widths: Sequence[int]) -> str:
+    """Of a part that no gene decides: ""."""
     return "_".join(map(str, widths))
 
 
@@ -167,7 +170,8 @@ class LatencyTable:
         device:     name of what it was timed on
         threads:    of a network
         versions:   of the software
-        parts:      part -> widths -> milliseconds alone, at each of its places
+        parts:      part -> widths -> milliseconds alone, at each of its places; "" stands for the
+                    widths of a part that no gene decides
         factors:    part -> widths -> how many times that it takes inside a network
         validation: ``n``, ``mean_error`` and ``worst_error`` (relative, absolute values),
                     ``rank_correlation`` (Spearman), and for each network what was predicted and
@@ -188,7 +192,15 @@ class LatencyTable:
     @cached_property
     def spec(self) -> GeneratorSpec:
         names = ("netG", "norm", "input_nc", "output_nc")
-        return GeneratorSpec(ngf=1, **{name: self.plan[name] for name in names})
+        form = {"form": self.plan["form"]} if "form" in self.plan else {}
+        return GeneratorSpec.from_dict(
+            {name: self.plan[name] for name in names} | {"ngf": 1} | form
+        )
+
+    @cached_property
+    def _uses(self) -> list[tuple[Part, tuple[int, ...]]]:
+        """Every place of every part with its genes, in the order in which times are added."""
+        return [(part, use) for part in parts_of(self.spec) for use in part.uses]
 
     def _time(self, part: Part, widths: Sequence[int]) -> float:
         key = _key(widths)
@@ -203,25 +215,26 @@ class LatencyTable:
     def of(self, config: ChannelConfig) -> float:
         """Milliseconds of one configuration. InputError where it has widths that were not timed."""
         genes, total = config.full, 0.0
-        # In the order of `all_of`: the same to the last digit.
-        for part in parts_of(self.spec):
-            for use in part.uses:
-                total += self._time(part, [genes[gene] for gene in use])
+        # In the order of `at`: the same to the last digit.
+        for part, use in self._uses:
+            total += self._time(part, [genes[gene] for gene in use])
         return total
 
-    def all_of(self, space: SearchSpace) -> np.ndarray:
-        """float64 (size,): milliseconds of every configuration of a space, by number. As `of`."""
-        total = np.zeros(space.shape)
-        for part in parts_of(self.spec):
-            for use in part.uses:
-                choices = [space.choices[gene] for gene in use]
-                times = [self._time(part, widths) for widths in itertools.product(*choices)]
-                shape = [1] * len(space.shape)
-                for gene in use:
-                    shape[gene] = space.shape[gene]
-                # Genes ascend, so the product's order is that of the space.
-                total += np.array(times).reshape(shape)
-        return total.reshape(-1)
+    def at(self, genes: Sequence) -> np.ndarray:
+        """float64: milliseconds of many configurations. As `of`.
+
+        Args:
+            genes: of each gene a number, or an array along an axis of its own (`numpy.ix_`); the
+                   axes are in the order of the genes
+        """
+        total = np.zeros(())
+        for part, use in self._uses:
+            choices = [np.ravel(genes[gene]) for gene in use]
+            times = [self._time(part, widths) for widths in itertools.product(*choices)]
+            # Genes ascend, so the product's order is that of the axes.
+            shape = np.broadcast_shapes(*(np.shape(genes[gene]) for gene in use))
+            total = total + np.array(times).reshape(shape)
+        return total
 
     def check(self, spec: GeneratorSpec, space: SearchSpace, setting: str) -> None:
         """InputError unless it is of these networks at this size, and knows all their widths.
@@ -231,10 +244,12 @@ class LatencyTable:
             setting: how messages call the table
         """
         ours = {"input_nc": spec.input_nc, "output_nc": spec.output_nc, "norm": spec.norm}
+        theirs = {name: self.plan[name] for name in ours} | self.plan.get("form", {})
+        ours |= form_of(spec).get("form", {})
         differ = [
-            f"`{name}` {self.plan[name]}, not {value}"
+            f"`{name}` {theirs[name]}, not {value}"
             for name, value in ours.items()
-            if self.plan[name] != value
+            if name in theirs and theirs[name] != value
         ]
         if (self.plan["height"], self.plan["width"]) != (space.height, space.width):
             size = f"{self.plan['width']}x{self.plan['height']}"
@@ -365,7 +380,7 @@ def fit_factors(
     covariance = np.zeros((len(keys), len(keys)))
     start = 0
     for times in parts.values():
-        widths = np.log([[int(w) for w in key.split("_")] for key in times])
+        widths = np.log([[int(w) for w in key.split("_") if w] for key in times])
         apart = ((widths[:, None] - widths) ** 2).sum(-1)
         here = slice(start, start + len(times))
         similar = SIMILAR**2 * np.exp(-apart / (2 * REACH**2))

@@ -6,7 +6,7 @@ the genes' choices). The cost of all configurations is one array.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import product
 from typing import Protocol
@@ -37,7 +37,7 @@ class Times(Protocol):
 
     def of(self, config: ChannelConfig) -> float: ...
 
-    def all_of(self, space: SearchSpace) -> np.ndarray: ...
+    def at(self, genes: Sequence) -> np.ndarray: ...
 
 
 # --------------------------------------------------------------------------------------------------
@@ -137,41 +137,67 @@ class SearchSpace:
     @cached_property
     def macs(self) -> np.ndarray:
         """int64 (size,): MACs of every configuration, by number."""
-        macs = np.empty(self.size, dtype=np.int64)
-        for first, part in self._macs_in_parts():
-            macs[first : first + len(part)] = part
-        return macs
+        return self._whole(self._macs_at, np.int64)
 
-    def _macs_in_parts(self) -> Iterator[tuple[int, np.ndarray]]:
-        """The same in parts, each with its first number: what lies between the genes and their cost
-        is as large as the cost, and some spaces are larger than a memory."""
+    @cached_property
+    def ms(self) -> np.ndarray:
+        """float64 (size,): milliseconds of every configuration, by number. Needs ``times``."""
+        return self._whole(self.times.at, np.float64)
+
+    def _macs_at(self, genes: Sequence) -> np.ndarray:
+        """MACs of as many arrays of genes that broadcast."""
+        return self.arch.macs(self.arch.channels(genes), self.convention, self.height, self.width)
+
+    def _whole(self, price: Callable[[Sequence], np.ndarray], dtype: type) -> np.ndarray:
+        found = np.empty(self.size, dtype)
+        for first, part in self._in_parts(price):
+            found[first : first + len(part)] = part
+        return found
+
+    def _in_parts(
+        self, price: Callable[[Sequence], np.ndarray]
+    ) -> Iterator[tuple[int, np.ndarray]]:
+        """The price of every configuration in parts, each with its first number: what lies between
+        the genes and their price is as large as the price, and some spaces are larger than a
+        memory.
+
+        Args:
+            price: of as many arrays of genes that broadcast
+        """
         genes = [np.array(c, dtype=np.int64) for c in self.choices]
         sizes = [int(np.prod(self.shape[n:])) for n in range(len(genes) + 1)]
         leading = next(n for n, size in enumerate(sizes) if n and size <= PART)
         grid = np.ix_(*genes[leading:])
         for index, chosen in enumerate(product(*genes[:leading])):
-            channels = self.arch.channels((*chosen, *grid))
-            macs = self.arch.macs(channels, self.convention, self.height, self.width)
-            whole = np.broadcast_to(macs, self.shape[leading:])
+            whole = np.broadcast_to(price((*chosen, *grid)), self.shape[leading:])
             yield index * sizes[leading], whole.reshape(-1)
 
     def cost(self, config: ChannelConfig) -> tuple[int, int]:
         """(MACs, parameters) of one configuration."""
         return config_cost(config, self.arch, self.convention, self.height, self.width)
 
-    @cached_property
-    def ms(self) -> np.ndarray:
-        """float64 (size,): milliseconds of every configuration, by number. Needs ``times``."""
-        return self.times.all_of(self)
-
     def price(self, config: ChannelConfig, budget: float) -> float:
         """What a configuration costs in the unit of a budget: MACs, or `Milliseconds`."""
         by_time = isinstance(budget, Milliseconds)
         return self.times.of(config) if by_time else self.cost(config)[0]
 
-    def prices(self, budget: float) -> np.ndarray:
-        """(size,): the same of every configuration, by number."""
-        return self.ms if isinstance(budget, Milliseconds) else self.macs
+    def prices(self, budget: float) -> Iterator[tuple[int, np.ndarray]]:
+        """The same of every configuration: the first number of each part, and the part's prices."""
+        by_time = isinstance(budget, Milliseconds)
+        if self.size > MAX_CONFIGS:
+            return self._in_parts(self.times.at if by_time else self._macs_at)
+        return iter([(0, self.ms if by_time else self.macs)])
+
+    @cached_property
+    def ends_in_time(self) -> tuple[tuple[float, ChannelConfig], tuple[float, ChannelConfig]]:
+        """(milliseconds, configuration) of the fastest and of the slowest. Needs ``times``: a wider
+        gene may take less time."""
+        fastest, slowest = (np.inf, 0), (-np.inf, 0)
+        for first, ms in self.prices(Milliseconds()):
+            low, high = int(ms.argmin()), int(ms.argmax())
+            fastest = min(fastest, (float(ms[low]), first + low))
+            slowest = max(slowest, (float(ms[high]), first + high), key=lambda end: end[0])
+        return tuple((ms, self.config(number)) for ms, number in (fastest, slowest))
 
     # ---- drawing
 
@@ -191,13 +217,9 @@ class SearchSpace:
         Raises:
             InputError: no configuration is; says what is possible.
         """
-        if self.size > MAX_CONFIGS and not isinstance(budget, Milliseconds):
-            parts = (
-                first + np.flatnonzero(macs <= budget) for first, macs in self._macs_in_parts()
-            )
-            numbers = np.concatenate(list(parts))
-        else:
-            numbers = np.flatnonzero(self.prices(budget) <= budget)
+        numbers = np.concatenate(
+            [first + np.flatnonzero(part <= budget) for first, part in self.prices(budget)]
+        )
         if numbers.size == 0:
             raise InputError(
                 f"`budget` {_shown(budget)}: no configuration of {self.name} is that small; it "
@@ -207,9 +229,7 @@ class SearchSpace:
 
     def _range(self, budget: float) -> str:
         if isinstance(budget, Milliseconds):
-            prices = self.prices(budget)
-            ends = [(prices[n], self.config(n)) for n in (prices.argmin(), prices.argmax())]
-            (low, least), (high, most) = ends
+            (low, least), (high, most) = self.ends_in_time
             # Rounded up, so that the lower end can be given.
             low = np.ceil(low * 1000) / 1000
             return f"{low:.6g}ms ({least}) and {high:.6g}ms ({most}; {self.times.conditions})"
@@ -230,7 +250,8 @@ class SearchSpace:
             f"({self.convention} convention, {self.width}x{self.height})"
         )
         if self.times:
-            costs += f", {self.ms.min():.3g} to {self.ms.max():.3g} ms ({self.times.conditions})"
+            (low, _), (high, _) = self.ends_in_time
+            costs += f", {low:.3g} to {high:.3g} ms ({self.times.conditions})"
         return (
             f"{self.name}: {self.size:,} configurations of {costs}; {share:.2%} within the budget "
             f"of {within}"

@@ -15,6 +15,7 @@ from deploy.forms import Unavailable, make_form
 from deploy.templates import RUNTIMES, FormMaker
 from errors import InputError
 from evaluation.speed import measure_side_by_side
+from models.inputs import inputs_of
 from runtime.files import read_json, write_json
 from runtime.machine import device_name, wait
 from runtime.progress import Bar
@@ -51,17 +52,20 @@ def time_here(plan: TimingPlan, backend: str, device: torch.device) -> dict[str,
         raise InputError(f"`backend` {backend}: {error}") from None
     items = {item.name: item for item in plan.items}
     # Reused: random numbers take longer than small pieces.
-    inputs: dict[tuple[int, ...], torch.Tensor] = {}
+    kept: dict[tuple[int, ...], torch.Tensor] = {}
 
     def build(name: str) -> Callable[[], object]:
         item = items[name]
-        if item.shape not in inputs:
-            inputs[item.shape] = torch.rand(item.shape, device=device) * 2 - 1
-        x = inputs[item.shape]
-        run = maker.make(item.build().to(device), x, item.structure)
+        net = item.build().to(device)
+        shapes = [each.shape(plan.space.height, plan.space.width) for each in inputs_of(net)]
+        for shape in shapes:
+            if shape not in kept:
+                kept[shape] = torch.rand(shape, device=device) * 2 - 1
+        inputs = [kept[shape] for shape in shapes]
+        run = maker.make(net, inputs, item.structure)
 
         def once() -> None:
-            run(x)
+            run(*inputs)
             wait(device)
 
         return once
@@ -95,12 +99,13 @@ def time_winner(
         return found | {"not_measured": f"the table is of {table.device}, this is {here}"}
     device = devices[table.device]
     threads = torch.get_num_threads()
-    shape = (1, table.plan["input_nc"], table.plan["height"], table.plan["width"])
-    x = torch.rand(shape, device=device) * 2 - 1
+    size = table.plan["height"], table.plan["width"]
+    # Whatever a generator takes beside images is given, as in the table.
+    x, *beside = (torch.rand(each.shape(*size), device=device) * 2 - 1 for each in inputs_of(net))
     torch.set_num_threads(table.threads)
     try:
-        form = make_form(table.backend, net.to(device), x)
-        (timing,) = measure_side_by_side([form.run], x, TIMES)
+        form = make_form(table.backend, net.to(device), x, *beside)
+        (timing,) = measure_side_by_side([lambda x: form.run(x, *beside)], x, TIMES)
     except Unavailable as error:
         return found | {"not_measured": str(error)}
     finally:
@@ -131,8 +136,10 @@ def write_parts(plan: TimingPlan, folder: Path) -> int:
     entries = []
     for number, item in enumerate(Bar(plan.items, desc="writing", unit="network")):
         file = f"{number:04d}.onnx"
-        maker.write(item.build(), item.structure, folder / file)
-        entries.append({"name": item.name, "file": file, "shape": item.shape})
+        net = item.build()
+        maker.write(net, item.structure, folder / file)
+        shapes = [each.shape(plan.space.height, plan.space.width) for each in inputs_of(net)]
+        entries.append({"name": item.name, "file": file, "shapes": shapes})
     shutil.copy(device_times.__file__, folder / "time_parts.py")
     manifest = {"plan": plan.description, "anchor": plan.anchor, "items": entries}
     write_json(folder / device_times.MANIFEST, manifest)

@@ -372,8 +372,10 @@ def test_flags_without_effect_are_named(script, argv, flags, capsys):
 
 
 def test_the_table_of_flags_without_effect_names_flags_that_scripts_take():
-    check = {no_effect.CHECK: (options.CheckOptions, ["d"])}
-    scripts = {script: (class_of(script), LEAST[script]) for script in CLASSES} | check
+    table = ["--make_table", "--config_set", "8", "--output", "t.json"]
+    others = {no_effect.CHECK: (options.CheckOptions, ["d"])}
+    others |= {no_effect.TABLE: (options.TableOptions, table)}
+    scripts = {script: (class_of(script), LEAST[script]) for script in CLASSES} | others
     for rule in no_effect.RULES:
         for script in rule.scripts:
             cls, least = scripts[script]

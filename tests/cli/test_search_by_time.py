@@ -5,12 +5,21 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
+import torch
 from synthetic_times import FACTS, synthetic
 
 from deploy import device_times
 from models.generators import GeneratorSpec
+from models.layers import init_weights
+from models.munit import MunitForm
+from models.spade import SpadeForm
+from models.weights import save_network
+from options import TableOptions
+from options.settings import timed_supernet
+from prepare.street_scenes import write_street_scenes
 from subnets.latency import LatencyTable, TimingPlan, compose
 from subnets.space import SearchSpace
 
@@ -31,7 +40,7 @@ def table(tmp_path_factory):
 
 def test_a_search_by_time(call, table, search_flags, read_lines, tmp_path):
     times, out = LatencyTable.read(table), tmp_path / "s"
-    ms = times.all_of(plan().space)
+    ms = [times.of(plan().space.config(n)) for n in range(plan().space.size)]
     budget = f"{float(sorted(ms)[len(ms) // 3]):.3f}ms"
     size = ("--population_size", 6, "--evolution_iters", 1)
     flags = (*search_flags, *size, "--budget", budget, "--output_dir", out)
@@ -126,14 +135,20 @@ def test_a_table_is_measured(call, tmp_path):
     assert table.parts.keys() == {"stem", "down1", "down2", "block", "up1", "up2", "last"}
 
 
+RESNETS = ("--config_set", "64,32,8", "--size", 128)
+LABELS = ("--netG", "super_mobile_spade", "--config_set", "32,16,8", "--size", 128)
+STYLES = ("--netG", "super_mobile_munit", "--config_set", "32,16,8", "--size", 64)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["eager", "onnxruntime", "openvino"])
-def test_a_table_ranks_real_networks(backend, call, tmp_path):
+@pytest.mark.parametrize("networks", [RESNETS, LABELS, STYLES], ids=["resnet", "spade", "munit"])
+def test_a_table_ranks_real_networks(backend, networks, call, tmp_path):
     """Loose bounds, for a machine that may do something else; docs/search.md has idle figures."""
     if backend != "eager":
         pytest.importorskip(backend)
     path = tmp_path / "t.json"
-    flags = ("--config_set", "64,32,8", "--size", 128, "--gpu_ids", -1, "--threads", 1)
+    flags = (*networks, "--gpu_ids", -1, "--threads", 1)
     call("latency.py", "--make_table", "--backend", backend, *flags, "--output", path).succeeded()
     found = LatencyTable.read(path).validation
     assert found["n"] >= 48 and found["rank_correlation"] > 0.85
@@ -163,3 +178,80 @@ def test_a_table_of_another_device(call, tmp_path):
     ):
         refused = call("latency.py", *flags)
         assert refused.returncode == 2 and words in refused.stderr, refused.stderr
+
+
+# --------------------------------------------------------------------------------------------------
+# Networks of label maps, and of styles
+
+
+@pytest.fixture(scope="module")
+def streets(tmp_path_factory):
+    root = tmp_path_factory.mktemp("streets")
+    write_street_scenes(root, 2, 2, 32)
+    return root
+
+
+def search_by_time(call, spec, table_flags, search_flags, space, tmp_path) -> LatencyTable:
+    """A table of new networks, a search by it, and the winner on the same machine."""
+    torch.manual_seed(0)
+    net, table = tmp_path / "net_G.pth", tmp_path / "t.json"
+    save_network(init_weights(spec.build(), "xavier", 1.0), net, spec)
+    machine = ("--gpu_ids", -1, "--config_set", space, "--threads", torch.get_num_threads())
+    call("latency.py", "--make_table", *machine, *table_flags, "--output", table).succeeded()
+    times = LatencyTable.read(table)
+    largest = spec.config
+    flags = (*machine, *search_flags, "--restore_G_path", net, "--latency_table", table)
+    flags += ("--phase", "val", "--num_threads", 1, "--fid_features", "random", "--fid_dims", 64)
+    budget = f"{times.of(largest) * 1.0001:.6f}ms"
+    done = call("search.py", *flags, "--budget", budget, "--output_path", tmp_path / "s.jsonl")
+    assert f"within the budget of {float(budget[:-2]):g}ms" in done.succeeded().stdout
+    assert "ms as predicted" in done.stdout and "ms measured" in done.stdout
+    found = [json.loads(line) for line in (tmp_path / "s.jsonl").read_text().splitlines()]
+    assert str(largest) in {record["config_str"] for record in found}
+    for record in found:
+        assert record["ms"] == times.of(spec.parse(record["config_str"])) <= float(budget[:-2])
+    return times
+
+
+def test_a_network_of_label_maps(call, streets, tmp_path):
+    form = SpadeForm("normal")
+    spec = GeneratorSpec("super_mobile_spade", 4, input_nc=36, norm="batch", form=form)
+    netG = ("--netG", "super_mobile_spade", "--size", 64, "--num_upsampling_layers", "normal")
+    images = ("--dataroot", streets, "--dataset_mode", "cityscapes", "--crop_size", 64)
+    space = "4;4,2;4;4;4;4;4;4"
+    times = search_by_time(call, spec, netG, images, space, tmp_path)
+    plan = times.plan
+    assert (plan["input_nc"], plan["norm"], plan["height"], plan["width"]) == (36, "batch", 32, 64)
+    assert times.spec == replace(spec, ngf=1)
+    assert times.parts["head_0"].keys() == {"4_4", "4_2"}
+
+
+def test_a_network_of_styles(call, horse_flags, tmp_path):
+    spec = GeneratorSpec("super_mobile_munit", 4, form=MunitForm(mlp_dim=16))
+    netG = ("--netG", "super_mobile_munit", "--size", 64, "--mlp_dim", 16)
+    images = (*horse_flags[:4], "--load_size", 64, "--crop_size", 64, "--no_mIoU")
+    space = "4;4;4,2;4;4;4;4;4;4;4"
+    times = search_by_time(call, spec, netG, images, space, tmp_path)
+    assert times.plan["form"] == {"style_dim": 8, "mlp_dim": 16}
+    assert times.parts["decoder"].keys() == {"4_4"}
+
+
+def test_flags_say_which_networks_of_label_maps(capsys):
+    def made(*flags):
+        argv = ("--make_table", "--netG", "super_mobile_spade", "--config_set", "8", *flags)
+        return timed_supernet(TableOptions.parse([*argv, "--output", "t.json"]))
+
+    spec, size = made()
+    assert (spec.input_nc, spec.form.num_upsampling_layers, size) == (36, "more", (256, 512))
+    spec, size = made("--dataset_mode", "coco", "--num_upsampling_layers", "normal")
+    assert (spec.input_nc, spec.form.num_upsampling_layers, size) == (184, "normal", (256, 256))
+    spec, _ = made("--no_instance", "--input_nc", "7", "--norm_G", "spadeinstance3x3")
+    assert (spec.input_nc, spec.norm) == (7, "instance")
+    with pytest.raises(SystemExit):
+        made("--dataset_mode", "aligned")
+    assert "label maps; give cityscapes or coco" in capsys.readouterr().err
+    argv = ["--make_table", "--config_set", "8", "--mlp_dim", "4", "--no_instance"]
+    spec, size = timed_supernet(TableOptions.parse([*argv, "--output", "t.json"]))
+    assert (spec.input_nc, spec.form, size) == (3, None, (256, 256))
+    said = capsys.readouterr().out
+    assert "--mlp_dim: no effect" in said and "--no_instance: no effect" in said

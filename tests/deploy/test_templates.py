@@ -1,64 +1,104 @@
 """Networks of other widths in the graph of one that was exported."""
 
+import functools
+
 import pytest
 import torch
 
 from deploy.templates import FormMaker, OnnxTemplate
 from models.generators import GeneratorSpec
+from models.inputs import inputs_of
+from models.joint_norm import JointBatchNorm2d
 from models.layers import init_weights
-from models.parts import parts_of, piece
+from models.munit import MunitForm
+from models.parts import parts_of, piece, subnet
+from models.spade import SpadeBlock, SpadeForm
 
 pytest.importorskip("onnxruntime")
 
 
+RESNET = GeneratorSpec("super_mobile_resnet_6blocks", 8)
+UNET = GeneratorSpec("super_unet_128", 8, norm="batch")
+SPADE = GeneratorSpec("super_mobile_spade", 8, input_nc=5, norm="batch", form=SpadeForm("normal"))
+MUNIT = GeneratorSpec("super_mobile_munit", 8, form=MunitForm(6, 10))
+
+
 def filled(net: torch.nn.Module) -> torch.nn.Module:
-    return init_weights(net, gain=0.2).eval().requires_grad_(False)
+    """With running statistics unlike each other, but for those of norms that see the same."""
+    init_weights(net, gain=0.1)
+    for module in net.modules():
+        if isinstance(module, JointBatchNorm2d):
+            module.running_mean.normal_(0, 0.3)
+            module.running_var.uniform_(0.5, 2)
+    for block in (m for m in net.modules() if isinstance(m, SpadeBlock) and m.shortcut):
+        around, main = block.norm_s.param_free_norm, block.norm_0.param_free_norm
+        around.load_state_dict(main.state_dict())
+    return net.eval().requires_grad_(False)
+
+
+@functools.cache
+def maker_of(spec: GeneratorSpec) -> FormMaker:
+    """The same for all tests: an export takes seconds."""
+    return FormMaker("onnxruntime", torch.device("cpu"))
+
+
+def difference(maker: FormMaker, net: torch.nn.Module, structure: str, size=(64, 64)) -> float:
+    inputs = [torch.rand(each.shape(*size)) * 2 - 1 for each in inputs_of(net)]
+    wanted = net(*inputs)
+    # Means of channels differ little from each other.
+    assert wanted.std() > (0.01 if wanted.dim() == 4 else 1e-3)
+    return (maker.make(net, inputs, structure)(*inputs) - wanted).abs().max().item()
 
 
 @pytest.mark.parametrize(
     ("spec", "configs"),
     [
-        (
-            GeneratorSpec("super_mobile_resnet_6blocks", 8),
-            ("4_4_4_4_4_4_4_4", "2_3_4_5_6_7_8_1"),
-        ),
-        (
-            GeneratorSpec("super_unet_128", 8, norm="batch"),
-            ("2_2_2_2_2_2_2", "1_4_2_3_5_2_1"),
-        ),
+        (RESNET, ("4_4_4_4_4_4_4_4", "2_3_4_5_6_7_8_1")),
+        (UNET, ("2_2_2_2_2_2_2", "1_4_2_3_5_2_1")),
+        (SPADE, ("2_2_2_2_2_2_2_2", "1_3_4_5_6_7_8_1")),
+        (MUNIT, ("2_2_2_2_2_2_2_2_2_2", "1_3_4_5_6_7_8_1_3_4")),
     ],
+    ids=lambda value: getattr(value, "netG", ""),
 )
 def test_the_file_computes_what_pytorch_computes(spec, configs):
     """The second network has every width other than the exported one's."""
-    maker = FormMaker("onnxruntime", torch.device("cpu"))
-    size = spec.kind.multiple * (16 if spec.kind.multiple == 4 else 1)
-    x = torch.rand(1, 3, size, size) * 2 - 1
+    maker = maker_of(spec)
+    size = max(64, spec.multiple)
     for config in configs:
-        net = filled(spec.subnet(spec.parse(config)).build())
-        run = maker.make(net, x, "net")
-        assert (run(x) - net(x)).abs().max() < 1e-4
-        assert net(x).std() > 0.01
+        net = filled(subnet(spec, spec.parse(config)))
+        assert difference(maker, net, "net", (size, size)) < 1e-4
 
 
-def test_pieces_are_networks_too():
-    spec = GeneratorSpec("super_mobile_resnet_9blocks", 8)
-    maker = FormMaker("onnxruntime", torch.device("cpu"))
-    by_name = {part.name: part for part in parts_of(spec)}
-    for name, channels, widths in (("up2", (8, 6), ((4, 3), (3, 5))), ("last", (4, 3), (4, 3))):
-        for count, width in zip(channels, widths, strict=True):
-            width = width if isinstance(width, tuple) else (width,)
-            net = filled(piece(spec, by_name[name], width))
-            x = torch.randn(1, count, 12, 20)
-            assert (maker.make(net, x, name)(x) - net(x)).abs().max() < 1e-4
+@pytest.mark.parametrize(
+    ("spec", "name", "widths"),
+    [
+        (RESNET, "up2", ((4, 3), (3, 5))),
+        (RESNET, "last", ((4,), (3,))),
+        (SPADE, "up_1", ((4, 3), (3, 5))),
+        (MUNIT, "decoder", ((4, 3), (3, 5))),
+        (MUNIT, "perceptron", ((), ())),
+    ],
+)
+def test_pieces_are_networks_too(spec, name, widths):
+    maker = maker_of(spec)
+    (part,) = (part for part in parts_of(spec) if part.name == name)
+    for each in widths:
+        net = filled(piece(spec, part, each, part.repeats))
+        assert difference(maker, net, name) < 1e-4
+
+
+def test_networks_of_another_structure_are_refused(tmp_path):
+    parts = {part.name: part for part in parts_of(MUNIT)}
+    template = OnnxTemplate(piece(MUNIT, parts["perceptron"], ()))
+    with pytest.raises(ValueError, match="another structure"):
+        template.write(piece(MUNIT, parts["stem"], (2,)), tmp_path / "x.onnx")
 
 
 def test_nothing_of_the_template_is_left(tmp_path):
     onnx = pytest.importorskip("onnx")
-    spec = GeneratorSpec("super_mobile_resnet_6blocks", 8)
-    wide, narrow = (spec.subnet(spec.parse("_".join([width] * 8))).build().eval() for width in "82")
-    template = OnnxTemplate(wide)
-    template.write(narrow, tmp_path / "n.onnx")
-    template.write(wide, tmp_path / "w.onnx")
+    wide, narrow = (subnet(RESNET, RESNET.parse("_".join([width] * 8))) for width in "82")
+    for name, net in (("n", narrow), ("w", wide)):
+        maker_of(RESNET).write(net, "net", tmp_path / f"{name}.onnx")
     found = onnx.load(tmp_path / "n.onnx").graph
     used = {name for node in found.node for name in node.input}
     assert {stored.name for stored in found.initializer} <= used

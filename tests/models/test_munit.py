@@ -10,7 +10,7 @@ from models.cost import config_cost
 from models.generators import GeneratorSpec, as_supernet, count_parameters, infer_spec
 from models.kinds import KINDS, supernet_beside
 from models.layers import SampleNorm, init_weights
-from models.munit import MunitConfig, MunitForm, adapted, without_style_encoder
+from models.munit import MunitConfig, MunitForm, adapted, factors_of, without_style_encoder
 from models.styles import (
     InOneStyle,
     InRandomStyles,
@@ -350,10 +350,12 @@ def test_outputs_are_those_of_the_formulas(netG, given):
 
 
 def test_an_adaptive_norm_first_shifts_then_scales():
-    x, factors = images(1), torch.tensor([[1.0, 2, 3, 0.5, 2, 0]])
+    x, values = images(1), torch.tensor([[1.0, 2, 3, 0.5, 2, 0, 7, 8]])
+    factors, (added, multiplied) = factors_of(values, (3, 1))
     y = adapted(F.instance_norm(x), factors)
-    assert torch.allclose(y.mean((2, 3)), factors[:, :3], atol=1e-5)
-    assert torch.allclose(y.std((2, 3), correction=0), factors[:, 3:], atol=1e-3)
+    assert torch.allclose(y.mean((2, 3)), values[:, :3], atol=1e-5)
+    assert torch.allclose(y.std((2, 3), correction=0), values[:, 3:6], atol=1e-3)
+    assert (added.item(), multiplied.item()) == (7, 8)
 
 
 def test_a_layer_norm_is_of_each_image():

@@ -11,9 +11,7 @@ from synthetic_times import FACTS, synthetic
 
 from deploy import device_times
 from errors import InputError
-from models.cost import config_cost
 from models.generators import GeneratorSpec
-from models.parts import parts_of, piece
 from subnets.latency import LatencyTable, TimingPlan, compose
 from subnets.space import Milliseconds, SearchSpace
 from subnets.timing import describe_winner, time_winner
@@ -21,8 +19,11 @@ from subnets.timing import describe_winner, time_winner
 NINE = GeneratorSpec("super_mobile_resnet_9blocks", 8)
 SIX = GeneratorSpec("super_mobile_resnet_6blocks", 8)
 UNET = GeneratorSpec("super_unet_128", 8, norm="batch")
+SPADE = GeneratorSpec("super_mobile_spade", 8, input_nc=5, norm="batch")
+MUNIT = GeneratorSpec("super_mobile_munit", 8)
 # A space whose genes have widths of their own.
 LISTS = "8,4;8,2;6,4;8,4;4,2;8;4,2;8,6"
+TEN = f"8,4,2;{LISTS};6,2"
 
 
 def plan_of(spec: GeneratorSpec = NINE, name: str = LISTS, size: int = 64, **more) -> TimingPlan:
@@ -30,39 +31,14 @@ def plan_of(spec: GeneratorSpec = NINE, name: str = LISTS, size: int = 64, **mor
 
 
 # --------------------------------------------------------------------------------------------------
-# Parts
-
-
-@pytest.mark.parametrize(
-    ("spec", "config"),
-    [(NINE, "8_4_6_2_4_6_2_8"), (SIX, "8_4_6_2_4_6_2_8"), (UNET, "8_4_6_2_4_6_2")],
-)
-def test_the_parts_make_up_the_network(spec, config):
-    """Every weight of it is in one part, and each part reads what another one makes."""
-    config, size = spec.parse(config), 128
-    expected = config_cost(config, spec.architecture, "exact", size, size)[1]
-    parameters = 0
-    for part in parts_of(spec):
-        for use in part.uses:
-            net = piece(spec, part, [config.full[gene] for gene in use], part.repeats)
-            parameters += sum(p.numel() for p in net.parameters())
-    assert parameters == expected
-
-
-def test_a_repeated_part_is_a_chain():
-    (block,) = (part for part in parts_of(NINE) if part.repeats > 1)
-    one, three = (piece(NINE, block, (6, 2), n) for n in (1, 3))
-    assert sum(p.numel() for p in three.parameters()) == 3 * sum(
-        p.numel() for p in one.parameters()
-    )
-    assert len(block.uses) * block.repeats == 9
-
-
-# --------------------------------------------------------------------------------------------------
 # A table of a synthetic clock
 
 
-@pytest.mark.parametrize("plan", [plan_of(), plan_of(SIX), plan_of(UNET, "8,4,2", 128)])
+FAMILIES = (plan_of(), plan_of(SIX), plan_of(UNET, "8,4,2", 128))
+FAMILIES += (plan_of(SPADE, size=128), plan_of(MUNIT, TEN))
+
+
+@pytest.mark.parametrize("plan", FAMILIES, ids=lambda plan: plan.spec.netG)
 def test_times_that_add_up_are_predicted(plan):
     table = compose(plan, synthetic(plan), FACTS)
     assert table.validation["n"] >= 48
@@ -97,11 +73,41 @@ def test_widths_that_a_runtime_likes_are_found():
 
 def test_all_at_once_is_one_after_another():
     """To the last digit: a budget must not let in what the other way keeps out."""
-    for plan in (plan_of(), plan_of(UNET, "8,4,2", 128)):
+    for plan in FAMILIES:
         table = compose(plan, synthetic(plan, 0.9, 0.2), FACTS)
-        found = table.all_of(plan.space)
+        found = SearchSpace(plan.space.name, plan.space.arch, times=table).ms
         numbers = range(0, plan.space.size, max(1, plan.space.size // 40))
         assert [found[n] for n in numbers] == [table.of(plan.space.config(n)) for n in numbers]
+
+
+def test_a_style_encoder_that_does_not_run_takes_no_time():
+    plan = plan_of(MUNIT, TEN)
+    table = compose(plan, synthetic(plan), FACTS)
+    configs = [MUNIT.parse(f"{style}_8_2_6_4_2_8_4_6_2") for style in (8, 4, 2)]
+    assert len({table.of(config) for config in configs}) == 1
+    assert table.parts["perceptron"].keys() == {""}
+
+
+def test_what_a_time_allows_is_found_in_parts(monkeypatch):
+    plan = plan_of(MUNIT, TEN)
+    table = compose(plan, synthetic(plan, 0.9), FACTS)
+
+    def space() -> SearchSpace:
+        return SearchSpace(TEN, MUNIT.architecture, height=64, width=64, times=table)
+
+    small, large = space(), space()
+    budget = Milliseconds(np.median(small.ms))
+    wanted, said = small.feasible(budget), small.describe(budget)
+    assert 0.3 < len(wanted) / small.size < 0.7
+    monkeypatch.setattr("subnets.space.MAX_CONFIGS", 1)
+    monkeypatch.setattr("subnets.space.PART", 5)
+    assert np.array_equal(large.feasible(budget), wanted) and large.describe(budget) == said
+    with pytest.raises(InputError, match=rf"between {np.ceil(small.ms.min() * 1000) / 1000:.6g}ms"):
+        large.feasible(Milliseconds(1e-3))
+    assert not {"ms", "macs"} & vars(large).keys()
+    ends = [ms for ms, _ in large.ends_in_time]
+    assert ends == [small.ms.min(), small.ms.max()]
+    assert all(table.of(config) == ms for ms, config in large.ends_in_time)
 
 
 def test_the_networks_that_validate_are_others():
@@ -224,6 +230,23 @@ def test_a_table_of_other_networks_is_refused(table):
     ):
         with pytest.raises(InputError, match=words):
             table.check(spec, where, "t")
+
+
+def test_what_else_decides_times_is_compared():
+    """Of SPADE how often the image is doubled, not what only training asks; of MUNIT the sizes of
+    the perceptron, not whether there is a style encoder."""
+    for plan, name, other, alike in (
+        (plan_of(SPADE, size=128), "num_upsampling_layers", "normal", {"sync": False}),
+        (plan_of(MUNIT, TEN), "mlp_dim", 16, {"style_encoder": False}),
+    ):
+        spec, space = plan.spec, plan.space
+        table = compose(plan, synthetic(plan), FACTS)
+        assert set(plan.description["form"]) == set(spec.form.TIMED)
+        assert table.spec.form == spec.form
+        table.check(replace(spec, form=replace(spec.form, **alike)), space, "t")
+        changed = replace(spec, form=replace(spec.form, **{name: other}))
+        with pytest.raises(InputError, match=f"`{name}` {getattr(spec.form, name)}, not {other}"):
+            table.check(changed, space, "t")
 
 
 def test_a_budget_may_be_a_time(table):
