@@ -1339,7 +1339,7 @@ def test_it_goes_on_without_a_network(visit, zoo_page, zoo_networks, tmp_path):
     with web_server(copied, port) as server:
         serving(server)
         page.goto(address + "?task=map2aerial")
-        assert page.inner_text("#title") == "Built again"
+        await_text(page, "#title", "^Built again$")
         for _ in range(300):
             names, now = page.evaluate(keys)
             if len(names) == 2 and any("another" in name for name in names):
