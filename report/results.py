@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -206,6 +206,28 @@ def _begin_images(
     write_json(folder / _WRITTEN, new)
 
 
+def _measured(judges: Sequence[Criterion], differences: list[float] | None, count: int) -> dict:
+    """What results.json says about the ``count`` images of one model; ``differences``: L1 to those
+    of the first, None = there are none."""
+    metrics, measures = {"n": count}, {}
+    for criterion in judges:
+        metrics |= criterion.result()
+        measures |= criterion.labels
+    mean = None if differences is None else sum(differences) / count
+    return {"metrics": metrics, "measures": measures, "l1": mean}
+
+
+def _write_differences(
+    path: Path, names: Sequence[str], differences: Mapping[str, Sequence[float]]
+) -> None:
+    """A line for each image; without ``differences`` no file, also none of an earlier test."""
+    if not differences:
+        path.unlink(missing_ok=True)
+        return
+    lines = [list(line) for line in zip(names, *differences.values(), strict=True)]
+    write_text(path, csv_table(["name", *(f"l1 {label}" for label in differences)], lines))
+
+
 # --------------------------------------------------------------------------------------------------
 # The whole test
 
@@ -269,14 +291,11 @@ def test_generators(
 
     entries = []
     for loaded, timing in zip(everything, timings, strict=True):
-        label, metrics, measures = loaded.label, {"n": len(names)}, {}
-        for criterion in judges[label]:
-            metrics |= criterion.result()
-            measures |= criterion.labels
-        mean = sum(differences[label]) / len(names) if label in differences else None
-        found = {"label": label, "images": str(own[label].relative_to(folder)), "metrics": metrics}
+        images = str(own[loaded.label].relative_to(folder))
+        found = _measured(judges[loaded.label], differences.get(loaded.label), len(names))
         entries.append(
-            asdict(loaded.model) | found | {"measures": measures, "l1": mean, "latency": timing}
+            asdict(loaded.model)
+            | {"label": loaded.label, "images": images, **found, "latency": timing}
         )
     reference = entries[0] if several else None
     results = entries[1 if teacher else 0] | {
@@ -290,15 +309,7 @@ def test_generators(
     write_text(
         folder / "results.md", f"{markdown_table(headings, rows)}\n\n" + "; ".join(notes) + "\n"
     )
-    if several:
-        lines = [list(line) for line in zip(names, *differences.values(), strict=True)]
-        write_text(
-            folder / "images.csv",
-            csv_table(["name", *(f"l1 {label}" for label in differences)], lines),
-        )
-    else:
-        # It may be left from an earlier test of several models.
-        (folder / "images.csv").unlink(missing_ok=True)
+    _write_differences(folder / "images.csv", names, differences)
     columns = {name: sides[name] for name in ("input", "style") if name in sides}
     columns |= own if several else {"output": own[labels[0]]}
     if "real" in sides:
