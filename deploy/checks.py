@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from errors import InputError
-from models.inputs import input_channels
+from models.inputs import inputs_of
 from models.layers import least_of, multiple_of
 
 # Largest difference between a file and its network; a file that differs more is not written.
@@ -60,23 +60,18 @@ class Exported:
 # Comparing
 
 
-def sample(batch: int, channels: int, height: int, width: int) -> Tensor:
-    """A test input: N C H W float32, uniform in [-1.2, 1.2].
+def sample(*shape: int) -> Tensor:
+    """A test input of a shape such as N C H W: float32, uniform in [-1.2, 1.2].
 
-    The range is wider than [-1, 1], so that the clamping of the input is checked too. The numbers
-    are the same at every call, and PyTorch's global random state does not change.
+    The range is wider than [-1, 1], so that the clamping of images is checked too. The numbers are
+    the same at every call, and PyTorch's global random state does not change.
     """
-    random = torch.Generator().manual_seed(0)
-    return torch.rand(batch, channels, height, width, generator=random) * 2.4 - 1.2
+    return torch.rand(shape, generator=torch.Generator().manual_seed(0)) * 2.4 - 1.2
 
 
-def sample_styles(net: nn.Module, batch: int) -> tuple[Tensor, ...]:
-    """What a network takes besides ``batch`` images: (styles,), N style_dim float32 from N(0, 1),
-    the same at every call, of a generator of images in styles (`models.munit`); else nothing."""
-    style_dim = getattr(net, "style_dim", None)
-    if style_dim is None:
-        return ()
-    return (torch.randn(batch, style_dim, generator=torch.Generator().manual_seed(0)),)
+def sample_inputs(net: nn.Module, height: int, width: int, batch: int) -> tuple[Tensor, ...]:
+    """All that a network takes (`models.inputs.inputs_of`), of images of a size [px]."""
+    return tuple(sample(*each.shape(height, width, batch)) for each in inputs_of(net))
 
 
 @torch.inference_mode()
@@ -85,12 +80,11 @@ def max_difference(
     run: Callable[..., Tensor],
     shapes: Sequence[tuple[int, int, int]] | None = None,
 ) -> float:
-    """Largest ``|run(x) - net(x)|`` over test inputs of several shapes.
+    """Largest ``|run(...) - net(...)|`` over test inputs of several shapes.
 
     Args:
         net:    a generator on the CPU, in float32
-        run:    N C H W float32 -> the output to compare with ``net(x)``; gets styles too where the
-                network takes them
+        run:    what ``net`` takes -> the output to compare with its own
         shapes: (batch, height, width) of the inputs; None = `shapes_for`
 
     Returns:
@@ -98,9 +92,8 @@ def max_difference(
     """
     worst = 0.0
     for batch, height, width in shapes or shapes_for(net):
-        x = sample(batch, input_channels(net), height, width)
-        style = sample_styles(net, batch)
-        found = (run(x.clone(), *style).float() - net(x, *style)).abs().max()
+        inputs = sample_inputs(net, height, width, batch)
+        found = (run(*(x.clone() for x in inputs)).float() - net(*inputs)).abs().max()
         worst = max(worst, found.item() if torch.isfinite(found) else float("inf"))
     return worst
 

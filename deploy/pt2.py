@@ -19,7 +19,7 @@ from deploy.checks import (
     max_difference,
     require_equal,
     rounded,
-    sample_styles,
+    sample_inputs,
 )
 from models.inputs import inputs_of
 from models.layers import least_of, multiple_of
@@ -100,9 +100,7 @@ def traced(net: nn.Module, fp16: bool = False) -> Traced:
 
 def traced_inputs(net: nn.Module) -> tuple[torch.Tensor, ...]:
     """What it is traced with, of a batch of two."""
-    size, random = traced_size(net), torch.Generator().manual_seed(0)
-    shapes = (each.shape(*size, 2) for each in inputs_of(net))
-    return tuple(torch.rand(shape, generator=random) * 2.4 - 1.2 for shape in shapes)
+    return sample_inputs(net, *traced_size(net), 2)
 
 
 def exported_form(net: nn.Module) -> nn.Module:
@@ -113,7 +111,7 @@ def exported_form(net: nn.Module) -> nn.Module:
     image, whose style is asked of the PyTorch network once.
     """
     plain = copy.deepcopy(net).cpu().float().eval()
-    return without_style_encoder(plain) if sample_styles(plain, 1) else plain
+    return without_style_encoder(plain) if hasattr(plain, "style_dim") else plain
 
 
 # --------------------------------------------------------------------------------------------------

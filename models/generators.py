@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from errors import InputError
 from models.config import MAX_WIDTH, ChannelConfig
 from models.cost import Costs
-from models.kinds import GENERATORS, KINDS, SUPERNETS, Kind
+from models.kinds import FORMS, GENERATORS, KINDS, SUPERNETS, Kind
 from models.layers import NORMS, require_size
 from models.munit import MunitForm
 from models.spade import SpadeForm
@@ -297,18 +297,18 @@ def resolve_spec(
             legacy = replace(spec, netG=wanted["netG"], ngf=None, config_str=wanted["config_str"])
             if legacy.config.widths() == spec.config.widths():
                 spec = legacy
-    if not spec.kind.styled:
-        styles = [name for name in MunitForm.SETTINGS if name in wanted]
-        if styles:
-            own = prefix if styles[0] in MunitForm.OWN else ""
+    for form in FORMS:
+        typed = [name for name in form.SETTINGS if name in wanted]
+        if typed and spec.kind.form is not form:
+            own = prefix if typed[0] in form.OWN else ""
             raise InputError(
-                f"`{own}{styles[0]}` describes networks that take a style, and {where} holds "
-                f"{spec.netG}, which takes none; leave it out"
+                f"`{own}{typed[0]}` describes {form.WHAT}, and {where} holds {spec.netG}, which is "
+                "none of these; leave it out"
             )
-        if wanted.get("styled"):
-            raise InputError(
-                f"`model` munit_test: {where} holds {spec.netG}, which takes no style; leave it out"
-            )
+    if wanted.get("styled") and not spec.kind.styled:
+        raise InputError(
+            f"`model` munit_test: {where} holds {spec.netG}, which takes no style; leave it out"
+        )
     if spec.form is not None:
         # These say it by `norm_G`, and `norm` is that of others in the same command.
         wanted = {name: value for name, value in wanted.items() if name != "norm"}

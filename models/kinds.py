@@ -374,6 +374,9 @@ PLAIN = tuple(n for n, kind in KINDS.items() if not (kind.elastic or kind.by_con
 SUPERNETS = tuple(n for n, kind in KINDS.items() if kind.elastic)
 BY_CONFIG = tuple(n for n, kind in KINDS.items() if kind.by_config)
 
+# What else networks may differ in.
+FORMS = tuple(dict.fromkeys(kind.form for kind in KINDS.values() if kind.form is not None))
+
 # What the genes of a configuration may mean.
 CONFIG_KINDS = tuple(dict.fromkeys(kind.config for kind in KINDS.values()))
 

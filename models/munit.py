@@ -135,7 +135,9 @@ class MunitForm:
         "activ": "relu",
         "pad_type": "reflect",
     }
-    # The settings that `resolved` compares: of all networks of a command, and of each its own.
+    # Which networks it describes, and the settings that `resolved` compares: of all networks of a
+    # command, and of each its own.
+    WHAT: ClassVar[str] = "networks that take a style"
     OWN: ClassVar[tuple[str, ...]] = ("mlp_dim", "no_style_encoder")
     SETTINGS: ClassVar[tuple[str, ...]] = ("style_dim", *FIXED, *OWN)
 

@@ -107,8 +107,13 @@ class SpadeForm:
     spectral: bool = False
     sync: bool = True
 
+    # Which networks it describes, and the settings that `resolved` compares: of all networks of a
+    # command, and of each its own.
+    WHAT: ClassVar[str] = "SPADE generators"
+    OWN: ClassVar[tuple[str, ...]] = ("norm_G",)
     # What of it decides how long a network takes.
     TIMED: ClassVar[tuple[str, ...]] = ("num_upsampling_layers", "separable_conv_norm")
+    SETTINGS: ClassVar[tuple[str, ...]] = (*TIMED, *OWN)
 
     @property
     def scales(self) -> tuple[int, ...]:

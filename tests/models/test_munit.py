@@ -251,7 +251,10 @@ def test_released_files_load(tmp_path):
     resnet = GeneratorSpec("resnet_6blocks", 2)
     save_network(resnet.build(), tmp_path / "resnet.pth", resnet)
     for wrong, words in (
-        ({"no_style_encoder": True}, "`teacher_no_style_encoder` .* which takes none"),
+        (
+            {"no_style_encoder": True},
+            "`teacher_no_style_encoder` .* resnet_6blocks, which is none",
+        ),
         ({"style_dim": 8}, "`style_dim` describes networks that take a style"),
         ({"styled": True}, "`model` munit_test: .* holds resnet_6blocks, which takes no style"),
     ):

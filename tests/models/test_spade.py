@@ -257,6 +257,10 @@ def test_released_files_load_with_what_shapes_do_not_say(tmp_path):
     assert again == found and again.form.num_upsampling_layers == "normal"
     with pytest.raises(InputError, match="`num_upsampling_layers` more contradicts"):
         load_generator(tmp_path / "own.pth", "-", {"num_upsampling_layers": "more"})
+    resnet = GeneratorSpec("resnet_6blocks", 2)
+    save_network(resnet.build(), tmp_path / "resnet.pth", resnet)
+    with pytest.raises(InputError, match=r"`norm_G` describes SPADE generators, and .* resnet_6"):
+        load_generator(tmp_path / "resnet.pth", "-", {"norm_G": "spadebatch3x3"})
 
 
 def test_a_form_of_a_newer_version_is_refused():
