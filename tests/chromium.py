@@ -27,7 +27,7 @@ def find_browser() -> str | None:
 
 
 FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync")
-FLAGS += ("--disable-background-networking", "--disable-component-update")
+FLAGS += ("--disable-background-networking", "--disable-component-update", "--process-per-site")
 
 
 @contextmanager

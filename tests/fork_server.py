@@ -13,8 +13,9 @@ from __future__ import annotations
 import array
 import atexit
 import contextlib
+import functools
 import gc
-import importlib
+import importlib.util
 import json
 import os
 import select
@@ -82,6 +83,8 @@ def serve(path: str) -> dict:
         if listener in ready:
             connection, _ = listener.accept()
             request, files = _receive(connection)
+            if any("onnx" in each or "make_web_demo" in each for each in request["arguments"]):
+                _export_once()
             pid = os.fork()
             if pid == 0:
                 signal.set_wakeup_fd(-1)
@@ -168,6 +171,25 @@ def _import_everything() -> None:
 
     cheaper.install()
     torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))], fused=True)
+    gc.collect()
+    gc.freeze()
+
+
+@functools.cache
+def _export_once() -> None:
+    """The first export to ONNX spends three seconds on what it imports and registers."""
+    import logging
+    import warnings
+
+    import torch
+
+    if not all(importlib.util.find_spec(name) for name in ("onnx", "onnxscript")):
+        return
+    logging.disable(logging.WARNING)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(torch.nn.Identity().eval(), (torch.zeros(1),), dynamo=True, verbose=False)
+    logging.disable(logging.NOTSET)
     gc.collect()
     gc.freeze()
 

@@ -145,18 +145,39 @@ def is_error(message) -> bool:
     return said and not any(words in message.text for words in HARMLESS)
 
 
-@pytest.fixture
-def visit(browser):
-    """``visit(address, script=None, ready=True, **context)``: a page of a fresh visitor.
-    ``page.errors``: what it complained of."""
-    contexts = []
+USUAL = {"viewport": {"width": 1280, "height": 800}, "service_workers": "block"}
 
-    def go(address, script=None, ready=True, **context):
-        usual = {"viewport": {"width": 1280, "height": 800}, "service_workers": "block"}
-        contexts.append(browser.new_context(**{**usual, **context}))
+
+@pytest.fixture(scope="module")
+def usual(browser, address):
+    """Where most visitors come from. Its pages share one process, and with it the runtime that the
+    browser has compiled, as long as a page that holds it stays open."""
+    context = browser.new_context(**USUAL)
+    holder = context.new_page()
+    holder.goto(address)
+    settle(holder)
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def visit(browser, usual):
+    """``visit(address, script=None, ready=True, viewport=None, **context)``: a page of a fresh
+    visitor. ``page.errors``: what it complained of."""
+    opened = []
+
+    def go(address, script=None, ready=True, viewport=None, **context):
+        size = viewport or USUAL["viewport"]
+        if context:
+            place = browser.new_context(**{**USUAL, "viewport": size, **context})
+            opened.append(place)
+            page = place.new_page()
+        else:
+            page = usual.new_page()
+            page.set_viewport_size(size)
+            opened.append(page)
         if script:
-            contexts[-1].add_init_script(script)
-        page = contexts[-1].new_page()
+            page.add_init_script(script)
         page.errors = []
         page.on("console", lambda m: page.errors.append(m.text) if is_error(m) else None)
         page.on("pageerror", lambda error: page.errors.append(str(error)))
@@ -171,8 +192,8 @@ def visit(browser):
         return page
 
     yield go
-    for context in contexts:
-        context.close()
+    for each in opened:
+        each.close()
 
 
 @pytest.fixture
@@ -852,6 +873,7 @@ def test_serving_it(tmp_path):
 
 
 @needs_browser
+@pytest.mark.usefixtures("converted_once")
 def test_a_unet_of_bare_weights(call, serve, visit, tmp_path):
     """Recognised from its file; it takes only images as large as it is deep."""
     net = generator(GeneratorSpec("unet_128", 4), 2)
