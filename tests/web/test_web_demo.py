@@ -334,6 +334,7 @@ def open_image(page, image: np.ndarray, name: str = "image.png") -> None:
 
 @needs_browser
 def test_both_times_are_shown_with_their_ratio(page):
+    page.emulate_media(reduced_motion="reduce")  # widths change at once
     assert page.inner_text("#time-teacher") == "–" and "Choose All" in page.inner_text("#measured")
     for name in ("compressed", "teacher"):
         choose(page, name)
