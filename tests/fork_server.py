@@ -178,19 +178,12 @@ def _import_everything() -> None:
 @functools.cache
 def _export_once() -> None:
     """The first export to ONNX spends three seconds on what it imports and registers."""
-    import logging
-    import warnings
-
     import torch
 
-    if not all(importlib.util.find_spec(name) for name in ("onnx", "onnxscript")):
-        return
-    logging.disable(logging.WARNING)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(torch.nn.Identity().eval(), (torch.zeros(1),), dynamo=True, verbose=False)
-    logging.disable(logging.NOTSET)
-    gc.collect()
+    from deploy.onnx import onnx_program
+
+    if all(importlib.util.find_spec(name) for name in ("onnx", "onnxscript")):
+        onnx_program(torch.nn.Conv2d(3, 3, 1).eval())
     gc.freeze()
 
 

@@ -149,12 +149,12 @@ USUAL = {"viewport": {"width": 1280, "height": 800}, "service_workers": "block"}
 
 
 @pytest.fixture(scope="module")
-def usual(browser, address):
+def usual(browser, serve, photo_page):
     """Where most visitors come from. Its pages share one process, and with it the runtime that the
     browser has compiled, as long as a page that holds it stays open."""
     context = browser.new_context(**USUAL)
     holder = context.new_page()
-    holder.goto(address)
+    holder.goto(serve(photo_page))
     settle(holder)
     yield context
     context.close()
