@@ -9,11 +9,9 @@ from torch import Tensor, nn
 from data.build import calibration_batches, inference_loader
 from deploy.checks import Exported, max_difference, rounded
 from deploy.converters import require_fixed_size
-from deploy.coreml import MANIFEST, export_coreml, require_coreml
+from deploy.coreml import MANIFEST
+from deploy.formats import FIXED, SUFFIXES, export_file, require_formats
 from deploy.int8 import export_int8
-from deploy.litert import export_litert, require_litert
-from deploy.onnx import export_onnx, require_onnx
-from deploy.pt2 import export_pt2
 from errors import InputError
 from models.build import Checkpoint
 from models.calibration import calibrate
@@ -23,18 +21,6 @@ from options import ExportOptions, run, settings
 from options.no_effect import unread_images
 from runtime.files import check_folder
 from runtime.folders import make_folder, make_parent
-
-SUFFIXES = {
-    "pth": ".pth",
-    "safetensors": ".safetensors",
-    "onnx": ".onnx",
-    "pt2": ".pt2",
-    "coreml": ".mlpackage",
-    "tflite": ".tflite",
-}
-# Their files are for images of one size.
-FIXED = {"coreml": export_coreml, "tflite": export_litert}
-REQUIRE = {"onnx": require_onnx, "coreml": require_coreml, "tflite": require_litert}
 
 
 def load(
@@ -124,10 +110,7 @@ def export_weights(net: nn.Module, path: Path, fp16: bool, spec: GeneratorSpec) 
 
 def main() -> None:
     opt = ExportOptions.parse()
-    for name in opt.format:
-        REQUIRE.get(name, lambda: None)()
-    if opt.int8 and not ("onnx" in opt.format and opt.dataroot):
-        raise InputError("`int8` needs `format` onnx and images to calibrate on: `dataroot` DIR")
+    require_formats(opt.format)
     checkpoint, data = settings.generator(opt, "input_path"), settings.data(opt)
 
     def images(spec: GeneratorSpec) -> Iterable[Tensor]:
@@ -146,7 +129,7 @@ def main() -> None:
     if opt.int8:
         checkpoint.check_channels(spec, data.channels)
     if set(opt.format) & set(FIXED):
-        require_fixed_size(net, opt.size)
+        require_fixed_size(spec.multiple, opt.size)
     if spec.kind.styled and (opt.int8 or set(opt.format) & set(FIXED)):
         raise InputError(
             f"{checkpoint.setting} {checkpoint.path}: files of {spec.netG} take styles beside "
@@ -164,10 +147,8 @@ def main() -> None:
             continue
         if name in ("pth", "safetensors"):
             exported = export_weights(net, path, opt.fp16, spec)
-        elif name in FIXED:
-            exported = FIXED[name](net, path, opt.fp16, opt.size)
         else:
-            exported = {"onnx": export_onnx, "pt2": export_pt2}[name](net, path, opt.fp16)
+            exported = export_file(name, net, path, opt.fp16, opt.size)
         print(f"{path}: {spec.config}, {count_parameters(net):,} parameters, {exported}")
 
 

@@ -137,6 +137,11 @@ class DataSettings:
         limit = self.max_dataset_size
         return replace(self, max_dataset_size=min(int(count), limit) if limit > 0 else int(count))
 
+    @property
+    def _uncropped(self) -> int:
+        """The ``load_size`` of whole images."""
+        return self.resize.uncropped().load_size
+
     def for_validation(self) -> DataSettings:
         """Phase ``val``, uncropped: what a training run is judged on.
 
@@ -144,7 +149,7 @@ class DataSettings:
         """
         limit = max(2, self.max_dataset_size) if self.max_dataset_size > 0 else -1
         return replace(
-            self, phase="val", load_size=self.crop_size, meta_path=None, max_dataset_size=limit
+            self, phase="val", load_size=self._uncropped, meta_path=None, max_dataset_size=limit
         )
 
     def for_calibration(self) -> DataSettings:
@@ -159,7 +164,7 @@ class DataSettings:
             return replace(
                 self,
                 phase="train",
-                load_size=self.crop_size,
+                load_size=self._uncropped,
                 meta_path=self.calibration_meta_path,
                 max_dataset_size=-1,
             )
@@ -169,7 +174,7 @@ class DataSettings:
         return replace(
             self,
             phase=phase,
-            load_size=self.crop_size,
+            load_size=self._uncropped,
             meta_path=meta_path,
             max_dataset_size=CALIBRATION_IMAGES,
         )

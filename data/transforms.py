@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -96,6 +96,11 @@ class Resize:
             return rounded
         # Smaller than the crop: enlarged to it, so that a crop is always whole.
         return max(size[0], crop[1]), max(size[1], crop[0])
+
+    def uncropped(self) -> Resize:
+        """The same without a margin to cut crops from. Where nothing is cut, images stay the same
+        as those of a training."""
+        return replace(self, load_size=self.crop_size) if "crop" in self.preprocess else self
 
     def __call__(self, image: Image.Image) -> Image.Image:
         target = self.target(*image.size)

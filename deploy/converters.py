@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from deploy.checks import sample
 from errors import InputError
 from models.inputs import input_channels
-from models.layers import multiple_of, require_size
+from models.layers import require_size
 
 # Below, reflection padding has too few pixels to take.
 LEAST_SIZE = 8
@@ -39,9 +39,10 @@ def require_packages(what: str, modules: dict[str, str]) -> None:
         )
 
 
-def require_fixed_size(net: nn.Module, size: int) -> None:
-    """InputError unless images of ``size`` x ``size`` pixels fit ``net``."""
-    require_size(size, size, multiple_of(net), "`size`")
+def require_fixed_size(multiple: int, size: int) -> None:
+    """InputError unless images of ``size`` x ``size`` pixels fit a network that needs sides of
+    multiples of ``multiple``."""
+    require_size(size, size, multiple, "`size`")
     if size < LEAST_SIZE:
         raise InputError(f"`size` {size}: the smallest image is {LEAST_SIZE} pixels wide")
 

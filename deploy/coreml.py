@@ -22,6 +22,7 @@ from deploy.converters import (
 )
 from deploy.mil import MilGenerator
 from deploy.pt2 import Traced
+from models.layers import multiple_of
 from runtime.files import folder_written_whole
 
 # What every such folder holds.
@@ -82,7 +83,7 @@ def export_coreml(net: nn.Module, path: Path, fp16: bool = False, size: int = 25
     """
     require_coreml()
     plain = copy.deepcopy(net).cpu().float().eval()
-    require_fixed_size(plain, size)
+    require_fixed_size(multiple_of(plain), size)
     if fp16:
         rounded(plain)  # raises where float16 does not hold a weight
     shapes = [(1, size, size)]

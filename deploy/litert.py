@@ -23,6 +23,7 @@ from deploy.converters import (
 )
 from deploy.pt2 import Traced
 from deploy.rewrite import crop_transposed
+from models.layers import multiple_of
 from runtime.files import written_whole
 
 
@@ -124,7 +125,7 @@ def export_litert(net: nn.Module, path: Path, fp16: bool = False, size: int = 25
     """
     require_litert()
     plain = copy.deepcopy(net).cpu().float().eval()
-    require_fixed_size(plain, size)
+    require_fixed_size(multiple_of(plain), size)
     if fp16:
         rounded(plain)  # raises where float16 does not hold a weight
     shapes = [(1, size, size)]

@@ -239,6 +239,10 @@ class Options:
             _join_statistics(opt, parser)
         if "preprocess" not in cls.flags:
             return
+        # Only trainings cut parts out of larger images; the others take images whole.
+        whole = not issubclass(cls, _TrainingOptions | CheckOptions)
+        if whole and opt.preprocess == "resize_and_crop" and "load_size" not in opt.explicit:
+            opt.load_size = opt.crop_size if "crop_size" in opt.explicit else opt.load_size
         # Label maps of a scaled width are as large as the network's images.
         mode = getattr(opt, "dataset_mode", None)
         scaled = mode in LABELLED and opt.preprocess == "scale_width"
@@ -880,6 +884,12 @@ class ExportOptions(Options):
             # Whichever dataset it was: what follows is how its channels are counted.
             return {"dataset_mode": "cityscapes"} | cls.of_labels("cityscapes")
         return super().defaults_for(typed)
+
+    @classmethod
+    def check(cls, opt, parser):
+        super().check(opt, parser)
+        if opt.int8 and not ("onnx" in opt.format and opt.dataroot):
+            parser.error("--int8 needs --format onnx and images to calibrate on: --dataroot DIR")
 
 
 class SpectralOptions(Options):

@@ -67,6 +67,12 @@ def _new_teacher(opt: argparse.Namespace) -> bool:
     return opt.distiller == "online" and (opt.restore_teacher_G_path is None or second)
 
 
+def _keeps_whole(opt: argparse.Namespace) -> bool:
+    # Label maps have the size of the flags.
+    labels = opt.dataset_mode in LABELLED
+    return opt.preprocess == "none" or (opt.preprocess == "scale_width" and not labels)
+
+
 def _looks_at_vgg(opt: argparse.Namespace) -> bool:
     if is_spade(opt):
         return bool(opt.lambda_vgg)
@@ -381,8 +387,8 @@ RULES = (
     Rule(
         (*TRAINING, *SEARCHES, *TESTS, "get_real_stat.py"),
         ("crop_size", "aspect_ratio"),
-        "--preprocess none keeps the size of images",
-        lambda opt: opt.preprocess == "none",
+        "--preprocess cuts nothing out of images",
+        lambda opt: _keeps_whole(opt),
     ),
     Rule(
         ("export.py",),

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import torch
 
+from deploy.formats import FIXED
 from models.config import ConfigSet
 from models.kinds import KINDS, supernet_beside
-from options import settings
+from options import ExportOptions, settings
 from pipeline.presets import Preset
 from pipeline.stages import ROOT, WINNER, Stage
 from pipeline.teacher import Teacher, best, latest
@@ -178,14 +179,22 @@ class Draft:
             "input_path": best(self.folder / "finetune", "G"),
             "config_str": WINNER,
             "output_path": str(self.folder / "compressed"),
-            "format": ["pth", "onnx"],
+            "format": ["onnx"],
         } | self.preset.of("export")
         formats = flags["format"]
         formats = formats if isinstance(formats, list) else [formats]
-        # The other stages read the weights.
-        flags["format"] = ["pth", *(each for each in formats if each != "pth")]
-        last = self.folder / f"compressed.{flags['format'][-1]}"
-        return Stage("export", "export.py", flags, last)
+        # The other stages read the weights: they come last, and say that the others are there.
+        flags["format"] = [*(each for each in formats if each != "pth"), "pth"]
+        last = "compressed.pth"
+        size = self.preset.images.size
+        if set(flags["format"]) & set(FIXED):
+            flags.setdefault("size", size)
+        if flags.get("int8"):
+            # Calibrated on images that it learned from.
+            images = self.images(size) | {"phase": "train"}
+            flags |= {k: v for k, v in images.items() if k in ExportOptions.flags}
+            last = "compressed.int8.onnx"
+        return Stage("export", "export.py", flags, self.folder / last)
 
     def compared(self) -> dict[str, object]:
         return self.images(self.preset.images.size) | {

@@ -7,10 +7,12 @@ new, since those of the earlier stages are not there yet. A step takes as long w
 from __future__ import annotations
 
 import itertools
+import os
 import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from statistics import median
 
 import torch
 
@@ -21,7 +23,7 @@ from evaluation.build import feature_net
 from options import Namespace, search_settings, settings
 from pipeline.plan import Plan
 from pipeline.stages import Stage
-from runtime.machine import device_name, wait
+from runtime.machine import busy_cores, device_name, wait
 from runtime.progress import Bar
 from subnets.target import cost
 from train import new_task
@@ -29,6 +31,8 @@ from training.tasks import Task
 
 STEPS = 4  # timed ones of each training
 PATIENCE = 20.0  # seconds for the steps of one training, after the first
+CALLS, ENOUGH = 5, 1.0  # timed ones of a network at most, and their seconds together
+BUSY = 0.5  # cores that other programs use, from which on it is said
 # Python and PyTorch start in every stage.
 START = 4.0
 
@@ -42,12 +46,14 @@ class Estimate:
         work:    what it does, e.g. ``6 epochs, 600 steps``
         device:  name of what it was timed on
         problem: why it could not be timed; "" = it was
+        busy:    cores that other programs kept busy before
     """
 
     seconds: dict[str, float]
     work: dict[str, str]
     device: str
     problem: str = ""
+    busy: float = 0.0
 
 
 # --------------------------------------------------------------------------------------------------
@@ -93,9 +99,13 @@ def _seconds(run: Callable[[], object], device: torch.device) -> float:
 
 @torch.inference_mode()
 def seconds_per_image(net: Callable, x: torch.Tensor) -> float:
-    """Of the second of two calls: the first one prepares."""
+    """Of the fastest of a few calls, after one that prepares: another program slows some down, and
+    what is timed here is multiplied by thousands."""
     net(x)
-    return _seconds(lambda: net(x), x.device) / len(x)
+    times: list[float] = []
+    while len(times) < CALLS and sum(times) < ENOUGH:
+        times.append(_seconds(lambda: net(x), x.device))
+    return min(times) / len(x)
 
 
 @dataclass(frozen=True)
@@ -136,7 +146,7 @@ def time_training(flags: Namespace, device: torch.device) -> Timed:
             break
     generators = task.generators().values()
     evaluated = [seconds_per_image(generate, batch.A) for generate in generators]
-    return Timed(sum(times) / len(times), evaluated)
+    return Timed(median(times), evaluated)
 
 
 def _work(plan: Plan, stage: Stage) -> tuple[int, int, int]:
@@ -170,6 +180,7 @@ def estimate(plan: Plan) -> Estimate:
     """
     seconds: dict[str, float] = {}
     work: dict[str, str] = {}
+    busy = busy_cores()
     todo = [stage for stage in plan.stages if not stage.done]
     supernet = plan.stage("supernet")
     trainings = [stage for stage in todo if stage.is_training]
@@ -185,7 +196,7 @@ def estimate(plan: Plan) -> Estimate:
         for name, stage in Bar(timed.items(), desc="timing a few steps", unit="stage", leave=False):
             found[name] = time_training(_flags(plan, stage), plan.device)
     except InputError as error:
-        return Estimate(seconds, work, device_name(plan.device), str(error))
+        return Estimate(seconds, work, device_name(plan.device), str(error), busy)
     if plan.device.type == "cuda":
         torch.cuda.empty_cache()  # the stages are processes of their own
     counts = plan.division.counts
@@ -207,7 +218,7 @@ def estimate(plan: Plan) -> Estimate:
         slower = max(1.0, cost(plan.teacher.spec, plan.size)[0] / plan.budget.macs)
         seconds["test"] += counts["test"] * (generating * (1 + slower) + 2 * seeing)
         work["test"] = f"{counts['test']:,} images"
-    return Estimate(seconds, work, device_name(plan.device))
+    return Estimate(seconds, work, device_name(plan.device), busy=busy)
 
 
 def _subnets(plan: Plan) -> int:
@@ -241,7 +252,17 @@ def describe_estimate(plan: Plan, found: Estimate) -> str:
         f"in all about {duration(sum(found.seconds.values()))} on {found.device}, going by a few "
         "steps of each training"
     )
-    return "\n".join(lines)
+    return "\n".join(lines + busy_note(found.busy))
+
+
+def busy_note(busy: float) -> list[str]:
+    """A line for people where other programs use so many cores that it takes longer than alone."""
+    if busy < BUSY:
+        return []
+    return [
+        f"other programs keep {busy:.1f} of {os.cpu_count()} cores busy now: without them it takes "
+        "less"
+    ]
 
 
 def duration(seconds: float) -> str:

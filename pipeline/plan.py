@@ -12,7 +12,8 @@ from pathlib import Path
 
 import torch
 
-from deploy.onnx import require_onnx
+from deploy.converters import require_fixed_size
+from deploy.formats import FIXED, require_formats
 from errors import InputError
 from models.config import ChannelConfig
 from models.generators import GeneratorSpec
@@ -145,8 +146,10 @@ def make_plan(wanted: Wanted, preset: Preset) -> Plan:
         stages,
         notes(division.sources, teacher.given, recorded, direction, size),
     )
-    if "onnx" in plan.stage("export").flags["format"]:
-        require_onnx()
+    export = plan.stage("export").with_winner(str(space.smallest)).parse()
+    require_formats(export.format)
+    if set(export.format) & set(FIXED):
+        require_fixed_size(student.multiple, export.size)
     return plan
 
 

@@ -66,7 +66,7 @@ class Usage:
     def resize_of(self, phase: str) -> Resize:
         """How the images of a phase are resized: all but train to the size of the crop."""
         resize = replace(self.resize, any_size=self.dataset_mode == "single")
-        return resize if phase == "train" else replace(resize, load_size=resize.crop_size)
+        return resize if phase == "train" else resize.uncropped()
 
 
 @dataclass(frozen=True)

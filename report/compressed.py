@@ -81,7 +81,8 @@ def collect(folder: Path, target: Target, preset: str) -> dict:
         "measures": test["measures"],
         "n": test["metrics"]["n"],
         "files": {
-            path.suffix[1:]: {"name": path.name, "bytes": path.stat().st_size} for path in files
+            path.name.partition(".")[2]: {"name": path.name, "bytes": _bytes(path)}
+            for path in files
         },
         "search": {
             "evaluated": search["evaluated"],
@@ -343,6 +344,12 @@ def card(results: dict) -> str:
         *(f"* {text}" for text in limits(results)),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _bytes(path: Path) -> int:
+    """Of a file, or of the files in a folder, which a Core ML program is."""
+    each = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in each if file.is_file())
 
 
 def _sentence(text: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from errors import InputError
 from runtime import distributed
 
 DEVICES = ("auto", "cpu", "cuda", "mps", "xpu")
-MEMINFO = Path("/proc/meminfo")
+MEMINFO, STAT = Path("/proc/meminfo"), Path("/proc/stat")
 _NAMES = {"cpu": "the CPU", "cuda": "a CUDA GPU", "mps": "an Apple GPU", "xpu": "an Intel GPU"}
 
 
@@ -163,3 +164,26 @@ def _index_of_gpu(gpu_ids: Sequence[int], count: int) -> int:
             f"`gpu_ids` {shown}: there is no GPU {index}, PyTorch finds {count} on this machine"
         )
     return index
+
+
+def busy_cores(seconds: float = 0.3) -> float:
+    """How many cores all programs keep busy while this thread waits so long [s]; 0 where the system
+    does not say."""
+    before = _core_seconds()
+    time.sleep(seconds)
+    after = _core_seconds()
+    if before is None or after is None:
+        return 0.0
+    busy, total = (now - then for now, then in zip(after, before, strict=True))
+    return (os.cpu_count() or 1) * busy / total if total else 0.0
+
+
+def _core_seconds() -> tuple[int, int] | None:
+    """(busy, all) time of all cores since the start of the system, in ticks of Linux."""
+    try:
+        _, *ticks = STAT.read_text().splitlines()[0].split()
+        user, nice, system, idle, waiting, *more = map(int, ticks)
+    except (OSError, ValueError, IndexError):
+        return None
+    busy = user + nice + system + sum(more[:3])
+    return busy, busy + idle + waiting

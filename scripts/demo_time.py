@@ -17,13 +17,14 @@ from evaluation.build import feature_net
 from options import SCRIPTS, Namespace, run, search_settings, settings
 from pipeline.estimate import (
     START,
+    busy_note,
     duration,
     seconds_per_image,
     start_anew,
     time_training,
     work_of,
 )
-from runtime.machine import device_name
+from runtime.machine import busy_cores, device_name
 
 # Not timed: starting the other stages, the latency of two networks, and the pages.
 REST = 8 * START
@@ -44,7 +45,7 @@ def _images(flags: Namespace, device: torch.device, **changes: object) -> int:
 
 def main() -> None:
     teacher, supernet, search, finetune = _commands(sys.argv[1:])
-    device = settings.start_machine(teacher)
+    device, busy = settings.start_machine(teacher), busy_cores()
     made = {"teacher_netG": teacher.netG, "teacher_ngf": teacher.ngf}
     for flags in (teacher, supernet):
         vars(flags).update(start_anew(flags))
@@ -64,7 +65,9 @@ def main() -> None:
     total += subnets * _images(search, device) * (sum(generating) / len(generating) + seeing)
     print(
         f"about {duration(total)} on {device_name(device)} with {torch.get_num_threads()} threads, "
-        "going by a few steps"
+        "going by a few steps",
+        *busy_note(busy),
+        sep="\n",
     )
 
 

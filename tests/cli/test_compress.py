@@ -77,7 +77,7 @@ times = 3
 # Stage -> what says that it is done.
 STAGES = {"check": "data", "images": "data", "teacher": "teacher/results.json"}
 STAGES |= {"supernet": "supernet/results.json", "search": "search/index.html"}
-STAGES |= {"finetune": "finetune/results.json", "export": "compressed.onnx"}
+STAGES |= {"finetune": "finetune/results.json", "export": "compressed.pth"}
 STAGES |= {"test": "test/results.json", "latency": "latency/latency.json", "page": "results.json"}
 
 # --------------------------------------------------------------------------------------------------
@@ -208,7 +208,7 @@ python train_supernet.py IMAGES --load_size 36 --crop_size 32 MACHINE MEASURE TR
 --restore_student_G_path OUT/supernet/checkpoints/best_net_G.pth --config_str "$CONFIG" \
 --log_dir OUT/finetune
 python export.py --input_path OUT/finetune/checkpoints/best_net_G.pth --config_str "$CONFIG" \
---output_path OUT/compressed --format pth onnx
+--output_path OUT/compressed --format onnx pth
 python test.py IMAGES --load_size 32 --crop_size 32 MACHINE --phase test COMPARED MEASURE \
 --results_dir OUT/test
 python latency.py IMAGES --load_size 32 --crop_size 32 MACHINE --phase test COMPARED \
@@ -270,7 +270,7 @@ def begun(folder: Path, stage: str) -> bool:
         return any(r["event"] == "eval" and r["step"] > 2 for r in records)
     if stage == "search":
         return len(_lines(folder / "search" / "evaluations.jsonl")) >= 3
-    return (folder / {"export": "compressed.pth", "test": "test/images"}[stage]).exists()
+    return (folder / {"export": "compressed.onnx", "test": "test/images"}[stage]).exists()
 
 
 def test_kill_9_in_every_stage_that_goes_on(plain, spawn, forked, flags, compress, tmp_path):

@@ -413,6 +413,27 @@ def test_one_of_the_two_sizes_sets_both_where_the_other_would_contradict_it():
     assert (both.load_size, both.crop_size) == (72, 64)
 
 
+@pytest.mark.parametrize("script", ["test.py", "evolution_search.py", "search.py", "latency.py"])
+def test_a_smaller_size_alone_is_that_of_whole_images(script):
+    """Of images twice as large, a network of 128 pixels would see the middle alone."""
+    given = [*LEAST[script], "--crop_size", "128"]
+    for more, load_size in (([], 128), (["--load_size", "144"], 144)):
+        opt = options.SCRIPTS[script].parse([*given, *more])
+        assert (opt.load_size, opt.crop_size) == (load_size, 128)
+    # Trainings cut crops out of them.
+    opt = options.TrainOptions.parse([*LEAST["train.py"], "--crop_size", "128"])
+    assert (opt.load_size, opt.crop_size) == (286, 128)
+    opt = options.CheckOptions.parse(["--dataroot", "d", "--crop_size", "128"])
+    assert (opt.load_size, opt.crop_size) == (286, 128)
+
+
+def test_a_size_that_cuts_nothing_is_pointed_out(capsys):
+    for preprocess in ("none", "scale_width"):
+        given = ["--preprocess", preprocess, "--crop_size", "128", "--load_size", "128"]
+        options.TrainOptions.parse([*LEAST["train.py"], *given])
+        assert "--crop_size: no effect, --preprocess cuts nothing out" in capsys.readouterr().out
+
+
 def test_importing_and_parsing_loads_no_network(tmp_path):
     """A wrong flag is answered at once: no weights are looked for, and the packages of the feature
     network stay unimported."""

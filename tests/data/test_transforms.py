@@ -123,6 +123,25 @@ def test_targets(resize, image, target, crop):
     assert resize.target(*image) == target and resize.crop == crop
 
 
+@pytest.mark.parametrize(
+    ("preprocess", "target"),
+    [
+        ("resize_and_crop", (64, 64)),
+        ("scale_width_and_crop", (64, 64)),
+        ("crop", (120, 64)),
+        ("scale_width", (96, 48)),
+        ("none", (120, 60)),
+    ],
+)
+def test_whole_images_are_as_large_as_what_a_training_sees(preprocess, target):
+    """Without a margin for random crops; where nothing is cut, as in training."""
+    resize = Resize(preprocess, 96, 64)
+    assert resize.uncropped().target(120, 60) == target
+    assert resize.uncropped().crop == resize.crop
+    if "crop" not in preprocess:
+        assert resize.uncropped() == resize
+
+
 def test_an_image_of_the_right_size_is_not_resampled():
     image = Image.new("RGB", (600, 400))
     assert Resize("none")(image) is image

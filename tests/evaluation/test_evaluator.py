@@ -346,6 +346,14 @@ def test_a_run_of_a_few_images_is_judged_on_as_few():
     assert DataSettings("d", max_dataset_size=1).for_validation().max_dataset_size == 2
 
 
+def test_it_is_judged_at_the_scale_it_trains_at():
+    """A training on whole photos 512 wide is not judged on photos half as wide."""
+    for changed in (DataSettings.for_validation, DataSettings.for_calibration):
+        for preprocess, load_size in (("scale_width", 512), ("resize_and_crop", 256)):
+            data = changed(DataSettings("d", preprocess=preprocess, load_size=512))
+            assert (data.load_size, data.crop_size) == (load_size, 256), (changed, preprocess)
+
+
 # --------------------------------------------------------------------------------------------------
 # What the flags ask for
 

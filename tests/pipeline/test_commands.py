@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from deploy.formats import require_formats
 from errors import InputError
 from models.build import Initialisation, new_generator
 from models.generators import GeneratorSpec
@@ -15,6 +16,7 @@ from pipeline.plan import make_plan
 from pipeline.presets import NAMES, read_preset
 from pipeline.stages import WINNER, Stage
 from pipeline.teacher import given_teacher
+from prepare.builtin import write_builtin_dataset
 
 
 def draft(kind: str, name: str = "quick", mode="aligned", direction="AtoB", **wanted) -> Draft:
@@ -77,6 +79,54 @@ def test_a_command_can_be_pasted():
         '--config_str "$CONFIG" --backends eager fused'
     )
     assert stage.needs_winner and not stage.with_winner("8_8").needs_winner
+
+
+@pytest.mark.parametrize(
+    ("table", "formats", "result"),
+    [
+        ({}, ["onnx", "pth"], "compressed.pth"),
+        ({"format": ["pth"]}, ["pth"], "compressed.pth"),
+        ({"format": ["onnx", "coreml"]}, ["onnx", "coreml", "pth"], "compressed.pth"),
+        ({"format": ["pth", "onnx"], "int8": True}, ["onnx", "pth"], "compressed.int8.onnx"),
+    ],
+)
+def test_the_export_ends_with_what_is_written_last(table, formats, result):
+    new = draft("cpu", device="cpu")
+    new.preset = replace(new.preset, tables=new.preset.tables | {"export": table})
+    stage = new.export()
+    assert stage.result == Path("out", result)
+    opt = stage.with_winner("16_16_16_16_16_16_16_16").parse()
+    assert opt.format == formats
+    # A phone's file is for the images of the preset, and 8 bits are calibrated on those of train.
+    assert opt.size == (new.preset.images.size if "coreml" in formats else 256)
+    found = (opt.dataroot, opt.phase, opt.crop_size)
+    assert found == (("out/data", "train", 64) if opt.int8 else (None, "train", 256))
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ({"format": ["pth"], "int8": True}, ("stage export", "--int8 needs --format onnx")),
+        ({"format": ["coreml"], "size": 66}, ("66x66", "multiples of 4", "`size`")),
+    ],
+)
+def test_an_export_that_cannot_work_is_refused_by_the_plan(table, words, tmp_path, monkeypatch):
+    monkeypatch.setattr("deploy.formats._REQUIRE", {})
+    write_builtin_dataset(tmp_path / "d", 8, 4, 64, workers=0, progress=False)
+    preset = read_preset("quick")
+    preset = replace(preset, tables=preset.tables | {"export": table})
+    wanted = Wanted(str(tmp_path / "d"), str(tmp_path / "out"), "12x", device="cpu")
+    with pytest.raises(InputError) as refused:
+        make_plan(wanted, preset)
+    assert all(word in str(refused.value) for word in words), refused.value
+
+
+def test_a_format_whose_package_is_missing_is_refused(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    for name, package in (("onnx", "onnxscript"), ("coreml", "coremltools"), ("tflite", "litert")):
+        with pytest.raises(InputError, match=package):
+            require_formats(["pth", name])
+    require_formats(["pth", "safetensors", "pt2"])
 
 
 def test_a_discriminator_of_another_width_sets_it():

@@ -1,5 +1,6 @@
 """How long a plan takes: what is counted, and how it is said."""
 
+import os
 import runpy
 import sys
 from dataclasses import replace
@@ -18,6 +19,7 @@ from pipeline.estimate import (
     describe_estimate,
     duration,
     estimate,
+    seconds_per_image,
 )
 from pipeline.plan import make_plan
 from pipeline.presets import read_preset
@@ -91,8 +93,10 @@ def test_every_stage_has_a_time(plan):
     assert all(seconds > 0 for seconds in steps.values())
     # Many more steps of the same kind.
     assert steps["finetune"] > 3 * steps["supernet"]
-    lines = describe_estimate(plan, found).splitlines()
+    lines = describe_estimate(plan, replace(found, busy=0.4)).splitlines()
     assert len(lines) == len(plan.stages) + 1
+    note = f"other programs keep 1.3 of {os.cpu_count()} cores busy now: without them it takes less"
+    assert describe_estimate(plan, replace(found, busy=1.26)).splitlines() == [*lines, note]
     assert lines[2].startswith("teacher   about ") and lines[2].endswith("5 epochs, 15 steps")
     assert lines[-1].startswith("in all about ") and " on CPU" in lines[-1]
     assert not plan.folder.exists()
@@ -107,6 +111,17 @@ def test_an_image_that_cannot_be_read_is_left_to_the_check(plan, tmp_path):
     broken = make_plan(wanted, plan.preset)
     said = describe_estimate(broken, estimate(broken))
     assert said.startswith("how long it takes is not known: ") and ".png" in said
+
+
+@pytest.mark.parametrize(
+    ("calls", "expected"), [([0.05, 0.01, 0.03, 0.05, 0.05], 0.01), ([0.6, 0.5], 0.5), ([2.0], 2.0)]
+)
+def test_the_fastest_of_a_few_calls_counts(calls, expected, monkeypatch):
+    """And no more are made than take a second, after the first, which prepares."""
+    times, made = iter(calls), []
+    monkeypatch.setattr("pipeline.estimate._seconds", lambda run, device: run() or next(times))
+    assert seconds_per_image(made.append, torch.zeros(2, 1)) == expected / 2
+    assert len(made) == 1 + len(calls) and next(times, None) is None
 
 
 @pytest.mark.parametrize(
@@ -144,10 +159,12 @@ def test_the_demo_says_how_long_it_takes(tmp_path, monkeypatch, capsys):
         tune += ["--restore_teacher_G_path", "not/there.pth", "--config_str", "8_8_8_8_8_8_8_8"]
         return [*teach, "--", *once, "--", *search, "--", *tune]
 
+    monkeypatch.setattr("runtime.machine.busy_cores", lambda: 1.5)
     said = []
     for epochs in ("1", "2000000"):
         monkeypatch.setattr(sys, "argv", ["demo_time.py", *words(epochs)])
         runpy.run_path(str(SCRIPT), run_name="__main__")
         said.append(capsys.readouterr().out)
     assert all(line.startswith("about ") and " threads, going by" in line for line in said)
+    assert all("\nother programs keep 1.5 of " in line for line in said)
     assert any(unit in said[1] for unit in (" h ", " days ")) and " h " not in said[0]

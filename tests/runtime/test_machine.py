@@ -7,6 +7,7 @@ from errors import InputError
 from metrics.criteria import FeatureCriterion
 from metrics.frechet import Statistics
 from metrics.inception import load_inception
+from runtime import machine
 from runtime.machine import MachineSettings, device_for_float64, device_name, start, wait
 
 
@@ -123,3 +124,20 @@ def test_a_clock_waits_for_the_device_that_computes(monkeypatch, kind):
     wait(torch.device("cpu"))
     assert waited == [kind]
     assert device_name(torch.device("cpu")).startswith("CPU (")
+
+
+def test_how_many_cores_are_busy(tmp_path, monkeypatch):
+    """By the clocks of Linux; a core that waits for a disk is not busy."""
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    path = tmp_path / "stat"
+    monkeypatch.setattr(machine, "STAT", path)
+    assert machine.busy_cores(0) == 0
+    path.write_text("cpu  100 20 30 4000 500 6 7 0 0 0\ncpu0 1 2 3\n")
+
+    def later(seconds):
+        path.write_text("cpu  140 40 50 4120 505 16 12 5 0 0\n")
+
+    monkeypatch.setattr(machine.time, "sleep", later)
+    busy, idle = 40 + 20 + 20 + 10 + 5 + 5, 120 + 5
+    assert machine.busy_cores() == pytest.approx(4 * busy / (busy + idle))
+    assert machine.busy_cores() == 0  # nothing has passed
