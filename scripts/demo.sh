@@ -39,12 +39,16 @@ TEACHER="$OUT/teacher/checkpoints/best_net_G.pth"
 STUDENT=(--restore_teacher_G_path "$TEACHER" --student_ngf 32 --lambda_distill 0.5)
 SUPERNET="$OUT/supernet/checkpoints/latest_net_G.pth"
 
+MADE="SIZE $SIZE, BUDGET $BUDGET, FID ${FID:-random}"
+same_settings "$OUT/settings.txt" "$MADE" "$OUT"
+write_settings "$OUT/settings.txt" "$MADE"
+
 echo "== dataset"
 py scripts/make_builtin_dataset.py "$DATAROOT" --train 400 --val 80 --size "$SIZE"
 # Images that only the search judges subnets by: the last 60 of train.
 mkdir -p "$OUT"
 ls "$DATAROOT/train" | tail -n 60 >"$OUT/search.meta"
-ls "$DATAROOT/train" | head -n -60 >"$OUT/train.meta"
+ls "$DATAROOT/train" | grep -vxFf "$OUT/search.meta" >"$OUT/train.meta"
 TRAIN+=(--meta_path "$OUT/train.meta")
 
 TEACH=(train.py "${TRAIN[@]}" --netG resnet_9blocks --ngf 32 --nepochs 3 --nepochs_decay 3

@@ -13,6 +13,12 @@ die() {
   exit 2
 }
 
+# need_bash: what follows is not understood by the bash 3 of macOS.
+need_bash() {
+  [ $((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1])) -ge 404 ] ||
+    die "this script needs bash 4.4 or newer, this is $BASH_VERSION (macOS: brew install bash)"
+}
+
 # asks_for_help ARGUMENT...: whether one of them is --help or -h.
 asks_for_help() {
   local argument
@@ -53,6 +59,23 @@ stage() {
     echo "== $name"
     "$@"
   fi
+}
+
+# same_settings FILE SETTINGS WHAT: die where FILE says that WHAT was made with others.
+same_settings() {
+  local had
+  [ -s "$1" ] || return 0
+  had="$(cat "$1")"
+  [ "$had" = "$2" ] ||
+    die "$3 was made with $had, not with $2: give the same, give another OUT, or remove $3"
+}
+
+# write_settings FILE SETTINGS
+write_settings() {
+  [ -n "${DRY_RUN:-}" ] && return
+  mkdir -p "$(dirname "$1")"
+  echo "$2" >"$1.part"
+  mv "$1.part" "$1"
 }
 
 # best_of CHECKPOINTS: the best generator of a run, or the latest where none was measured.

@@ -41,6 +41,7 @@ if asks_for_help "$@"; then
   header scripts/recipes.sh
   exit 0
 fi
+need_bash
 
 # ---- the datasets' facts
 
@@ -529,17 +530,21 @@ stages() {
 # From the teacher on.
 student_stages() {
   stage train_supernet "$SUPERNET/results.json" train_supernet
+  local config found="$OUT/results/compressed" searched="BUDGET $BUDGET, CRITERION $CRITERION"
+  same_settings "$SEARCH/done" "$searched" "$SEARCH"
   stage search "$SEARCH/done" find_subnet
-  [ -n "${DRY_RUN:-}" ] || touch "$SEARCH/done"
-  local config
+  write_settings "$SEARCH/done" "$searched"
   config=$(config_of "$SEARCH")
+  # Where a search was done again and found another subnet, the figures are not its own.
+  [ ! -e "$SEARCH/summary.json" ] || same_settings "$found.config" "$config" "$found"
   [ "${#FINETUNE_EPOCHS[@]}" -eq 0 ] ||
     stage finetune "$OUT/finetune_$config/results.json" finetune "$config"
   stage export "$OUT/compressed_$config/latest_net_G.pth" export_subnet "$config"
+  write_settings "$found.config" "$config"
   stage test_full "$OUT/results/full/results.json" test_full
-  stage test_compressed "$OUT/results/compressed/results.json" test_compressed "$config"
+  stage test_compressed "$found/results.json" test_compressed "$config"
   stage latency_full "$OUT/results/full/latency.json" latency_full
-  stage latency_compressed "$OUT/results/compressed/latency.json" latency_compressed "$config"
+  stage latency_compressed "$found/latency.json" latency_compressed "$config"
 }
 
 # The flags of every stage are checked before the first starts: a mistake in the last one's would

@@ -52,6 +52,7 @@ if asks_for_help "$@"; then
   header scripts/study.sh
   exit 0
 fi
+need_bash
 
 DATAROOT='' SIZE='' DIRECTION=AtoB OUT=logs/study SEEDS="233 1 2" ROWS="a b d e" EPOCHS=300 NGF=32
 HELD_OUT='' COUNT=300 SPACE=24,20,16,12,8,6,4 SPACE_B=32,28,24,20,16,12,8

@@ -9,6 +9,7 @@ if asks_for_help "$@"; then
   header scripts/zoo.sh
   exit 0
 fi
+need_bash
 OUT="${OUT:-logs/zoo}"
 read -ra MORE_FLAGS <<<"${MORE:-}"
 

@@ -679,3 +679,40 @@ def test_two_teachers_from_training_to_table_and_again(tmp_path, dataset):
     assert "compressed: mobile_resnet_9blocks ngf 8" in table and "n=6" in table
     deeper = json.loads((out / "results" / "deeper" / "results.json").read_text())
     assert deeper["name"] == "mobile_deepest_resnet ngf 2"
+
+
+# --------------------------------------------------------------------------------------------------
+# Results of other settings
+
+
+def dry(folder: Path, **environment: str) -> subprocess.CompletedProcess:
+    """run.sh, which shows what it would do."""
+    environment = os.environ | {"DRY_RUN": "1"} | environment
+    call = ["bash", str(folder / "run.sh")]
+    return subprocess.run(call, env=environment, capture_output=True, text=True)
+
+
+def test_a_finished_search_is_not_taken_for_one_of_another_budget(tmp_path):
+    recipe, search = ROOT / "scripts" / "pix2pix" / "map2sat_fast", tmp_path / "search"
+    search.mkdir()
+    (search / "summary.json").write_text(json.dumps({"best": [{"config_str": CONFIG}]}))
+    done, kept = search / "done", tmp_path / "results" / "compressed.config"
+    done.write_text("BUDGET 4.6e9, CRITERION fid\n")
+    same = dry(recipe, OUT=str(tmp_path))
+    assert same.returncode == 0, same.stderr
+    for environment in ({"BUDGET": "3e9"}, {"CRITERION": "mIoU"}):
+        other = dry(recipe, OUT=str(tmp_path), **environment)
+        assert other.returncode == 2 and other.stderr.count("\n") == 1, other.stderr
+        assert f"{search} was made with BUDGET 4.6e9, CRITERION fid, not" in other.stderr
+        assert next(iter(environment.values())) in other.stderr and "another OUT" in other.stderr
+    # A search that was done again may find another subnet.
+    kept.parent.mkdir()
+    for config, code in ((CONFIG, 0), ("_".join(["16"] * 8), 2)):
+        kept.write_text(f"{config}\n")
+        found = dry(recipe, OUT=str(tmp_path))
+        assert found.returncode == code, found.stderr
+    assert f"{tmp_path}/results/compressed was made with {config}" in found.stderr
+    # Folders of earlier versions say nothing.
+    done.write_text("")
+    kept.unlink()
+    assert dry(recipe, OUT=str(tmp_path), BUDGET="3e9").returncode == 0
