@@ -455,6 +455,7 @@ INPUT_FILES |= {
     "calibration_meta_path",
     "latency_table",
     "meta_path",
+    "restore_pkl_path",
     "fid_weights",
     "drn_path",
     "table_path",
@@ -476,7 +477,15 @@ def _contents(opt: Namespace, flag: str, path: str) -> str:
         return " ".join(_content(path_of_side(path, side)) for side in "AB")
     if flag in ("restore_G_path", "restore_D_path") and both_ways(opt):
         return " ".join(_content(of_side(path, side)) for side in "AB")
+    if flag == "restore_pkl_path" and _is_own(path, opt):
+        return path
     return _content(path)
+
+
+def _is_own(path: str, opt: Namespace) -> bool:
+    """Whether a search starts from its own results, which grow."""
+    own = getattr(opt, "output_dir", None)
+    return own is not None and Path(path).resolve().parent == Path(own).resolve()
 
 
 def _plain(value: object) -> object:

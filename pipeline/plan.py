@@ -23,7 +23,7 @@ from pipeline.commands import Draft, Wanted
 from pipeline.presets import Preset
 from pipeline.stages import Stage
 from pipeline.teacher import Teacher, given_teacher
-from prepare.arrange import Division, Sizes, divide, find_mode
+from prepare.arrange import FACTS, Division, Sizes, divide, find_mode, require_unchanged
 from report.compressed import notes
 from runtime import machine
 from runtime.files import read_json, write_json
@@ -146,6 +146,8 @@ def make_plan(wanted: Wanted, preset: Preset) -> Plan:
         stages,
         notes(division.sources, teacher.given, recorded, direction, size),
     )
+    if (folder / "data" / FACTS).is_file() and not plan.done:
+        require_unchanged(division, folder / "data")
     export = plan.stage("export").with_winner(str(space.smallest)).parse()
     require_formats(export.format)
     if set(export.format) & set(FIXED):

@@ -11,6 +11,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 
 from errors import InputError
@@ -68,7 +69,9 @@ def run_stage(stage: Stage) -> None:
         if process is not None:
             process.send_signal(number)
 
-    before = {number: signal.signal(number, forward) for number in set(FORWARDED)}
+    # Python lets the main thread alone handle signals; from another one, none is forwarded.
+    alone = threading.current_thread() is threading.main_thread()
+    before = {n: signal.signal(n, forward) for n in set(FORWARDED) if alone}
     try:
         process = subprocess.Popen(
             [sys.executable, *stage.arguments],

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from data.datasets import AlignedDataset, Source, download_hint, list_images, unpaired_datasets
+from data.images import EXTENSIONS
 from data.labelled import find_layout
 from data.transforms import Resize
 from errors import InputError
@@ -232,6 +233,30 @@ def arrange(division: Division, root: Path, folder: Path) -> dict:
     except OSError as error:
         raise not_written(folder, error) from None
     return facts
+
+
+def require_unchanged(division: Division, folder: Path) -> None:
+    """Raise InputError unless a folder holds what `arrange` makes of a division now.
+
+    What was begun with other images must not go on with these: they were divided in another way.
+    """
+    found = {
+        path.relative_to(folder): path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in EXTENSIONS and not path.name.startswith(".")
+    }
+    wanted = {Path(below): file for below, file in division.files.items()}
+    # Where the system makes no links there are copies, which are not compared.
+    if found.keys() != wanted.keys() or any(
+        os.path.realpath(path) != os.path.realpath(wanted[below])
+        for below, path in found.items()
+        if path.is_symlink()
+    ):
+        raise InputError(
+            f"the images of `dataroot` are not those that {folder} was made of (there are "
+            f"{len(wanted):,} files to use now, and were {len(found):,}): give another "
+            "`output_dir`, or put them back"
+        )
 
 
 def _link(file: Path, path: Path) -> None:

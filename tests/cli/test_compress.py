@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -23,6 +24,8 @@ from errors import InputError
 from models.build import Initialisation, new_generator
 from models.generators import GeneratorSpec
 from models.weights import save_network
+from pipeline.run import run_stage
+from pipeline.stages import Stage
 from report.compressed import limits, table, verdict
 from report.tables import giga, mega
 
@@ -579,6 +582,25 @@ def test_a_folder_of_another_compression_is_left_alone(plain, compress, preset, 
             assert re.search(words, done.stderr), done.stderr
             assert "--output_dir" in done.stderr
     assert snapshot(plain) == before
+
+
+def test_a_stage_runs_in_any_thread(tmp_path):
+    """Python lets the main thread alone handle signals, which a window's worker is not."""
+    written = tmp_path / "page.txt"
+    stage = Stage("page", "platform", {}, written)
+    ended: list[object] = []
+
+    def work():
+        try:
+            run_stage(stage)
+        except InputError as error:
+            ended.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join(60)
+    (error,) = ended
+    assert str(written) in str(error)
 
 
 def test_one_compression_at_a_time(plain, compress):

@@ -313,6 +313,21 @@ def test_a_search_starts_from_an_earlier_one(
     assert best <= min(record["metrics"]["fid"] for record in earlier)
 
 
+def test_a_search_whose_start_has_grown_is_another(call, tmp_path, evolution, evolution_flags):
+    """Other parents would make other generations."""
+    lines = (evolution / "evaluations.jsonl").read_text().splitlines(True)
+    earlier, out = tmp_path / "earlier.jsonl", tmp_path / "out"
+    earlier.write_text("".join(lines[:-1]))
+    flags = (*evolution_flags, "--evolution_iters", 0, "--seed", 5, "--output_dir", out)
+    call("evolution_search.py", *flags, "--restore_pkl_path", earlier).succeeded()
+    (tmp_path / "moved").mkdir()
+    moved = earlier.rename(tmp_path / "moved" / earlier.name)
+    call("evolution_search.py", *flags, "--restore_pkl_path", moved).succeeded()
+    moved.write_text("".join(lines))
+    grown = call("evolution_search.py", *flags, "--restore_pkl_path", moved)
+    assert grown.returncode == 2 and "restore_pkl_path" in grown.stderr, grown.stderr
+
+
 # --------------------------------------------------------------------------------------------------
 # Export, test, speed, statistics
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from PIL import Image
 
 from data.datasets import list_images
 from errors import InputError
-from prepare.arrange import Sizes, arrange, describe, divide, find_mode
+from prepare.arrange import Sizes, arrange, describe, divide, find_mode, require_unchanged
 
 
 def fill(root, folders: dict[str, int], size=(16, 8)):
@@ -114,6 +115,27 @@ def test_a_run_that_was_killed_leaves_no_half_folder(tmp_path):
     arrange(divide(root, "aligned", Sizes(), 0), root, tmp_path / "out")
     assert not (tmp_path / "out.part").exists()
     assert not (tmp_path / "out" / "train" / "old.png").exists()
+
+
+def test_other_images_than_a_folder_was_made_of_are_noticed(tmp_path):
+    root, out = fill(tmp_path / "d", {"train": 10, "val": 3}), tmp_path / "out"
+
+    def now():
+        return divide(root, "aligned", Sizes(), 0)
+
+    arrange(now(), root, out)
+    (out / ".statistics").mkdir()
+    (out / ".statistics" / "val.npz").touch()
+    require_unchanged(now(), out)
+    shutil.copy(root / "val" / "0.png", root / "val" / "9.png")
+    with pytest.raises(InputError, match=r"there are 14 files to use now, and were 13"):
+        require_unchanged(now(), out)
+    (root / "val" / "9.png").unlink()
+    require_unchanged(now(), out)
+    # As many as before, but one is another: the links to what is gone lead nowhere.
+    os.rename(root / "train" / "0.png", root / "train" / "new.png")
+    with pytest.raises(InputError, match="give another `output_dir`"):
+        require_unchanged(now(), out)
 
 
 def test_what_is_refused(tmp_path):
