@@ -118,7 +118,7 @@ class Draft:
             spec = settings.specs_both_ways(flags)[side]
             files = latest(run, f"G_{side}"), latest(run, f"D_{side}")
         student = self.wanted.student_netG or supernet_beside(spec.netG)
-        why = "the student learns from the teacher's images, by the eyes of its discriminator"
+        why = "the student learns from the teacher's images, by the features of its discriminator"
         return Teacher(files[0], student, spec, False, files[1], why, flags.ndf)
 
     def train_teacher(self) -> Stage:

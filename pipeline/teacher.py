@@ -85,7 +85,9 @@ def given_teacher(path: str, paired: bool, norm: str, student: str | None) -> Te
         ndf = _width_of(beside, spec, paired, norm)
     except InputError as error:
         return Teacher(path, student, spec, True, None, f"{error}, {alone}")
-    why = f"the student learns from the teacher's images, by the eyes of {beside.name} beside it"
+    why = (
+        f"the student learns from the teacher's images, by the features of {beside.name} beside it"
+    )
     return Teacher(path, student, spec, True, str(beside), why, ndf)
 
 

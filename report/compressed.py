@@ -207,7 +207,7 @@ def verdict(results: dict) -> str:
     """Whether the target was reached, in one line with both figures."""
     target = results["target"]
     if target["kind"] == "ms":
-        found = f"{milliseconds(target['reached'])} measured, {target['value']:g} ms wanted"
+        found = f"{target['reached']:.4g} ms measured, {target['value']:g} ms wanted"
         found += f" (searched within {giga(target['budget'])} MACs)"
     else:
         found = f"{giga(target['reached'])} MACs, at most {giga(target['budget'])} wanted"

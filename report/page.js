@@ -5,7 +5,10 @@ for (const th of document.querySelectorAll('table.sortable th')) {
   th.tabIndex = 0;
   const sort = () => {
     const body = th.closest('table').tBodies[0], column = th.cellIndex;
-    const text = row => row.cells[column].textContent, number = row => parseFloat(text(row).replaceAll(',', ''));
+    const text = row => row.cells[column].textContent;
+    // 3.63G is more than 282M.
+    const unit = row => ({ G: 1e9, M: 1e6 })[/^[\d.,]+([GM])\b/.exec(text(row))?.[1]] ?? 1;
+    const number = row => parseFloat(text(row).replaceAll(',', '')) * unit(row);
     const up = th.ariaSort !== 'ascending';
     const order = (p, q) => {
       const a = number(p), b = number(q);

@@ -3,7 +3,7 @@
 
 bash scripts/web_demo.sh                                        the networks of zoo/, all tasks
 bash scripts/web_demo.sh --demo                                 the networks of scripts/demo.sh
-bash scripts/web_demo.sh small.onnx --teacher teacher.onnx      others, as .onnx or .pth
+bash scripts/web_demo.sh small.onnx --teacher teacher.onnx      others: .onnx, .pth, .safetensors
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from deploy.converters import require_fixed_size
 from deploy.onnx import export_onnx, require_onnx
 from deploy.web.drawings import PALETTES_OF
 from deploy.web.folder import build, folder_bytes, require_runtime
@@ -45,7 +46,7 @@ def _parse() -> argparse.Namespace:
         nargs="?",
         type=Path,
         metavar="MODEL",
-        help=".onnx or .pth of a compressed generator",
+        help=".onnx, .pth or .safetensors of a compressed generator",
     )
     shown.add_argument(
         "--demo",
@@ -64,7 +65,10 @@ def _parse() -> argparse.Namespace:
     )
     own = parser.add_argument_group("with MODEL or --demo")
     own.add_argument(
-        "--teacher", type=Path, metavar="FILE", help=".onnx or .pth to compare it with"
+        "--teacher",
+        type=Path,
+        metavar="FILE",
+        help=".onnx, .pth or .safetensors to compare it with",
     )
     own.add_argument(
         "--mode",
@@ -141,18 +145,28 @@ def _demo_networks(folder: Path) -> tuple[list[Network], int]:
     return networks, size
 
 
-def _as_onnx(network: Network, folder: Path) -> Network:
-    """A ``.pth`` exported into ``folder`` and compared with PyTorch; any other network as it is."""
-    if network.path.suffix != ".pth":
+# Files of weights, which are exported here.
+WEIGHTS = (".pth", ".safetensors")
+
+
+def _as_onnx(network: Network, folder: Path, size: int) -> Network:
+    """Weights exported into ``folder`` and compared with PyTorch; any other network as it is."""
+    if network.path.suffix not in WEIGHTS:
         return network
     require_onnx()
     net, spec = load_generator(network.path, network.flag)
+    if spec.kind.styled:
+        raise InputError(
+            f"{network.flag} {network.path}: {spec.netG} takes styles beside images; the page "
+            "gives one image in and takes one out"
+        )
     if (spec.input_nc, spec.output_nc) != (3, 3):
         raise InputError(
             f"{network.flag} {network.path}: turns images of {spec.input_nc} channels "
             f"into {spec.output_nc}; "
             "the page draws in colour, give a network of 3 channels"
         )
+    require_fixed_size(spec.multiple, size)
     path = folder / f"{network.name}.onnx"
     print(f"{network.path} as ONNX: {export_onnx(net, path)}")
     return Network(network.name, network.flag, path)
@@ -160,7 +174,8 @@ def _as_onnx(network: Network, folder: Path) -> Network:
 
 def _side(networks: list[Network], given: int | None, default: int) -> int:
     """The side of an image in pixels: as given, or the only one that a network takes."""
-    fixed = {network: fixed_size(network.path, network.flag) for network in networks}
+    exported = [network for network in networks if network.path.suffix not in WEIGHTS]
+    fixed = {network: fixed_size(network.path, network.flag) for network in exported}
     for network, size in fixed.items():
         wanted = given or next((side for side in fixed.values() if side), None)
         if size and size != wanted:
@@ -179,9 +194,9 @@ def _own_task(opt: argparse.Namespace, folder: Path) -> Task:
         networks, default = [Network("compressed", "MODEL", opt.model)], 256
     if opt.teacher is not None:
         networks = [networks[0], Network("teacher", "--teacher", opt.teacher)]
-    networks = [_as_onnx(network, folder) for network in networks]
     mode, palette = opt.mode or "map", opt.palette or PALETTES_OF["map"][0]
     size = _side(networks, opt.size, default)
+    networks = [_as_onnx(network, folder, size) for network in networks]
     return Task(mode, mode, size, networks, opt.title, palette, tuple(opt.example or ()))
 
 

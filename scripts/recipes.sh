@@ -178,8 +178,8 @@ student_flags() {
   fi
 }
 
-# The student compares its images with those of the trained teacher, by the eyes of the teacher's
-# discriminator, or of VGG-16 where that was not kept.
+# The student compares its images with those of the trained teacher, by the features of the
+# teacher's discriminator, or of VGG-16 where that was not kept.
 online_flags() {
   local d
   d="$(beside "$(teacher)" D).pth"
@@ -193,7 +193,7 @@ online_flags() {
 }
 
 # What follows the teacher's images alone stays smooth. The winner goes on against the real ones, by
-# a discriminator of its own, which sees them changed at random (docs/quality.md).
+# a discriminator of its own, which sees them augmented at random (docs/quality.md).
 real_flags() {
   FLAGS+=(--lambda_ssim 0 --lambda_style 0 --lambda_feature 0 --lambda_tv 0
     --lambda_adversarial 1 --lambda_real "$LAMBDA_RECON" "${CHANGED[@]}")

@@ -36,7 +36,7 @@ SEARCH=(--mutate_prob 0.3 --population_size 50 --evolution_iters 20 --batch_size
 # (b) as published for maps, in widths halved.
 LAYERWISE=(--lambda_distill 0.01)
 # A good teacher makes good students: that of (d) and (e) goes on for a third of its epochs, with
-# changed images and averaged weights.
+# augmented images and averaged weights.
 TUNED=(--augment_D color translation cutout --ema 0.999)
 # (d) and (e), ours: the losses of supernet and fine-tuning, then what only one of them takes.
 OURS=(--distiller online --teacher_freq 0 --lambda_distill 0)

@@ -2,7 +2,8 @@
 # Makes the networks of zoo/: for each task a teacher, and two that need 12 and 40 times fewer MACs.
 # Built-in datasets, 128 px, about 4 hours on two CPU cores. Run it again to continue.
 #   bash scripts/zoo.sh [TASK ...]     map2aerial, lines2object (both)
-# Environment: OUT=DIR everything is written here (logs/zoo), GPU=N the GPU to use (-1: CPU),
+# The finished networks replace those in zoo/.
+# Environment: OUT=DIR trainings and tests are written here (logs/zoo), GPU=N the GPU (-1: CPU),
 # MORE="FLAGS" flags of every training, e.g. "--fid_weights PTH" or "--amp none", DRY_RUN=1.
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 if asks_for_help "$@"; then

@@ -30,6 +30,7 @@ let rateShown = 0; // when the camera's rate was written [ms]
 let key = null; // {x, y, down}: the pen that the keyboard moves, in image pixels
 let hiding; // timer of the sentence at the bottom
 let told; // what the service worker was told last
+let examplesAsked = 0; // of several that load, the last one is shown
 
 // --------------------------------------------------------------------------------------------------------
 // Frames
@@ -530,7 +531,7 @@ const SHORTCUTS = {
   v: () => setTogether(!together),
   k: () => share(),
   o: () => $("file").click(),
-  p: () => $("camera").click(),
+  p: () => task.mode === "photo" && $("camera").click(),
   s: () => save(false),
   S: () => save(true),
   Delete: () => $("clear").click(),
@@ -582,7 +583,9 @@ function makeExamples() {
 }
 
 async function openExample(i, announced) {
+  const mine = ++examplesAsked;
   const answer = await fetch(task.examples[i].drawing).catch(() => null);
+  if (mine !== examplesAsked) return;
   if (answer?.ok) await openImage(await answer.blob(), announced);
   else say("The example could not be loaded. Reload the page to try again");
 }
@@ -717,6 +720,11 @@ async function keepOffline() {
 
 function makeInstall() {
   let prompt = null;
+  // A page that was built again has a worker of its own, which was told nothing.
+  navigator.serviceWorker?.addEventListener("controllerchange", () => {
+    told = undefined;
+    keepOffline();
+  });
   window.addEventListener("beforeinstallprompt", (event) => {
     event.preventDefault();
     prompt = event;
@@ -818,7 +826,8 @@ async function start() {
     if (task.examples.length) await openExample(0, false);
   }
   for (const network of networks) network.sample ??= drawing.pixels;
-  drawing.past = [];
+  // What was drawn while the example loaded can be brought back.
+  if (drawing.past.length < 2) drawing.past = [];
   showUndo();
   if (!networks.some((network) => network.busy || network.ready)) drawingChanged();
 }

@@ -47,12 +47,15 @@ self.addEventListener("fetch", (event) => {
   event.respondWith(largeFiles.has(request.url) ? fromCache(request) : fromNetwork(request));
 });
 
+// An answer is given where there is no room to keep it, too.
+const put = (cache, url, answer) => cache.put(url, answer).catch(() => {});
+
 async function fromCache(request) {
   const cache = await caches.open(LARGE);
   const kept = await cache.match(request.url);
   if (kept) return kept;
   const answer = await fetch(request);
-  if (answer.ok) await cache.put(request.url, answer.clone());
+  if (answer.ok) await put(cache, request.url, answer.clone());
   return answer;
 }
 
@@ -63,7 +66,7 @@ async function fromNetwork(request) {
   url.search = url.hash = "";
   try {
     const answer = await fetch(request);
-    if (answer.ok && !answer.redirected && smallFiles.has(url.href)) await cache.put(url.href, answer.clone());
+    if (answer.ok && !answer.redirected && smallFiles.has(url.href)) await put(cache, url.href, answer.clone());
     return answer;
   } catch (error) {
     const kept = await cache.match(url.href);

@@ -67,6 +67,7 @@ def open_onnx(path: Path, flag: str):
             does not have one float32 input N 3 H W and one output.
     """
     require_onnx("onnxruntime", "onnx")
+    import onnx
     import onnxruntime
 
     if not path.is_file():
@@ -83,6 +84,12 @@ def open_onnx(path: Path, flag: str):
             f"{flag} {path}: not a network that ONNX Runtime reads ({type(error).__name__}); "
             "write one with export.py `format` onnx"
         ) from None
+    stored = onnx.load(path, load_external_data=False).graph.initializer
+    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in stored):
+        raise InputError(
+            f"{flag} {path}: keeps its weights in a second file, and the page takes one; save it "
+            "as a single file"
+        )
     inputs, outputs = session.get_inputs(), session.get_outputs()
     if len(inputs) != 1 or len(outputs) != 1:
         raise InputError(
@@ -155,8 +162,17 @@ def read_spec(path: Path) -> tuple[GeneratorSpec | None, int]:
     import onnx
 
     graph = onnx.load(path).graph
-    sizes = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
-    casts = {node.output[0]: node.input[0] for node in graph.node if node.op_type == "Cast"}
+    # Of weights in 8 bits, `deploy.int8` stores steps and zero points beside them.
+    sizes = {
+        tensor.name.removesuffix(":int8"): tuple(tensor.dims)
+        for tensor in graph.initializer
+        if not tensor.name.endswith((":scale", ":zero"))
+    }
+    casts = {
+        node.output[0]: node.input[0].removesuffix(":int8")
+        for node in graph.node
+        if node.op_type in ("Cast", "DequantizeLinear")
+    }
     names = {name for node in graph.node if "Conv" in node.op_type for name in node.input[1:]}
     shapes = [sizes.get(casts.get(name, name), (0,)) for name in names]
     state = {

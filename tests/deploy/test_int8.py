@@ -15,6 +15,7 @@ from deploy.int8 import (
     rounded_weight,
 )
 from deploy.onnx import OnnxGenerator, export_onnx
+from deploy.web.networks import read_spec
 from errors import InputError
 from models.calibration import calibrate
 from models.generators import GeneratorSpec
@@ -108,6 +109,8 @@ def test_numbers_are_signed_and_symmetric(tmp_path, mobile):
     export_int8(net, path, images(4), exported, math.inf)
     model = onnx.load(path)
     onnx.checker.check_model(model)
+    # The web page recognises it, and counts what it counts of float32.
+    assert read_spec(path) == read_spec(exported) and read_spec(path)[0] is not None
     tensors = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
     convs = [n for n in model.graph.node if n.op_type in ("Conv", "ConvTranspose")]
     made_by = {name: node for node in model.graph.node for name in node.output}

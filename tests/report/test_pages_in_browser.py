@@ -406,3 +406,15 @@ def test_without_scripts_the_plot_and_images_are_there(visit, tmp_path):
     assert not page.locator(".of-macs .plane").is_visible()
     page.locator("a.picture").first.click()
     page.wait_for_url(re.compile(r"samples/.*\.png$"))
+
+
+def test_a_table_is_sorted_by_what_its_cells_mean(visit, tmp_path):
+    """Billions are more than millions, and a second click reverses the order."""
+    cells = ("281.8M (12.9x)", "3.631G", "90.3M (40.2x)", "1,250.5M")
+    header = Header("Test", "Sizes")
+    write_page(tmp_path / "p.html", header, ["MACs"], [[cell] for cell in cells], None)
+    page = visit(tmp_path / "p.html")
+    wanted = ["90.3M (40.2x)", "281.8M (12.9x)", "1,250.5M", "3.631G"]
+    for order in (wanted, wanted[::-1]):
+        page.click("table.sortable th")
+        assert page.locator("table.sortable tbody td").all_inner_texts() == order

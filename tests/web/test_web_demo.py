@@ -673,12 +673,19 @@ def call(monkeypatch, capsys):
 
 @needs_runtime
 def test_bad_input_is_one_line_with_the_remedy(call, tmp_path):
+    import onnx
+
     good = write_onnx(tmp_path / "good.onnx")
     text = tmp_path / "text.onnx"
     text.write_text("no network")
     grey = write_onnx(tmp_path / "grey.onnx", channels_in=1)
     four = write_onnx(tmp_path / "four.onnx", channels_out=4)
     fixed = write_onnx(tmp_path / "fixed.onnx", size=32)
+    parts = tmp_path / "parts.onnx"
+    onnx.save(onnx.load(good), parts, save_as_external_data=True, size_threshold=0)
+    styled = tmp_path / "styled.pth"
+    spec = GeneratorSpec("sub_mobile_munit", config_str="_".join("2" * 10))
+    save_network(spec.build(), styled, spec)
     page, full = tmp_path / "page", tmp_path / "full"
     full.mkdir()
     (full / "thesis.txt").touch()
@@ -691,6 +698,8 @@ def test_bad_input_is_one_line_with_the_remedy(call, tmp_path):
         ([four], "3 channels out"),
         ([good, "--teacher", grey], "--teacher .*1 channels"),
         ([fixed, "--size", 64], "32 pixels only, not 64"),
+        ([parts], "weights in a second file"),
+        ([styled], "takes styles"),
         ([good, "--size", 66], "multiple of 4"),
         ([good, "--example", text], "not an image"),
         ([good, "--output", full], "holds something else"),
@@ -882,7 +891,9 @@ def test_a_unet_of_bare_weights(call, serve, visit, tmp_path):
     torch.save(net.state_dict(), file)
     code, _, said = call(file, "--size", 64, "--output", out)
     assert code == 2 and "64x64" in said and "--size" in said and not out.exists()
-    assert call(file, "--size", 128, "--output", out)[0] == 0
+    whole = tmp_path / "small.safetensors"
+    save_network(net, whole, GeneratorSpec("unet_128", 4))
+    assert call(whole, "--size", 128, "--output", out)[0] == 0
     page = visit(serve(out))
     assert difference(pixels(page, "output"), expected(net, pixels(page, "input"))) <= 2
     assert np.ptp(pixels(page, "output")) > 50 and page.errors == []
@@ -902,6 +913,9 @@ def test_black_lines_on_white(call, serve, visit, tmp_path):
     page.click("#clear")
     page.keyboard.press("4")  # no such colour
     page.keyboard.press("r")  # no such tool
+    page.evaluate("void (navigator.mediaDevices.getUserMedia = () => { window.filmed = true; })")
+    page.keyboard.press("p")  # no camera
+    assert page.evaluate("window.filmed") is None
     drag(page, (0.2, 0.5), (0.8, 0.5))
     drawn = pixels(page, "input")
     assert drawn[31:33, 20:44].min() < 128 and (drawn[:24] == 255).all()
