@@ -81,10 +81,11 @@ def _trusted(path: Path, dataset_folder: Path) -> bool:
 
 
 def _fingerprint(dataset, net: InceptionFeatures) -> str:
-    """Eight hex digits that depend on the files, the direction, the size and the features."""
+    """Eight hex digits that depend on the files, the direction, the size, the features and their
+    weights."""
     direction = getattr(dataset, "direction", "")
     # The leading number is the version of the cached files: raise it when their content changes.
-    settings = f"2 {net.label} {direction} {dataset.channels} {dataset.resize}"
+    settings = f"2 {net.label}{net.origin} {direction} {dataset.channels} {dataset.resize}"
     digest = hashlib.sha256(settings.encode())
     for path in dataset.files:
         info, name = path.stat(), os.fsencode(path.relative_to(dataset.folder))

@@ -21,9 +21,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from runtime.machine import device_for_float64
+
 # Cells per group. On a CPU, 2000 was the fastest of 500 to 4000; on a GPU, larger groups mean fewer
 # kernel launches.
-_CELLS_AT_ONCE = {"cpu": 2000, "cuda": 16384}
+_CELLS_AT_ONCE = {"cpu": 2000, "gpu": 16384}
 
 
 @contextmanager
@@ -121,7 +123,8 @@ def class_map(scores: Tensor, size: tuple[int, int]) -> Tensor:
     (_, h, w), (height, width) = scores.shape, size
     if height < h or width < w:
         raise ValueError(f"class_map enlarges only: {h}x{w} scores, size {height}x{width}")
-    device = scores.device
+    given, device = scores.device, device_for_float64(scores.device)
+    scores = scores.to(device)
     cell_y, occupied_y, rows, weight_y = _cells_along(h, height, device)
     cell_x, occupied_x, columns, weight_x = _cells_along(w, width, device)
 
@@ -142,7 +145,7 @@ def class_map(scores: Tensor, size: tuple[int, int]) -> Tensor:
     )
     # Cells with the same number of rivals are processed together.
     order = count.argsort(stable=True)
-    step = _CELLS_AT_ONCE[device.type]
+    step = _CELLS_AT_ONCE["cpu" if device.type == "cpu" else "gpu"]
     for start in range(0, len(order), step):
         cells = order[start : start + step]
         # (My, 1, n), (Mx, n)
@@ -154,4 +157,4 @@ def class_map(scores: Tensor, size: tuple[int, int]) -> Tensor:
         )  # (My, Mx, n), 0..K-1
         winner = rivals.gather(0, winner.flatten(0, 1).long()).view(winner.shape)
         best[rows[y[cells]].T[:, None] * width + columns[x[cells]].T] = winner.byte()
-    return best.view(height, width)
+    return best.view(height, width).to(given)

@@ -7,6 +7,7 @@ leaves the features equal within float32 rounding and takes a third less time on
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -103,7 +104,10 @@ class InceptionFeatures(nn.Module):
     Attributes:
         dims:  number of features: 64, 192, 768 or 2048
         label: name of the features in tables and files, e.g. ``Inception, 2048 features``
+        origin: digest of the weights that were read from a file, or ""
     """
+
+    origin = ""
 
     def __init__(self, dims: int, label: str):
         super().__init__()
@@ -165,6 +169,10 @@ def _load(net: InceptionFeatures, path: Path) -> None:
             "smaller `fid_dims` needs fewer"
         )
     net.layers.load_state_dict({k: state[k] for k in wanted}, strict=False)
+    digest = hashlib.sha256()
+    for values in net.layers.state_dict().values():
+        digest.update(values.numpy().tobytes())
+    net.origin = digest.hexdigest()[:16]
 
 
 def load_inception(

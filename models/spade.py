@@ -266,8 +266,10 @@ class PlainInstanceNorm2d(nn.Module):
     """Instance norm without weights, of any number of channels. Its input is read again by others,
     so no form of a network may replace it by one that works in place."""
 
+    eps, weight = 1e-5, None  # as `nn.InstanceNorm2d` has them
+
     def forward(self, x: Tensor) -> Tensor:
-        return F.instance_norm(x)
+        return F.instance_norm(x, eps=self.eps)
 
 
 class SeparableConv2d(nn.Module):

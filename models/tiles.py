@@ -33,6 +33,7 @@ from torch import Tensor, nn
 
 from errors import InputError
 from models.layers import SampleNorm, multiple_of
+from models.spade import PlainInstanceNorm2d
 from models.styles import in_their_styles
 from runtime.machine import device_for_float64
 
@@ -162,7 +163,7 @@ def measuring_norms(net: Callable[[Tensor], Tensor]) -> list[nn.Module]:
     return [
         module
         for module in net.modules()
-        if isinstance(module, SampleNorm)
+        if isinstance(module, SampleNorm | PlainInstanceNorm2d)
         or (isinstance(module, kept) and (module.training or not module.track_running_stats))
     ]
 

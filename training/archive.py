@@ -115,6 +115,11 @@ class Archive:
         """
         state = self.state_file.load()
         if state is None:
+            if (self.folder / "results.json").exists():
+                raise InputError(
+                    f"`log_dir` {self.folder} holds a finished run without its state "
+                    f"({self.state_file.path}), which this one would replace; choose another folder"
+                )
             has_networks = any(self.checkpoints.glob("*_net_G*.pth"))
             if has_networks and not (self.folder / "log.jsonl").exists():
                 raise InputError(

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from errors import InputError
 from training.vgg import vgg_layers
 
 GAN_MODES = ("hinge", "lsgan", "vanilla", "wgangp")
@@ -101,6 +102,8 @@ class PerceptualLoss(nn.Module):
         self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1))
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        if x.shape[1] not in (1, 3):
+            raise InputError(f"`output_nc` {x.shape[1]}: VGG-19 sees images of 3 channels or 1")
         x, y = (t.expand(-1, 3, -1, -1) for t in (x, y))
         if self.imagenet:
             x, y = (((t + 1) / 2 - self.mean) / self.std for t in (x, y))

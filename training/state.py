@@ -133,7 +133,8 @@ class StateFile:
 def load_optimizers(optimizers: list[torch.optim.Optimizer], path: str, flag: str) -> None:
     """From the ``optimizers`` of a run's state.pth, or from ``<path>-0.pth``, ``<path>-1.pth``.
 
-    The learning rate and the kind of update (fused or not) stay those of ``optimizers``.
+    The learning rate, the momenta's decay and whatever else the flags set stay those of
+    ``optimizers``; only the moments are the file's.
 
     Raises:
         InputError: a file is missing or damaged, or its moments do not fit the parameters.
@@ -151,13 +152,13 @@ def load_optimizers(optimizers: list[torch.optim.Optimizer], path: str, flag: st
         )
     misfit = f"{flag} {path}: does not fit these networks"
     for optimizer, values in zip(optimizers, saved, strict=True):
-        groups = [(g["lr"], g.get("fused")) for g in optimizer.param_groups]
+        groups = [{k: v for k, v in g.items() if k != "params"} for g in optimizer.param_groups]
         try:
             optimizer.load_state_dict(values)
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(f"{misfit} ({error})") from None
-        for group, (lr, fused) in zip(optimizer.param_groups, groups, strict=True):
-            group["lr"], group["fused"] = lr, fused
+        for group, own in zip(optimizer.param_groups, groups, strict=True):
+            group.update(own)
         for parameter, moments in optimizer.state.items():
             for name, moment in moments.items():
                 if not torch.is_tensor(moment):

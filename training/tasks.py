@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from data.loader import Batch
@@ -327,6 +328,22 @@ def tap_widths(student: GeneratorSpec, teacher: GeneratorSpec) -> list[tuple[int
     return list(zip(*both, student.kind.taps.joined, strict=True))
 
 
+def as_batch(images: Sequence[Tensor], joined: bool) -> Tensor:
+    """A tap of N images of any widths, each 1 C H W, as N C' H W: C' is that of the widest, and
+    what another lacks is 0, as in the masked form of a supernet.
+
+    Args:
+        joined: it is two tensors of equal width side by side, which are filled up each
+    """
+    halves = zip(*(image.chunk(2 if joined else 1, 1) for image in images), strict=True)
+    filled = []
+    for half in halves:
+        widest = max(image.shape[1] for image in half)
+        rows = [F.pad(image, (0, 0, 0, 0, 0, widest - image.shape[1])) for image in half]
+        filled.append(torch.cat(rows))
+    return torch.cat(filled, 1)
+
+
 # What a supernet runs in one pass: one configuration, or one for each image of the batch.
 Choice = ChannelConfig | tuple[ChannelConfig, ...]
 
@@ -372,6 +389,7 @@ class StudentTask(Task):
     ):
         super().__init__(weights, device, amp)
         self.student, self.adaptors, self.subnets = student, adaptors, subnets
+        self.spec = spec
         self._add_generators({"G": student}, {"G": spec}, ema)
         ranges = {name: Ranges(net) for name, net in self.networks.items()}
         # Files of networks do not hold them, see `training.quantisation`.
@@ -412,15 +430,19 @@ class StudentTask(Task):
             # On a CPU the arithmetic counts: each image runs alone, at the width it needs
             # (benchmarks/train_step.py).
             parts = [
-                self._student(image, config)
+                self.student(image, config, taps=True)
                 for image, config in zip(x.split(1), choice, strict=True)
             ]
-            fakes, taps = zip(*parts, strict=True)
-            return torch.cat(fakes), [torch.cat(t) for t in zip(*taps, strict=True)]
-        if isinstance(choice, tuple):
-            choice = self._widths(choice)
-        chosen = () if choice is None else (choice,)
-        fake, taps = self.student(x, *chosen, taps=True)
+            fakes, each = zip(*parts, strict=True)
+            # What looks at the taps sees the batch, as on a GPU.
+            joined = self.spec.kind.taps.joined
+            fake = torch.cat(fakes)
+            taps = [as_batch(*tap) for tap in zip(zip(*each, strict=True), joined, strict=True)]
+        else:
+            if isinstance(choice, tuple):
+                choice = self._widths(choice)
+            chosen = () if choice is None else (choice,)
+            fake, taps = self.student(x, *chosen, taps=True)
         if not self.adaptors:
             return fake, taps
         return fake, [adaptor(tap) for adaptor, tap in zip(self.adaptors, taps, strict=True)]

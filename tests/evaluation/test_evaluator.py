@@ -28,7 +28,7 @@ CPU = torch.device("cpu")
 class Colours(torch.nn.Module):
     """Six features of an image. Counts how many it has seen."""
 
-    dims, label, seen = 6, "colours", 0
+    dims, label, origin, seen = 6, "colours", "", 0
 
     def forward(self, images):
         self.seen += len(images)
@@ -188,6 +188,9 @@ def test_they_are_made_again_when_anything_changes(root, tmp_path):
     net.label = "other colours"
     real_statistics(dataset(root), net, CPU, cache=cache)
     assert net.seen == 40
+    net.origin = "of another file of weights"
+    real_statistics(dataset(root), net, CPU, cache=cache)
+    assert net.seen == 47
 
 
 def test_a_cache_that_cannot_be_written_is_passed_over(root, tmp_path):

@@ -135,6 +135,14 @@ def test_a_file_of_the_first_blocks_serves_their_features(weights, tmp_path):
     assert torch.equal(
         load_inception(64, str(partial))(images), load_inception(64, str(weights))(images)
     )
+    # The origin is that of the weights which are used.
+    origin = load_inception(64, str(weights)).origin
+    assert load_inception(64, str(partial)).origin == origin != ""
+    torch.save(
+        {k: v + 1 for k, v in state.items() if k.startswith(("Conv2d_1", "Conv2d_2"))}, partial
+    )
+    assert load_inception(64, str(partial)).origin != origin
+    assert load_inception(64, features="random").origin == ""
     with pytest.raises(
         InputError,
         match=rf"`fid_weights` {partial}: holds no weights for Conv2d_3b_1x1.*`fid_dims`",

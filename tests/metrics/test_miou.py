@@ -81,6 +81,17 @@ def test_class_map_equals_pillow(seed, classes, size, more, smooth):
     np.testing.assert_array_equal(class_map(scores, new), expected)
 
 
+def test_class_map_is_computed_where_there_is_float64(monkeypatch):
+    """Apple's GPUs have none; the answer is on the device of the scores again."""
+    asked = []
+    monkeypatch.setattr(
+        "metrics.class_map.device_for_float64",
+        lambda device: asked.append(device) or torch.device("cpu"),
+    )
+    scores = random_scores(3, 4, 4, 4)
+    assert class_map(scores, (9, 9)).device == scores.device and asked == [scores.device]
+
+
 def test_class_map_of_equal_scores_is_the_first_class():
     assert not class_map(torch.zeros(4, 5, 6), (17, 12)).any()
 

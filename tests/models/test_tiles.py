@@ -12,6 +12,7 @@ from errors import InputError
 from models.generators import GeneratorSpec
 from models.layers import SampleNorm, any_size, init_weights
 from models.layout import DEPTHS, Layout
+from models.spade import PlainInstanceNorm2d
 from models.styles import InRandomStyles, in_their_styles
 from models.tiles import (
     Tiled,
@@ -238,10 +239,13 @@ def test_statistics_of_an_image_that_fits_are_its_own(netG):
     assert all("forward" not in vars(norm) for norm in norms)
 
 
+@pytest.mark.parametrize(
+    "norm", [nn.InstanceNorm2d(3), PlainInstanceNorm2d()], ids=["PyTorch", "SPADE"]
+)
 @pytest.mark.parametrize("mode", ["image", "pooled", "exact"])
-def test_statistics_come_from_the_whole_image(mode):
+def test_statistics_come_from_the_whole_image(mode, norm):
     """Halves of other brightness stay so; with statistics of their own they become alike."""
-    net, x = Rises(nn.InstanceNorm2d(3)), image(64, 128) * 0.1
+    net, x = Rises(norm), image(64, 128) * 0.1
     x[..., 64:] += 0.8
     made = {norm: Tiled(net, Tiling(64, 0, norm))(x) for norm in ("own", mode)}
     # Scaling down takes away noise, so variance.

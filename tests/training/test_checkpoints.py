@@ -494,6 +494,17 @@ def trained(width: int, lr: float = 0.1):
     return net, optimizer
 
 
+def test_what_flags_set_of_an_optimizer_stays(tmp_path):
+    """The file gives moments; decay of momenta and of weights are of this run."""
+    torch.save({"optimizers": [trained(4)[1].state_dict()]}, tmp_path / "state.pth")
+    net = torch.nn.Linear(3, 4)
+    fresh = torch.optim.Adam(net.parameters(), lr=0.7, betas=(0.0, 0.9), weight_decay=0.5)
+    load_optimizers([fresh], str(tmp_path / "state.pth"), "--restore_O_path")
+    (group,) = fresh.param_groups
+    assert (group["lr"], group["betas"], group["weight_decay"]) == (0.7, (0.0, 0.9), 0.5)
+    assert group["params"] == list(net.parameters()) and len(fresh.state) == 2
+
+
 def test_optimizers_are_read_from_a_state_or_from_numbered_files(tmp_path):
     saved = [trained(4)[1], trained(5)[1]]
     torch.save({"optimizers": [o.state_dict() for o in saved]}, tmp_path / "state.pth")

@@ -172,4 +172,7 @@ def test_the_perceptual_loss_is_the_weighted_l1_of_activations(monkeypatch, tmp_
         for index, layer in enumerate(net[:30]):
             a, b = layer(a.clone()), layer(b.clone())
             expected += PerceptualLoss.LAYERS.get(index, 0) * float((a - b).abs().mean())
-        assert float(PerceptualLoss()(x, y)) == pytest.approx(expected, rel=1e-4)
+        loss = PerceptualLoss()
+        assert float(loss(x, y)) == pytest.approx(expected, rel=1e-4)
+        with pytest.raises(InputError, match="`output_nc` 4: VGG-19 sees images of 3 channels"):
+            loss(torch.zeros(1, 4, 32, 32), torch.zeros(1, 4, 32, 32))

@@ -16,7 +16,7 @@ from training.augmentation import CHANGES, Augmentation
 from training.feature_networks import DiscriminatorFeatures
 from training.image_losses import ImageLosses, ImageLossWeights, make_connector, ssim
 from training.online import TAP_LOSSES, OnlineTask, RealLosses
-from training.tasks import Judge, LossWeights, Subnets, TeacherTask, make_adaptors
+from training.tasks import Judge, LossWeights, Subnets, TeacherTask, as_batch, make_adaptors
 
 CPU = torch.device("cpu")
 # A recording reads rates in float32, which holds this one exactly.
@@ -361,6 +361,38 @@ def test_a_supernet_trains_the_configuration_of_its_step():
     task.step(batch_of(1), 0)
     moved = (task.student.state_dict()["model.1.weight"] != weight).flatten(1).any(1)
     assert moved.tolist() == [True, True, False]
+
+
+@pytest.mark.parametrize("tap_loss", TAP_LOSSES)
+def test_a_width_for_each_image_is_the_masked_form(tap_loss):
+    """A CPU runs each image alone at the width it needs; what looks at the taps sees the batch."""
+
+    def draw(step, images):
+        return [tuple(ChannelConfig.uniform(3 - n) for n in range(images))]
+
+    alone, masked = (
+        make_task(every=0, elastic=True, draw=draw, tap_loss=tap_loss) for _ in range(2)
+    )
+    masked.masked = True
+    found, wanted = (task.step(batch_of(1), 0) for task in (alone, masked))
+    assert found.keys() == wanted.keys() and "G_distill" in found
+    for name, value in wanted.items():
+        assert float(found[name]) == pytest.approx(float(value), rel=1e-4), name
+    pairs = zip(alone.adaptors, masked.adaptors, strict=True)
+    for one, other in pairs:
+        for a, b in zip(one.buffers(), other.buffers(), strict=True):
+            assert torch.allclose(a, b, atol=1e-5)
+
+
+def test_taps_of_any_width_become_a_batch():
+    one, two = torch.rand(1, 4, 2, 2), torch.rand(1, 2, 2, 2)
+    made = as_batch([one, two], False)
+    assert torch.equal(made[0], one[0]) and torch.equal(made[1, :2], two[0])
+    assert made.shape == (2, 4, 2, 2) and not made[1, 2:].any()
+    # Side by side: the second half begins where that of the widest does.
+    made = as_batch([one, two], True)
+    assert torch.equal(made[0], one[0])
+    assert torch.equal(made[1, [0, 2]], two[0]) and not made[1, [1, 3]].any()
 
 
 def test_the_average_is_what_is_saved():

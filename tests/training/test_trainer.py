@@ -645,6 +645,20 @@ def test_other_settings_in_the_same_folder_are_refused_naming_the_flag(stopped, 
     assert (tmp_path / "log.jsonl").read_bytes() == before
 
 
+def test_a_finished_run_without_its_state_is_not_begun_again(tmp_path):
+    """Whoever deletes the large state keeps the networks."""
+    make_trainer(tmp_path, plan=SHORT).run()
+    for state in (tmp_path / "checkpoints").glob("state*.pth"):
+        state.unlink()
+    before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    with pytest.raises(InputError, match="holds a finished run without its state"):
+        make_trainer(tmp_path, plan=SHORT).run()
+    assert {p: p.read_bytes() for p in before} == before
+    # One that was killed before its first state is.
+    (tmp_path / "results.json").unlink()
+    make_trainer(tmp_path, plan=SHORT).run()
+
+
 def test_checkpoints_of_another_tool_are_not_overwritten(tmp_path):
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "latest_net_G.pth").write_bytes(b"theirs")
