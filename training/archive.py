@@ -115,7 +115,7 @@ class Archive:
         """
         state = self.state_file.load()
         if state is None:
-            if (self.folder / "results.json").exists():
+            if (self.folder / "results.json").is_file():
                 raise InputError(
                     f"`log_dir` {self.folder} holds a finished run without its state "
                     f"({self.state_file.path}), which this one would replace; choose another folder"
