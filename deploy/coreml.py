@@ -23,7 +23,7 @@ from deploy.converters import (
 from deploy.mil import MilGenerator
 from deploy.pt2 import Traced
 from models.layers import multiple_of
-from runtime.files import folder_written_whole
+from runtime.files import folder_written_whole, size_of
 
 # What every such folder holds.
 MANIFEST = "Manifest.json"
@@ -95,5 +95,4 @@ def export_coreml(net: nn.Module, path: Path, fp16: bool = False, size: int = 25
             if not half:
                 require_equal(difference, str(path), "coremltools")
         require_finite(difference, str(path))
-    total = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-    return Exported(path, total, difference, NOT_RUN)
+    return Exported(path, size_of(path), difference, NOT_RUN)

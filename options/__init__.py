@@ -241,8 +241,9 @@ class Options:
             return
         # Only trainings cut parts out of larger images; the others take images whole.
         whole = not issubclass(cls, _TrainingOptions | CheckOptions)
-        if whole and opt.preprocess == "resize_and_crop" and "load_size" not in opt.explicit:
-            opt.load_size = opt.crop_size if "crop_size" in opt.explicit else opt.load_size
+        one = "crop_size" in opt.explicit and "load_size" not in opt.explicit
+        if whole and one and opt.preprocess == "resize_and_crop":
+            opt.load_size = opt.crop_size
         # Label maps of a scaled width are as large as the network's images.
         mode = getattr(opt, "dataset_mode", None)
         scaled = mode in LABELLED and opt.preprocess == "scale_width"

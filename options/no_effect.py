@@ -388,7 +388,7 @@ RULES = (
         (*TRAINING, *SEARCHES, *TESTS, "get_real_stat.py"),
         ("crop_size", "aspect_ratio"),
         "--preprocess cuts nothing out of images",
-        lambda opt: _keeps_whole(opt),
+        _keeps_whole,
     ),
     Rule(
         ("export.py",),

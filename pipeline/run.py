@@ -70,8 +70,8 @@ def run_stage(stage: Stage) -> None:
             process.send_signal(number)
 
     # Python lets the main thread alone handle signals; from another one, none is forwarded.
-    alone = threading.current_thread() is threading.main_thread()
-    before = {n: signal.signal(n, forward) for n in set(FORWARDED) if alone}
+    handled = set(FORWARDED) if threading.current_thread() is threading.main_thread() else ()
+    before = {number: signal.signal(number, forward) for number in handled}
     try:
         process = subprocess.Popen(
             [sys.executable, *stage.arguments],

@@ -64,7 +64,7 @@ class Usage:
         return self.phase or "train"
 
     def resize_of(self, phase: str) -> Resize:
-        """How the images of a phase are resized: all but train to the size of the crop."""
+        """How the images of a phase are resized: only those of train have a margin for crops."""
         resize = replace(self.resize, any_size=self.dataset_mode == "single")
         return resize if phase == "train" else resize.uncropped()
 

@@ -19,7 +19,7 @@ from report.pages import Gallery, write_page
 from report.related import read_flags, run_pages
 from report.results import read_written
 from report.tables import giga, markdown_table, measured, mega, milliseconds, ratio, text_table
-from runtime.files import read_json, write_json, write_text
+from runtime.files import read_json, size_of, write_json, write_text
 from subnets.target import Target
 
 RESULTS, PAGE, CARD = "results.json", "index.html", "MODEL_CARD.md"
@@ -81,7 +81,7 @@ def collect(folder: Path, target: Target, preset: str) -> dict:
         "measures": test["measures"],
         "n": test["metrics"]["n"],
         "files": {
-            path.name.partition(".")[2]: {"name": path.name, "bytes": _bytes(path)}
+            path.name.partition(".")[2]: {"name": path.name, "bytes": size_of(path)}
             for path in files
         },
         "search": {
@@ -344,12 +344,6 @@ def card(results: dict) -> str:
         *(f"* {text}" for text in limits(results)),
     ]
     return "\n".join(lines) + "\n"
-
-
-def _bytes(path: Path) -> int:
-    """Of a file, or of the files in a folder, which a Core ML program is."""
-    each = path.rglob("*") if path.is_dir() else [path]
-    return sum(file.stat().st_size for file in each if file.is_file())
 
 
 def _sentence(text: str) -> str:

@@ -142,6 +142,13 @@ def _real_target(path: Path) -> Path:
     return Path(os.path.realpath(path)) if path.is_symlink() else path
 
 
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of all files in a folder, which some exported networks are."""
+    if not path.is_dir():
+        return path.stat().st_size
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+
+
 def not_written(path: Path | str, error: Exception) -> InputError:
     """The error of a failed write, with its remedy."""
     number = getattr(error, "errno", None)

@@ -70,7 +70,7 @@ same_settings() {
     die "$3 was made with $had, not with $2: give the same, give another OUT, or remove $3"
 }
 
-# write_settings FILE SETTINGS
+# write_settings FILE SETTINGS: write them down for `same_settings`.
 write_settings() {
   [ -n "${DRY_RUN:-}" ] && return
   mkdir -p "$(dirname "$1")"

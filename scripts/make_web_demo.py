@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from deploy.converters import require_fixed_size
 from deploy.onnx import export_onnx, require_onnx
 from deploy.web.drawings import PALETTES_OF
-from deploy.web.folder import build, folder_bytes, require_runtime
+from deploy.web.folder import build, require_runtime
 from deploy.web.networks import Network, fixed_size
 from deploy.web.server import server
 from deploy.web.task import Task
@@ -28,8 +28,11 @@ from errors import InputError
 from models import zoo
 from models.weights import load_generator
 from options import run
+from runtime.files import size_of
 
 PORT = 8000
+# Files of weights, which are exported here.
+WEIGHTS = (".pth", ".safetensors")
 # Flags that describe networks of one's own: the tasks of a zoo say all this themselves.
 OF_A_MODEL = ("teacher", "mode", "palette", "size", "example")
 
@@ -145,10 +148,6 @@ def _demo_networks(folder: Path) -> tuple[list[Network], int]:
     return networks, size
 
 
-# Files of weights, which are exported here.
-WEIGHTS = (".pth", ".safetensors")
-
-
 def _as_onnx(network: Network, folder: Path, size: int) -> Network:
     """Weights exported into ``folder`` and compared with PyTorch; any other network as it is."""
     if network.path.suffix not in WEIGHTS:
@@ -174,8 +173,11 @@ def _as_onnx(network: Network, folder: Path, size: int) -> Network:
 
 def _side(networks: list[Network], given: int | None, default: int) -> int:
     """The side of an image in pixels: as given, or the only one that a network takes."""
-    exported = [network for network in networks if network.path.suffix not in WEIGHTS]
-    fixed = {network: fixed_size(network.path, network.flag) for network in exported}
+    fixed = {
+        network: fixed_size(network.path, network.flag)
+        for network in networks
+        if network.path.suffix not in WEIGHTS
+    }
     for network, size in fixed.items():
         wanted = given or next((side for side in fixed.values() if side), None)
         if size and size != wanted:
@@ -220,7 +222,7 @@ def main() -> None:
     for task in tasks:
         names = ", ".join(network.name for network in task.networks)
         print(f"{folder}: {task.name}, {task.size}x{task.size} pixels: {names}")
-    print(f"{folder}: {folder_bytes(folder) / 1e6:.1f} MB")
+    print(f"{folder}: {size_of(folder) / 1e6:.1f} MB")
     if opt.serve is None:
         print(
             f"see it: {Path(sys.executable).name} -m http.server -d {folder} {PORT}, then http://localhost:{PORT}"

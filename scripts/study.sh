@@ -189,9 +189,7 @@ split() {
   local which=(--count "$COUNT")
   [ -z "$HELD_OUT" ] || which=(--held_out "$HELD_OUT")
   py scripts/make_split.py "$DATAROOT" "${which[@]}" --output "$OUT/splits"
-  [ -z "${DRY_RUN:-}" ] || return 0
-  settings >"$OUT/settings.txt.part"
-  mv "$OUT/settings.txt.part" "$OUT/settings.txt"
+  write_settings "$OUT/settings.txt" "$(settings)"
 }
 
 # All that decides a result; seeds and rows may be added later.

@@ -389,7 +389,6 @@ class StudentTask(Task):
     ):
         super().__init__(weights, device, amp)
         self.student, self.adaptors, self.subnets = student, adaptors, subnets
-        self.spec = spec
         self._add_generators({"G": student}, {"G": spec}, ema)
         ranges = {name: Ranges(net) for name, net in self.networks.items()}
         # Files of networks do not hold them, see `training.quantisation`.
@@ -435,7 +434,7 @@ class StudentTask(Task):
             ]
             fakes, each = zip(*parts, strict=True)
             # What looks at the taps sees the batch, as on a GPU.
-            joined = self.spec.kind.taps.joined
+            joined = self.specs["G"].kind.taps.joined
             fake = torch.cat(fakes)
             taps = [as_batch(*tap) for tap in zip(zip(*each, strict=True), joined, strict=True)]
         else:

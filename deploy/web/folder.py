@@ -198,8 +198,3 @@ def build(
         (folder / "model.json").write_text(json.dumps(model, indent=1) + "\n")
         write_offline(folder, model, runtime)
     return output
-
-
-def folder_bytes(folder: Path) -> int:
-    """Total size of all files below ``folder`` in bytes."""
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

@@ -67,7 +67,6 @@ def open_onnx(path: Path, flag: str):
             does not have one float32 input N 3 H W and one output.
     """
     require_onnx("onnxruntime", "onnx")
-    import onnx
     import onnxruntime
 
     if not path.is_file():
@@ -84,12 +83,6 @@ def open_onnx(path: Path, flag: str):
             f"{flag} {path}: not a network that ONNX Runtime reads ({type(error).__name__}); "
             "write one with export.py `format` onnx"
         ) from None
-    stored = onnx.load(path, load_external_data=False).graph.initializer
-    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in stored):
-        raise InputError(
-            f"{flag} {path}: keeps its weights in a second file, and the page takes one; save it "
-            "as a single file"
-        )
     inputs, outputs = session.get_inputs(), session.get_outputs()
     if len(inputs) != 1 or len(outputs) != 1:
         raise InputError(
@@ -129,10 +122,18 @@ def check_network(network: Network, size: int) -> None:
     """Run a network once as the page will, on an input of (1, 3, size, size) float32.
 
     Raises:
-        InputError: the network cannot be opened or run, or its output is not finite or has another
-            shape than its input.
+        InputError: the network cannot be opened or run, keeps weights in a second file, or its
+            output is not finite or has another shape than its input.
     """
     session = open_onnx(network.path, network.flag)
+    import onnx
+
+    stored = onnx.load(network.path, load_external_data=False).graph.initializer
+    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in stored):
+        raise InputError(
+            f"{network.flag} {network.path}: keeps its weights in a second file, and the page "
+            "takes one; save it as a single file"
+        )
     x = np.linspace(-1, 1, 3 * size * size, dtype=np.float32).reshape(1, 3, size, size)
     try:
         (y,) = session.run(None, {session.get_inputs()[0].name: x})
