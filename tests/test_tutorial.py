@@ -123,7 +123,7 @@ def test_what_how_it_works_counts():
         for s in specs
     )
     assert f"`{small}`" in text
-    assert f"{teacher:.1f} of {exact_teacher:.1f} billion" in text
-    assert f"{student:.2f} of {exact_student:.2f}" in text
+    assert f"the teacher's {exact_teacher:.1f} billion become {teacher:.1f}." in text
+    assert f"small network's {exact_student:.2f} billion become {student:.2f}," in text
     assert f"{teacher / student:.1f} times fewer MACs as published" in text
     assert f"{exact_teacher / exact_student:.1f} times fewer in truth" in text
