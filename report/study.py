@@ -29,30 +29,37 @@ from subnets.results import Evaluated, read_evaluations
 # Folder of the final network -> what its row is called. The order is that of the table.
 ROWS = {
     "teacher": "teacher",
+    "mobile": "teacher of (c), mobile",
     "tuned": "teacher of (d) and (e), tuned",
     "alone": "(a) alone, as a GAN",
     "layerwise": "(b) GAN Compression, fast",
+    "full": "(c) GAN Compression, full",
     "online12": "(d) online, 1/12",
     "online40": "(e) online, 1/40",
 }
 # Folder -> what it trains, in the order of the script.
 TRAININGS = {
     "teacher": "teacher",
+    "mobile": "teacher of (c), mobile",
     "tuned": "teacher of (d) and (e), tuning",
     "alone": "alone",
     "layerwise_supernet": "(b) supernet, mean of largest and smallest",
     "layerwise": "(b) fine-tuning",
+    "distilled": "(c) student before the supernet",
+    "full_supernet": "(c) supernet, mean of largest and smallest",
+    "full": "(c) fine-tuning",
     "online_supernet": "online supernet, mean of largest and smallest",
     "online12": "(d) fine-tuning",
     "online40": "(e) fine-tuning",
 }
-SEARCHES = {"layerwise_search": "layerwise", "online12_search": "online12"}
-SEARCHES |= {"online40_search": "online40"}
+SEARCHES = {f"{row}_search": row for row in ("layerwise", "full", "online12", "online40")}
 COLOURS = {
     "teacher": "#333333",
-    "tuned": "#999999",
+    "mobile": "#bbbbbb",
+    "tuned": "#777777",
     "alone": "#d95f02",
     "layerwise": "#1f77b4",
+    "full": "#17becf",
     "online12": "#2ca02c",
     "online40": "#9467bd",
 }

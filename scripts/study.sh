@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # The quality study on a folder of aligned pairs: how close a small network comes to its teacher
-# when it is (a) trained alone, (b) compressed by GAN Compression (fast), (d) distilled online at
-# 1/12 and (e) at 1/40 of the teacher's MACs, from a tuned teacher. Run it again to continue; what is
-# done is not done twice.
+# when it is (a) trained alone, (b) compressed by GAN Compression's fast pipeline and (c) by its full
+# one, (d) distilled online at 1/12 and (e) at 1/40 of the teacher's MACs, from a tuned teacher. Run
+# it again to continue; what is done is not done twice.
 #   bash scripts/study.sh DATAROOT --size 64 [FLAG VALUE ...]
 # DATAROOT holds train and val. A part of train is held out: it judges every choice, during training
 # and in the searches. val is used by the final test alone. Results: <output>/index.html.
@@ -11,13 +11,14 @@
 #   --direction D     AtoB or BtoA, which side is the input (AtoB)
 #   --output DIR      everything is written here (logs/study)
 #   --seeds "N ..."   one study per seed (233 1 2)
-#   --rows "R ..."    of a b d e (a b d e)
+#   --rows "R ..."    of a b c d e (a b c d e)
 #   --epochs N        epochs of the teacher; the others follow from it (300)
 #   --ngf N           width of the teacher (32)
 #   --held_out FILE   names of train that are held out, one per line
 #   --count N         instead: hold out N, drawn at random (300)
 #   --space LIST      widths of every gene for d and e (24,20,16,12,8,6,4), or a named --config_set
 #   --space_b LIST    the same for b (32,28,24,20,16,12,8)
+#   --space_c LIST    the same for c (half of --config_set channels-48, gene by gene)
 #   --more FLAGS      flags of every stage, e.g. "--fid_weights PTH"; they come last and win
 #   --more_train, --more_search, --more_test, --more_latency FLAGS
 #                     flags of one kind of stage, e.g. --more_train "--cuda_graphs"
@@ -33,7 +34,7 @@ MEASURE=(--fid_dims 768)
 TRAIN=(--batch_size 4 --ndf 64 --lambda_recon 10 --eval_batch_size 16)
 # Of every search: some 800 subnets.
 SEARCH=(--mutate_prob 0.3 --population_size 50 --evolution_iters 20 --batch_size 16)
-# (b) as published for maps, in widths halved.
+# (b) and (c) as published for maps, in widths halved.
 LAYERWISE=(--lambda_distill 0.01)
 # A good teacher makes good students: that of (d) and (e) goes on for a third of its epochs, with
 # augmented images and averaged weights.
@@ -54,15 +55,16 @@ if asks_for_help "$@"; then
 fi
 need_bash
 
-DATAROOT='' SIZE='' DIRECTION=AtoB OUT=logs/study SEEDS="233 1 2" ROWS="a b d e" EPOCHS=300 NGF=32
+DATAROOT='' SIZE='' DIRECTION=AtoB OUT=logs/study SEEDS="233 1 2" ROWS="a b c d e" EPOCHS=300 NGF=32
 HELD_OUT='' COUNT=300 SPACE=24,20,16,12,8,6,4 SPACE_B=32,28,24,20,16,12,8
+SPACE_C="24,16;24,16;24,20,16;24,20,16;24,20,16;24,20,16;24,16,12,8;24,16,12,8"
 MORE='' MORE_TRAIN='' MORE_SEARCH='' MORE_TEST='' MORE_LATENCY=''
 
 while [ $# -gt 0 ]; do
   case "$1" in
     --size) name=SIZE ;;
     --direction | --seeds | --rows | --epochs | --ngf | --held_out | --count | --space | \
-      --space_b | --more | --more_train | --more_search | --more_test | --more_latency)
+      --space_b | --space_c | --more | --more_train | --more_search | --more_test | --more_latency)
       name="${1#--}" name="${name^^}" ;;
     --output) name=OUT ;;
     -*) die "unknown flag $1 (--help)" ;;
@@ -91,12 +93,12 @@ number --size "$SIZE" 24 4096
 [[ "$DIRECTION" =~ ^(AtoB|BtoA)$ ]] || die "--direction '$DIRECTION': it is AtoB or BtoA"
 [[ "$SEEDS" =~ [^\ ] ]] || die "--seeds is empty: give at least one"
 for seed in $SEEDS; do number --seeds "$seed" 0 4294967295; done
-[[ "$ROWS" =~ [^\ ] ]] || die "--rows is empty: give at least one of a b d e"
+[[ "$ROWS" =~ [^\ ] ]] || die "--rows is empty: give at least one of a b c d e"
 given=" $ROWS " ROWS=''
 for row in $given; do
-  [[ "$row" =~ ^[abde]$ ]] || die "--rows '$row': the rows are a b d e"
+  [[ "$row" =~ ^[a-e]$ ]] || die "--rows '$row': the rows are a b c d e"
 done
-for row in a b d e; do [[ "$given" != *" $row "* ]] || ROWS+="$row "; done
+for row in a b c d e; do [[ "$given" != *" $row "* ]] || ROWS+="$row "; done
 number --epochs "$EPOCHS" 1 1000000
 number --ngf "$NGF" 2 1024
 number --count "$COUNT" 2 1000000000
@@ -122,12 +124,12 @@ split_words() {
 for name in MORE MORE_TRAIN MORE_SEARCH MORE_TEST MORE_LATENCY; do split_words "$name"; done
 
 numbers="$("$PYTHON" scripts/study_numbers.py --size "$SIZE" --ngf "$NGF" --rows "$ROWS" \
-  --space "$SPACE" --space_b "$SPACE_B")" || exit 2
+  --space "$SPACE" --space_b "$SPACE_B" --space_c "$SPACE_C")" || exit 2
 mapfile -t numbers <<<"$numbers"
 # Training images have a margin of an eighth for random crops, in multiples of 4.
 LOAD_SIZE=$((SIZE * 9 / 32 * 4))
 BUDGET_12=${numbers[0]} BUDGET_40=${numbers[1]} ALONE_NGF=${numbers[2]}
-STUDENT_NGF=${numbers[3]} STUDENT_NGF_B=${numbers[4]}
+STUDENT_NGF=${numbers[3]} STUDENT_NGF_B=${numbers[4]} STUDENT_NGF_C=${numbers[5]}
 
 # ---- how stages are run
 
@@ -173,13 +175,14 @@ search() {
 # trained NAME: the best generator of a training of this seed.
 trained() { best_of "$RUN/$1/checkpoints"; }
 
-# start_from SUPERNET: set START to the flags that continue a student with its adaptors.
+# start_from NAME: set START to the flags that continue a student with the discriminator and the
+# adaptors of its training.
 start_from() {
-  local supernet adaptors
-  supernet="$(trained "$1")"
-  adaptors="$(beside "$supernet" A)"
-  START=(--restore_student_G_path "$supernet")
-  [ -e "$supernet" ] && [ ! -e "$adaptors-0.pth" ] || START+=(--restore_A_path "$adaptors")
+  local student adaptors
+  student="$(trained "$1")"
+  adaptors="$(beside "$student" A)"
+  START=(--restore_student_G_path "$student" --restore_D_path "$(beside "$student" D).pth")
+  [ -e "$student" ] && [ ! -e "$adaptors-0.pth" ] || START+=(--restore_A_path "$adaptors")
 }
 
 # ---- the images
@@ -196,8 +199,8 @@ split() {
 settings() {
   printf '%s\n' "DATAROOT $(cd "$DATAROOT" && pwd)" "--size $SIZE" "--direction $DIRECTION" \
     "--epochs $EPOCHS" "--ngf $NGF" "--held_out $HELD_OUT" "--count $COUNT" "--space $SPACE" \
-    "--space_b $SPACE_B" "--more ${MORE[*]}" "--more_train ${MORE_TRAIN[*]}" \
-    "--more_search ${MORE_SEARCH[*]}" "--more_test ${MORE_TEST[*]}" \
+    "--space_b $SPACE_B" "--space_c $SPACE_C" "--more ${MORE[*]}" \
+    "--more_train ${MORE_TRAIN[*]}" "--more_search ${MORE_SEARCH[*]}" "--more_test ${MORE_TEST[*]}" \
     "--more_latency ${MORE_LATENCY[*]}" "MEASURE ${MEASURE[*]}" "TRAIN ${TRAIN[*]}" \
     "SEARCH ${SEARCH[*]}" "LAYERWISE ${LAYERWISE[*]}" "TUNED ${TUNED[*]}" "OURS ${OURS[*]}" \
     "OURS_SUPERNET ${OURS_SUPERNET[*]}" "OURS_FINETUNE ${OURS_FINETUNE[*]}"
@@ -240,16 +243,33 @@ tuned() {
 
 row_a() { train alone train.py "$EPOCHS" --netG mobile_resnet_9blocks --ngf "$ALONE_NGF"; }
 
-row_b() {
-  local student=("${LAYERWISE[@]}" --restore_teacher_G_path "$(trained teacher)"
-    --student_ngf "$STUDENT_NGF_B")
-  train layerwise_supernet train_supernet.py $((2 * EPOCHS)) "${student[@]}" \
-    --config_set "$SPACE_B"
-  search layerwise_search layerwise_supernet "$SPACE_B" "$BUDGET_12"
-  start_from layerwise_supernet
-  train layerwise train_supernet.py "$EPOCHS" "${student[@]}" "${START[@]}" \
-    --restore_D_path "$(beside "$(trained layerwise_supernet)" D).pth" \
-    --config_str "$(config_of "$RUN/layerwise_search")"
+# The fast pipeline: of the teacher itself, from random weights.
+row_b() { layerwise layerwise teacher "$STUDENT_NGF_B" "$SPACE_B"; }
+
+# The full pipeline: of a mobile teacher, half as wide again (published for maps), and from a student
+# that was distilled from it before. Published with an exhaustive search; here that of the others.
+row_c() {
+  local mobile
+  train mobile train.py "$EPOCHS" --netG mobile_resnet_9blocks --ngf $((NGF * 3 / 2))
+  mobile="$(trained mobile)"
+  train distilled distill.py "$EPOCHS" "${LAYERWISE[@]}" --student_ngf "$STUDENT_NGF_C" \
+    --restore_teacher_G_path "$mobile" --restore_pretrained_G_path "$mobile"
+  start_from distilled
+  layerwise full mobile "$STUDENT_NGF_C" "$SPACE_C" "${START[@]}"
+}
+
+# layerwise NAME TEACHER NGF SPACE [FLAG...]: supernet, search and tuning; FLAGs of the supernet
+# alone.
+layerwise() {
+  local name=$1 space=$4
+  local student=("${LAYERWISE[@]}" --restore_teacher_G_path "$(trained "$2")" --student_ngf "$3")
+  shift 4
+  train "${name}_supernet" train_supernet.py $((2 * EPOCHS)) "${student[@]}" \
+    --config_set "$space" "$@"
+  search "${name}_search" "${name}_supernet" "$space" "$BUDGET_12"
+  start_from "${name}_supernet"
+  train "$name" train_supernet.py "$EPOCHS" "${student[@]}" "${START[@]}" \
+    --config_str "$(config_of "$RUN/${name}_search")"
 }
 
 row_d() { ours online12 "$BUDGET_12"; }
@@ -271,11 +291,12 @@ ours() {
 
 # ---- the measures
 
-declare -A FINAL=([a]=alone [b]=layerwise [d]=online12 [e]=online40)
+declare -A FINAL=([a]=alone [b]=layerwise [c]=full [d]=online12 [e]=online40)
 
-# The teacher and the networks of all rows side by side. Another choice of rows is another test.
+# The teachers and the networks of all rows side by side. Another choice of rows is another test.
 compare() {
   local networks=() row
+  [[ "$ROWS" != *c* ]] || networks+=("$(trained mobile)")
   [[ "$ROWS" != *[de]* ]] || networks+=("$(trained tuned)")
   for row in $ROWS; do networks+=("$(trained "${FINAL[$row]}")"); done
   networks=(--restore_teacher_G_path "$(trained teacher)" --restore_G_path "${networks[@]:0:1}"

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """The numbers that a study is planned by, one per line: MACs of a twelfth and of a fortieth of the
-teacher, the width of the widest mobile network within a twelfth, and the largest width of either
+teacher, the width of the widest mobile network within a twelfth, and the largest width of each
 search space.
 
 All MACs are counted as published, for images of SIZE x SIZE. A space that holds nothing within its
@@ -32,9 +32,10 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--size", type=int, required=True, metavar="PX")
     parser.add_argument("--ngf", type=int, required=True, metavar="N", help="of the teacher")
-    parser.add_argument("--rows", required=True, help="e.g. 'a b d e'")
+    parser.add_argument("--rows", required=True, help="e.g. 'a b c d e'")
     parser.add_argument("--space", required=True, help="search space of the rows d and e")
     parser.add_argument("--space_b", required=True, help="search space of row b")
+    parser.add_argument("--space_c", required=True, help="search space of row c")
     opt = parser.parse_args(argv)
 
     def macs(config: ChannelConfig, separable: bool = True) -> int:
@@ -45,8 +46,10 @@ def main(argv: list[str] | None = None) -> None:
     spaces = {
         "--space": read_space(opt.space, "--space").choices,
         "--space_b": read_space(opt.space_b, "--space_b").choices,
+        "--space_c": read_space(opt.space_c, "--space_c").choices,
     }
-    searches = {"b": ("--space_b", 12), "d": ("--space", 12), "e": ("--space", 40)}
+    searches = {"b": ("--space_b", 12), "c": ("--space_c", 12)}
+    searches |= {"d": ("--space", 12), "e": ("--space", 40)}
     for row, (flag, share) in searches.items():
         smallest = ChannelConfig(tuple(map(min, spaces[flag])))
         if row in opt.rows.split() and macs(smallest) > budgets[share]:
@@ -59,7 +62,7 @@ def main(argv: list[str] | None = None) -> None:
     within = [width for width in widths if macs(ChannelConfig.uniform(width)) <= budgets[12]]
     if "a" in opt.rows.split() and not within:
         raise InputError(f"--ngf {opt.ngf}: no mobile network is within 1/12 of so small a teacher")
-    widest = (max(map(max, spaces[flag])) for flag in ("--space", "--space_b"))
+    widest = (max(map(max, space)) for space in spaces.values())
     print(*budgets.values(), max(within, default=0), *widest, sep="\n")
 
 

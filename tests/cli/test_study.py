@@ -19,7 +19,7 @@ from data.transforms import Resize
 
 ROOT = Path(__file__).resolve().parents[2]
 # The teacher of 48 channels leaves 1/40 of its MACs for the smallest named space.
-SPACES = ("--ngf", "48", "--space", "test", "--space_b", "test")
+SPACES = ("--ngf", "48", "--space", "test", "--space_b", "test", "--space_c", "test")
 
 
 @pytest.fixture(autouse=True)
@@ -65,9 +65,10 @@ def test_the_recipes(tmp_path):
     stages = parsed("--size", 64, *SPACES, "--direction", "BtoA")
     assert list(stages) == [
         *("teacher", "alone", "layerwise_supernet", "layerwise_search", "layerwise"),
+        *("mobile", "distilled", "full_supernet", "full_search", "full"),
         *("tuned", "online_supernet", "online12_search", "online12"),
         *("online40_search", "online40"),
-        *("test_abde", "latency_abde", "noise1", "noise2"),
+        *("test_abcde", "latency_abcde", "noise1", "noise2"),
     ]
     for opt in stages.values():
         assert (opt.dataroot, opt.direction, opt.crop_size) == ("/my out/data", "BtoA", 64)
@@ -80,7 +81,8 @@ def test_the_recipes(tmp_path):
     epochs = {name: (opt.nepochs, opt.nepochs_decay) for name, opt in trainings.items()}
     assert epochs == {
         **dict.fromkeys(("teacher", "alone", "layerwise"), (100, 200)),
-        **dict.fromkeys(("layerwise_supernet", "online_supernet"), (200, 400)),
+        **dict.fromkeys(("mobile", "distilled", "full"), (100, 200)),
+        **dict.fromkeys(("layerwise_supernet", "full_supernet", "online_supernet"), (200, 400)),
         "tuned": (33, 67),
         **dict.fromkeys(("online12", "online40"), (66, 134)),
     }
@@ -94,25 +96,39 @@ def test_the_recipes(tmp_path):
         assert opt.restore_teacher_G_path == f"{teacher}_G.pth".replace("teacher", "tuned")
         assert opt.restore_D_path == f"{teacher}_D.pth".replace("teacher", "tuned")
         assert (opt.lambda_adversarial > 0) == (name != "online_supernet") != (opt.lambda_ssim > 0)
-    supernet = "/my out/seed5/layerwise_supernet/checkpoints/latest_net"
-    opt = stages["layerwise"]
-    assert opt.restore_teacher_G_path == f"{teacher}_G.pth"
-    assert opt.restore_student_G_path == f"{supernet}_G.pth"
-    assert (opt.restore_D_path, opt.restore_A_path) == (f"{supernet}_D.pth", f"{supernet}_A")
+    # A student goes on with the discriminator and the adaptors of its own training. That of (c) is
+    # a mobile teacher's, pruned and distilled before the supernet begins.
+    mobile = teacher.replace("teacher", "mobile")
+    assert (stages["mobile"].netG, stages["mobile"].ngf) == ("mobile_resnet_9blocks", 72)
+    opt = stages["distilled"]
+    assert opt.restore_teacher_G_path == opt.restore_pretrained_G_path == f"{mobile}_G.pth"
+    assert opt.student_ngf == stages["full_supernet"].student_ngf == 8
+    for name, before, taught in (
+        ("layerwise", "layerwise_supernet", teacher),
+        ("full_supernet", "distilled", mobile),
+        ("full", "full_supernet", mobile),
+    ):
+        opt, before = stages[name], f"/my out/seed5/{before}/checkpoints/latest_net"
+        assert opt.restore_teacher_G_path == f"{taught}_G.pth"
+        assert opt.restore_student_G_path == f"{before}_G.pth"
+        assert (opt.restore_D_path, opt.restore_A_path) == (f"{before}_D.pth", f"{before}_A")
+        assert opt.lambda_distill == 0.01
+    assert stages["layerwise_supernet"].restore_student_G_path is None
     # The rows learn by their own recipes and are searched on the held-out images within budgets.
     assert stages["layerwise"].distiller == "resnet" and stages["alone"].netG.startswith("mobile")
     budgets = {name: opt.budget for name, opt in stages.items() if name.endswith("_search")}
     macs = 2_012_823_552  # resnet_9blocks of 48 channels at 64 px, by SPEC 5
     assert budgets == {
         "layerwise_search": macs // 12,
+        "full_search": macs // 12,
         "online12_search": macs // 12,
         "online40_search": macs // 40,
     }
     assert {stages[name].phase for name in budgets} == {"val"}
     # The test images are seen at the end alone.
-    last = ("test_abde", "latency_abde", "noise1", "noise2")
+    last = ("test_abcde", "latency_abcde", "noise1", "noise2")
     assert [name for name, opt in stages.items() if opt.phase == "test"] == list(last)
-    assert stages["latency_abde"].macs_convention == "exact"
+    assert stages["latency_abcde"].macs_convention == "exact"
     assert [stages[f"noise{half}"].meta_path for half in (1, 2)] == [
         f"/my out/halves/train{half}.meta" for half in (1, 2)
     ]
@@ -160,13 +176,21 @@ def test_where_the_images_come_from():
 
 def test_the_numbers_of_the_plan(cli):
     """SPEC 5 at 64 px: a twelfth and a fortieth, the widest mobile network within a twelfth."""
-    flags = ("--size", 64, "--ngf", 32, "--rows", "a b d e")
+    flags = ("--size", 64, "--ngf", 32, "--rows", "a b c d e")
     spaces = ("--space", "24,20,16,12,8,6,4", "--space_b", "32,28,24,20,16,12,8")
+    spaces += ("--space_c", ";".join(["24,16"] * 2 + ["24,20,16"] * 4 + ["24,16,12,8"] * 2))
     done = cli("scripts/study_numbers.py", *flags, *spaces).succeeded()
-    assert done.stdout.split() == [str(907771904 // 12), str(907771904 // 40), "14", "24", "32"]
+    assert done.stdout.split() == [
+        str(907771904 // 12),
+        str(907771904 // 40),
+        "14",
+        "24",
+        "32",
+        "24",
+    ]
     each = ";".join(["8,4"] * 7 + ["6"])
     done = cli("scripts/study_numbers.py", *flags, "--space", each, *spaces[2:]).succeeded()
-    assert done.stdout.split()[3:] == ["8", "32"]
+    assert done.stdout.split()[3:] == ["8", "32", "24"]
     for wrong in ("8,x", "8,0", "8;4", "", "8.5"):
         done = cli("scripts/study_numbers.py", *flags, "--space", wrong, *spaces[2:])
         assert done.returncode == 2 and f"--space {wrong}" in done.stderr, wrong
@@ -192,7 +216,7 @@ def test_help():
         (("DATA", "MORE", "--size", "64"), ("DATA and MORE",)),
         (("DATA", "--size"), ("--size needs a value",)),
         (("DATA", "--sizes", "64"), ("unknown flag --sizes", "--help")),
-        (("DATA", "--size", "64", "--rows", "a c"), ("--rows 'c'", "a b d e")),
+        (("DATA", "--size", "64", "--rows", "a f"), ("--rows 'f'", "a b c d e")),
         (("DATA", "--size", "64", "--rows", " "), ("--rows is empty",)),
         (("DATA", "--size", "64", "--seeds", "1 two"), ("--seeds 'two'",)),
         (("DATA", "--size", "64", "--seeds", ""), ("--seeds is empty",)),
@@ -208,6 +232,10 @@ def test_help():
         (
             ("DATA", "--size", "64", "--space_b", "channels-32"),
             ("--space_b channels-32", "row b", "1/12", "narrower"),
+        ),
+        (
+            ("DATA", "--size", "64", "--rows", "c", "--space_c", "24"),
+            ("--space_c 24", "row c", "1/12", "narrower"),
         ),
         (
             ("DATA", "--size", "64", *SPACES, "--more_test", "--amp bf16"),
@@ -293,7 +321,7 @@ def test_a_study_that_is_killed_goes_on(dataset, tmp_path, snapshot):
     out = tmp_path / "my study"
     flags = [
         *(str(dataset), "--size", "32", "--direction", "BtoA", *SPACES, "--output", str(out)),
-        *("--seeds", "1", "--rows", "b e", "--epochs", "1", "--count", "3"),
+        *("--seeds", "1", "--rows", "c e", "--epochs", "1", "--count", "3"),
         *("--more", "--fid_features random --fid_dims 64 --num_threads 1 --gpu_ids -1"),
         *("--more_train", "--ndf 8", "--more_latency", "--times 2"),
         *("--more_search", "--population_size 2 --evolution_iters 0"),
@@ -308,7 +336,7 @@ def test_a_study_that_is_killed_goes_on(dataset, tmp_path, snapshot):
             start_new_session=True,
         )
         run = out / "seed1"
-        while not (run / "layerwise_supernet" / "log.jsonl").exists():
+        while not (run / "full_supernet" / "log.jsonl").exists():
             assert process.poll() is None, log.read_text()
             time.sleep(0.01)
         os.killpg(process.pid, signal.SIGTERM)
@@ -322,26 +350,27 @@ def test_a_study_that_is_killed_goes_on(dataset, tmp_path, snapshot):
     assert snapshot(*done_before) == before
     assert "== teacher, seed 1: done" in done.stdout
     found = json.loads((out / "study.json").read_text())
-    assert [row["row"] for row in found["rows"]] == ["teacher", "tuned", "layerwise", "online40"]
+    rows = {row["row"]: row["seeds"]["1"] for row in found["rows"]}
+    assert list(rows) == ["teacher", "mobile", "tuned", "full", "online40"]
     assert (found["n"], found["trained_on"], found["searched_on"]) == (6, 5, 3)
     assert found["measures"]["fid"] == "FID (random features, 64)" and found["size"] == [32, 32]
     assert [[half["n"] for half in each["halves"]] for each in found["noise"]] == [[3, 3]]
-    assert len(found["trainings"]) == 6
-    seeds = [row["seeds"]["1"] for row in found["rows"]]
-    assert all(seed["exact_macs"] < seed["macs"] and seed["latency_ms"] > 0 for seed in seeds)
-    assert seeds[1]["macs"] == seeds[0]["macs"]
-    assert seeds[2]["macs"] <= seeds[0]["macs"] / 12 and seeds[3]["macs"] <= seeds[0]["macs"] / 40
+    assert len(found["trainings"]) == 8
+    assert all(row["exact_macs"] < row["macs"] and row["latency_ms"] > 0 for row in rows.values())
+    macs = {name: row["macs"] for name, row in rows.items()}
+    assert macs["tuned"] == macs["teacher"] > macs["mobile"]
+    assert macs["full"] <= macs["teacher"] / 12 and macs["online40"] <= macs["teacher"] / 40
     # No training and no search has seen a test image; the page shows them all.
     seen = {p.stem for folder in ("train", "val") for p in (out / "data" / folder).iterdir()}
     images = [p.stem for p in (out / "data" / "test").iterdir()]
     assert len(seen) == 8 and sorted(seen) == sorted(p.stem for p in (dataset / "train").iterdir())
     assert sorted(images) == sorted(p.stem for p in (dataset / "val").iterdir())
     page = (out / "index.html").read_text()
-    assert all(f"seed1/test_be/images/online40/{name}.png" in page for name in images)
+    assert all(f"seed1/test_ce/images/online40/{name}.png" in page for name in images)
 
     results = snapshot(out / "data", run, out / "splits", out / "halves")
     done = study(*flags)
-    assert done.returncode == 0 and done.stdout.count(": done (") == 15, done.stdout
+    assert done.returncode == 0 and done.stdout.count(": done (") == 17, done.stdout
     assert snapshot(out / "data", run, out / "splits", out / "halves") == results
     done = study(*flags, "--size", 64)
     assert done.returncode == 2 and "it had: --size 32" in done.stderr
