@@ -44,9 +44,8 @@ def main(argv: list[str] | None = None) -> None:
     teacher = macs(ChannelConfig.uniform(opt.ngf), separable=False)
     budgets = {12: teacher // 12, 40: teacher // 40}
     spaces = {
-        "--space": read_space(opt.space, "--space").choices,
-        "--space_b": read_space(opt.space_b, "--space_b").choices,
-        "--space_c": read_space(opt.space_c, "--space_c").choices,
+        flag: read_space(getattr(opt, flag.removeprefix("--")), flag).choices
+        for flag in ("--space", "--space_b", "--space_c")
     }
     searches = {"b": ("--space_b", 12), "c": ("--space_c", 12)}
     searches |= {"d": ("--space", 12), "e": ("--space", 40)}
