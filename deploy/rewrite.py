@@ -31,12 +31,13 @@ class RowSummedConv2d(nn.Module):
         self.bias = nn.Parameter(conv.bias.detach().clone().view(1, -1, 1, 1), requires_grad=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        height = x.shape[2] - self.size + 1
         # Back to NCHW: in NHWC the channels of each row would be gathered pixel by pixel.
         parts = self.rows(x).contiguous()
         y = self.bias
         for row in range(self.size):
-            y = y + parts[:, row * self.out : (row + 1) * self.out, row : row + height]
+            # Rows after it are left out from the end: a graph of this holds no height.
+            rows = slice(row, row - self.size + 1 or None)
+            y = y + parts[:, row * self.out : (row + 1) * self.out, rows]
         return y
 
 

@@ -28,6 +28,8 @@ def find_browser() -> str | None:
 
 FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync")
 FLAGS += ("--disable-background-networking", "--disable-component-update", "--process-per-site")
+# WebAssembly compiled once, quickly: the tests' networks are too small to gain by more.
+FLAGS += ("--js-flags=--liftoff-only",)
 
 
 @contextmanager

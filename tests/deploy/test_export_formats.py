@@ -97,6 +97,61 @@ def check_graph(path):
     assert dims[1] == 3 and all(isinstance(dims[i], str) for i in (0, 2, 3))
 
 
+def described(program) -> tuple:
+    """Inputs, outputs and nodes of an ONNX program; values are numbered as they come."""
+    graph, numbers = program.model.graph, {}
+
+    def number(value) -> int | str | None:
+        if value is None or value.name in graph.initializers:
+            return value and str(value.const_value.numpy())
+        return numbers.setdefault(value.name, len(numbers))
+
+    ends = [(x.name, str(x.shape), number(x)) for x in graph.inputs]
+    nodes = [
+        (n.op_type, [*map(number, n.inputs)], str(n.attributes), [*map(number, n.outputs)])
+        for n in graph
+    ]
+    return ends, nodes, [(y.name, str(y.shape), number(y)) for y in graph.outputs]
+
+
+@needs_onnx
+def test_a_graph_of_any_size_is_the_one_traced_with_symbols(net, monkeypatch):
+    assert deploy.onnx.of_any_size(net) is not None
+    found = described(deploy.onnx.onnx_program(net))
+    monkeypatch.setattr(deploy.onnx, "of_any_size", lambda net: None)
+    again = copy.deepcopy(net)
+    again.model[-1] = torch.nn.Sequential(again.model[-1])  # another for `converted_once`
+    assert found == described(deploy.onnx.onnx_program(again))
+
+
+class Normed(torch.nn.Module):
+    """A convolution, and what ``by`` makes of its result."""
+
+    def __init__(self, by):
+        super().__init__()
+        self.conv, self.by = torch.nn.Conv2d(3, 3, 1), by
+
+    def forward(self, x):
+        return self.by(self.conv(x))
+
+
+@needs_onnx
+@pytest.mark.parametrize(
+    "by, free",
+    [
+        (lambda x: torch.relu(x), True),
+        (lambda x: x[:, :, 1:-1], True),
+        (lambda x: x[:, :, : x.shape[2] - 1], False),
+        (lambda x: x * x.shape[0], False),
+        (lambda x: x / x.std((1, 2, 3), keepdim=True), False),
+    ],
+    ids=["relu", "cut from the end", "cut by a length", "times the batch", "deviation"],
+)
+def test_only_what_holds_no_size_is_traced_at_one(by, free):
+    """A deviation holds none as PyTorch writes it, and one when it is taken apart."""
+    assert (deploy.onnx.of_any_size(Normed(by)) is not None) == free
+
+
 @pytest.mark.parametrize("export, suffix", FORMATS)
 @pytest.mark.parametrize(
     "kwargs",
