@@ -32,6 +32,8 @@ SLOWEST += ("test_deploy", "test_training_modes", "test_bad_input", "test_study"
 SLOWEST += ("test_unpaired_teachers", "test_unet_scripts", "test_unet", "test_entry")
 SLOWEST += ("test_tutorial", "test_install", "test_street_scenes", "test_builtin", "test_online")
 SLOWEST += ("test_unaligned", "test_cuda_graphs", "test_predictor", "test_channels")
+SLOWEST += ("test_templates", "test_munit_scripts", "test_search_by_time", "test_styled_export")
+SLOWEST += ("test_int8", "test_spade", "test_pages_in_browser")
 SLOWEST += ("test_search_modes", "test_supernet", "test_arrange", "test_typed_space")
 
 
