@@ -285,7 +285,7 @@ def test_kill_9_in_every_stage_that_goes_on(plain, spawn, forked, flags, compres
         process = spawn(str(forked), *flags, "--output_dir", out)
         while not begun(out, stage):
             assert process.poll() is None, process.communicate()[0]
-            time.sleep(0.002)
+            time.sleep(0.01)
         process.kill()
         process.communicate()
         if not (out / result).exists():

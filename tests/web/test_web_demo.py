@@ -110,7 +110,8 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 
 
 def serving(server):
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    # An end is noticed within a twentieth of a second, not half a one.
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
     return f"http://localhost:{server.server_address[1]}/"
 
 
