@@ -7,8 +7,8 @@ either way.
 
 from common import arguments, machine, report, seconds
 
-
 import deploy.onnx
+from deploy.pt2 import exported_form
 from models.generators import GeneratorSpec
 
 NETWORKS = {
@@ -26,7 +26,7 @@ def main(words: list[str] | None = None) -> None:
     opt = parser.parse_args(words)
     rows, at_one_size = [], deploy.onnx.of_any_size
     for name, spec in NETWORKS.items():
-        net, found = deploy.onnx.exported_form(spec.build()), {}
+        net, found = exported_form(spec.build()), {}
         for way, trace in (("symbols", lambda net: None), ("one size", at_one_size)):
             deploy.onnx.of_any_size = trace
             found[way] = seconds(lambda net=net: deploy.onnx.onnx_program(net), "cpu", opt.repeats)
