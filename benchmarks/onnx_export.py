@@ -5,7 +5,10 @@ with PyTorch, which both need, is not in the times. A generator in styles is tra
 either way.
 """
 
-from common import arguments, machine, report, seconds
+from common import machine, report, seconds
+
+import argparse
+from pathlib import Path
 
 import deploy.onnx
 from deploy.pt2 import exported_form
@@ -21,8 +24,9 @@ NETWORKS = {
 
 
 def main(words: list[str] | None = None) -> None:
-    parser = arguments(__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
     opt = parser.parse_args(words)
     rows, at_one_size = [], deploy.onnx.of_any_size
     for name, spec in NETWORKS.items():
