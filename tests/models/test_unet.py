@@ -9,7 +9,6 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from deploy.checks import TOLERANCE
-from deploy.forms import make_form
 from deploy.fused import FusedGenerator
 from deploy.onnx import OnnxGenerator, export_onnx
 from deploy.pt2 import export_pt2
@@ -378,11 +377,6 @@ def shallow(norm: str) -> nn.Module:
     net = GeneratorSpec("unet_128", 2, norm=norm).build()
     net.model, net.multiple = nested(UNetBlock, (4, 8, 8), 3, 3, norm, 0.0), 8
     return drawn(net)
-
-
-@torch.inference_mode()
-def test_the_compiler_gets_batch_norms_of_square_transposed_convolutions():
-    assert make_form("compile", shallow("batch"), images(1, 3, 16, 16)).max_difference < 1e-5
 
 
 @pytest.mark.parametrize("norm", ["batch", "instance"])
