@@ -1,6 +1,7 @@
 """Settings of all tests. Being here also makes ``golden_values`` importable from the folders
 below."""
 
+import gc
 import os
 
 # Before NumPy starts its threads. Tests run side by side, one on each core.
@@ -20,6 +21,10 @@ from processes import ENVIRONMENT, ROOT, Outcome, command
 # Small networks gain nothing from threads, and results must not depend on how many cores a machine
 # has.
 torch.set_num_threads(1)
+
+# Imports leave half a million objects, and looking through them for cycles of references as often
+# as Python does took a twentieth of the time of some tests.
+gc.set_threshold(50_000, 20, 100)
 
 settings.register_profile("tests", deadline=None, max_examples=20, database=None, derandomize=True)
 settings.register_profile("hunt", deadline=None, max_examples=100, database=None)

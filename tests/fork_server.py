@@ -175,6 +175,7 @@ def _import_everything() -> None:
     # At its end a process takes back each operator that PyTorch registered: 45 ms.
     for each in list(weakref.finalize._registry):
         each.atexit = False
+    gc.set_threshold(50_000, 20, 100)  # as in conftest.py
     gc.collect()
     gc.freeze()
 
