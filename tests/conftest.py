@@ -7,14 +7,17 @@ import os
 # Before NumPy starts its threads. Tests run side by side, one on each core.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import torch
 from chromium import REASON, find_browser, launched
-from fork_server import ForkServer
+from fork_server import ForkServer, begin
 from hypothesis import settings
 from processes import ENVIRONMENT, ROOT, Outcome, command
 
@@ -42,17 +45,36 @@ SLOWEST += ("test_int8", "test_spade", "test_pages_in_browser")
 SLOWEST += ("test_search_modes", "test_supernet", "test_arrange", "test_typed_space")
 
 
+# The folder of the fork server that test processes share.
+SHARED = pytest.StashKey[Path]()
+
+
 def pytest_collection_modifyitems(items):
     """Slow files first. With ``--no-loadscope-reorder`` test processes take files in this order."""
     rank = {name: number for number, name in enumerate(SLOWEST)}
     items.sort(key=lambda item: rank.get(item.path.stem, len(rank)))
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node):
+    """Test processes that run side by side have one fork server: it imports everything once."""
+    if SHARED not in node.config.stash:
+        folder = Path(tempfile.mkdtemp())
+        server = begin(folder, ENVIRONMENT)
+        node.config.stash[SHARED] = folder
+        node.config.add_cleanup(lambda: (server.communicate(), shutil.rmtree(folder)))
+    node.workerinput["fork_server"] = str(node.config.stash[SHARED])
+
+
 @pytest.fixture(scope="session")
-def fork_server(tmp_path_factory) -> Iterator[ForkServer]:
-    server = ForkServer(tmp_path_factory.mktemp("fork"), ENVIRONMENT)
-    yield server
-    server.close()
+def fork_server(request, tmp_path_factory) -> Iterator[ForkServer]:
+    if hasattr(request.config, "workerinput"):
+        yield ForkServer(Path(request.config.workerinput["fork_server"]))
+        return
+    folder = tmp_path_factory.mktemp("fork")
+    server = begin(folder, ENVIRONMENT)
+    yield ForkServer(folder)
+    server.communicate()
 
 
 @pytest.fixture(scope="session")

@@ -257,32 +257,31 @@ class Process:
         return texts[0], "" if self.err is self.out else texts[1]
 
 
-class ForkServer:
-    """Starts `Process`es; ``python`` is an executable that starts one in its own place."""
+def begin(folder: Path, environment: dict[str, str]) -> subprocess.Popen:
+    """Begin a server in ``folder``. It ends when its standard input is closed."""
+    this = str(Path(__file__).resolve())
+    address, python = str(folder / "socket"), folder / "python"
+    client = f'exec "{sys.executable}" -I -S "{this}" run "{address}" "$@"'
+    python.write_text(f"#!/bin/sh\n{client}\n")
+    python.chmod(0o755)
+    words = [sys.executable, this, "serve", address]
+    return subprocess.Popen(words, cwd=ROOT, env=environment, stdin=subprocess.PIPE)
 
-    def __init__(self, folder: Path, environment: dict[str, str]):
+
+class ForkServer:
+    """Starts `Process`es by the server in ``folder``; ``python`` is an executable that starts one
+    in its own place."""
+
+    def __init__(self, folder: Path):
         self.address, self.python = str(folder / "socket"), folder / "python"
-        this = str(Path(__file__).resolve())
-        self.process = subprocess.Popen(
-            [sys.executable, this, "serve", self.address],
-            cwd=ROOT,
-            env=environment,
-            stdin=subprocess.PIPE,
-        )
-        client = f'exec "{sys.executable}" -I -S "{this}" run "{self.address}" "$@"'
-        self.python.write_text(f"#!/bin/sh\n{client}\n")
-        self.python.chmod(0o755)
+        start = time.monotonic()
         while not Path(self.address).exists():
-            assert self.process.poll() is None, "the fork server did not start"
+            assert time.monotonic() - start < 120, "the fork server did not start"
             time.sleep(0.01)
 
     def start(self, arguments: list[str], merged: bool = False, **how: object) -> Process:
         """``how``: cwd, env, session (a new one), max_file_bytes (as on a full disk)."""
         return Process(self.address, arguments, merged, **how)
-
-    def close(self) -> None:
-        self.process.stdin.close()
-        self.process.wait()
 
 
 def _run_in_its_place(address: str, arguments: list[str]) -> None:
