@@ -46,9 +46,9 @@ class VGG16Features(nn.Module):
     """VGG-16 (Simonyan and Zisserman 2015) of ImageNet after relu1_2, relu2_2, relu3_3, relu4_3.
 
     These are the layers of Johnson et al. 2016 and of OMGD (ICCV 2021). Maps have 64, 128, 256 and
-    512 channels, at 1, 1/2, 1/4 and 1/8 of the image's size, which is 8 pixels or more. Images are
-    normalised as ImageNet's were for these weights; OMGD leaves that out. The feature loss compares
-    relu2_2, as there. See `FeatureNetwork` for the call; ``a`` is not looked at.
+    512 channels, at 1, 1/2, 1/4 and 1/8 of the image's size, which is 8 pixels or more. As
+    there, images are moved to [0, 1] and not normalised as ImageNet's were, and the feature loss
+    compares relu2_2. See `FeatureNetwork` for the call; ``a`` is not looked at.
 
     Args:
         setting, path: of the weights, see `training.vgg.vgg_layers`
@@ -70,15 +70,11 @@ class VGG16Features(nn.Module):
         self.blocks = nn.ModuleList(
             layers[start : last + 1] for start, last in zip(starts, self.LAYERS, strict=False)
         )
-        # ((x + 1) / 2 - mean) / std as one product and sum.
-        mean, std = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]]).view(2, 3, 1, 1)
-        self.register_buffer("scale", 0.5 / std)
-        self.register_buffer("shift", (0.5 - mean) / std)
 
     def forward(self, a: Tensor, image: Tensor, count: int | None = None) -> list[Tensor]:
         if image.shape[1] not in (1, 3):
             raise InputError(f"`output_nc` {image.shape[1]}: VGG-16 sees images of 3 channels or 1")
-        x = torch.addcmul(self.shift, image.float(), self.scale)
+        x = (image.float().expand(-1, 3, -1, -1) + 1) / 2
         maps = []
         for block in self.blocks[:count]:
             x = block(x)

@@ -64,8 +64,9 @@ class OnlineTask(StudentTask):
         adaptors: from the student's taps to what ``tap_loss`` compares with the first teacher's
         losses:   between the images of the student and every teacher
         tap_loss: one of `TAP_LOSSES`
-        every:    the teachers are updated in steps 0, ``every``, 2 ``every`` ...; 0 leaves them as
-                  they are, and neither they nor their discriminator are then saved
+        every:    the teachers are updated in every ``every``-th step, after ``every`` - 1 steps of
+                  the student alone (OMGD); 0 leaves them as they are, and neither they nor their
+                  discriminator are then saved
         real:     what it learns from real images; its judge is the network ``D_student``
         subnets, ema: see `StudentTask`
 
@@ -134,7 +135,7 @@ class OnlineTask(StudentTask):
         return self._learn(a, b, targets, taps, choices)
 
     def _update_at(self, step: int) -> Callable[..., dict[str, Tensor]]:
-        return self.update if self.every and step % self.every == 0 else self.follow
+        return self.update if self.every and (step + 1) % self.every == 0 else self.follow
 
     def _learn(
         self,
