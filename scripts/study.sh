@@ -40,6 +40,8 @@ LAYERWISE=(--lambda_distill 0.01)
 # augmented images and averaged weights.
 TUNED=(--augment_D color translation cutout --ema 0.999)
 # (d) and (e), ours: the losses of supernet and fine-tuning, then what only one of them takes.
+# How networks are run for their time; what is not installed is skipped. The page shows the fastest.
+FORMS=(--backends eager onnxruntime openvino)
 OURS=(--distiller online --teacher_freq 0 --lambda_distill 0)
 OURS_SUPERNET=()
 # What follows the teacher's images alone stays smooth: the winner goes on against the real ones,
@@ -305,7 +307,7 @@ compare() {
     "${MEASURE[@]}" --batch_size 16 "${networks[@]}" --results_dir "$RUN/test_${ROWS// /}"
   # The test counts MACs as published, this counts what is multiplied: the page shows both.
   seed_stage latency "latency_${ROWS// /}/latency.json" latency latency.py --load_size "$SIZE" \
-    --phase test --batch_size 1 --macs_convention exact "${networks[@]}" \
+    --phase test --batch_size 1 --macs_convention exact "${FORMS[@]}" "${networks[@]}" \
     --results_dir "$RUN/latency_${ROWS// /}"
 }
 

@@ -317,7 +317,7 @@ def test_a_study_that_is_killed_goes_on(dataset, tmp_path, snapshot):
         *(str(dataset), "--size", "32", "--direction", "BtoA", *SPACES, "--output", str(out)),
         *("--seeds", "1", "--rows", "c e", "--epochs", "1", "--count", "3"),
         *("--more", "--fid_features random --fid_dims 64 --num_threads 1 --gpu_ids -1"),
-        *("--more_train", "--ndf 8", "--more_latency", "--times 2"),
+        *("--more_train", "--ndf 8", "--more_latency", "--times 2 --backends eager"),
         *("--more_search", "--population_size 2 --evolution_iters 0"),
     ]
     log = tmp_path / "first.log"
