@@ -45,11 +45,12 @@ from training.trainer import Evaluation, Plan, Stopped, Trainer
 
 ROOT = Path(__file__).parents[2]
 CPU = torch.device("cpu")
-TEACHER = GeneratorSpec("resnet_6blocks", 2)
-DEEPER = GeneratorSpec("mobile_deepest_resnet", 2, dropout_rate=0.3)
+TEACHER = GeneratorSpec("resnet_3blocks", 2)
+DEEPER = GeneratorSpec("mobile_resnet_3blocks", 2, dropout_rate=0.3)
 # Dropout draws random numbers in every step: a run is only continued rightly when they are too.
-STUDENT = GeneratorSpec("super_mobile_resnet_6blocks", 3, dropout_rate=0.3)
+STUDENT = GeneratorSpec("super_mobile_resnet_3blocks", 3, dropout_rate=0.3)
 SETTINGS = {"script": "train_supernet.py", "lr": 1e-3, "seed": 1}
+pytestmark = pytest.mark.usefixtures("three_blocks")
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -104,7 +105,7 @@ def make_task(kind: str = "supernet"):
         more = dict(augment=Augmentation(CHANGES), ema=0.9)
         return CycleGanTask(nets_g, nets_d, [TEACHER, TEACHER], *rest, **more)
     if kind in ("8 bits", "8 bits averaged"):
-        spec = replace(STUDENT, netG="mobile_resnet_6blocks")
+        spec = replace(STUDENT, netG="mobile_resnet_3blocks")
         student = init_weights(spec.build(), gain=0.2)
         quantise(student, [make_images()])
         adaptors, average = make_adaptors(spec, TEACHER, "normal", 0.2), 0.9 * ("av" in kind)
