@@ -138,6 +138,22 @@ def make_task(kind: str = "supernet"):
     )
 
 
+def make_nudged(kind: str = "supernet"):
+    """A task whose steps cost nothing: the images and the rate move every weight a little."""
+    task = make_task(kind)
+
+    @torch.no_grad()
+    def step(batch, index):
+        rate = task.optimizers[0].param_groups[0]["lr"]
+        for net in task.networks.values():
+            for weight in net.parameters():
+                weight.add_(rate * batch.A.mean())
+        return {"G_recon": batch.A.mean()}
+
+    task.step = step
+    return task
+
+
 def make_evaluation(scores=None, criterion="fid", lower_is_better=True) -> Evaluation:
     """Without ``scores``, a measure that depends on the network; with them, one after another."""
     scores = iter(scores) if scores is not None else None
@@ -421,7 +437,7 @@ def test_a_damaged_newest_state_costs_only_what_came_after_the_one_before(
 
 def test_max_steps_ends_a_run_within_an_epoch(tmp_path):
     plan = Plan(epochs=3, max_steps=7, print_freq=100, save_epoch_freq=5)
-    results = make_trainer(tmp_path, plan=plan).run()
+    results = make_trainer(tmp_path, make_nudged(), plan).run()
     assert results["step"] == 7 and results["latest"]["step"] == 7
     assert (tmp_path / "checkpoints" / "latest_net_G.pth").exists()
 
@@ -505,22 +521,26 @@ def test_a_log_that_lost_its_end_is_warned_of_and_stays_readable(stopped, tmp_pa
 # Longer than first asked for
 
 
-def longer(folder, nepochs, decay=0, niters=10**9, policy="step", counter="epoch", **kwargs):
+def longer(folder, nepochs, decay=0, niters=10**9, policy="step", counter="epoch", task=None):
     """A trainer whose settings of length are what its plan and schedule say."""
+    task = task or make_nudged()
     settings = SETTINGS | {"nepochs": nepochs, "nepochs_decay": decay, "niters": niters}
     schedule = Schedule(policy, counter, nepochs, decay, decay_steps=2)
     plan = Plan(nepochs + decay, niters, 4, 7, 2)
-    return make_trainer(folder, plan=plan, schedule=schedule, settings=settings, **kwargs)
+    return make_trainer(folder, task, plan, schedule, settings=settings)
 
 
 @pytest.mark.parametrize(
-    ("policy", "counter"), [("step", "epoch"), ("step", "iter"), ("linear", "epoch")]
+    ("policy", "counter", "make"),
+    [("step", "epoch", make_task), ("step", "iter", make_nudged), ("linear", "epoch", make_nudged)],
 )
-def test_a_finished_run_is_extended_to_the_run_that_was_longer_at_once(tmp_path, policy, counter):
+def test_a_finished_run_is_extended_to_the_run_that_was_longer_at_once(
+    tmp_path, policy, counter, make
+):
     for name, lengths in (("once", (3,)), ("twice", (2, 3))):
         for nepochs in lengths:
-            trainer = longer(tmp_path / name, nepochs, policy=policy, counter=counter)
-            results = trainer.run()
+            how = dict(policy=policy, counter=counter, task=make())
+            results = longer(tmp_path / name, nepochs, **how).run()
         assert results["step"] == 15 and results["finished"]
     states = [
         load_tensors(tmp_path / name / "checkpoints" / "state.pth", "")
@@ -546,7 +566,7 @@ def test_a_run_cut_by_its_number_of_steps_is_extended_within_its_schedule(tmp_pa
 def test_a_killed_extension_does_not_look_finished(tmp_path):
     longer(tmp_path, 1).run()
     with pytest.raises(Stopped):
-        longer(tmp_path, 2, task=after_step(make_task(), 1, terminate)).run()
+        longer(tmp_path, 2, task=after_step(make_nudged(), 1, terminate)).run()
     assert not (tmp_path / "results.json").exists()
     assert longer(tmp_path, 2).run()["step"] == 10
 
@@ -613,7 +633,7 @@ def test_a_damaged_folder_gives_one_line(tmp_path, name):
     else:
         (tmp_path / name).write_text("")
     with pytest.raises(InputError, match=f"{tmp_path}/{name}"):
-        make_trainer(tmp_path).run()
+        make_trainer(tmp_path, make_nudged()).run()
 
 
 def test_a_foreign_state_is_refused(stopped, tmp_path):
@@ -724,7 +744,7 @@ def test_an_infinite_loss_stops_it_too(tmp_path):
 def test_the_best_checkpoint_is_kept(tmp_path, capsys, scores, lower_is_better, best_epoch):
     plan = Plan(epochs=3, save_epoch_freq=1)
     evaluation = make_evaluation(scores, "mIoU", lower_is_better)
-    trainer = make_trainer(tmp_path, make_task("teacher"), plan, evaluation=evaluation)
+    trainer = make_trainer(tmp_path, make_nudged("teacher"), plan, evaluation=evaluation)
     results = trainer.run()
     assert (
         results["best"]["epoch"] == best_epoch
@@ -740,7 +760,8 @@ def test_the_best_checkpoint_is_kept(tmp_path, capsys, scores, lower_is_better, 
 def test_a_supernet_is_judged_by_the_mean_of_its_subnets(tmp_path):
     scores = [1.0, 9.0, 4.0, 4.0, 3.0, 6.0]  # largest and smallest of three epochs
     plan = Plan(epochs=3, save_epoch_freq=1)
-    results = make_trainer(tmp_path, plan=plan, evaluation=make_evaluation(scores)).run()
+    task, evaluation = make_nudged(), make_evaluation(scores)
+    results = make_trainer(tmp_path, task, plan, evaluation=evaluation).run()
     assert results["best"]["epoch"] == 2 and results["best"]["score"] == 4
 
 
@@ -752,7 +773,7 @@ def test_both_directions_of_a_cycle_gan_are_judged_on_their_own_images(tmp_path,
         make_evaluation(there), measures={"G_B": lambda generate: {"fid": next(back)}}, each=True
     )
     plan = Plan(epochs=5, print_freq=5, save_epoch_freq=1)
-    trainer = make_trainer(tmp_path, make_task("cycle_gan"), plan, evaluation=evaluation)
+    trainer = make_trainer(tmp_path, make_nudged("cycle_gan"), plan, evaluation=evaluation)
     kept, save = [], trainer.archive.save_networks
     trainer.archive.save_networks = lambda tag: (
         kept.append(trainer.progress.step) if tag == "best" else None,
@@ -769,7 +790,7 @@ def test_both_directions_of_a_cycle_gan_are_judged_on_their_own_images(tmp_path,
     # Numbered checkpoints are missed by the same name.
     (tmp_path / "checkpoints" / "2_net_G_A.pth").unlink()
     with pytest.warns(UserWarning, match="epoch 2, which"):
-        make_trainer(tmp_path, make_task("cycle_gan"), plan, evaluation=evaluation).run()
+        make_trainer(tmp_path, make_nudged("cycle_gan"), plan, evaluation=evaluation).run()
 
 
 def test_what_is_fine_tuned_may_have_been_better_before(tmp_path):
@@ -785,7 +806,7 @@ def test_what_is_fine_tuned_may_have_been_better_before(tmp_path):
 
 
 def test_without_evaluation_there_is_no_best(tmp_path):
-    results = make_trainer(tmp_path, evaluation=None).run()
+    results = make_trainer(tmp_path, make_nudged(), evaluation=None).run()
     assert results["best"] is None and results["finished"]
     assert not list((tmp_path / "checkpoints").glob("best*"))
     assert (tmp_path / "checkpoints" / "3_net_G.pth").exists()
