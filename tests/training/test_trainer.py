@@ -104,20 +104,18 @@ def make_task(kind: str = "supernet"):
         rest = (LossWeights("wgangp"), CycleWeights(), 4, 1, 1e-3, 0.5, CPU)
         more = dict(augment=Augmentation(CHANGES), ema=0.9)
         return CycleGanTask(nets_g, nets_d, [TEACHER, TEACHER], *rest, **more)
-    if kind in ("8 bits", "8 bits averaged"):
+    if kind == "8 bits averaged":
         spec = replace(STUDENT, netG="mobile_resnet_3blocks")
         student = init_weights(spec.build(), gain=0.2)
         quantise(student, [make_images()])
-        adaptors, average = make_adaptors(spec, TEACHER, "normal", 0.2), 0.9 * ("av" in kind)
+        adaptors = make_adaptors(spec, TEACHER, "normal", 0.2)
         losses = (LossWeights(), 1e-3, 0.5, CPU)
-        return DistillTask(student, teacher, net_d, adaptors, spec, *losses, ema=average)
+        return DistillTask(student, teacher, net_d, adaptors, spec, *losses, ema=0.9)
     student = init_weights(STUDENT.build(), gain=0.2)
     adaptors = make_adaptors(STUDENT, TEACHER, "normal", 0.2)
-    if kind in ("online", "two teachers"):
-        nets, specs = [teacher], [TEACHER]
-        if kind == "two teachers":
-            nets, specs = [*nets, init_weights(DEEPER.build(), gain=0.2)], [*specs, DEEPER]
-        teaching = TeacherTask(nets, net_d, specs, LossWeights(), 1e-3, 0.5, CPU)
+    if kind == "two teachers":  # they learn beside their student
+        nets = [teacher, init_weights(DEEPER.build(), gain=0.2)]
+        teaching = TeacherTask(nets, net_d, [TEACHER, DEEPER], LossWeights(), 1e-3, 0.5, CPU)
         losses = ImageLosses(ImageLossWeights(), DiscriminatorFeatures(net_d))
         own = init_weights(build_discriminator("n_layers", 6, 2, 1), gain=0.2)
         real = RealLosses(Judge(own, True, Augmentation(CHANGES), "none"))
@@ -322,10 +320,9 @@ def test_the_learning_rate_follows_the_schedule(whole):
 # Stopped and continued
 
 
-@pytest.mark.parametrize("stop", [5, 7])
-def test_a_stopped_run_continues_as_if_it_had_not_been(whole, tmp_path, stop):
-    """At the end of an epoch and beside an evaluation."""
-    trainer = make_trainer(tmp_path, after_step(make_task(), stop, terminate))
+def test_a_stopped_run_continues_as_if_it_had_not_been(whole, tmp_path):
+    """Stopped beside an evaluation."""
+    trainer = make_trainer(tmp_path, after_step(make_task(), 7, terminate))
     with pytest.raises(Stopped, match="SIGTERM"):
         trainer.run()
     assert not (tmp_path / "results.json").exists()
@@ -336,7 +333,7 @@ def test_a_stopped_run_continues_as_if_it_had_not_been(whole, tmp_path, stop):
 
 
 def test_a_run_may_be_stopped_at_every_step(whole, tmp_path):
-    """At the first, in the middle of an epoch and at the very end too."""
+    """At the first, in the middle and at the end of an epoch, and at the very end too."""
     for _ in range(15):
         with pytest.raises(Stopped):
             make_trainer(tmp_path, after_step(make_task(), 1, terminate)).run()
@@ -348,12 +345,9 @@ def test_a_run_may_be_stopped_at_every_step(whole, tmp_path):
     ("kind", "policy", "epochs"),
     [
         ("teacher", "plateau", 3),
-        ("teacher", "step", 3),
-        ("online", "linear", 2),
+        ("augmented teacher", "step", 3),
         ("two teachers", "linear", 2),
-        ("augmented teacher", "linear", 2),
         ("cycle_gan", "linear", 2),
-        ("8 bits", "linear", 2),
         ("8 bits averaged", "linear", 2),
     ],
 )
@@ -506,7 +500,7 @@ def test_a_run_has_its_page_from_the_start(tmp_path):
     assert "no evaluation yet" not in (tmp_path / "index.html").read_text()
 
 
-@pytest.mark.parametrize("lost", [1.0, 0.5, 0.01])
+@pytest.mark.parametrize("lost", [1.0, 0.01])
 def test_a_log_that_lost_its_end_is_warned_of_and_stays_readable(stopped, tmp_path, lost):
     stopped(12, tmp_path)
     log = tmp_path / "log.jsonl"
@@ -696,28 +690,26 @@ def poison(losses):
     return losses | {"G_recon": losses["G_recon"] * math.nan}
 
 
-@pytest.mark.parametrize("step", [1, 7, 12])
-def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_state(
-    whole, tmp_path, step
-):
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_state(whole, tmp_path):
     with pytest.raises(
-        InputError, match=rf"loss G_recon is not finite at step {step};.*{tmp_path}/checkpoints"
+        InputError, match=rf"loss G_recon is not finite at step 12;.*{tmp_path}/checkpoints"
     ):
-        make_trainer(tmp_path, after_step(make_task(), step, poison)).run()
-    path = tmp_path / "checkpoints" / "state.pth"
-    if path.exists():
-        state = load_tensors(path, "")
-        assert state["progress"]["step"] < step
-        assert all(v.isfinite().all() for net in state["networks"].values() for v in net.values())
+        make_trainer(tmp_path, after_step(make_task(), 12, poison)).run()
+    state = load_tensors(tmp_path / "checkpoints" / "state.pth", "")
+    assert state["progress"]["step"] == 10
+    assert all(v.isfinite().all() for net in state["networks"].values() for v in net.values())
     assert "NaN" not in (tmp_path / "log.jsonl").read_text()
     make_trainer(tmp_path).run()
     assert_same_run(whole[0], tmp_path)
 
 
 def test_a_run_that_diverges_before_its_first_state_says_so(tmp_path):
-    message = r"no state was saved in .*: start again with a lower `lr`"
+    """In the very step after which it would have been saved."""
+    message = r"G_recon is not finite at step 7; no state was saved in .*: start again with a lower"
     with pytest.raises(InputError, match=message):
-        make_trainer(tmp_path, after_step(make_task(), 2, poison)).run()
+        make_trainer(tmp_path, after_step(make_nudged(), 7, poison)).run()
+    assert not list((tmp_path / "checkpoints").iterdir())
+    assert "NaN" not in (tmp_path / "log.jsonl").read_text()
 
 
 def test_an_infinite_loss_stops_it_too(tmp_path):
