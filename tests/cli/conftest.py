@@ -154,7 +154,8 @@ class FakeGpu:
     def two_processes(self, script: str, *args: object) -> str:
         """The same under torchrun, a GPU for each of two processes."""
         launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
-        words = [*launcher, "-m", "fake_cuda.run", script, *map(str, args)]
+        python = ("--no-python", str(self.fork_server.python))
+        words = [*launcher, *python, "-m", "fake_cuda.run", script, *map(str, args)]
         process = self.fork_server.start(words, True, cwd=str(ROOT), env=self.environment)
         output, _ = process.communicate(200)
         assert process.returncode == 0, output[-6000:]

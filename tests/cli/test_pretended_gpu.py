@@ -97,29 +97,30 @@ def test_a_cycle_gan_is_trained_as_on_the_cpu(
 
 def test_a_cycle_gan_is_trained_from_a_recording(gpu, cycle, cycle_flags, tmp_path, losses):
     flags = (*cycle_flags, *GPU, "--no_fid")
-    recorded = ("--cuda_graphs", "--niters", 7)
+    # Three steps to warm up, the recording, a replay, and the losses that its update leads to.
+    recorded = ("--cuda_graphs", "--niters", 6)
     gpu("train.py", *flags, *recorded, "--log_dir", tmp_path / "graphs")
     # A recording reads the learning rate in float32, and Adam makes much of little in the end.
-    assert close(losses(tmp_path / "graphs"), losses(cycle)[:7], 1e-3)
-    half = ("--amp", "fp16", "--niters", 2, "--ngf", 4)
+    assert close(losses(tmp_path / "graphs"), losses(cycle)[:6], 1e-3)
+    half = ("--amp", "fp16", "--niters", 1, "--ngf", 4)
     gpu("train.py", *flags, *half, "--log_dir", tmp_path / "fp16")
-    assert len(losses(tmp_path / "fp16")) == 2
+    assert len(losses(tmp_path / "fp16")) == 1
 
 
 def test_a_distilled_student(gpu, distilled, student_flags, teacher, tmp_path, losses):
     pruned = ("--restore_pretrained_G_path", teacher / "checkpoints" / "latest_net_G.pth")
     flags = (*student_flags, *GPU, *pruned, "--student_ngf", 32, "--no_fid")
-    gpu("distill.py", *flags, "--log_dir", tmp_path)
+    gpu("distill.py", *flags, "--niters", 3, "--log_dir", tmp_path)
     # The CPU runs the teacher in Winograd's form.
-    assert close(losses(tmp_path), losses(distilled), 1e-3)
+    assert close(losses(tmp_path), losses(distilled)[:3], 1e-3)
 
 
 def test_a_supernet_with_everything(gpu, quality_supernet, quality_flags, tmp_path, losses):
     """A configuration per image, the sandwich and an average of the weights."""
-    gpu("train_supernet.py", *quality_flags, *GPU, "--log_dir", tmp_path)
+    gpu("train_supernet.py", *quality_flags, *GPU, "--niters", 2, "--log_dir", tmp_path)
     # Its channels are masked here and cut on the CPU. Adam's first steps make much of little.
     assert close(losses(tmp_path)[:1], losses(quality_supernet)[:1], 1e-6)
-    assert close(losses(tmp_path), losses(quality_supernet), 1e-2)
+    assert close(losses(tmp_path), losses(quality_supernet)[:2], 1e-2)
 
 
 def test_a_supernet_in_bf16_with_graphs_and_restored_moments(

@@ -18,6 +18,7 @@ from training.cycle_gan import CycleGanTask, CycleWeights, ImagePool
 from training.tasks import LossWeights
 
 CPU = torch.device("cpu")
+pytestmark = pytest.mark.usefixtures("three_blocks")
 # A recording reads rates in float32, which holds this one exactly.
 RATE = 2**-10
 WEIGHTS = CycleWeights(a=3.0, b=7.0, identity=0.25)
@@ -34,8 +35,8 @@ def make_task(
     **more,
 ) -> CycleGanTask:
     torch.manual_seed(0)
-    there = GeneratorSpec("resnet_6blocks", 3, input_nc=channels[0], output_nc=channels[1])
-    back = GeneratorSpec("resnet_6blocks", 3, input_nc=channels[1], output_nc=channels[0])
+    there = GeneratorSpec("resnet_3blocks", 3, input_nc=channels[0], output_nc=channels[1])
+    back = GeneratorSpec("resnet_3blocks", 3, input_nc=channels[1], output_nc=channels[0])
     nets_g = [init_weights(spec.build(), gain=0.2) for spec in (there, back)]
     nets_d = [
         init_weights(build_discriminator("n_layers", spec.output_nc, 3, 1), gain=0.2)

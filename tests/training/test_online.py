@@ -19,12 +19,13 @@ from training.online import TAP_LOSSES, OnlineTask, RealLosses
 from training.tasks import Judge, LossWeights, Subnets, TeacherTask, as_batch, make_adaptors
 
 CPU = torch.device("cpu")
+pytestmark = pytest.mark.usefixtures("three_blocks")
 # A recording reads rates in float32, which holds this one exactly.
 RATE = 2**-10
-TEACHER = GeneratorSpec("resnet_6blocks", ngf=4)
+TEACHER = GeneratorSpec("resnet_3blocks", ngf=4)
 DEEPER = GeneratorSpec("mobile_deepest_resnet", ngf=2)
-STUDENT = GeneratorSpec("mobile_resnet_6blocks", ngf=2)
-ELASTIC = GeneratorSpec("super_mobile_resnet_6blocks", ngf=3)
+STUDENT = GeneratorSpec("mobile_resnet_3blocks", ngf=2)
+ELASTIC = GeneratorSpec("super_mobile_resnet_3blocks", ngf=3)
 ALL = ImageLossWeights(l1=2.0, ssim=3.0, style=5.0, feature=7.0, tv=0.01, wavelet=4.0)
 
 

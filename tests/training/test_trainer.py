@@ -45,11 +45,12 @@ from training.trainer import Evaluation, Plan, Stopped, Trainer
 
 ROOT = Path(__file__).parents[2]
 CPU = torch.device("cpu")
-TEACHER = GeneratorSpec("resnet_6blocks", 2)
-DEEPER = GeneratorSpec("mobile_deepest_resnet", 2, dropout_rate=0.3)
+TEACHER = GeneratorSpec("resnet_3blocks", 2)
+DEEPER = GeneratorSpec("mobile_resnet_3blocks", 2, dropout_rate=0.3)
 # Dropout draws random numbers in every step: a run is only continued rightly when they are too.
-STUDENT = GeneratorSpec("super_mobile_resnet_6blocks", 3, dropout_rate=0.3)
+STUDENT = GeneratorSpec("super_mobile_resnet_3blocks", 3, dropout_rate=0.3)
 SETTINGS = {"script": "train_supernet.py", "lr": 1e-3, "seed": 1}
+pytestmark = pytest.mark.usefixtures("three_blocks")
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -103,20 +104,18 @@ def make_task(kind: str = "supernet"):
         rest = (LossWeights("wgangp"), CycleWeights(), 4, 1, 1e-3, 0.5, CPU)
         more = dict(augment=Augmentation(CHANGES), ema=0.9)
         return CycleGanTask(nets_g, nets_d, [TEACHER, TEACHER], *rest, **more)
-    if kind in ("8 bits", "8 bits averaged"):
-        spec = replace(STUDENT, netG="mobile_resnet_6blocks")
+    if kind == "8 bits averaged":
+        spec = replace(STUDENT, netG="mobile_resnet_3blocks")
         student = init_weights(spec.build(), gain=0.2)
         quantise(student, [make_images()])
-        adaptors, average = make_adaptors(spec, TEACHER, "normal", 0.2), 0.9 * ("av" in kind)
+        adaptors = make_adaptors(spec, TEACHER, "normal", 0.2)
         losses = (LossWeights(), 1e-3, 0.5, CPU)
-        return DistillTask(student, teacher, net_d, adaptors, spec, *losses, ema=average)
+        return DistillTask(student, teacher, net_d, adaptors, spec, *losses, ema=0.9)
     student = init_weights(STUDENT.build(), gain=0.2)
     adaptors = make_adaptors(STUDENT, TEACHER, "normal", 0.2)
-    if kind in ("online", "two teachers"):
-        nets, specs = [teacher], [TEACHER]
-        if kind == "two teachers":
-            nets, specs = [*nets, init_weights(DEEPER.build(), gain=0.2)], [*specs, DEEPER]
-        teaching = TeacherTask(nets, net_d, specs, LossWeights(), 1e-3, 0.5, CPU)
+    if kind == "two teachers":  # they learn beside their student
+        nets = [teacher, init_weights(DEEPER.build(), gain=0.2)]
+        teaching = TeacherTask(nets, net_d, [TEACHER, DEEPER], LossWeights(), 1e-3, 0.5, CPU)
         losses = ImageLosses(ImageLossWeights(), DiscriminatorFeatures(net_d))
         own = init_weights(build_discriminator("n_layers", 6, 2, 1), gain=0.2)
         real = RealLosses(Judge(own, True, Augmentation(CHANGES), "none"))
@@ -137,16 +136,32 @@ def make_task(kind: str = "supernet"):
     )
 
 
+def make_nudged(kind: str = "supernet"):
+    """A task whose steps cost nothing: the images and the rate move every weight a little."""
+    task = make_task(kind)
+
+    @torch.no_grad()
+    def step(batch, index):
+        rate = task.optimizers[0].param_groups[0]["lr"]
+        for net in task.networks.values():
+            for weight in net.parameters():
+                weight.add_(rate * batch.A.mean())
+        return {"G_recon": batch.A.mean()}
+
+    task.step = step
+    return task
+
+
 def make_evaluation(scores=None, criterion="fid", lower_is_better=True) -> Evaluation:
     """Without ``scores``, a measure that depends on the network; with them, one after another."""
     scores = iter(scores) if scores is not None else None
+    images = make_images()
 
     @torch.no_grad()
     def measure(generate):
         if scores is not None:
             return {criterion: next(scores)}
-        images = [generate(batch.A) for batch in make_loader().epoch()]
-        return {criterion: float(torch.cat(images).square().mean()), "n": 9}
+        return {criterion: float(generate(images).square().mean()), "n": len(images)}
 
     montage = lambda generators: np.zeros((4, 4, 3), np.uint8)  # noqa: E731
     return Evaluation(measure, montage, criterion, lower_is_better, "FID (test)")
@@ -305,10 +320,9 @@ def test_the_learning_rate_follows_the_schedule(whole):
 # Stopped and continued
 
 
-@pytest.mark.parametrize("stop", [5, 7])
-def test_a_stopped_run_continues_as_if_it_had_not_been(whole, tmp_path, stop):
-    """At the end of an epoch and beside an evaluation."""
-    trainer = make_trainer(tmp_path, after_step(make_task(), stop, terminate))
+def test_a_stopped_run_continues_as_if_it_had_not_been(whole, tmp_path):
+    """Stopped beside an evaluation."""
+    trainer = make_trainer(tmp_path, after_step(make_task(), 7, terminate))
     with pytest.raises(Stopped, match="SIGTERM"):
         trainer.run()
     assert not (tmp_path / "results.json").exists()
@@ -319,7 +333,7 @@ def test_a_stopped_run_continues_as_if_it_had_not_been(whole, tmp_path, stop):
 
 
 def test_a_run_may_be_stopped_at_every_step(whole, tmp_path):
-    """At the first, in the middle of an epoch and at the very end too."""
+    """At the first, in the middle and at the end of an epoch, and at the very end too."""
     for _ in range(15):
         with pytest.raises(Stopped):
             make_trainer(tmp_path, after_step(make_task(), 1, terminate)).run()
@@ -331,12 +345,9 @@ def test_a_run_may_be_stopped_at_every_step(whole, tmp_path):
     ("kind", "policy", "epochs"),
     [
         ("teacher", "plateau", 3),
-        ("teacher", "step", 3),
-        ("online", "linear", 2),
+        ("augmented teacher", "step", 3),
         ("two teachers", "linear", 2),
-        ("augmented teacher", "linear", 2),
         ("cycle_gan", "linear", 2),
-        ("8 bits", "linear", 2),
         ("8 bits averaged", "linear", 2),
     ],
 )
@@ -420,7 +431,7 @@ def test_a_damaged_newest_state_costs_only_what_came_after_the_one_before(
 
 def test_max_steps_ends_a_run_within_an_epoch(tmp_path):
     plan = Plan(epochs=3, max_steps=7, print_freq=100, save_epoch_freq=5)
-    results = make_trainer(tmp_path, plan=plan).run()
+    results = make_trainer(tmp_path, make_nudged(), plan).run()
     assert results["step"] == 7 and results["latest"]["step"] == 7
     assert (tmp_path / "checkpoints" / "latest_net_G.pth").exists()
 
@@ -489,7 +500,7 @@ def test_a_run_has_its_page_from_the_start(tmp_path):
     assert "no evaluation yet" not in (tmp_path / "index.html").read_text()
 
 
-@pytest.mark.parametrize("lost", [1.0, 0.5, 0.01])
+@pytest.mark.parametrize("lost", [1.0, 0.01])
 def test_a_log_that_lost_its_end_is_warned_of_and_stays_readable(stopped, tmp_path, lost):
     stopped(12, tmp_path)
     log = tmp_path / "log.jsonl"
@@ -504,22 +515,26 @@ def test_a_log_that_lost_its_end_is_warned_of_and_stays_readable(stopped, tmp_pa
 # Longer than first asked for
 
 
-def longer(folder, nepochs, decay=0, niters=10**9, policy="step", counter="epoch", **kwargs):
+def longer(folder, nepochs, decay=0, niters=10**9, policy="step", counter="epoch", task=None):
     """A trainer whose settings of length are what its plan and schedule say."""
+    task = task or make_nudged()
     settings = SETTINGS | {"nepochs": nepochs, "nepochs_decay": decay, "niters": niters}
     schedule = Schedule(policy, counter, nepochs, decay, decay_steps=2)
     plan = Plan(nepochs + decay, niters, 4, 7, 2)
-    return make_trainer(folder, plan=plan, schedule=schedule, settings=settings, **kwargs)
+    return make_trainer(folder, task, plan, schedule, settings=settings)
 
 
 @pytest.mark.parametrize(
-    ("policy", "counter"), [("step", "epoch"), ("step", "iter"), ("linear", "epoch")]
+    ("policy", "counter", "make"),
+    [("step", "epoch", make_task), ("step", "iter", make_nudged), ("linear", "epoch", make_nudged)],
 )
-def test_a_finished_run_is_extended_to_the_run_that_was_longer_at_once(tmp_path, policy, counter):
+def test_a_finished_run_is_extended_to_the_run_that_was_longer_at_once(
+    tmp_path, policy, counter, make
+):
     for name, lengths in (("once", (3,)), ("twice", (2, 3))):
         for nepochs in lengths:
-            trainer = longer(tmp_path / name, nepochs, policy=policy, counter=counter)
-            results = trainer.run()
+            how = dict(policy=policy, counter=counter, task=make())
+            results = longer(tmp_path / name, nepochs, **how).run()
         assert results["step"] == 15 and results["finished"]
     states = [
         load_tensors(tmp_path / name / "checkpoints" / "state.pth", "")
@@ -545,7 +560,7 @@ def test_a_run_cut_by_its_number_of_steps_is_extended_within_its_schedule(tmp_pa
 def test_a_killed_extension_does_not_look_finished(tmp_path):
     longer(tmp_path, 1).run()
     with pytest.raises(Stopped):
-        longer(tmp_path, 2, task=after_step(make_task(), 1, terminate)).run()
+        longer(tmp_path, 2, task=after_step(make_nudged(), 1, terminate)).run()
     assert not (tmp_path / "results.json").exists()
     assert longer(tmp_path, 2).run()["step"] == 10
 
@@ -612,7 +627,7 @@ def test_a_damaged_folder_gives_one_line(tmp_path, name):
     else:
         (tmp_path / name).write_text("")
     with pytest.raises(InputError, match=f"{tmp_path}/{name}"):
-        make_trainer(tmp_path).run()
+        make_trainer(tmp_path, make_nudged()).run()
 
 
 def test_a_foreign_state_is_refused(stopped, tmp_path):
@@ -675,28 +690,26 @@ def poison(losses):
     return losses | {"G_recon": losses["G_recon"] * math.nan}
 
 
-@pytest.mark.parametrize("step", [1, 7, 12])
-def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_state(
-    whole, tmp_path, step
-):
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_state(whole, tmp_path):
     with pytest.raises(
-        InputError, match=rf"loss G_recon is not finite at step {step};.*{tmp_path}/checkpoints"
+        InputError, match=rf"loss G_recon is not finite at step 12;.*{tmp_path}/checkpoints"
     ):
-        make_trainer(tmp_path, after_step(make_task(), step, poison)).run()
-    path = tmp_path / "checkpoints" / "state.pth"
-    if path.exists():
-        state = load_tensors(path, "")
-        assert state["progress"]["step"] < step
-        assert all(v.isfinite().all() for net in state["networks"].values() for v in net.values())
+        make_trainer(tmp_path, after_step(make_task(), 12, poison)).run()
+    state = load_tensors(tmp_path / "checkpoints" / "state.pth", "")
+    assert state["progress"]["step"] == 10
+    assert all(v.isfinite().all() for net in state["networks"].values() for v in net.values())
     assert "NaN" not in (tmp_path / "log.jsonl").read_text()
     make_trainer(tmp_path).run()
     assert_same_run(whole[0], tmp_path)
 
 
 def test_a_run_that_diverges_before_its_first_state_says_so(tmp_path):
-    message = r"no state was saved in .*: start again with a lower `lr`"
+    """In the very step after which it would have been saved."""
+    message = r"G_recon is not finite at step 7; no state was saved in .*: start again with a lower"
     with pytest.raises(InputError, match=message):
-        make_trainer(tmp_path, after_step(make_task(), 2, poison)).run()
+        make_trainer(tmp_path, after_step(make_nudged(), 7, poison)).run()
+    assert not list((tmp_path / "checkpoints").iterdir())
+    assert "NaN" not in (tmp_path / "log.jsonl").read_text()
 
 
 def test_an_infinite_loss_stops_it_too(tmp_path):
@@ -723,7 +736,7 @@ def test_an_infinite_loss_stops_it_too(tmp_path):
 def test_the_best_checkpoint_is_kept(tmp_path, capsys, scores, lower_is_better, best_epoch):
     plan = Plan(epochs=3, save_epoch_freq=1)
     evaluation = make_evaluation(scores, "mIoU", lower_is_better)
-    trainer = make_trainer(tmp_path, make_task("teacher"), plan, evaluation=evaluation)
+    trainer = make_trainer(tmp_path, make_nudged("teacher"), plan, evaluation=evaluation)
     results = trainer.run()
     assert (
         results["best"]["epoch"] == best_epoch
@@ -739,7 +752,8 @@ def test_the_best_checkpoint_is_kept(tmp_path, capsys, scores, lower_is_better, 
 def test_a_supernet_is_judged_by_the_mean_of_its_subnets(tmp_path):
     scores = [1.0, 9.0, 4.0, 4.0, 3.0, 6.0]  # largest and smallest of three epochs
     plan = Plan(epochs=3, save_epoch_freq=1)
-    results = make_trainer(tmp_path, plan=plan, evaluation=make_evaluation(scores)).run()
+    task, evaluation = make_nudged(), make_evaluation(scores)
+    results = make_trainer(tmp_path, task, plan, evaluation=evaluation).run()
     assert results["best"]["epoch"] == 2 and results["best"]["score"] == 4
 
 
@@ -751,7 +765,7 @@ def test_both_directions_of_a_cycle_gan_are_judged_on_their_own_images(tmp_path,
         make_evaluation(there), measures={"G_B": lambda generate: {"fid": next(back)}}, each=True
     )
     plan = Plan(epochs=5, print_freq=5, save_epoch_freq=1)
-    trainer = make_trainer(tmp_path, make_task("cycle_gan"), plan, evaluation=evaluation)
+    trainer = make_trainer(tmp_path, make_nudged("cycle_gan"), plan, evaluation=evaluation)
     kept, save = [], trainer.archive.save_networks
     trainer.archive.save_networks = lambda tag: (
         kept.append(trainer.progress.step) if tag == "best" else None,
@@ -768,7 +782,7 @@ def test_both_directions_of_a_cycle_gan_are_judged_on_their_own_images(tmp_path,
     # Numbered checkpoints are missed by the same name.
     (tmp_path / "checkpoints" / "2_net_G_A.pth").unlink()
     with pytest.warns(UserWarning, match="epoch 2, which"):
-        make_trainer(tmp_path, make_task("cycle_gan"), plan, evaluation=evaluation).run()
+        make_trainer(tmp_path, make_nudged("cycle_gan"), plan, evaluation=evaluation).run()
 
 
 def test_what_is_fine_tuned_may_have_been_better_before(tmp_path):
@@ -784,7 +798,7 @@ def test_what_is_fine_tuned_may_have_been_better_before(tmp_path):
 
 
 def test_without_evaluation_there_is_no_best(tmp_path):
-    results = make_trainer(tmp_path, evaluation=None).run()
+    results = make_trainer(tmp_path, make_nudged(), evaluation=None).run()
     assert results["best"] is None and results["finished"]
     assert not list((tmp_path / "checkpoints").glob("best*"))
     assert (tmp_path / "checkpoints" / "3_net_G.pth").exists()
