@@ -9,11 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
-from deploy.onnx import OnnxGenerator
 from evaluation.pictures import HEADER
 from models.generators import infer_spec
 from models.munit import MunitForm, without_style_encoder
-from models.styles import InRandomStyles, chosen, random_styles
+from models.styles import chosen
 from models.weights import load_generator, save_network
 
 
@@ -121,16 +120,11 @@ def test_it_is_distilled_searched_exported_and_tested(cli, images, supernet, tea
     path = runs / "small"
     cli(
         *("export.py", "--model", "mobile_munit", "--ngf", 4, "--input_path", net(supernet)),
-        *("--output_path", path, "--config_str", best, "--format", "pth", "onnx"),
+        *("--output_path", path, "--config_str", best, "--format", "pth"),
     ).succeeded()
     small, spec = load_generator(path.with_suffix(".pth"), "-")
     assert (spec.netG, spec.config_str) == ("sub_mobile_munit", best)
     assert infer_spec(small.state_dict()).config == spec.config
-    x = torch.rand(2, 3, 64, 64) * 2 - 1
-    run = OnnxGenerator(path.with_suffix(".onnx"))
-    with torch.no_grad():
-        drawn = InRandomStyles(small.eval())(x)
-        assert (run(x, random_styles(x, 8)) - drawn).abs().max() < 1e-4
     refused = cli(
         *("export.py", "--input_path", net(supernet), "--output_path", runs / "x"),
         *("--config_str", best, "--format", "onnx", "--int8", *images[:4]),
@@ -150,6 +144,7 @@ def test_it_is_distilled_searched_exported_and_tested(cli, images, supernet, tea
         *("--backends", "eager", "onnxruntime"),
     ).succeeded()
     timed = json.loads((runs / "latency" / "latency.json").read_text())["all"]
+    assert all(entry["max_difference"] < 1e-4 for entry in timed)
     for entry in (result, *timed):
         assert entry["macs_without_style_encoder"] < entry["macs"]
         assert entry["params_without_style_encoder"] < entry["params"]

@@ -1,7 +1,5 @@
 """The recipes of gaugan: every stage's command is valid, and says what is published."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -106,7 +104,7 @@ def test_coco_without_the_segmentation_network(tmp_path):
     assert (opt.criterion, opt.no_fid) == ("fid", False) and "deeplabv2_path" not in opt.explicit
 
 
-def test_the_published_split_names_frames_by_number(tmp_path):
+def test_the_published_split_names_frames_by_number(cli, tmp_path):
     names = [f"{city}/{city}_{i:06d}_000019" for city in ("aachen", "bonn") for i in range(3)]
     for name in names:
         for end in (
@@ -120,9 +118,8 @@ def test_the_published_split_names_frames_by_number(tmp_path):
     (tmp_path / "held.meta").write_text("4.jpg\n1.jpg\n")
 
     def split(*how):
-        command = [sys.executable, ROOT / "scripts/make_split.py", tmp_path, *how]
         more = ("--dataset_mode", "cityscapes", "--output", tmp_path / "splits")
-        subprocess.run([*map(str, command), *map(str, more)], check=True)
+        cli("scripts/make_split.py", tmp_path, *how, *more).succeeded()
         return [set(read_names(Path(tmp_path, f"splits/train{n}.meta"))) for n in (1, 2)]
 
     every = [f"{name}_leftImg8bit.png" for name in names]

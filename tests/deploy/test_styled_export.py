@@ -10,7 +10,7 @@ from deploy.onnx import OnnxGenerator, export_onnx, halve_weights
 from deploy.pt2 import export_pt2
 from models.generators import GeneratorSpec
 from models.layers import init_weights
-from models.styles import InOneStyle, random_styles
+from models.styles import random_styles
 
 
 @pytest.fixture(scope="module")
@@ -58,11 +58,3 @@ def test_half_precision_weights(file, tmp_path):
     x = images()
     style = random_styles(x, 8)
     assert torch.equal(OnnxGenerator(half)(x, style), OnnxGenerator(file)(x, style))
-
-
-def test_in_one_style_it_is_a_function_of_images_alone(net, tmp_path):
-    fixed = InOneStyle(net, random_styles(images(1), 8)).eval()
-    assert export_onnx(fixed, tmp_path / "net.onnx").max_difference < 1e-4
-    x = images()
-    with torch.no_grad():
-        assert (OnnxGenerator(tmp_path / "net.onnx")(x) - fixed(x)).abs().max() < 1e-4

@@ -250,8 +250,8 @@ def test_the_command_writes_a_data_set_and_refuses_another_into_it(tmp_path):
         (("--size", "big"), "invalid int"),
     ],
 )
-def test_bad_flags_end_with_exit_code_2_and_a_clear_line(tmp_path, flags, words):
-    refused = _command(tmp_path / "set", *flags)
+def test_bad_flags_end_with_exit_code_2_and_a_clear_line(cli, tmp_path, flags, words):
+    refused = cli("scripts/make_builtin_dataset.py", tmp_path / "set", *flags)
     assert refused.returncode == 2
     assert words in refused.stderr
     assert "Traceback" not in refused.stderr
