@@ -596,11 +596,8 @@ def test_photos(call, serve, visit, tmp_path):
 def test_with_threads(visit, folder, networks):
     """A server that isolates the page lets it use several; the result stays."""
     with web_server(folder, 0) as server:
-        page = visit(serving(server), ready=False)
-        cores = page.context.new_cdp_session(page)
-        cores.send("Emulation.setHardwareConcurrencyOverride", {"hardwareConcurrency": 4})
-        page.reload()
-        settle(page)
+        cores = 'Object.defineProperty(navigator, "hardwareConcurrency", { value: 4 })'
+        page = visit(serving(server), script=cores)
         assert page.evaluate("crossOriginIsolated")
         assert page.inner_text("#provider-compressed") == "WASM, 2 threads"
         wanted = expected(networks["compressed"][0], pixels(page, "input"))
