@@ -8,6 +8,7 @@ import http.server
 import importlib.util
 import io
 import json
+import os
 import re
 import runpy
 import shutil
@@ -1178,13 +1179,24 @@ def test_webgpu_that_was_asked_for_and_is_not_there(visit, serve, photo_page, ad
 
 
 @needs_runtime
-@pytest.mark.skipif(
-    Path(sys.prefix).resolve() != (ROOT / ".venv").resolve(), reason="needs the project's .venv"
-)
 def test_the_shell_script(tmp_path):
-    command = ["bash", "scripts/web_demo.sh", "--demo", str(tmp_path)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 2 and done.stderr.endswith("first or give MODEL.onnx\n")
+    """It sets up and passes its flags on. A copy meets a Python that only says what it is told."""
+    stamp = "web/node_modules/.installed-lock"
+    copied = [f"scripts/{name}.sh" for name in ("web_demo", "setup", "lib")]
+    for name in (*copied, "web/package-lock.json", stamp, "requirements-deploy.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(ROOT / name, tmp_path / name)
+    python = tmp_path / ".venv/bin/python"
+    python.parent.mkdir(parents=True)
+    python.write_text('#!/bin/sh\nprintf "<%s>" "$@"; echo\ncase "$1" in scripts/*) exit 2;; esac\n')
+    python.chmod(0o755)
+    command = ["bash", tmp_path / "scripts/web_demo.sh", "--demo", "a demo"]
+    how = {"env": os.environ | {"PYTHON": sys.executable, "OUT": "page"}, "timeout": 60}
+    done = subprocess.run(command, capture_output=True, text=True, **how)
+    assert done.returncode == 2 and done.stderr == ""
+    *setup, last = done.stdout.splitlines()
+    assert last == "<scripts/make_web_demo.py><--output><page><--demo><a demo>"
+    assert setup[-1].endswith("<-r><requirements-deploy.txt>")
 
 
 # --------------------------------------------------------------------------------------------------
