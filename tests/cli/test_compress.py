@@ -328,26 +328,26 @@ def test_a_signal_ends_it_cleanly(number, spawn, forked, flags, tmp_path):
 def test_a_real_stage_dies_with_a_killed_run(spawn, flags, tmp_path):
     """A stage is a Python as users start it: no training goes on alone, holding its folder."""
     process = spawn("compress.py", *flags, "--output_dir", tmp_path / "out")
-    while "$ python" not in printed(process):
+    while (stage := _first_stage(process.pid)) is None:
         assert process.poll() is None, process.communicate()[0]
         time.sleep(0.01)
-    (child,) = _children(process.pid)
+    os.kill(stage, signal.SIGSTOP)  # so that it does not end by itself
     process.kill()
     process.communicate()
     for _ in range(500):
-        if not Path(f"/proc/{child}").exists():
+        if not Path(f"/proc/{stage}").exists():
             return
         time.sleep(0.01)
-    pytest.fail(f"process {child} lives on")
+    os.kill(stage, signal.SIGKILL)
+    pytest.fail(f"process {stage} lived on")
 
 
-def _children(pid: int) -> list[int]:
-    for _ in range(500):
-        found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        if found:
-            return [int(each) for each in found]
-        time.sleep(0.01)
-    return []
+def _first_stage(pid: int) -> int | None:
+    """The process that checks the images, once it is more than a copy of the one that starts it."""
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        if b"data.check" in Path(f"/proc/{child}/cmdline").read_bytes():
+            return int(child)
+    return None
 
 
 # --------------------------------------------------------------------------------------------------

@@ -1188,7 +1188,9 @@ def test_the_shell_script(tmp_path):
         shutil.copyfile(ROOT / name, tmp_path / name)
     python = tmp_path / ".venv/bin/python"
     python.parent.mkdir(parents=True)
-    python.write_text('#!/bin/sh\nprintf "<%s>" "$@"; echo\ncase "$1" in scripts/*) exit 2;; esac\n')
+    python.write_text(
+        '#!/bin/sh\nprintf "<%s>" "$@"; echo\ncase "$1" in scripts/*) exit 2;; esac\n'
+    )
     python.chmod(0o755)
     command = ["bash", tmp_path / "scripts/web_demo.sh", "--demo", "a demo"]
     how = {"env": os.environ | {"PYTHON": sys.executable, "OUT": "page"}, "timeout": 60}
