@@ -269,11 +269,6 @@ def _lines(path: Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text().splitlines(True) if line.endswith("\n")]
 
 
-def printed(process: Process) -> str:
-    """What it has printed so far. To seek would move the place where it goes on."""
-    return os.pread(process.out.fileno(), 1 << 20, 0).decode()
-
-
 def begun(process: Process, folder: Path, stage: str) -> bool:
     """Whether a stage has begun, and all but the export made something before its end."""
     if stage in ("teacher", "supernet", "finetune"):
@@ -281,8 +276,10 @@ def begun(process: Process, folder: Path, stage: str) -> bool:
         return any(r["event"] == "eval" and r["step"] > 2 for r in records)
     if stage == "search":
         return len(_lines(folder / "search" / "evaluations.jsonl")) >= 3
-    if stage == "export":  # most of it is making one file, which a later kill would have made twice
-        return "$ python export.py" in printed(process)
+    if stage == "export":
+        # As it begins, or its ONNX file would be made twice. A seek would move the place where the
+        # process goes on printing.
+        return b"$ python export.py" in os.pread(process.out.fileno(), 1 << 20, 0)
     return (folder / "test" / "images").exists()
 
 
