@@ -1090,8 +1090,9 @@ def test_without_a_camera_the_page_says_why(visitor, serve, photo_page, flags, s
     address = serve(photo_page)
     page = visitor(address, *flags, viewport={"width": 390, "height": 800})
     for host, why in said.items():
-        page.goto(address.replace("localhost", host))
-        settle(page)
+        if host != "localhost":
+            page.goto(address.replace("localhost", host))
+            settle(page)
         before = pixels(page, "input")
         page.focus("#camera")
         page.keyboard.press("Enter")
