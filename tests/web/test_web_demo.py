@@ -190,15 +190,7 @@ def visit(browser, usual):
             opened.append(page)
         if script:
             page.add_init_script(script)
-        page.errors = []
-        page.on("console", lambda m: page.errors.append(m.text) if is_error(m) else None)
-        page.on("pageerror", lambda error: page.errors.append(str(error)))
-        page.on("requestfailed", lambda request: page.errors.append(f"{request.url} failed"))
-        page.on(
-            "request", lambda r: page.errors.append(r.url) if not r.url.startswith(own) else None
-        )
-        own = ("blob:", "data:", re.split("[?#]", address)[0])
-        page.goto(address)
+        go_to(page, address)
         if ready:
             settle(page)
         return page
@@ -208,13 +200,49 @@ def visit(browser, usual):
         each.close()
 
 
+def go_to(page, address: str) -> None:
+    """``page.errors``: what goes wrong in it from now on, and what it fetches from elsewhere."""
+    page.errors = []
+    page.on("console", lambda m: page.errors.append(m.text) if is_error(m) else None)
+    page.on("pageerror", lambda error: page.errors.append(str(error)))
+    page.on("requestfailed", lambda request: page.errors.append(f"{request.url} failed"))
+    page.on("request", lambda r: page.errors.append(r.url) if not r.url.startswith(own) else None)
+    own = ("blob:", "data:", re.split("[?#]", address)[0])
+    page.goto(address)
+
+
 @pytest.fixture
-def page(visit, address):
+def fresh_page(visit, address):
     """The page with its first example; at the end nothing may have gone wrong in it, nor anything
     been fetched from elsewhere."""
     page = visit(address)
     yield page
     assert page.errors == []
+
+
+@pytest.fixture(scope="module")
+def used_page(usual, address):
+    page = usual.new_page()
+    page.set_viewport_size(USUAL["viewport"])
+    go_to(page, address)
+    yield page
+    page.close()
+
+
+@pytest.fixture
+def page(used_page):
+    """As `fresh_page`, but for its past: the same page for all tests, with its first settings."""
+    settle(used_page)
+    used_page.click("#tool-brush")
+    used_page.fill("#width", "3")
+    used_page.select_option("#palette-name", index=0)
+    choose(used_page, "compressed")
+    clear_status(used_page)
+    used_page.click("#examples button >> nth=0")
+    await_text(used_page, "#status", "Image opened")
+    settle(used_page)
+    yield used_page
+    assert used_page.errors == []
 
 
 def settle(page, timeout: float = 30_000) -> None:
@@ -290,7 +318,8 @@ def png(image: np.ndarray) -> bytes:
 
 
 @needs_browser
-def test_a_drawing_changes_the_output_and_undo_restores_it(page):
+def test_a_drawing_changes_the_output_and_undo_restores_it(fresh_page):
+    page = fresh_page
     drawn, output = pixels(page, "input"), pixels(page, "output")
     drag(page, (0.1, 0.2), (0.5, 0.7), (0.9, 0.3))
     new_drawn, new_output = pixels(page, "input"), pixels(page, "output")
@@ -338,14 +367,21 @@ def test_the_output_is_pytorchs(page, networks):
         choose(page, "compressed")
 
 
+def clear_status(page) -> None:
+    """So that what comes is not taken for what was said before."""
+    page.evaluate("document.getElementById('status').textContent = ''")
+
+
 def open_image(page, image: np.ndarray, name: str = "image.png") -> None:
+    clear_status(page)
     page.set_input_files("#file", [{"name": name, "mimeType": "image/png", "buffer": png(image)}])
     await_text(page, "#status", "opened|half")
     settle(page)
 
 
 @needs_browser
-def test_both_times_are_shown_with_their_ratio(page):
+def test_both_times_are_shown_with_their_ratio(fresh_page):
+    page = fresh_page
     page.emulate_media(reduced_motion="reduce")  # widths change at once
     assert page.inner_text("#time-teacher") == "–" and "Choose All" in page.inner_text("#measured")
     for name in ("compressed", "teacher"):
@@ -1054,8 +1090,9 @@ def test_without_a_camera_the_page_says_why(visitor, serve, photo_page, flags, s
     address = serve(photo_page)
     page = visitor(address, *flags, viewport={"width": 390, "height": 800})
     for host, why in said.items():
-        page.goto(address.replace("localhost", host))
-        settle(page)
+        if host != "localhost":
+            page.goto(address.replace("localhost", host))
+            settle(page)
         before = pixels(page, "input")
         page.focus("#camera")
         page.keyboard.press("Enter")
