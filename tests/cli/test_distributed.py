@@ -48,7 +48,7 @@ distributed.setup("cpu")
 rank = distributed.rank()
 assert distributed.largest(15 * rank) == 15
 torch.manual_seed(0)
-spec = GeneratorSpec("resnet_6blocks", ngf=4, norm="batch")
+spec = GeneratorSpec("resnet_9blocks", ngf=4, norm="batch")
 net_d = build_discriminator("n_layers", 6, 4, 1, "batch")
 task = TeacherTask([spec.build()], net_d, [spec], LossWeights(), 1e-3, 0.5, torch.device("cpu"))
 torch.manual_seed(1 + rank)
@@ -84,12 +84,12 @@ from training.tasks import LossWeights
 
 def train(rank, world):
     torch.manual_seed(0)
-    spec, device = GeneratorSpec("resnet_6blocks", ngf=2), torch.device("cpu")
+    spec, device = GeneratorSpec("resnet_9blocks", ngf=2), torch.device("cpu")
     nets_g = [init_weights(spec.build()) for _ in "AB"]
     nets_d = [init_weights(build_discriminator("n_layers", 3, 2, 1)) for _ in "AB"]
     rest = LossWeights("lsgan"), CycleWeights(), 3, 1, 0.0, 0.5, device
     task = CycleGanTask(nets_g, nets_d, [spec, spec], *rest)
-    images = torch.rand(3, 2, 4, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    images = torch.rand(5, 2, 4, 3, 16, 16, generator=torch.Generator().manual_seed(1))
     for step, (a, b) in enumerate(images):
         mine = slice(4 // world * rank, 4 // world * (rank + 1))
         task.step(Batch(a[mine], b[mine], ["x"] * len(a[mine])), step)
@@ -278,7 +278,7 @@ def train(rank, world):
     sgd = [task._trained(), [*net_d.parameters()]]
     task.optimizers = [torch.optim.SGD(parameters, 0.05) for parameters in sgd]
     draw = torch.Generator().manual_seed(1)
-    for step in range(2):
+    for step in range(3):
         a = torch.rand(4, 5, 32, 64, generator=draw)
         b = torch.rand(4, 3, 32, 64, generator=draw)
         mine = slice(4 // world * rank, 4 // world * (rank + 1))
