@@ -30,6 +30,8 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 # 2048 features would need more images than a small set has to test on.
 MEASURE=(--fid_dims 768)
+# How networks are run for their time; what is not installed is skipped. The page shows the fastest.
+FORMS=(--backends eager onnxruntime openvino)
 # Of every training; a recipe's own flags come after these and win.
 TRAIN=(--batch_size 4 --ndf 64 --lambda_recon 10 --eval_batch_size 16)
 # Of every search: some 800 subnets.
@@ -40,8 +42,6 @@ LAYERWISE=(--lambda_distill 0.01)
 # augmented images and averaged weights.
 TUNED=(--augment_D color translation cutout --ema 0.999)
 # (d) and (e), ours: the losses of supernet and fine-tuning, then what only one of them takes.
-# How networks are run for their time; what is not installed is skipped. The page shows the fastest.
-FORMS=(--backends eager onnxruntime openvino)
 OURS=(--distiller online --teacher_freq 0 --lambda_distill 0)
 OURS_SUPERNET=()
 # What follows the teacher's images alone stays smooth: the winner goes on against the real ones,

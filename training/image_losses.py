@@ -55,7 +55,9 @@ def ssim(x: Tensor, y: Tensor, window: Tensor) -> Tensor:
         (2 m_x m_y + C1) (2 s_xy + C2) / ((m_x^2 + m_y^2 + C1) (s_xx + s_yy + C2))
 
     with the weighted means m_x = E[x], and s_xy = E[x y] - E[x] E[y] (biased) of each channel
-    around the pixel. Beyond the border, images are zero. In [-1, 1], and 1 for equal images alone.
+    around the pixel. Beyond the border, images are zero. In [-1, 1], and 1 for equal images. Both
+    factors change their sign where y is the negative of x, so that is nearly 1 too: another loss
+    has to tell them apart.
 
     Args:
         x, y:   N C H W in [-1, 1]; gradients flow to both

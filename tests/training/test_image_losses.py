@@ -79,6 +79,13 @@ def test_ssim_equals_its_definition(size):
     assert float(ssim(x, y, WINDOW)) == pytest.approx(expected, rel=1e-4)
 
 
+def test_ssim_takes_a_negative_for_the_image():
+    x = images(2, 3, 24, 24)
+    x = 0.5 + 0.5 * x
+    assert float(ssim(x, -x, WINDOW)) > 0.9
+    assert float(ssim(x, 1 - x, WINDOW)) < 0
+
+
 def test_ssim_of_one_pixel_by_hand():
     """Zeros around it; the window's middle weighs it alone."""
     middle, (x, y) = float(WINDOW[5]) ** 2, (0.5, -0.25)
