@@ -1061,7 +1061,10 @@ FLAGS: dict[str, Flag] = {
         metavar="BUDGET",
     ),
     "amp": Flag(
-        _RUN, "lower precision of the networks", default="none", choices=("none", "bf16", "fp16")
+        _RUN,
+        "lower precision of the networks; on a CPU bf16 is faster only with AMX",
+        default="none",
+        choices=("none", "bf16", "fp16"),
     ),
     "cuda_graphs": Flag(
         _RUN,

@@ -146,12 +146,18 @@ def gram(features: Tensor) -> Tensor:
 
 
 def style_loss(student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Tensor:
-    """sum over maps (each N C H W) of mean |gram(S) - gram(T)|, a scalar (weight 1e4 in OMGD)."""
+    """sum over maps of mean |gram(S) - gram(T)|, a scalar, 0 or more (weight 1e4 in OMGD).
+
+    student, teacher: maps in pairs of equal shape, each float N C H W with any values.
+    """
     return sum(F.l1_loss(gram(s), gram(t)) for s, t in zip(student, teacher, strict=True))
 
 
 def feature_loss(student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Tensor:
-    """sum over maps (each of any shape) of mean |S - T|, a scalar (weight 10 in OMGD)."""
+    """sum over maps of mean |S - T|, a scalar, 0 or more (weight 10 in OMGD).
+
+    student, teacher: maps in pairs of equal shape, each float with any values.
+    """
     return sum(F.l1_loss(_widened(s), _widened(t)) for s, t in zip(student, teacher, strict=True))
 
 
@@ -178,11 +184,11 @@ def make_connector(
 
 
 def channel_distillation(connected: Sequence[Tensor], teacher: Sequence[Tensor]) -> Tensor:
-    """sum over taps of mean over (n, c) of (mean_hw S - mean_hw T)^2, a scalar (OMGD).
+    """sum over taps of mean over (n, c) of (mean_hw S - mean_hw T)^2, a scalar, 0 or more (OMGD).
 
     Args:
-        connected: the student's taps through their connectors, each N C H W
-        teacher:   the teacher's taps, each N C H' W'
+        connected: the student's taps through their connectors, each float N C H W, not negative
+        teacher:   the teacher's taps, each float N C H' W' with any values
 
     In a ResNet with instance norm without affine parameters, blocks do not change the spatial
     means. All taps after blocks then ask for the same numbers.

@@ -57,9 +57,10 @@ def gradient_penalty(net_d: nn.Module, fake: Tensor, real: Tensor, weight: float
 
 
 def layer_losses(student: Sequence[Tensor], teacher: Sequence[Tensor]) -> list[Tensor]:
-    """mean (S - T)^2 of each tap, scalars (GAN Compression, CVPR 2020).
+    """mean (S - T)^2 of each tap, scalars, 0 or more (GAN Compression, CVPR 2020).
 
-    student: taps through their adaptors; teacher: taps; each pair N C H W of one shape.
+    student: taps through their adaptors; teacher: taps; each pair float N C H W of one shape, with
+    any values.
     """
     return [F.mse_loss(s.float(), t.float()) for s, t in zip(student, teacher, strict=True)]
 
