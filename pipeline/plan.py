@@ -144,7 +144,7 @@ def make_plan(wanted: Wanted, preset: Preset) -> Plan:
         device,
         decisive,
         stages,
-        notes(division.sources, teacher.given, recorded, direction, size),
+        [*notes(division.sources, teacher.given, recorded, direction, size), *_few(space, budget)],
     )
     if (folder / "data" / FACTS).is_file() and not plan.done:
         require_unchanged(division, folder / "data")
@@ -153,6 +153,21 @@ def make_plan(wanted: Wanted, preset: Preset) -> Plan:
     if set(export.format) & set(FIXED):
         require_fixed_size(student.multiple, export.size)
     return plan
+
+
+# With fewer networks within the target there is nothing to search.
+FEW = 10
+
+
+def _few(space: SearchSpace, budget: Budget) -> list[str]:
+    """A note where a target leaves the search hardly a choice."""
+    count = len(space.feasible(budget.macs))
+    if count >= min(FEW, space.size):
+        return []
+    return [
+        f"only {count} of the networks {'is' if count == 1 else 'are'} within the target; "
+        "a --preset of narrower widths gives the search a choice"
+    ]
 
 
 def _device(wanted: Wanted) -> torch.device:

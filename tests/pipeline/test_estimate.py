@@ -6,6 +6,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -21,9 +22,10 @@ from pipeline.estimate import (
     estimate,
     seconds_per_image,
 )
-from pipeline.plan import make_plan
+from pipeline.plan import _few, make_plan
 from pipeline.presets import read_preset
 from prepare.builtin import write_builtin_dataset
+from subnets.target import Budget
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "demo_time.py"
 PRESET = """
@@ -76,6 +78,15 @@ def test_what_is_counted(plan):
     assert _work(plan, plan.stage("finetune"))[2] == 40 // 2 + 1
     within = len(plan.space.feasible(plan.budget.macs))
     assert _subnets(plan) == min(10 + 4 * 10, within)
+
+
+def test_a_target_that_leaves_no_choice_is_noted(plan):
+    macs = np.sort(plan.space.macs)
+    assert _few(plan.space, Budget(int(macs[-1]))) == plan.notes == []
+    (note,) = _few(plan.space, Budget(int(macs[0])))
+    assert note.startswith("only 1 of the networks is within") and "--preset" in note
+    (note,) = _few(plan.space, Budget(int(macs[3])))
+    assert "networks are within the target" in note
 
 
 def test_what_is_timed_is_what_trains(plan):
