@@ -95,7 +95,9 @@ DATAROOT="${DATAROOT:-database/$NAME}"
 OUT="${OUT:-logs/${MODEL/spade/gaugan}/$DATASET$([ "$PIPELINE" = full ] || echo "_$PIPELINE")}"
 
 # Online, the winner knows its teacher's images by then; against the real ones it gains for long.
+# Batches are those that docs/quality.md measured.
 if [ "$PIPELINE" = online ]; then
+  BATCH=4
   FINETUNE_EPOCHS=($(((SUPERNET_EPOCHS[0] + 2) / 3)) $(((SUPERNET_EPOCHS[1] + 2) / 3)))
 fi
 
@@ -193,9 +195,10 @@ online_flags() {
 }
 
 # What follows the teacher's images alone stays smooth. The winner goes on against the real ones, by
-# a discriminator of its own, which sees them augmented at random (docs/quality.md).
+# a discriminator of its own, half as wide as the teacher's, which sees them augmented at random
+# (docs/quality.md).
 real_flags() {
-  FLAGS+=(--lambda_ssim 0 --lambda_style 0 --lambda_feature 0 --lambda_tv 0
+  FLAGS+=(--lambda_ssim 0 --lambda_style 0 --lambda_feature 0 --lambda_tv 0 --student_ndf 64
     --lambda_adversarial 1 --lambda_real "$LAMBDA_RECON" "${CHANGED[@]}")
 }
 

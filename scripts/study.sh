@@ -199,7 +199,7 @@ split() {
 
 # All that decides a result; seeds and rows may be added later.
 settings() {
-  printf '%s\n' "DATAROOT $(cd "$DATAROOT" && pwd)" "--size $SIZE" "--direction $DIRECTION" \
+  printf '%s\n' "DATAROOT $(cd "$DATAROOT" 2>/dev/null && pwd || echo "$DATAROOT")" "--size $SIZE" "--direction $DIRECTION" \
     "--epochs $EPOCHS" "--ngf $NGF" "--held_out $HELD_OUT" "--count $COUNT" "--space $SPACE" \
     "--space_b $SPACE_B" "--space_c $SPACE_C" "--more ${MORE[*]}" \
     "--more_train ${MORE_TRAIN[*]}" "--more_search ${MORE_SEARCH[*]}" "--more_test ${MORE_TEST[*]}" \

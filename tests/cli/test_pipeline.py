@@ -720,6 +720,27 @@ def test_a_supernet_with_all_options_that_is_killed_ends_as_if_it_had_not_been(
     same_run(tmp_path, quality_supernet, read_lines)
 
 
+def test_an_online_student_that_is_killed_with_its_teacher_ends_as_if_it_had_not_been(
+    spawn, cli, tmp_path, training_flags, read_lines
+):
+    """Both learn in one loop: the teacher in every second step, the student from its images and by
+    a discriminator of its own, which sees them augmented."""
+    online = ("--distiller", "online", "--teacher_ngf", 4, "--teacher_freq", 2, "--student_ngf", 4)
+    own = ("--lambda_adversarial", 1, "--student_ndf", 4, "--augment_D", "color", "--ema", 0.9)
+    flags = (*training_flags, *online, *own, "--log_dir")
+    reference, folder = tmp_path / "reference", tmp_path / "killed"
+    cli("distill.py", *flags, reference).succeeded()
+    process = spawn("distill.py", *flags, folder)
+    interrupt_training(
+        process, folder, random.choice((1, 2, 3)), random.uniform(0, 0.1), signal.SIGKILL
+    )
+    assert process.returncode == -signal.SIGKILL
+    cli("distill.py", *flags, folder).succeeded()
+    names = set(checkpoint_names(folder))
+    assert {f"latest_net_{name}.pth" for name in ("G", "G_raw", "T", "D", "D_student")} <= names
+    same_run(folder, reference, read_lines)
+
+
 def test_a_run_killed_while_it_saves_ends_as_if_it_had_not_been(
     spawn, cli, tmp_path, supernet, supernet_flags, read_lines
 ):

@@ -290,10 +290,10 @@ def test_a_search_in_an_online_supernet(folder, tmp_path):
         assert (opt.distiller, opt.teacher_freq, opt.lambda_distill) == ("online", 0, 0)
         assert opt.restore_D_path.endswith("/full/checkpoints/latest_net_D.pth")
         assert opt.nepochs_decay == -(-supernet.nepochs_decay // part)
-        assert (opt.student_ngf, opt.batch_size) == (64, supernet.batch_size)
+        assert (opt.student_ngf, opt.batch_size) == (64, 4)
         assert (opt.lambda_ssim > 0) == (stage == "train_supernet")
         assert (opt.lambda_adversarial, opt.ema > 0) == ((stage == "finetune"),) * 2
-    assert opt.lambda_real == supernet.lambda_recon
+    assert (opt.lambda_real, opt.student_ndf) == (supernet.lambda_recon, opt.ndf // 2)
     assert opt.augment_D == ["color", "translation", "cutout"]
     teachers = [shown(f, "train_full")["train.py"] for f in (folder, fast)]
     assert [(t.augment_D, t.ema) for t in teachers] == [(opt.augment_D, opt.ema), ([], 0)]
