@@ -87,8 +87,8 @@ def _fingerprint(dataset, net: InceptionFeatures) -> str:
     # The leading number is the version of the cached files: raise it when their content changes.
     settings = f"2 {net.label}{net.origin} {direction} {dataset.channels} {dataset.resize}"
     digest = hashlib.sha256(settings.encode())
-    for path in dataset.files:
-        info, name = path.stat(), os.fsencode(path.relative_to(dataset.folder))
+    for path in [*dataset.files, *(getattr(dataset, "files_b", None) or ())]:
+        info, name = path.stat(), os.fsencode(path.relative_to(dataset.folder.parent))
         digest.update(name + f" {info.st_size} {info.st_mtime_ns}\n".encode())
     return digest.hexdigest()[:8]
 

@@ -597,6 +597,11 @@ class DistillOptions(_StudentOptions):
     @classmethod
     def check(cls, opt, parser):
         super().check(opt, parser)
+        if opt.config_str is not None and opt.student_netG in PLAIN:
+            parser.error(
+                f"--config_str: a {opt.student_netG} has no configurations; leave it out, or give "
+                "a --student_netG whose name begins with sub_ or super_"
+            )
         if opt.qat and opt.student_netG in SUPERNETS:
             parser.error(
                 f"--qat with --student_netG {opt.student_netG}: ranges are of one subnet; cut one "
@@ -633,6 +638,11 @@ class SupernetOptions(_StudentOptions):
             parser.error(
                 f"--supernet {opt.supernet} is --distiller {opt.supernet}, not {opt.distiller}: "
                 "leave one of them out"
+            )
+        if opt.student_netG in PLAIN:
+            parser.error(
+                f"--student_netG {opt.student_netG} is no supernet; distill.py trains it, or give "
+                "one whose name begins with super_"
             )
         if opt.config_set is None and opt.config_str is None:
             parser.error(

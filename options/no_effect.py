@@ -318,6 +318,18 @@ RULES = (
         lambda opt: not KINDS[opt.student_netG].elastic,
     ),
     Rule(
+        STUDENTS,
+        ("student_ngf",),
+        "--config_str holds the widths of --student_netG",
+        lambda opt: KINDS[opt.student_netG].by_config,
+    ),
+    Rule(
+        ("distill.py",),
+        ("restore_pretrained_G_path", "pretrained_netG", "pretrained_ngf"),
+        "the student continues from --restore_student_G_path",
+        lambda opt: opt.restore_student_G_path,
+    ),
+    Rule(
         ("distill.py",),
         ("pretrained_netG", "pretrained_ngf"),
         "no --restore_pretrained_G_path is given",

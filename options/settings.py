@@ -447,7 +447,7 @@ HARMLESS |= {"max_cache_size", "evolution_iters", "patience", "threads"}
 
 # Files that decide a result by what they hold, not by where they are.
 INPUT_FILES = {"restore_G_path", "restore_D_path", "restore_teacher_G_path"}
-INPUT_FILES |= {"restore_deeper_G_path"}
+INPUT_FILES |= {"restore_deeper_G_path", "restore_student_D_path"}
 INPUT_FILES |= {"restore_student_G_path", "restore_pretrained_G_path", "real_stat_path"}
 INPUT_FILES |= {"real_stat_A_path"}
 INPUT_FILES |= {f"restore_{what}_{side}_path" for what in "GD" for side in "AB"}

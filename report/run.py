@@ -72,7 +72,10 @@ def _header(folder: Path, records: list[dict], flags: Mapping[str, object]) -> H
         figures.append(Figure("epoch", f"{last['epoch']}", f"step {last['step']:,}"))
     if scored:
         last, key = scored[-1], _key(scored[-1])
-        best = (max if key == "mIoU" else min)(scored, key=lambda r: r["score"])
+        # The one whose checkpoint was kept; logs of earlier versions do not say which.
+        choose = max if key == "mIoU" else min
+        kept = [r for r in scored if r.get("best")]
+        best = kept[-1] if kept else choose(scored, key=lambda r: r["score"])
         at = "the latest" if best is last else f"at epoch {best['epoch']}"
         figures.append(Figure(f"{last['measure']}, best", f"{best['score']:.3f}", at))
         if best is not last:
@@ -142,8 +145,9 @@ def _cost(label: str, spec: GeneratorSpec, convention: str) -> Cost:
 
 def _plot_losses(path: Path, records: list[dict]) -> None:
     figure, axes = new_figure()
-    names = [name for name in records[-1]["losses"] if not name[-1].isdigit()]
-    for name in names:
+    # Not every step has all losses: an online teacher may step every third time.
+    names = dict.fromkeys(name for r in records for name in r["losses"])
+    for name in [name for name in names if not name[-1].isdigit()]:
         points = [(r["step"], r["losses"][name]) for r in records if name in r["losses"]]
         draw_line(axes, *zip(*points, strict=True), label=name, linewidth=1.2)
     axes.set_xlabel("step")

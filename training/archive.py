@@ -175,8 +175,8 @@ class Archive:
         schedule = replace(
             rates.schedule, nepochs=then["nepochs"], nepochs_decay=then["nepochs_decay"]
         )
-        last_epoch = progress.epoch - (progress.step_in_epoch == 0)
-        if not rates.schedule.agrees(schedule, last_epoch, progress.step, rates.steps_per_epoch):
+        done = progress.last_epoch, progress.step
+        if not rates.schedule.agrees(schedule, *done, rates.steps_per_epoch):
             listed = ", ".join(f"`{k}` {now[k]} (was {then[k]})" for k in now if now[k] != then[k])
             raise InputError(
                 f"`log_dir` {self.folder} cannot be extended: with {listed} its {progress.step} "

@@ -598,7 +598,16 @@ def train(
     evaluation: Evaluation | None,
     settings: RunSettings,
 ) -> None:
-    """Train a task to the end, or to a signal, which ends the process after saving."""
+    """Train a task to the end, or to a signal, which ends the process after saving.
+
+    Raises:
+        InputError: the learning rate follows a measure that nothing measures, or as `Trainer.run`.
+    """
+    if settings.schedule.policy == "plateau" and (evaluation is None or not evaluation.criterion):
+        raise InputError(
+            "`lr_policy` plateau follows FID or mIoU, and neither is measured: leave out `no_fid`, "
+            "or give another policy"
+        )
     trainer = Trainer(
         task,
         loader,

@@ -79,6 +79,7 @@ class Judge:
                 self.latest["records"] = self._records(metrics)
             if self._is_best():
                 self.best = self.latest
+            record["best"] = self.improved
             note = " (best so far)" if self.improved else ""
             Bar.write(f"epoch {epoch} step {step}: {self.label}: {self._values(metrics)}{note}")
         return record

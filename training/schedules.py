@@ -87,7 +87,7 @@ class LearningRate:
         if schedule.policy == "plateau":
             mode = "min" if lower_is_better else "max"
             self.plateaus = [
-                ReduceLROnPlateau(o, mode, factor=schedule.gamma, threshold=0.01, patience=5)
+                ReduceLROnPlateau(o, mode, factor=schedule.gamma, threshold=0.01, patience=5, eps=0)
                 for o in optimizers
             ]
 

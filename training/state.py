@@ -25,6 +25,11 @@ class Progress:
     step: int
     finished: bool = False
 
+    @property
+    def last_epoch(self) -> int:
+        """That of the latest step; ``epoch`` is that of the next."""
+        return self.epoch - (self.step_in_epoch == 0)
+
     def state_dict(self) -> dict:
         return asdict(self)
 

@@ -167,7 +167,7 @@ class Trainer:
 
     def _epochs(self) -> None:
         at, plan = self.progress, self.plan
-        while at.epoch <= plan.epochs and at.step < plan.max_steps:
+        while not self._over:
             self.bar.set_description(f"epoch {at.epoch}/{plan.epochs}")
             for batch in self.loader.epoch(at.epoch, at.step_in_epoch):
                 self._step(batch)
@@ -175,6 +175,11 @@ class Trainer:
                     break
             if at.step_in_epoch >= len(self.loader):
                 self._end_epoch()
+
+    @property
+    def _over(self) -> bool:
+        """Whether no step is left."""
+        return self.progress.epoch > self.plan.epochs or self.progress.step >= self.plan.max_steps
 
     def _step(self, batch: Batch) -> None:
         at, plan = self.progress, self.plan
@@ -220,7 +225,7 @@ class Trainer:
         at.finished = True
         self._log_losses()
         if latest is None or latest["step"] != at.step:
-            self._evaluate(at.epoch)
+            self._evaluate(at.last_epoch)
         self.archive.save_networks("latest")
         self.archive.save_state()
         # Written last: a run that has this file is finished.
@@ -230,6 +235,9 @@ class Trainer:
 
     def _evaluate(self, epoch: int) -> None:
         """Measure the networks, keep the best checkpoint, write pictures and a log line."""
+        if self._over:
+            # The page shows them too.
+            self._log_losses()
         if self.judge.evaluation is None:
             return
         record = self.judge(self.task, epoch, self.progress.step)
@@ -248,7 +256,7 @@ class Trainer:
         if not self.log.steps:
             return
         self.archive.check_losses()
-        means = self.log.write_means(self.progress.epoch, self.progress.step, self.lr.current)
+        means = self.log.write_means(self.progress.last_epoch, self.progress.step, self.lr.current)
         shown = {name: f"{value:.3g}" for name, value in means.items() if not name[-1].isdigit()}
         self.bar.set_postfix(shown, refresh=False)
 

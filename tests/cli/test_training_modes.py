@@ -199,12 +199,34 @@ def test_an_online_student_then_learns_from_real_images(
             ("--distiller", "online", "--feature_net", "vgg16", "--vgg_path", "gone.pth"),
             ("--feature_net vgg16", "gone.pth"),
         ),
+        (
+            (
+                *("--restore_teacher_G_path", "x.pth", "--student_netG", "resnet_9blocks"),
+                *("--config_str", "8_8_8_8_8_8_8_8"),
+            ),
+            ("--config_str", "resnet_9blocks has no configurations"),
+        ),
+        (
+            (
+                *("--distiller", "online", "--teacher_ngf", 4, "--student_ngf", 4, "--lr_policy"),
+                *("plateau", "--no_fid"),
+            ),
+            ("--lr_policy plateau", "--no_fid"),
+        ),
     ],
 )
 def test_online_flags_that_cannot_be(call, tmp_path, training_flags, flags, words):
     outcome = call("distill.py", *training_flags, *flags, "--log_dir", tmp_path / "run")
     assert outcome.returncode == 2 and not (tmp_path / "run").exists()
     assert all(word in outcome.stderr for word in words), outcome.stderr
+
+
+def test_a_student_that_is_no_supernet_is_not_trained_as_one(call, tmp_path, training_flags):
+    flags = ("--restore_teacher_G_path", "x.pth", "--student_netG", "resnet_9blocks")
+    flags += ("--config_set", "8,4", "--log_dir", tmp_path / "run")
+    outcome = call("train_supernet.py", *training_flags, *flags)
+    assert outcome.returncode == 2 and not (tmp_path / "run").exists()
+    assert "--student_netG resnet_9blocks is no supernet; distill.py" in outcome.stderr
 
 
 def test_a_student_in_8_bits_is_a_plain_file(call, tmp_path, teacher, training_flags):

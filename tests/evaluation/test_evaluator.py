@@ -2,6 +2,7 @@
 again when files change."""
 
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -191,6 +192,19 @@ def test_they_are_made_again_when_anything_changes(root, tmp_path):
     net.origin = "of another file of weights"
     real_statistics(dataset(root), net, CPU, cache=cache)
     assert net.seen == 47
+
+
+@pytest.mark.parametrize("side", "AB")
+def test_they_are_made_again_when_one_of_two_folders_changes(root, side):
+    for each in "AB":
+        shutil.copytree(root / "val", root / "two" / f"val{each}")
+    net, cache = Colours(), (root / "cache",)
+    for _ in range(2):
+        real_statistics(dataset(root / "two"), net, CPU, cache=cache)
+        assert net.seen == 7
+    os.utime(root / "two" / f"val{side}" / "3.png", ns=(1, 1))
+    real_statistics(dataset(root / "two"), net, CPU, cache=cache)
+    assert net.seen == 14
 
 
 def test_a_cache_that_cannot_be_written_is_passed_over(root, tmp_path):

@@ -55,6 +55,33 @@ def test_several_evaluations_are_lines(tmp_path):
     assert 0.001 < share_of(tmp_path / "measures.png", BLUE) < 0.05
 
 
+def test_the_best_is_the_one_that_was_kept(tmp_path):
+    """Of two directions a checkpoint is kept when either is better, whatever their mean."""
+    write_log(tmp_path, 3)
+    write_run_page(tmp_path)
+    assert "at epoch" not in (tmp_path / "index.html").read_text()
+    log = tmp_path / "log.jsonl"
+    records = [json.loads(line) for line in log.read_text().splitlines()]
+    for record in records[1:]:
+        record["best"] = record["epoch"] < 2
+    log.write_text("".join(json.dumps(r) + "\n" for r in records))
+    write_run_page(tmp_path)
+    assert "at epoch 1" in (tmp_path / "index.html").read_text()
+
+
+def test_losses_that_the_last_line_lacks_are_drawn(tmp_path, monkeypatch):
+    """A teacher may step every third time only."""
+    drawn = []
+    monkeypatch.setattr(
+        "report.run.draw_line", lambda axes, x, y, label, **style: drawn.append((label, x))
+    )
+    write_log(tmp_path, 1)
+    with (tmp_path / "log.jsonl").open("a") as log:
+        log.write(json.dumps({"event": "train", "step": 6, "losses": {"G_gan": 0.9}}) + "\n")
+    write_run_page(tmp_path)
+    assert drawn == [("G_gan", (5, 6)), ("D_real", (5,))]
+
+
 def test_runs_before_it_and_its_flags(tmp_path):
     """Only pages that are there are linked."""
     run, teacher = tmp_path / "student", tmp_path / "the teacher"

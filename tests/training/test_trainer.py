@@ -436,6 +436,18 @@ def test_max_steps_ends_a_run_within_an_epoch(tmp_path):
     assert (tmp_path / "checkpoints" / "latest_net_G.pth").exists()
 
 
+@pytest.mark.parametrize(("steps", "epoch"), [(4, 1), (7, 2), (12, 3)])
+def test_a_run_ends_in_the_epoch_of_its_last_step(tmp_path, steps, epoch):
+    """In the log and for its evaluation; the losses are written first, so the page shows them."""
+    plan = Plan(epochs=3, max_steps=steps, print_freq=100, save_epoch_freq=5)
+    results = make_trainer(tmp_path, make_nudged(), plan).run()
+    assert results["latest"]["epoch"] == results["best"]["epoch"] == epoch
+    records = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    events = [(r["event"], r["epoch"], r["step"]) for r in records]
+    assert events == [("train", epoch, steps), ("eval", epoch, steps)]
+    assert records[-1]["best"]
+
+
 def test_signal_handlers_are_put_back(tmp_path):
     before = [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)]
     with pytest.raises(Stopped):
