@@ -327,7 +327,7 @@ RULES = (
         ("distill.py",),
         ("restore_pretrained_G_path", "pretrained_netG", "pretrained_ngf"),
         "the student continues from --restore_student_G_path",
-        lambda opt: opt.restore_student_G_path,
+        lambda opt: bool(opt.restore_student_G_path),
     ),
     Rule(
         ("distill.py",),
@@ -336,6 +336,12 @@ RULES = (
         lambda opt: not opt.restore_pretrained_G_path,
     ),
     Rule(("export.py",), ("int8_error",), "--int8 is not given", lambda opt: not opt.int8),
+    Rule(
+        TRAINING,
+        ("init_gain",),
+        "--init_type kaiming follows from the inputs of a layer alone",
+        lambda opt: opt.init_type == "kaiming" and opt.norm == "instance" and not is_spade(opt),
+    ),
     Rule(TRAINING, ("n_layers_D",), "--netD is pixel", lambda opt: opt.netD == "pixel"),
     Rule(
         TRAINING,
