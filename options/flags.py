@@ -17,7 +17,7 @@ from models.munit import MunitForm
 from models.spade import UPSAMPLINGS, parse_norm_G
 from models.tiles import TILE_NORMS
 from runtime.machine import DEVICES
-from subnets.space import Milliseconds
+from subnets.space import NO_BUDGET, Milliseconds
 from training.augmentation import CHANGES
 from training.losses import GAN_MODES
 from training.schedules import POLICIES
@@ -964,7 +964,7 @@ FLAGS: dict[str, Flag] = {
         _SEARCH,
         "most that a subnet may cost: MACs, e.g. 4.6e9, or with --latency_table a time, e.g. 20ms",
         budget,
-        1e18,
+        NO_BUDGET,
         metavar="BUDGET",
     ),
     "criterion": Flag(

@@ -43,6 +43,9 @@ class Times(Protocol):
 # --------------------------------------------------------------------------------------------------
 # The space
 
+# MACs that stand for a search without a budget.
+NO_BUDGET = 1e18
+
 # Costs are computed for that many configurations at a time.
 PART = 1 << 23
 
@@ -252,10 +255,10 @@ class SearchSpace:
         if self.times:
             (low, _), (high, _) = self.ends_in_time
             costs += f", {low:.3g} to {high:.3g} ms ({self.times.conditions})"
-        return (
-            f"{self.name}: {self.size:,} configurations of {costs}; {share:.2%} within the budget "
-            f"of {within}"
-        )
+        of_budget = f"{share:.2%} within the budget of {within}"
+        if not by_time and budget >= NO_BUDGET:
+            of_budget = "no budget"
+        return f"{self.name}: {self.size:,} configurations of {costs}; {of_budget}"
 
     def sampling_weights(
         self, numbers: np.ndarray, ratio: float, strategy: str

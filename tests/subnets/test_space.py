@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from errors import InputError
 from models.config import CONFIG_SETS, ChannelConfig
 from models.cost import Architecture, config_cost
-from subnets.space import SearchSpace
+from subnets.space import NO_BUDGET, SearchSpace
 
 SIZES = {
     "channels-48": 2**2 * 3**4 * 4**2,
@@ -150,6 +150,7 @@ def test_an_impossible_budget_says_what_is_possible():
 def test_a_description_counts_what_fits():
     assert space("test").describe(1e12).startswith("test: 4 configurations of 0.")
     assert "100.00% within the budget of 1000.000G" in space("test").describe(1e12)
+    assert space("test").describe(NO_BUDGET).endswith("; no budget")
 
 
 # --------------------------------------------------------------------------------------------------
