@@ -13,6 +13,27 @@ from report.tables import giga, ratio, text_table
 from runtime.files import write_json
 
 # --------------------------------------------------------------------------------------------------
+# Reading
+
+
+def exact_macs(tested: dict, timing: dict | None) -> int | None:
+    """Multiply-accumulates of the convolutions that are really done; None where nothing says it.
+
+    Args:
+        tested: of results.json. Older ones lack them, so they are taken from
+        timing: of latency.json, if that counted them so. Older ones do not say how they counted;
+                then another number than that of ``tested`` is the exact one.
+    """
+    if tested.get("exact_macs") is not None:
+        return tested["exact_macs"]
+    if not timing or "macs" not in timing:
+        return None
+    same = timing["macs"] == tested["macs"]
+    counted = timing.get("macs_convention", "unknown" if same else "exact")
+    return timing["macs"] if counted == "exact" else None
+
+
+# --------------------------------------------------------------------------------------------------
 # Writing
 
 
@@ -92,6 +113,7 @@ def write_comparison(
         facts = {
             "model": each.model.name,
             "macs": each.model.macs,
+            "macs_convention": each.model.macs_convention,
             "params": each.model.params,
             "checkpoint": each.model.checkpoint,
             "backend": each.form.name,

@@ -20,6 +20,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 
 from errors import InputError
 from report.header import Cost, Figure, Header
+from report.latency import exact_macs
 from report.pages import Gallery, write_page
 from report.plots import new_figure, save_figure
 from report.tables import csv_table, macs, markdown_table, mega, milliseconds, ratio, text_table
@@ -77,8 +78,8 @@ class Tested:
         row:        key of `ROWS`
         images:     folder of its outputs, beside those of the inputs and of the real images
         found:      its entry in results.json
-        timing:     its fastest entry in latency.json of those that compute the same, with exact
-                    MACs; None without it
+        timing:     its fastest entry in latency.json of those that compute the same; None without
+                    it
     """
 
     row: str
@@ -90,7 +91,7 @@ class Tested:
     @property
     def exact_macs(self) -> int | None:
         """Multiply-accumulates of the convolutions that are really done."""
-        return self.timing["macs"] if self.timing else None
+        return exact_macs(self.found, self.timing)
 
     @property
     def latency_ms(self) -> float | None:

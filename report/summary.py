@@ -7,6 +7,7 @@ from pathlib import Path
 
 from errors import InputError
 from report.header import Cost, Figure, Header
+from report.latency import exact_macs
 from report.pages import Gallery, write_page
 from report.related import origins, run_pages
 from report.results import read_written
@@ -59,11 +60,10 @@ class Tested:
         return {str(path.with_suffix("")) for path in paths}
 
     def cost(self, label: str) -> Cost:
-        """What the model costs; its exact MACs are those of latency.json, or of newer results."""
-        timing = self.latency or {}
-        exact = timing.get("macs", self.results.get("exact_macs"))
-        keys = (self.results["params"], self.results["macs"], exact, timing.get("median_ms"))
-        return Cost(label, *keys)
+        """What the model costs, as far as it is known."""
+        exact = exact_macs(self.results, self.latency)
+        time = self.latency["median_ms"] if self.latency else None
+        return Cost(label, self.results["params"], self.results["macs"], exact, time)
 
     def cells(self) -> list[str]:
         """The cells of the model's row: parameters, MACs, measures, latency."""
