@@ -20,7 +20,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 
 from errors import InputError
 from report.header import Cost, Figure, Header
-from report.latency import exact_macs
+from report.latency import exact_macs, of_what, read_latency
 from report.pages import Gallery, write_page
 from report.plots import new_figure, save_figure
 from report.tables import csv_table, macs, markdown_table, mega, milliseconds, ratio, text_table
@@ -95,7 +95,7 @@ class Tested:
 
     @property
     def latency_ms(self) -> float | None:
-        """Median time of one image in the fastest form that computes the same [ms]."""
+        """Median time per image in the fastest form that computes the same [ms]."""
         return self.timing["median_ms"] if self.timing else None
 
     @property
@@ -162,14 +162,19 @@ def _row_of(checkpoint: str) -> str:
     return Path(checkpoint).parent.parent.name
 
 
+def _network_of(entry: dict) -> tuple[str, str]:
+    """Training and checkpoint of an entry, wherever the study's folder was when it was made."""
+    return _row_of(entry["checkpoint"]), Path(entry["checkpoint"]).name
+
+
 def _read_tests(folder: Path, seed: int) -> list[Tested]:
     """The networks that a seed's tests measured; of equal ones that of the latest test."""
     timings = {}
     for path in sorted(folder.glob("latency_*/latency.json")):
-        entries = [entry for entry in read_json(path).get("all", []) if entry["exact"]]
+        entries = [entry for entry in read_latency(path) if entry["exact"]]
         # Of several tests the latest counts, of several forms the fastest.
         timings |= {
-            _row_of(entry["checkpoint"]): entry
+            _network_of(entry): entry
             for entry in sorted(entries, key=lambda entry: -entry["median_ms"])
         }
     found = {}
@@ -177,7 +182,7 @@ def _read_tests(folder: Path, seed: int) -> list[Tested]:
         for entry in read_json(path).get("models", []):
             row = _row_of(entry["checkpoint"])
             images = path.parent / entry["images"]
-            found[row] = Tested(row, seed, images, entry, timings.get(row))
+            found[row] = Tested(row, seed, images, entry, timings.get(_network_of(entry)))
     return [found[row] for row in ROWS if row in found]
 
 
@@ -491,10 +496,14 @@ def notes(study: Study) -> list[str]:
     lines.append(f"MACs of the {found['macs_convention']} convention")
     timings = [t.timing for t in study.all if t.timing]
     if timings:
-        timed, forms = timings[0], dict.fromkeys(timing["backend"] for timing in timings)
+        forms = dict.fromkeys(timing["backend"] for timing in timings)
+        images = (found["height"], found["width"])
+        timed = dict.fromkeys(
+            f"{of_what(timing, images)} on {timing['device']}, threads: {timing['threads']}"
+            for timing in timings
+        )
         lines.append(
-            f"time of one image on {timed['device']}, threads: {timed['threads']}, in the fastest "
-            f"exact form ({', '.join(forms)})"
+            f"time of {' and of '.join(timed)}, in the fastest exact form ({', '.join(forms)})"
         )
     lines.append("comparable within this page only")
     return lines

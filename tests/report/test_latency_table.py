@@ -10,7 +10,7 @@ from PIL import Image
 from deploy.forms import Form
 from evaluation.speed import measure_side_by_side, peak_memory
 from evaluation.tested import TestedModel
-from report.latency import Timed, exact_macs, write_comparison
+from report.latency import Timed, exact_macs, of_what, read_latency, write_comparison
 
 
 def timed(name: str, backend: str, macs: int) -> Timed:
@@ -60,6 +60,14 @@ def test_files_and_table(tmp_path):
     assert [e["macs_ratio"] for e in found["all"]] == [1, 8, 8]
     assert [e["peak_memory_bytes"] for e in found["all"]] == [3_000_000, None, 1_000_000]
     assert found["all"][0].items() <= found.items()
+    read = read_latency(tmp_path / "latency.json")
+    assert [(e["median_ms"], e["p10_ms"], e["p90_ms"]) for e in read] == [
+        (20, 19.5, 21),
+        (5, 4.5, 6),
+        (2.5, 2, 3.5),
+    ]
+    assert of_what(read[0], (32, 32)) == "an image in batches of 2"
+    assert of_what({"height": 32, "width": 64}, (32, 32)) == "one image of 64x32"
     with Image.open(tmp_path / "latency.png") as image:
         assert image.width == 900 and len(image.convert("RGB").getcolors(100_000)) > 10
 

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from errors import InputError
-from report.study import noise_table, read_study, seeds_table, summary_table, write_study
+from report.study import noise_table, notes, read_study, seeds_table, summary_table, write_study
 
 NAMES = {
     "teacher": "resnet_9blocks ngf 32",
@@ -57,7 +57,7 @@ def leave_test(folder, seed, fids, name="test_ad", n=4):
             Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(path)
 
 
-def leave_latency(folder, seed, rows):
+def leave_latency(folder, seed, rows, batch=1):
     run = folder / f"seed{seed}"
     """Two forms that compute the same, of which one is twice as fast, and a faster one that does
     not."""
@@ -65,7 +65,7 @@ def leave_latency(folder, seed, rows):
     entries = [
         entry(run, row, 0)
         | {"macs": MACS[row] // 2, "macs_convention": "exact"}
-        | {"median_ms": MACS[row] / 1e8 * slower}
+        | {"median_ms": MACS[row] / 1e8 * slower * batch, "batch": batch}
         | {"backend": backend, "exact": backend != "bf16"}
         | timing
         for row in rows
@@ -134,6 +134,14 @@ def test_rows_are_means_over_seeds(study):
     assert (ours["parameters"], ours["MACs"]) == ("0.900M (13.3x)", "90.0M (13.3x)")
     assert (ours["exact MACs"], ours["time"]) == ("45.0M (13.3x)", "0.9 ms (13.3x)")
     assert cells["teacher"]["MACs"] == "1.200G" and ours["seeds"] == "7, 11"
+
+
+def test_times_are_per_image(study):
+    for seed in (7, 11):
+        leave_latency(study, seed, NAMES, batch=8)
+    found = read_study(study)
+    assert {t.latency_ms for t in found.tested["online12"]} == {0.9}
+    assert any("time of an image in batches of 8 on a machine" in note for note in notes(found))
 
 
 def test_every_network_has_its_own_row(study):
