@@ -104,7 +104,7 @@ class Tested:
         return self.found["name"] if self.row == "teacher" else self.found["name"].split(" ", 1)[1]
 
     def value(self, key: str) -> float:
-        """A measure of its images, or ``macs`` (published) or ``params``."""
+        """A measure of its images, or ``macs`` (in the convention of the test) or ``params``."""
         return self.found[key] if key in ("macs", "params") else self.found["metrics"][key]
 
 
@@ -153,6 +153,11 @@ class Study:
     def n(self) -> int:
         return self.all[0].found["metrics"]["n"]
 
+    @property
+    def convention(self) -> str:
+        """How MACs are counted, see `models.cost.CONVENTIONS`; of tests that differ all ways."""
+        return " and ".join(dict.fromkeys(t.found["macs_convention"] for t in self.all))
+
     def teacher_of(self, seed: int) -> Tested | None:
         return next((t for t in self.tested.get("teacher", []) if t.seed == seed), None)
 
@@ -170,7 +175,7 @@ def _network_of(entry: dict) -> tuple[str, str]:
 def _read_tests(folder: Path, seed: int) -> list[Tested]:
     """The networks that a seed's tests measured; of equal ones that of the latest test."""
     timings = {}
-    for path in sorted(folder.glob("latency_*/latency.json")):
+    for path in sorted(folder.glob("latency_*/latency.json"), key=lambda p: p.stat().st_mtime_ns):
         entries = [entry for entry in read_latency(path) if entry["exact"]]
         # Of several tests the latest counts, of several forms the fastest.
         timings |= {
@@ -399,7 +404,7 @@ def plot_quality(study: Study, path: Path) -> None:
     plain_numbers(axes.yaxis)
     axes.tick_params(which="both", labelsize=8)
     axes.grid(True, axis="y", which="minor", color="#e6e6e6", linewidth=0.8)
-    axes.set_xlabel("MACs, published convention")
+    axes.set_xlabel(f"MACs, {study.convention} convention")
     axes.set_ylabel(study.measures["fid"])
     axes.set_title(f"large marks: test images, n={study.n}", fontsize=10)
     axes.legend(frameon=False, fontsize=8)
@@ -493,7 +498,7 @@ def notes(study: Study) -> list[str]:
         lines.append(f"seeds {seeds}: mean ± standard deviation")
     else:
         lines.append(f"one seed ({seeds}), so no spread is known")
-    lines.append(f"MACs of the {found['macs_convention']} convention")
+    lines.append(f"MACs of the {study.convention} convention")
     timings = [t.timing for t in study.all if t.timing]
     if timings:
         forms = dict.fromkeys(timing["backend"] for timing in timings)
@@ -546,7 +551,7 @@ def _facts(study: Study, title: str) -> dict:
         "measures": study.measures,
         "n": study.n,
         "size": [found["height"], found["width"]],
-        "macs_convention": found["macs_convention"],
+        "macs_convention": study.convention,
         "trained_on": study.trained_on,
         "searched_on": study.searched_on,
         "seeds": study.seeds,
@@ -567,9 +572,8 @@ def _header(study: Study, title: str, note: str, links: dict[str, Path]) -> Head
     ]
     networks = {ROWS[row]: found[0].found["name"] for row, found in study.tested.items()}
     costs = [Cost(ROWS[row], *_costs(found)) for row, found in study.tested.items()]
-    convention = study.all[0].found["macs_convention"]
     made = dict(links=links, script="study_page.py")
-    return Header("Study", title, note, networks, figures, costs, convention, macs, **made)
+    return Header("Study", title, note, networks, figures, costs, study.convention, macs, **made)
 
 
 def _spreadsheet(study: Study) -> str:
