@@ -57,6 +57,23 @@ def load(
     return calibrate(subnet, images(spec)), spec.subnet(config), True
 
 
+def format_of(output: Path) -> str:
+    """The key of `SUFFIXES` that the suffix of a path stands for; without a suffix, weights.
+
+    Raises:
+        InputError: the suffix is of no format.
+    """
+    if not output.suffix:
+        return "pth"
+    for name, suffix in SUFFIXES.items():
+        if output.suffix == suffix:
+            return name
+    raise InputError(
+        f"`output_path` {output}: no format has the suffix {output.suffix}; end it in "
+        f"{', '.join(SUFFIXES.values())}, or give `format`"
+    )
+
+
 def output_paths(
     output: Path, formats: Sequence[str], named: bool, int8: bool, input_path: Path
 ) -> dict[str, Path]:
@@ -110,6 +127,9 @@ def export_weights(net: nn.Module, path: Path, fp16: bool, spec: GeneratorSpec) 
 
 def main() -> None:
     opt = ExportOptions.parse()
+    named = settings.was_typed(opt, "format")
+    if not named:
+        opt.format = [format_of(Path(opt.output_path))]
     require_formats(opt.format)
     checkpoint, data = settings.generator(opt, "input_path"), settings.data(opt)
 
@@ -135,7 +155,6 @@ def main() -> None:
             f"{checkpoint.setting} {checkpoint.path}: files of {spec.netG} take styles beside "
             "images, which `format` onnx and pt2 can express; leave out `int8`, coreml and tflite"
         )
-    named = settings.was_typed(opt, "format")
     paths = output_paths(Path(opt.output_path), opt.format, named, opt.int8, Path(checkpoint.path))
     for name, path in paths.items():
         if name == "int8":

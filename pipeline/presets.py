@@ -53,10 +53,12 @@ _OURS |= {"input_nc", "output_nc", "device", "gpu_ids", "seed", "threads", "num_
 _OURS |= {"log_dir", "output_dir", "results_dir", "output_path", "input_path", "compare"}
 _OURS |= {"config_set", "config_str", "budget", "macs_convention", "student_ngf", "student_netG"}
 _OURS |= {"epoch_base", "iter_base", "generation_base", "model", "no_fid", "no_mIoU", "supernet"}
+# The same, of one table. Times are of one image.
+_OURS_OF = {"latency": {"batch_size"}}
 
 
-def _is_ours(name: str) -> bool:
-    return name in _OURS or name.startswith("restore_")
+def _is_ours(name: str, table: str) -> bool:
+    return name in _OURS | _OURS_OF.get(table, set()) or name.startswith("restore_")
 
 
 @dataclass(frozen=True)
@@ -218,9 +220,9 @@ def _images(table: dict, where: str) -> Images:
 def _checked(table: dict, name: str, where: str) -> dict[str, object]:
     """The flags of a table, each of the type of its flag."""
     takers = [set(SCRIPTS[script].flags) for script in TABLES[name]]
-    known = sorted(flag for flag in set.union(*takers) if not _is_ours(flag))
+    known = sorted(flag for flag in set.union(*takers) if not _is_ours(flag, name))
     for flag, value in table.items():
-        if _is_ours(flag) and flag in FLAGS:
+        if _is_ours(flag, name) and flag in FLAGS:
             raise InputError(f"{where}: [{name}] {flag} is set by compress.py itself; leave it out")
         if flag not in known:
             raise InputError(f"{where}: [{name}] {_unknown(flag, known)}")

@@ -15,6 +15,7 @@ from data.datasets import list_images
 from models.build import Checkpoint
 from prepare.arrange import FACTS
 from report.header import Cost, Figure, Header
+from report.latency import read_latency
 from report.pages import Gallery, write_page
 from report.related import read_flags, run_pages
 from report.results import read_written
@@ -41,7 +42,7 @@ def collect(folder: Path, target: Target, preset: str) -> dict:
         InputError: a stage's result is missing or damaged.
     """
     test = read_json(folder / "test" / "results.json")
-    latency = read_json(folder / "latency" / "latency.json")
+    latency = read_latency(folder / "latency" / "latency.json")
     search = read_json(folder / "search" / "summary.json")
     tuned = read_json(folder / "finetune" / "results.json")
     flags = read_json(folder / "finetune" / "options.json")
@@ -157,9 +158,9 @@ def notes(
     return found
 
 
-def _model(entry: dict, latency: dict) -> dict:
+def _model(entry: dict, latency: Sequence[dict]) -> dict:
     """A network of the test, with what latency.json says of it: exact MACs, and its time."""
-    found = [e for e in latency["all"] if e["checkpoint"] == entry["checkpoint"]]
+    found = [e for e in latency if e["checkpoint"] == entry["checkpoint"]]
     timed = next((e for e in found if e["backend"] == "eager"), found[0])
     keys = ("backend", "median_ms", "p10_ms", "p90_ms", "times", "device", "threads", "torch")
     return {

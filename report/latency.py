@@ -1,4 +1,4 @@
-"""The comparison of networks by time: a table, latency.json and latency.png."""
+"""The comparison of networks by time: a table, latency.json and latency.png; reads them too."""
 
 from __future__ import annotations
 
@@ -10,7 +10,59 @@ from deploy.forms import Form
 from evaluation.tested import TestedModel
 from report.plots import new_figure, save_figure
 from report.tables import giga, ratio, text_table
-from runtime.files import write_json
+from runtime.files import read_json, write_json
+
+TIMES = ("median_ms", "p10_ms", "p90_ms")
+
+# --------------------------------------------------------------------------------------------------
+# Reading
+
+
+def read_latency(path: Path) -> list[dict]:
+    """The entries of a latency.json, one per network and form, with times per image.
+
+    The file itself has times per batch. `of_what` says what they are times of.
+
+    Raises:
+        InputError: the file cannot be read, or is damaged.
+    """
+    found = read_json(path)
+    return [_per_image(entry) for entry in found.get("all", [found])]
+
+
+def _per_image(entry: dict) -> dict:
+    return entry | {key: entry[key] / entry.get("batch", 1) for key in TIMES if key in entry}
+
+
+def of_what(timing: dict, size: Sequence[int]) -> str:
+    """``one image``, ``an image in batches of 8``, ``one image of 64x32``: what a time is of.
+
+    Args:
+        timing: from `read_latency`
+        size:   (height, width) that the reader expects [px]
+    """
+    batch = timing.get("batch", 1)
+    text = "one image" if batch == 1 else f"an image in batches of {batch}"
+    timed = [timing.get(key, side) for key, side in zip(("height", "width"), size, strict=True)]
+    return text if timed == list(size) else f"{text} of {timed[1]}x{timed[0]}"
+
+
+def exact_macs(tested: dict, timing: dict | None) -> int | None:
+    """Multiply-accumulates of the convolutions that are really done; None where nothing says it.
+
+    Args:
+        tested: of results.json. Older ones lack them, so they are taken from
+        timing: of latency.json, if that counted them so. Older ones do not say how they counted;
+                then another number than that of ``tested`` is the exact one.
+    """
+    if tested.get("exact_macs") is not None:
+        return tested["exact_macs"]
+    if not timing or "macs" not in timing:
+        return None
+    same = timing["macs"] == tested["macs"]
+    counted = timing.get("macs_convention", "unknown" if same else "exact")
+    return timing["macs"] if counted == "exact" else None
+
 
 # --------------------------------------------------------------------------------------------------
 # Writing
@@ -49,9 +101,7 @@ def _plot(path: Path, entries: list[dict]) -> None:
     models = list(dict.fromkeys(entry["checkpoint"] for entry in entries))
     labels = []
     for row, entry in enumerate(entries):
-        median, low, high = (
-            entry[key] / entry["batch"] for key in ("median_ms", "p10_ms", "p90_ms")
-        )
+        median, low, high = (_per_image(entry)[key] for key in TIMES)
         color = f"C{models.index(entry['checkpoint'])}"
         spread = [[median - low], [high - median]]
         axes.barh(row, median, xerr=spread, color=color, ecolor="#444444", capsize=3)
@@ -92,6 +142,9 @@ def write_comparison(
         facts = {
             "model": each.model.name,
             "macs": each.model.macs,
+            "macs_convention": each.model.macs_convention,
+            # By the flags. Images that keep their own size are timed at that instead.
+            "macs_size": [each.model.height, each.model.width],
             "params": each.model.params,
             "checkpoint": each.model.checkpoint,
             "backend": each.form.name,

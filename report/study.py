@@ -20,6 +20,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 
 from errors import InputError
 from report.header import Cost, Figure, Header
+from report.latency import exact_macs, of_what, read_latency
 from report.pages import Gallery, write_page
 from report.plots import new_figure, save_figure
 from report.tables import csv_table, macs, markdown_table, mega, milliseconds, ratio, text_table
@@ -77,8 +78,8 @@ class Tested:
         row:        key of `ROWS`
         images:     folder of its outputs, beside those of the inputs and of the real images
         found:      its entry in results.json
-        timing:     its fastest entry in latency.json of those that compute the same, with exact
-                    MACs; None without it
+        timing:     its fastest entry in latency.json of those that compute the same; None without
+                    it
     """
 
     row: str
@@ -90,11 +91,11 @@ class Tested:
     @property
     def exact_macs(self) -> int | None:
         """Multiply-accumulates of the convolutions that are really done."""
-        return self.timing["macs"] if self.timing else None
+        return exact_macs(self.found, self.timing)
 
     @property
     def latency_ms(self) -> float | None:
-        """Median time of one image in the fastest form that computes the same [ms]."""
+        """Median time per image in the fastest form that computes the same [ms]."""
         return self.timing["median_ms"] if self.timing else None
 
     @property
@@ -103,7 +104,7 @@ class Tested:
         return self.found["name"] if self.row == "teacher" else self.found["name"].split(" ", 1)[1]
 
     def value(self, key: str) -> float:
-        """A measure of its images, or ``macs`` (published) or ``params``."""
+        """A measure of its images, or ``macs`` (in the convention of the test) or ``params``."""
         return self.found[key] if key in ("macs", "params") else self.found["metrics"][key]
 
 
@@ -152,6 +153,11 @@ class Study:
     def n(self) -> int:
         return self.all[0].found["metrics"]["n"]
 
+    @property
+    def convention(self) -> str:
+        """How MACs are counted, see `models.cost.CONVENTIONS`; of tests that differ all ways."""
+        return " and ".join(dict.fromkeys(t.found["macs_convention"] for t in self.all))
+
     def teacher_of(self, seed: int) -> Tested | None:
         return next((t for t in self.tested.get("teacher", []) if t.seed == seed), None)
 
@@ -161,14 +167,19 @@ def _row_of(checkpoint: str) -> str:
     return Path(checkpoint).parent.parent.name
 
 
+def _network_of(entry: dict) -> tuple[str, str]:
+    """Training and checkpoint of an entry, wherever the study's folder was when it was made."""
+    return _row_of(entry["checkpoint"]), Path(entry["checkpoint"]).name
+
+
 def _read_tests(folder: Path, seed: int) -> list[Tested]:
     """The networks that a seed's tests measured; of equal ones that of the latest test."""
     timings = {}
-    for path in sorted(folder.glob("latency_*/latency.json")):
-        entries = [entry for entry in read_json(path).get("all", []) if entry["exact"]]
+    for path in sorted(folder.glob("latency_*/latency.json"), key=lambda p: p.stat().st_mtime_ns):
+        entries = [entry for entry in read_latency(path) if entry["exact"]]
         # Of several tests the latest counts, of several forms the fastest.
         timings |= {
-            _row_of(entry["checkpoint"]): entry
+            _network_of(entry): entry
             for entry in sorted(entries, key=lambda entry: -entry["median_ms"])
         }
     found = {}
@@ -176,7 +187,7 @@ def _read_tests(folder: Path, seed: int) -> list[Tested]:
         for entry in read_json(path).get("models", []):
             row = _row_of(entry["checkpoint"])
             images = path.parent / entry["images"]
-            found[row] = Tested(row, seed, images, entry, timings.get(row))
+            found[row] = Tested(row, seed, images, entry, timings.get(_network_of(entry)))
     return [found[row] for row in ROWS if row in found]
 
 
@@ -393,7 +404,7 @@ def plot_quality(study: Study, path: Path) -> None:
     plain_numbers(axes.yaxis)
     axes.tick_params(which="both", labelsize=8)
     axes.grid(True, axis="y", which="minor", color="#e6e6e6", linewidth=0.8)
-    axes.set_xlabel("MACs, published convention")
+    axes.set_xlabel(f"MACs, {study.convention} convention")
     axes.set_ylabel(study.measures["fid"])
     axes.set_title(f"large marks: test images, n={study.n}", fontsize=10)
     axes.legend(frameon=False, fontsize=8)
@@ -487,13 +498,17 @@ def notes(study: Study) -> list[str]:
         lines.append(f"seeds {seeds}: mean ± standard deviation")
     else:
         lines.append(f"one seed ({seeds}), so no spread is known")
-    lines.append(f"MACs of the {found['macs_convention']} convention")
+    lines.append(f"MACs of the {study.convention} convention")
     timings = [t.timing for t in study.all if t.timing]
     if timings:
-        timed, forms = timings[0], dict.fromkeys(timing["backend"] for timing in timings)
+        forms = dict.fromkeys(timing["backend"] for timing in timings)
+        images = (found["height"], found["width"])
+        timed = dict.fromkeys(
+            f"{of_what(timing, images)} on {timing['device']}, threads: {timing['threads']}"
+            for timing in timings
+        )
         lines.append(
-            f"time of one image on {timed['device']}, threads: {timed['threads']}, in the fastest "
-            f"exact form ({', '.join(forms)})"
+            f"time of {' and of '.join(timed)}, in the fastest exact form ({', '.join(forms)})"
         )
     lines.append("comparable within this page only")
     return lines
@@ -536,7 +551,7 @@ def _facts(study: Study, title: str) -> dict:
         "measures": study.measures,
         "n": study.n,
         "size": [found["height"], found["width"]],
-        "macs_convention": found["macs_convention"],
+        "macs_convention": study.convention,
         "trained_on": study.trained_on,
         "searched_on": study.searched_on,
         "seeds": study.seeds,
@@ -557,9 +572,8 @@ def _header(study: Study, title: str, note: str, links: dict[str, Path]) -> Head
     ]
     networks = {ROWS[row]: found[0].found["name"] for row, found in study.tested.items()}
     costs = [Cost(ROWS[row], *_costs(found)) for row, found in study.tested.items()]
-    convention = study.all[0].found["macs_convention"]
     made = dict(links=links, script="study_page.py")
-    return Header("Study", title, note, networks, figures, costs, convention, macs, **made)
+    return Header("Study", title, note, networks, figures, costs, study.convention, macs, **made)
 
 
 def _spreadsheet(study: Study) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from errors import InputError
 from report.header import Cost, Figure, Header
+from report.latency import exact_macs, of_what, read_latency
 from report.pages import Gallery, write_page
 from report.related import origins, run_pages
 from report.results import read_written
@@ -23,7 +25,7 @@ class Tested:
 
     folder:  where they wrote it
     results: content of results.json
-    latency: content of latency.json; None if there is none
+    latency: what latency.json says of the same network, times per image; None without that file
     """
 
     folder: Path
@@ -32,15 +34,19 @@ class Tested:
 
     @classmethod
     def read(cls, folder: Path) -> Tested:
-        """Read the files in ``folder``. InputError if it holds no results of test.py."""
+        """Read the files in ``folder``.
+
+        Raises:
+            InputError: it holds no results of test.py, a file is damaged, or the times are of
+                another network or size.
+        """
         path = folder / "results.json"
         if not path.is_file():
             raise InputError(
                 f"{folder} holds no results.json; run test.py `results_dir` {folder} first"
             )
-        latency = folder / "latency.json"
-        timing = read_json(latency) if latency.is_file() else None
-        return cls(folder, read_json(path), timing)
+        results, latency = read_json(path), folder / "latency.json"
+        return cls(folder, results, _timing(latency, results) if latency.is_file() else None)
 
     @property
     def images(self) -> Path:
@@ -59,11 +65,10 @@ class Tested:
         return {str(path.with_suffix("")) for path in paths}
 
     def cost(self, label: str) -> Cost:
-        """What the model costs; its exact MACs are those of latency.json, or of newer results."""
-        timing = self.latency or {}
-        exact = timing.get("macs", self.results.get("exact_macs"))
-        keys = (self.results["params"], self.results["macs"], exact, timing.get("median_ms"))
-        return Cost(label, *keys)
+        """What the model costs, as far as it is known."""
+        exact = exact_macs(self.results, self.latency)
+        time = self.latency["median_ms"] if self.latency else None
+        return Cost(label, self.results["params"], self.results["macs"], exact, time)
 
     def cells(self) -> list[str]:
         """The cells of the model's row: parameters, MACs, measures, latency."""
@@ -71,6 +76,35 @@ class Tested:
         values = [measured(key, metrics[key]) for key in self.results["measures"]]
         time = [f"{self.latency['median_ms']:.1f} ms"] if self.latency else ["-"]
         return [mega(self.results["params"]), giga(self.results["macs"]), *values, *time]
+
+
+def _timing(path: Path, results: dict) -> dict:
+    """The entry of a latency.json that is of the tested network; of several forms the first."""
+    remedy = (
+        f"remove it and run latency.py `results_dir` {path.parent} with the checkpoint and the "
+        "image flags of the test"
+    )
+    tested, size = results["checkpoint"], [results["height"], results["width"]]
+    entries = read_latency(path)
+    # Older files do not name the network, or not the size that the flags gave.
+    found = [e for e in entries if _same_file(e.get("checkpoint", tested), tested)]
+    if not found:
+        raise InputError(
+            f"{path} has times of {entries[0]['checkpoint']}, and the test beside it is of "
+            f"{tested}: {remedy}"
+        )
+    timing = found[0]
+    timed = timing.get("macs_size", [timing.get("height", size[0]), timing.get("width", size[1])])
+    if timed != size:
+        raise InputError(
+            f"{path} has times at {timed[1]}x{timed[0]}, and the test beside it is at "
+            f"{size[1]}x{size[0]}: {remedy}"
+        )
+    return timing
+
+
+def _same_file(one: str, other: str) -> bool:
+    return os.path.realpath(one) == os.path.realpath(other)
 
 
 def _measured_before(run: Path, compressed: Tested) -> list[list[str]]:
@@ -194,16 +228,21 @@ def summarise(
         finetune:   folder of the run that fine-tuned the compressed model; None = no rows of it
 
     Raises:
-        InputError: a folder lacks its results, the two were measured differently, or a file cannot
-            be written.
+        InputError: a folder lacks its results, its times are of another network or size, the two
+            were measured differently, or a file cannot be written.
     """
     tested = Tested.read(teacher), Tested.read(compressed)
     headings, rows = comparison(*tested, finetune)
     model = tested[1].results
     note = f"MACs at {model['width']}x{model['height']}, {model['macs_convention']} convention"
-    timing = tested[1].latency
-    if timing:
-        note += f"; latency of one image on {timing['device']}, {timing['threads']} threads"
+    size = model["height"], model["width"]
+    timings = [
+        f"{of_what(t.latency, size)} on {t.latency['device']}, {t.latency['threads']} threads"
+        for t in tested
+        if t.latency
+    ]
+    if timings:
+        note += f"; latency of {' and of '.join(dict.fromkeys(timings))}"
     given = teacher / "images"
     columns = {
         "input": given / "real_A",

@@ -33,7 +33,7 @@ BUDGET="${BUDGET:-$((SIZE * SIZE * 32000))}"
 DATA=(--dataroot "$DATAROOT" --direction BtoA --gpu_ids "${GPU:--1}")
 SIZES=(--load_size "$SIZE" --crop_size "$SIZE")
 TRAIN=("${DATA[@]}" "${FID_FLAGS[@]}" --load_size $((SIZE + 8)) --crop_size "$SIZE" --ndf 32
-  --batch_size 2 --eval_batch_size 10 --lr 3e-4 --print_freq 25)
+  --batch_size 2 --eval_batch_size 10 --lr 3e-4 --print_freq 25 --meta_path "$OUT/train.meta")
 TEST=("${DATA[@]}" "${FID_FLAGS[@]}" "${SIZES[@]}" --batch_size 10)
 TEACHER="$OUT/teacher/checkpoints/best_net_G.pth"
 # Online distillation from a teacher that is trained already, as in docs/quality.md. What follows
@@ -41,18 +41,6 @@ TEACHER="$OUT/teacher/checkpoints/best_net_G.pth"
 STUDENT=(--distiller online --teacher_freq 0 --lambda_distill 0 --restore_teacher_G_path "$TEACHER"
   --restore_D_path "$(beside "$TEACHER" D).pth" --student_ngf 32)
 SUPERNET="$OUT/supernet/checkpoints/latest_net_G.pth"
-
-MADE="online, SIZE $SIZE, BUDGET $BUDGET, FID ${FID:-random}"
-same_settings "$OUT/settings.txt" "$MADE" "$OUT"
-write_settings "$OUT/settings.txt" "$MADE"
-
-echo "== dataset"
-py scripts/make_builtin_dataset.py "$DATAROOT" --train 400 --val 80 --size "$SIZE"
-# Images that only the search judges subnets by: the last 60 of train.
-mkdir -p "$OUT"
-ls "$DATAROOT/train" | tail -n 60 >"$OUT/search.meta"
-ls "$DATAROOT/train" | grep -vxFf "$OUT/search.meta" >"$OUT/train.meta"
-TRAIN+=(--meta_path "$OUT/train.meta")
 
 TEACH=(train.py "${TRAIN[@]}" --netG resnet_9blocks --ngf 32 --nepochs 3 --nepochs_decay 3
   --save_epoch_freq 3 --log_dir "$OUT/teacher")
@@ -65,6 +53,28 @@ SEARCH=(evolution_search.py "${TEST[@]}" --phase train --meta_path "$OUT/search.
 # and after.
 FINETUNE=(train_supernet.py "${TRAIN[@]}" "${STUDENT[@]}" --restore_student_G_path "$SUPERNET"
   --nepochs 1 --nepochs_decay 2 --save_epoch_freq 3 --log_dir "$OUT/finetune" --config_str)
+
+# A mistake in the flags of the search would else be found after two trainings.
+check() { printf '%s\0' "$1" $(($# - 1)) "${@:2}"; }
+{
+  check teacher "${TEACH[@]}"
+  check supernet "${ONCE_FOR_ALL[@]}"
+  check search "${SEARCH[@]}"
+  check fine-tune "${FINETUNE[@]}" 32_32_32_32_32_32_32_32
+  check test test.py "${TEST[@]}" --restore_G_path "$TEACHER" --results_dir "$OUT/test_teacher"
+} | "$PYTHON" scripts/check_flags.py --remedy "bash scripts/demo.sh --help says what may be set" ||
+  exit 2
+
+MADE="online, SIZE $SIZE, BUDGET $BUDGET, FID ${FID:-random}"
+same_settings "$OUT/settings.txt" "$MADE" "$OUT"
+
+echo "== dataset"
+py scripts/make_builtin_dataset.py "$DATAROOT" --train 400 --val 80 --size "$SIZE"
+# Images that only the search judges subnets by: the last 60 of train.
+mkdir -p "$OUT"
+ls "$DATAROOT/train" | tail -n 60 >"$OUT/search.meta"
+ls "$DATAROOT/train" | grep -vxFf "$OUT/search.meta" >"$OUT/train.meta"
+write_settings "$OUT/settings.txt" "$MADE"
 
 # Only the beginning knows how long everything takes.
 if [ ! -e "$OUT/teacher/log.jsonl" ]; then

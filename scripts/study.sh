@@ -23,7 +23,9 @@
 #   --more_train, --more_search, --more_test, --more_latency FLAGS
 #                     flags of one kind of stage, e.g. --more_train "--cuda_graphs"
 #
-# DRY_RUN=1 shows the commands without running them.
+# Relative paths start from the folder that it is called in; those in --more and its kin, and
+# logs/study, from the project's. DRY_RUN=1 shows the commands without running them.
+CALLED_IN="$PWD"
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 # ---- the recipes, each in one place
@@ -57,7 +59,7 @@ if asks_for_help "$@"; then
 fi
 need_bash
 
-DATAROOT='' SIZE='' DIRECTION=AtoB OUT=logs/study SEEDS="233 1 2" ROWS="a b c d e" EPOCHS=300 NGF=32
+DATAROOT='' SIZE='' DIRECTION=AtoB OUT='' SEEDS="233 1 2" ROWS="a b c d e" EPOCHS=300 NGF=32
 HELD_OUT='' COUNT=300 SPACE=24,20,16,12,8,6,4 SPACE_B=32,28,24,20,16,12,8
 SPACE_C="24,16;24,16;24,20,16;24,20,16;24,20,16;24,20,16;24,16,12,8;24,16,12,8"
 MORE='' MORE_TRAIN='' MORE_SEARCH='' MORE_TEST='' MORE_LATENCY=''
@@ -81,6 +83,16 @@ while [ $# -gt 0 ]; do
   printf -v "$name" %s "$2"
   shift 2
 done
+
+# The folder keeps the name of the list as it was typed.
+HELD_OUT_NAME=$HELD_OUT
+# In the project's folder paths stay as they are: trainings that go on compare their flags.
+if [ ! "$CALLED_IN" -ef "$PWD" ]; then
+  for name in DATAROOT OUT HELD_OUT; do
+    [[ -z "${!name}" || "${!name}" == /* ]] || printf -v "$name" %s "${CALLED_IN%/}/${!name}"
+  done
+fi
+OUT="${OUT:-logs/study}"
 
 # number FLAG VALUE LEAST MOST: die unless it is a whole number within these.
 number() {
@@ -197,10 +209,12 @@ split() {
   write_settings "$OUT/settings.txt" "$(settings)"
 }
 
-# All that decides a result; seeds and rows may be added later.
+# All that decides a result; seeds and rows may be added later. Folders of older versions lack the
+# checksum, and go on.
 settings() {
+  [ -z "$HELD_OUT" ] || echo "checksum of --held_out: $(cksum <"$HELD_OUT")"
   printf '%s\n' "DATAROOT $(cd "$DATAROOT" 2>/dev/null && pwd || echo "$DATAROOT")" "--size $SIZE" "--direction $DIRECTION" \
-    "--epochs $EPOCHS" "--ngf $NGF" "--held_out $HELD_OUT" "--count $COUNT" "--space $SPACE" \
+    "--epochs $EPOCHS" "--ngf $NGF" "--held_out $HELD_OUT_NAME" "--count $COUNT" "--space $SPACE" \
     "--space_b $SPACE_B" "--space_c $SPACE_C" "--more ${MORE[*]}" \
     "--more_train ${MORE_TRAIN[*]}" "--more_search ${MORE_SEARCH[*]}" "--more_test ${MORE_TEST[*]}" \
     "--more_latency ${MORE_LATENCY[*]}" "MEASURE ${MEASURE[*]}" "TRAIN ${TRAIN[*]}" \

@@ -5,11 +5,14 @@ import json
 import os
 from collections import OrderedDict
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
+from deploy.formats import SUFFIXES
 from deploy.onnx import OnnxGenerator
+from export import format_of
 from models.weights import load_generator, save_network
 
 HAS_ONNX = all(importlib.util.find_spec(name) for name in ("onnx", "onnxscript", "onnxruntime"))
@@ -50,13 +53,23 @@ def test_export_to_all_formats(call, tmp_path, source, narrow_pth):
             assert (run(x) - net(x)).abs().max() < 1e-4
 
 
-def test_export_without_format_takes_the_path_as_it_is(call, tmp_path, source, narrow_pth):
-    call("export.py", *source, "--output_path", tmp_path / "net.weights").succeeded()
-    assert [p.name for p in tmp_path.iterdir()] == ["net.weights"]
-    found, expected = (load_generator(p, "") for p in (tmp_path / "net.weights", narrow_pth))
+@pytest.mark.parametrize("name", ["net.pth", "net", "net.safetensors"])
+def test_export_without_format_takes_the_path_as_it_is(call, tmp_path, source, narrow_pth, name):
+    call("export.py", *source, "--output_path", tmp_path / name).succeeded()
+    assert [p.name for p in tmp_path.iterdir()] == [name]
+    found, expected = (load_generator(p, "") for p in (tmp_path / name, narrow_pth))
     assert found[1] == expected[1]
     for key, value in expected[0].state_dict().items():
         assert torch.equal(found[0].state_dict()[key], value)
+
+
+def test_export_without_format_goes_by_the_suffix(call, tmp_path, source):
+    for suffix, name in (*((s, n) for n, s in SUFFIXES.items()), ("", "pth")):
+        assert format_of(Path(f"at_4.6/net{suffix}")) == name
+    outcome = call("export.py", *source, "--output_path", tmp_path / "net.xyz")
+    assert outcome.returncode == 2 and outcome.stderr.count("\n") == 1
+    assert "net.xyz: no format has the suffix .xyz; end it in .pth" in outcome.stderr
+    assert "or give --format" in outcome.stderr and not list(tmp_path.iterdir())
 
 
 def test_export_with_a_dot_in_the_name(call, tmp_path, source):
@@ -187,11 +200,14 @@ def test_links_and_devices_are_not_replaced(call, tmp_path, source):
     assert (tmp_path / "link").is_symlink() and (tmp_path / "pipe").is_fifo()
 
 
-def test_missing_packages_are_said_before_anything_is_written(call, tmp_path, source, monkeypatch):
+@pytest.mark.parametrize(
+    ("name", "more"), [("net.pth", ("--format", "pth", "onnx")), ("net.onnx", ())]
+)
+def test_missing_packages_are_said_before_anything_is_written(
+    call, tmp_path, source, monkeypatch, name, more
+):
     monkeypatch.setattr("deploy.onnx.importlib.util.find_spec", lambda name: None)
-    outcome = call(
-        "export.py", *source, "--output_path", tmp_path / "net.pth", "--format", "pth", "onnx"
-    )
+    outcome = call("export.py", *source, "--output_path", tmp_path / name, *more)
     assert outcome.returncode == 2
     assert "pip install -r requirements-deploy.txt" in outcome.stderr.splitlines()[-1]
     assert not list(tmp_path.iterdir())

@@ -458,6 +458,30 @@ def test_arguments_that_scripts_do_not_know(script, argument):
     assert argument in done.stderr and "--help" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("environment", "words"),
+    [
+        ({"BUDGET": "abc"}, ("stage search", "--budget", "abc", "nothing was started")),
+        ({"GPU": "x"}, ("stage teacher", "--gpu_ids", "nothing was started")),
+        ({"SIZE": "33"}, ("33", "multiple of 4")),
+    ],
+)
+def test_the_demo_refuses_what_it_cannot_use(environment, words, tmp_path):
+    """A copy of it that installs nothing. Its folder is free for the next try."""
+    (tmp_path / "scripts").mkdir()
+    for path in (ROOT / "scripts").glob("*.*"):
+        (tmp_path / "scripts" / path.name).symlink_to(path)
+    for name, text in (("demo.sh", None), ("setup.sh", "exit 0\n")):
+        (tmp_path / "scripts" / name).unlink()
+        text = (ROOT / "scripts" / name).read_text() if text is None else text
+        (tmp_path / "scripts" / name).write_text(text)
+    done = bash(tmp_path / "scripts" / "demo.sh", **environment)
+    assert done.returncode == 2 and "== teacher" not in done.stdout
+    said = [line for line in done.stderr.splitlines() if line and not line.startswith("$ ")]
+    assert len(said) == 1 and all(word in said[0] for word in words), done.stderr
+    assert not (tmp_path / "logs").exists()
+
+
 def test_an_environment_without_pip_is_repaired_or_named(tmp_path):
     """A copy of the script meets a .venv that has no pip; no package is installed."""
     (tmp_path / "scripts").mkdir()

@@ -29,13 +29,13 @@ def quick_python(fork_server, monkeypatch):
     monkeypatch.setenv("PYTHON", str(fork_server.python))
 
 
-def study(*args: object, **environment: str) -> subprocess.CompletedProcess:
+def study(*args: object, cwd: object = "/", **environment: str) -> subprocess.CompletedProcess:
     return subprocess.run(
         ["bash", str(ROOT / "scripts" / "study.sh"), *map(str, args)],
         env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
         capture_output=True,
         text=True,
-        cwd="/",
+        cwd=cwd,
     )
 
 
@@ -175,6 +175,19 @@ def test_where_the_images_come_from():
     )
 
 
+def test_relative_paths_start_where_it_is_called(tmp_path):
+    """The folders need not be there to be shown."""
+    (tmp_path / "list").touch()
+    flags = ("--size", 64, *SPACES, "--rows", "a", "--output", "my out", "--held_out", "list")
+    done = study("pairs", *flags, cwd=tmp_path, DRY_RUN="1")
+    assert done.returncode == 0, done.stderr
+    first = next(line for line in done.stderr.splitlines() if line.startswith("$ python"))
+    assert shlex.split(first)[3:] == [
+        *(f"{tmp_path}/pairs", "--held_out", f"{tmp_path}/list"),
+        *("--output", f"{tmp_path}/my out/splits"),
+    ]
+
+
 def test_the_numbers_of_the_plan(cli):
     """SPEC 5 at 64 px: a twelfth and a fortieth, the widest mobile network within a twelfth."""
     flags = ("--size", 64, "--ngf", 32, "--rows", "a b c d e")
@@ -254,6 +267,28 @@ def test_a_folder_of_another_study_is_left_alone(dataset, tmp_path, snapshot):
     assert done.returncode == 2 and done.stderr.count("\n") == 1
     assert "other settings, it had: --size 32." in done.stderr
     assert snapshot(tmp_path) == before
+
+
+def test_another_list_of_the_same_name_is_another_study(dataset, tmp_path):
+    names = sorted(path.name for path in (dataset / "train").iterdir())
+    held_out, out = tmp_path / "list", tmp_path / "out"
+    held_out.write_text("\n".join(names[:3]) + "\n")
+    flags = (dataset, "--size", 32, *SPACES, "--rows", "a", "--output", out)
+    flags += ("--held_out", held_out)
+    out.mkdir()
+    (out / "data").touch()  # ends it after the split
+    assert "resize_pairs.py" in study(*flags).stderr
+    split = (out / "splits" / "train2.meta").read_text()
+    held_out.write_text("\n".join(names[1:4]) + "\n")
+    done = study(*flags)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert "other settings, it had: checksum of --held_out" in done.stderr
+    # Older versions wrote no checksum.
+    settings = (out / "settings.txt").read_text().splitlines(keepends=True)
+    (out / "settings.txt").write_text("".join(x for x in settings if "checksum" not in x))
+    done = study(*flags)
+    assert "resize_pairs.py" in done.stderr and "make_split.py" not in done.stderr
+    assert (out / "splits" / "train2.meta").read_text() == split
 
 
 # --------------------------------------------------------------------------------------------------

@@ -68,6 +68,7 @@ def test_tables_and_types(tmp_path):
             ("[search] unknown key population", "did you mean population_size", "mutate_prob"),
         ),
         ('widths = "8"\n[search]\nbudget = 8', ("[search] budget", "compress.py itself")),
+        ('widths = "8"\n[latency]\nbatch_size = 4', ("[latency] batch_size", "compress.py itself")),
         ('widths = "8"\n[teacher]\nrestore_G_path = "x"', ("restore_G_path", "itself")),
         ('widths = "8"\n[learning.imags]\nlr = 1', ("unknown key learning.imags", "images?")),
         ('widths = "8"\n[teacher]\nnetG = "unet"', ("[teacher] netG", "resnet_9blocks")),

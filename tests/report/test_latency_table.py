@@ -10,7 +10,7 @@ from PIL import Image
 from deploy.forms import Form
 from evaluation.speed import measure_side_by_side, peak_memory
 from evaluation.tested import TestedModel
-from report.latency import Timed, write_comparison
+from report.latency import Timed, exact_macs, of_what, read_latency, write_comparison
 
 
 def timed(name: str, backend: str, macs: int) -> Timed:
@@ -53,14 +53,40 @@ def test_files_and_table(tmp_path):
     assert lines[5].endswith("against teacher in eager")
     found = json.loads((tmp_path / "latency.json").read_text())
     assert (found["model"], found["macs"], found["params"]) == ("teacher", 8_000_000, 80_000)
+    assert {e["macs_convention"] for e in found["all"]} == {"published"}
     assert found["median_ms"] == 40.0 and found["threads"] == torch.get_num_threads()
     assert found["ratios_against"] == "teacher in eager"
     assert [e["time_ratio"] for e in found["all"]] == [1, 4, 8]
     assert [e["macs_ratio"] for e in found["all"]] == [1, 8, 8]
     assert [e["peak_memory_bytes"] for e in found["all"]] == [3_000_000, None, 1_000_000]
     assert found["all"][0].items() <= found.items()
+    read = read_latency(tmp_path / "latency.json")
+    assert [(e["median_ms"], e["p10_ms"], e["p90_ms"]) for e in read] == [
+        (20, 19.5, 21),
+        (5, 4.5, 6),
+        (2.5, 2, 3.5),
+    ]
+    assert of_what(read[0], (32, 32)) == "an image in batches of 2"
+    assert of_what({"height": 32, "width": 64}, (32, 32)) == "one image of 64x32"
     with Image.open(tmp_path / "latency.png") as image:
         assert image.width == 900 and len(image.convert("RGB").getcolors(100_000)) > 10
+
+
+@pytest.mark.parametrize(
+    ("tested", "timing", "found"),
+    [
+        ({"exact_macs": 5}, {"macs": 9, "macs_convention": "published"}, 5),
+        ({}, {"macs": 6, "macs_convention": "exact"}, 6),
+        ({}, {"macs": 9, "macs_convention": "exact"}, 9),
+        ({}, {"macs": 8, "macs_convention": "no_norm"}, None),
+        # Files of older versions do not say how they counted.
+        ({"exact_macs": None}, {"macs": 6}, 6),
+        ({}, {"macs": 9}, None),
+        ({}, None, None),
+    ],
+)
+def test_macs_are_called_exact_only_if_they_are(tested, timing, found):
+    assert exact_macs({"macs": 9} | tested, timing) == found
 
 
 def test_peak_memory_sees_what_a_run_takes():

@@ -12,7 +12,15 @@ import pytest
 from PIL import Image
 
 from errors import InputError
-from report.study import noise_table, read_study, seeds_table, summary_table, write_study
+from report.study import (
+    noise_table,
+    notes,
+    plot_quality,
+    read_study,
+    seeds_table,
+    summary_table,
+    write_study,
+)
 
 NAMES = {
     "teacher": "resnet_9blocks ngf 32",
@@ -44,10 +52,10 @@ def write_json(path, value):
     path.write_text(json.dumps(value))
 
 
-def leave_test(folder, seed, fids, name="test_ad", n=4):
+def leave_test(folder, seed, fids, name="test_ad", n=4, **changes):
     """What test.py leaves for one seed; ``fids``: row -> FID."""
     run = folder / f"seed{seed}"
-    models = [entry(run, row, fid, n) for row, fid in fids.items()]
+    models = [entry(run, row, fid, n) | changes for row, fid in fids.items()]
     write_json(run / name / "results.json", models[0] | {"models": models})
     (run / name / "index.html").touch()
     for column in ("real_A", "real_B", *fids):
@@ -57,20 +65,21 @@ def leave_test(folder, seed, fids, name="test_ad", n=4):
             Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(path)
 
 
-def leave_latency(folder, seed, rows):
+def leave_latency(folder, seed, rows, batch=1, name="latency_ad"):
     run = folder / f"seed{seed}"
     """Two forms that compute the same, of which one is twice as fast, and a faster one that does
     not."""
     timing = {"device": "a machine", "threads": 2}
     entries = [
         entry(run, row, 0)
-        | {"macs": MACS[row] // 2, "median_ms": MACS[row] / 1e8 * slower}
+        | {"macs": MACS[row] // 2, "macs_convention": "exact"}
+        | {"median_ms": MACS[row] / 1e8 * slower * batch, "batch": batch}
         | {"backend": backend, "exact": backend != "bf16"}
         | timing
         for row in rows
         for backend, slower in (("eager", 2), ("onnxruntime", 1), ("bf16", 0.5))
     ]
-    write_json(run / "latency_ad" / "latency.json", {"all": entries})
+    write_json(run / name / "latency.json", {"all": entries})
 
 
 def leave_noise(folder, seed, fids):
@@ -133,6 +142,14 @@ def test_rows_are_means_over_seeds(study):
     assert (ours["parameters"], ours["MACs"]) == ("0.900M (13.3x)", "90.0M (13.3x)")
     assert (ours["exact MACs"], ours["time"]) == ("45.0M (13.3x)", "0.9 ms (13.3x)")
     assert cells["teacher"]["MACs"] == "1.200G" and ours["seeds"] == "7, 11"
+
+
+def test_times_are_per_image(study):
+    for seed in (7, 11):
+        leave_latency(study, seed, NAMES, batch=8)
+    found = read_study(study)
+    assert {t.latency_ms for t in found.tested["online12"]} == {0.9}
+    assert any("time of an image in batches of 8 on a machine" in note for note in notes(found))
 
 
 def test_every_network_has_its_own_row(study):
@@ -220,6 +237,24 @@ def test_a_later_test_of_more_rows_wins(tmp_path):
     os.utime(tmp_path / "seed3/test_a/results.json", (1, 1))
     found = read_study(tmp_path)
     assert [t.value("fid") for t in found.all] == [1.0, 2.5, 1.2]
+
+
+def test_later_times_win(tmp_path):
+    """By when they were measured, and not by the names of their folders."""
+    leave_test(tmp_path, 3, {"teacher": 1.0, "alone": 2.0})
+    leave_latency(tmp_path, 3, ("teacher", "alone"), name="latency_abcde")
+    leave_latency(tmp_path, 3, ("teacher", "alone"), batch=2, name="latency_de")
+    for name, when in (("latency_de", 1), ("latency_abcde", 2)):
+        os.utime(tmp_path / "seed3" / name / "latency.json", (when, when))
+    assert [t.timing["batch"] for t in read_study(tmp_path).all] == [1, 1]
+
+
+def test_the_axis_says_how_macs_are_counted(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr("report.study.save_figure", lambda figure, path: drawn.append(figure))
+    leave_test(tmp_path, 3, {"teacher": 1.0, "alone": 2.0}, macs_convention="exact")
+    plot_quality(read_study(tmp_path), tmp_path / "quality.png")
+    assert drawn[0].axes[0].get_xlabel() == "MACs, exact convention"
 
 
 def test_what_cannot_be_shown_is_refused(tmp_path):

@@ -93,6 +93,18 @@ def test_other_measurements_are_refused(tmp_path):
         summarise(teacher, teacher, None, tmp_path / "index.html", "Both", tmp_path / "none")
 
 
+def leave_latency(folder, *, of="", batch=1, **changes):
+    """Times of the network tested in ``folder``, or of others; one of a batch of 1 takes 5 ms."""
+    entries = [
+        {"checkpoint": str(folder.parent / name / "checkpoints/best_net_G.pth"), "macs": 4e9}
+        | {"median_ms": 5.0 * batch * (1 + (name != folder.name)), "batch": batch}
+        | {"height": 96, "width": 96, "device": "cpu", "threads": 2}
+        | changes
+        for name in of.split()
+    ]
+    (folder / "latency.json").write_text(json.dumps(entries[0] | {"all": entries}))
+
+
 def test_a_latency_of_one_alone_has_no_ratio(tmp_path, capsys):
     teacher, compressed = (leave_results(tmp_path / name, name, 2.0) for name in "tc")
     (compressed / "latency.json").write_text(
@@ -101,6 +113,34 @@ def test_a_latency_of_one_alone_has_no_ratio(tmp_path, capsys):
     summarise(teacher, compressed, None, tmp_path / "index.html", "Both")
     (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("ratio"))
     assert line.split() == ["ratio", "1.0x", "1.0x", "-"]
+
+
+def test_times_are_per_image_and_of_the_tested_network(tmp_path, capsys):
+    teacher, compressed = (leave_results(tmp_path / name, name, 2.0) for name in "tc")
+    leave_latency(teacher, of="t", batch=8)
+    leave_latency(compressed, of="t c", height=64, macs_size=[96, 96])
+    summarise(teacher, compressed, None, tmp_path / "index.html", "Both")
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[-2:] for line in lines if "0G" in line] == 2 * [["5.0", "ms"]]
+    assert lines[-2].endswith(
+        "latency of an image in batches of 8 on cpu, 2 threads and of one image of 96x64 on cpu, "
+        "2 threads"
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"of": "t"}, "times of .*/t/checkpoints.* test beside it is of .*/c/checkpoints"),
+        ({"of": "c", "width": 64}, "times at 64x96, and the test beside it is at 96x96"),
+        ({"of": "c", "macs_size": [64, 64]}, "times at 64x64, and the test beside it is at 96x96"),
+    ],
+)
+def test_times_of_something_else_are_refused(tmp_path, changes, words):
+    teacher, compressed = (leave_results(tmp_path / name, name, 2.0) for name in "tc")
+    leave_latency(compressed, **changes)
+    with pytest.raises(InputError, match=rf"c/latency\.json has {words}.*: remove it and run"):
+        summarise(teacher, compressed, None, tmp_path / "index.html", "Both")
 
 
 @pytest.mark.parametrize("name", ["results.json", "latency.json"])
