@@ -797,7 +797,8 @@ FLAGS: dict[str, Flag] = {
     ),
     "format": Flag(
         _LOG,
-        "what to write, one file each; the suffix of --output_path is replaced. pth: weights | "
+        "what to write, one file each; the suffix of --output_path is replaced, or says it where "
+        "this flag is left out. pth: weights | "
         "safetensors: the same for the safetensors library | onnx: ONNX Runtime | pt2: "
         "torch.export | coreml: .mlpackage for Apple's devices | tflite: LiteRT, e.g. on Android",
         default="pth",

@@ -412,7 +412,11 @@ RULES = (
         ("export.py",),
         ("size",),
         "only --format coreml and tflite make files for one size",
-        lambda opt: not {"coreml", "tflite"} & set(opt.format),
+        lambda opt: (
+            not {"coreml", "tflite"} & set(opt.format)
+            # Without --format the suffix says it.
+            and not opt.output_path.endswith((".mlpackage", ".tflite"))
+        ),
     ),
 )
 
