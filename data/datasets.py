@@ -8,8 +8,10 @@ become; ``direction`` has been applied. Unpaired data are two such datasets.
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -95,13 +97,30 @@ def read_names(path: Path, setting: str = "`meta_path`") -> list[str]:
     return names
 
 
+def files_below(folder: Path) -> Iterator[Path]:
+    """Files below a folder, in no order. Nothing hidden (files and folders that begin with ".");
+    links to folders are followed, but not back to a folder that they lie in."""
+    yield from _files_below(folder, frozenset())
+
+
+def _files_below(folder: Path, above: frozenset[str]) -> Iterator[Path]:
+    real = os.path.realpath(folder)
+    if real in above or not folder.is_dir():
+        return
+    try:
+        entries = [entry for entry in os.scandir(folder) if not entry.name.startswith(".")]
+    except OSError:
+        return
+    for entry in entries:
+        if entry.is_dir():
+            yield from _files_below(folder / entry.name, above | {real})
+        else:
+            yield folder / entry.name
+
+
 def list_images(folder: Path) -> list[Path]:
-    """Image files below ``folder``, sorted by path as strings; hidden files are skipped."""
-    files = (
-        p
-        for p in folder.rglob("*")
-        if p.suffix.lower() in EXTENSIONS and not p.name.startswith(".")
-    )
+    """The image files among `files_below`, sorted by path as strings."""
+    files = (p for p in files_below(folder) if p.suffix.lower() in EXTENSIONS)
     return sorted((p for p in files if p.is_file()), key=str)
 
 
