@@ -177,7 +177,7 @@ def unique_names(files: list[Path], folder: Path) -> list[str]:
     """Output names: the path below the folder without its ending.
 
     Raises:
-        InputError: two files would share one, or a log or page could not hold it.
+        InputError: two files share one, or a log or page could not hold it.
     """
     names = [str(p.relative_to(folder).with_suffix("")) for p in files]
     strange = [name for name in names if not has_plain_name(name)]
@@ -190,7 +190,8 @@ def unique_names(files: list[Path], folder: Path) -> list[str]:
     if twice:
         same = ", ".join(f.name for f, name in zip(files, names, strict=True) if name == twice[0])
         raise InputError(
-            f"{folder} holds {same}: outputs of one name would overwrite each other; rename one"
+            f"{folder} holds {same}, of one name: outputs would overwrite each other, and either "
+            "could be a partner; rename or remove one"
         )
     return names
 
@@ -222,11 +223,10 @@ class AlignedDataset:
         if two_folders and not (root / source.phase).is_dir():
             self.folder = root / f"{source.phase}A"
             self.files = _select(source, self.folder)
-            by_name = {
-                str(p.relative_to(root / f"{source.phase}B").with_suffix("")): p
-                for p in list_images(root / f"{source.phase}B")
-            }
             self.names = unique_names(self.files, self.folder)
+            folder_b = root / f"{source.phase}B"
+            partners = list_images(folder_b)
+            by_name = dict(zip(unique_names(partners, folder_b), partners, strict=True))
             missing = [name for name in self.names if name not in by_name]
             if missing:
                 pairs = len(missing) < len(self.names)

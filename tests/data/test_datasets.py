@@ -373,6 +373,12 @@ def test_names_that_would_overwrite_each_other_are_refused(tmp_path):
         aligned(tmp_path)
 
 
+def test_two_partners_of_one_name_are_refused(two_folders):
+    write(two_folders / "trainB" / "a.png", A)
+    with pytest.raises(InputError, match=r"trainB holds a\.bmp, a\.png, of one name"):
+        aligned(two_folders)
+
+
 # --------------------------------------------------------------------------------------------------
 # Arrays
 
