@@ -85,7 +85,8 @@ def _decode(path: Path, channels: int) -> np.ndarray:
     asks for.
     """
     with Image.open(path) as image:
-        frames = getattr(image, "n_frames", 1)
+        # The further pictures of an MPO, a JPEG of a phone or camera, are previews or depths.
+        frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
         if frames > 1 and (image.format != "TIFF" or channels in (1, 3)):
             raise InputError(
                 f"{path}: an animated or multi-page image ({frames} frames); keep one frame"

@@ -125,6 +125,17 @@ def test_several_frames_are_refused(tmp_path, name):
         read_image(path)
 
 
+def test_the_picture_of_a_jpeg_with_a_second_one_in_it_is_read(tmp_path):
+    """As phones and cameras write them (MPO)."""
+    preview = Image.fromarray(RGB[::2, ::2])
+    options = dict(format="MPO", save_all=True, append_images=[preview], quality=100)
+    path = saved(tmp_path, Image.fromarray(RGB), "image.jpg", **options)
+    with Image.open(path) as stored:
+        assert stored.format == "MPO" and stored.n_frames == 2
+    alone = saved(tmp_path, Image.fromarray(RGB), "alone.jpg", quality=100)
+    assert np.array_equal(read_image(path), read_image(alone))
+
+
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data", "ignore:Truncated File Read")
 @pytest.mark.parametrize("suffix", sorted(PICTURES))
 def test_a_file_cut_anywhere_is_named_or_read(tmp_path, suffix):
