@@ -21,13 +21,12 @@ from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
 from data.build import DataSettings, inference_loader
-from data.images import read_pixels
+from data.images import picture_pixels, read_pixels
 from data.transforms import to_numpy, to_uint8
 from deploy.onnx import export_onnx, require_onnx
 from deploy.pt2 import export_pt2
@@ -116,12 +115,8 @@ def translate(
     if torch.is_tensor(image):
         return any_size(made_by, image)
     channels = generator.spec.input_nc
-    if isinstance(image, Image.Image):
-        pixels = np.asarray(image.convert("L" if channels == 1 else "RGB")).reshape(
-            image.height, image.width, -1
-        )
-    else:
-        pixels = read_pixels(Path(image), channels)
+    picture = isinstance(image, Image.Image)
+    pixels = picture_pixels(image, channels) if picture else read_pixels(Path(image), channels)
     unit = torch.tensor(pixels).permute(2, 0, 1)[None]
     unit = unit.float() / 255 if unit.dtype == torch.uint8 else unit
     made = to_numpy(to_uint8(any_size(made_by, unit * 2 - 1)))[0]

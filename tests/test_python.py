@@ -52,6 +52,18 @@ def test_a_picture_in_a_picture_out(tmp_path, suffix):
     assert ((expected + 1) * 127.5 - shown).abs().max() <= 1
 
 
+@pytest.mark.parametrize("bits", [8, 16])
+def test_a_picture_is_taken_as_its_file_is(tmp_path, bits):
+    """Turned upright, and of 16 bits if it has them."""
+    generator, exif = gc.load_generator(saved(tmp_path / "net_G.pth")), Image.Exif()
+    exif[0x0112] = 6
+    values = np.random.default_rng(1).integers(0, 2**bits, (12, 20), dtype=f"uint{bits}")
+    Image.fromarray(values).save(tmp_path / "in.png", exif=exif)
+    made = gc.translate(generator, Image.open(tmp_path / "in.png"))
+    assert made.size == (12, 20)
+    assert np.array_equal(made, gc.translate(generator, tmp_path / "in.png"))
+
+
 def test_grey_pictures(tmp_path):
     path = saved(tmp_path / "net_G.pth", input_nc=1, output_nc=1)
     made = gc.translate(gc.load_generator(path), Image.new("RGB", (16, 12), (10, 200, 30)))
