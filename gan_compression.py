@@ -47,6 +47,7 @@ from pipeline.run import Stopped, run_stages
 from report.compressed import RESULTS
 from runtime.files import read_json
 from runtime.folders import release_folders
+from runtime.machine import named_device
 from subnets.results import read_evaluations
 
 __all__ = [
@@ -203,16 +204,22 @@ def evaluate(
         images:     only the first of them; None = all
         features:   inception | random (no weights needed; compare only with each other)
         fid_dims:   64 | 192 | 768 | 2048 features
+        device:     cpu | cuda | mps | xpu, or with a number, such as cuda:1
 
     Returns:
         label -> measures by name, with ``n``, the number of images
+
+    Raises:
+        InputError: the images, the weights of the features or a setting are not as they should be.
     """
-    where = torch.device(device)
+    where = named_device(device)
+    if images is not None and images < 1:
+        raise InputError(f"`images` {images}: give 1 or more, or None to use all")
     data = DataSettings(
         str(dataroot),
         direction=direction,
         phase=phase,
-        max_dataset_size=images or -1,
+        max_dataset_size=-1 if images is None else images,
         load_size=size,
         crop_size=size,
         batch_size=batch_size,

@@ -34,6 +34,15 @@ DOWNLOADS = {
 }
 
 
+DIRECTIONS = ("AtoB", "BtoA")
+
+
+def require_direction(direction: str) -> None:
+    """Raise InputError unless it is one of `DIRECTIONS`."""
+    if direction not in DIRECTIONS:
+        raise InputError(f"`direction` {direction}: give {' or '.join(DIRECTIONS)}")
+
+
 @dataclass(frozen=True)
 class Source:
     """Which files of ``<dataroot>/<phase>`` to use: the first of those that ``meta_path`` names.

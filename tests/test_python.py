@@ -100,6 +100,34 @@ def test_measures_are_those_of_test(tmp_path, pairs):
     assert gc.evaluate({"one": generator}, pairs, images=4, **how)["one"]["n"] == 4
 
 
+@pytest.mark.parametrize(
+    ("setting", "value", "words"),
+    [
+        ("direction", "btoa", "`direction` btoa: give AtoB or BtoA"),
+        ("features", "Random", "`fid_features` Random: give inception or random"),
+        ("fid_dims", 100, "`fid_dims` 100: give one of 64, 192, 768, 2048"),
+        ("images", 0, "`images` 0: give 1 or more"),
+        ("images", -3, "`images` -3: give 1 or more"),
+        ("device", "cuda", "`device` cuda: PyTorch .* does not find a CUDA GPU here"),
+        ("device", "gpu", "`device` gpu: give one of cpu, cuda, mps, xpu"),
+        ("device", "cpu:1", "`device` cpu:1: there is no such device, PyTorch finds 1"),
+    ],
+)
+def test_a_wrong_word_is_no_measure(tmp_path, pairs, monkeypatch, setting, value, words):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    how = dict(size=32, features="random", fid_dims=64) | {setting: value}
+    with pytest.raises(InputError, match=words):
+        gc.evaluate({}, pairs, **how)
+
+
+@pytest.mark.parametrize("setting", [{"direction": "btoa"}, {"device": "gpu"}])
+def test_a_wrong_word_starts_no_compression(tmp_path, pairs, setting):
+    (tmp_path / "maps" / "val").rename(tmp_path / "maps" / "train")
+    with pytest.raises(InputError, match=r"`(direction|device)`"):
+        gc.compress(pairs, tmp_path / "out", **setting)
+    assert not (tmp_path / "out").exists()
+
+
 def test_what_is_wrong_is_said(tmp_path):
     with pytest.raises(InputError, match=r"net_G\.pth: no such file"):
         gc.load_generator(tmp_path / "net_G.pth")
