@@ -6,8 +6,11 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
+from data.images import read_pixels
+from errors import InputError
 from runtime.files import write_text, written_whole
 from runtime.progress import Bar
 
@@ -44,6 +47,27 @@ def split_pair(pair: Image.Image) -> tuple[Image.Image, Image.Image]:
 
 # --------------------------------------------------------------------------------------------------
 # Files
+
+
+def as_picture(pixels: np.ndarray, path: Path) -> Image.Image:
+    """uint8 H W 3 of a file -> a picture.
+
+    Raises:
+        InputError: the file has more than 8 bits, which neither PNGs of colours nor JPEGs keep
+            here.
+    """
+    if pixels.dtype != np.uint8:
+        raise InputError(f"{path} has more than 8 bits per channel; save it with 8 bits")
+    return Image.fromarray(pixels)
+
+
+def read_picture(path: Path) -> Image.Image:
+    """A file as an RGB picture of the same values.
+
+    Raises:
+        InputError: as `data.images.read_pixels` does, or the file has more than 8 bits.
+    """
+    return as_picture(read_pixels(path), path)
 
 
 def save_image(image: Image.Image, path: Path) -> None:

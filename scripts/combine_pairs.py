@@ -15,10 +15,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from data.datasets import list_images
-from data.images import read_image
 from errors import InputError
 from options import run
-from prepare.pairs import is_done, join_pair, run_all, save_image
+from prepare.pairs import is_done, join_pair, read_picture, run_all, save_image
 
 # --------------------------------------------------------------------------------------------------
 # Matching
@@ -110,7 +109,7 @@ def main(argv: list[str] | None = None) -> None:
         if is_done(target, (file_a, file_b)):
             return False
         try:
-            pair = join_pair(read_image(file_a), read_image(file_b))
+            pair = join_pair(read_picture(file_a), read_picture(file_b))
         except ValueError as error:
             if isinstance(error, InputError):
                 raise

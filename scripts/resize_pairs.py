@@ -19,7 +19,7 @@ from data.datasets import AlignedDataset, Source
 from data.transforms import Resize
 from errors import InputError
 from options import run
-from prepare.pairs import is_done, join_pair, run_all, save_image
+from prepare.pairs import as_picture, is_done, join_pair, run_all, save_image
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -49,9 +49,7 @@ def main(argv: list[str] | None = None) -> None:
     pairs = AlignedDataset(source, "AtoB", resize)
 
     def picture(pixels: np.ndarray, path: Path) -> Image.Image:
-        if pixels.dtype != np.uint8:
-            raise InputError(f"{path} has more than 8 bits per channel; save it with 8 bits")
-        return Image.fromarray(pixels.transpose(1, 2, 0))
+        return as_picture(pixels.transpose(1, 2, 0), path)
 
     def copy(index: int) -> bool:
         sources = [files[index] for files in (pairs.files, pairs.files_b) if files]

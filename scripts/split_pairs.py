@@ -12,10 +12,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from data.datasets import list_images
-from data.images import read_image
 from errors import InputError
 from options import run
-from prepare.pairs import is_done, run_all, save_image, split_pair
+from prepare.pairs import is_done, read_picture, run_all, save_image, split_pair
 
 
 def halves_of(pair: Path, root: Path, output: Path, ending: str) -> tuple[Path, Path]:
@@ -67,7 +66,7 @@ def main(argv: list[str] | None = None) -> None:
         if all(is_done(target, (pair,)) for target in targets):
             return False
         try:
-            halves = split_pair(read_image(pair))
+            halves = split_pair(read_picture(pair))
         except ValueError as error:
             if isinstance(error, InputError):
                 raise

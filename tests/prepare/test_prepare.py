@@ -172,6 +172,17 @@ def test_what_combine_refuses(two):
     combine_says(two, "share no name")
 
 
+@pytest.mark.parametrize("made", ["pairs", "halves"])
+def test_more_than_eight_bits_are_not_cut_off(tmp_path, made):
+    deep = Image.fromarray(np.zeros((8, 16), np.uint16))
+    for side in "AB":
+        write(tmp_path / side / "x.png", deep)
+    main, folders = (combine.main, "AB") if made == "pairs" else (split.main, "A")
+    with pytest.raises(InputError, match=r"x\.png has more than 8 bits per channel"):
+        main([*(str(tmp_path / folder) for folder in folders), "--output", str(tmp_path / "out")])
+    assert not list(tmp_path.glob("out/**/*.png"))
+
+
 def test_images_without_a_partner_can_be_left_out(two, capsys):
     write(two / "A" / "train" / "alone.png")
     combine.main(
