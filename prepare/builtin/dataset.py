@@ -10,7 +10,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -155,9 +155,17 @@ def _run_jobs(jobs: list[tuple[Path, int]], size: int, kind: str, workers: int) 
     silent = dict(initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_DFL))
     pool = ProcessPoolExecutor(min(workers, len(jobs) // chunk + 1), **silent)
     try:
-        parts = [pool.submit(write, jobs[i : i + chunk]) for i in range(0, len(jobs), chunk)]
-        for part in as_completed(parts):
-            yield part.result()
+        # A few at a time: there is little to undo when Ctrl-C comes.
+        parts = (jobs[i : i + chunk] for i in range(0, len(jobs), chunk))
+        pending: set[Future] = set()
+        while True:
+            while len(pending) < 2 * workers and (part := next(parts, None)):
+                pending.add(pool.submit(write, part))
+            if not pending:
+                return
+            done, pending = wait(pending, return_when=FIRST_COMPLETED)
+            for each in done:
+                yield each.result()
     finally:
         # After an error, do not wait for the rest
         with _without_ctrl_c():
