@@ -21,13 +21,12 @@ from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
 from data.build import DataSettings, inference_loader
-from data.images import read_pixels
+from data.images import picture_pixels, read_pixels
 from data.transforms import to_numpy, to_uint8
 from deploy.onnx import export_onnx, require_onnx
 from deploy.pt2 import export_pt2
@@ -48,6 +47,7 @@ from pipeline.run import Stopped, run_stages
 from report.compressed import RESULTS
 from runtime.files import read_json
 from runtime.folders import release_folders
+from runtime.machine import named_device
 from subnets.results import read_evaluations
 
 __all__ = [
@@ -116,12 +116,8 @@ def translate(
     if torch.is_tensor(image):
         return any_size(made_by, image)
     channels = generator.spec.input_nc
-    if isinstance(image, Image.Image):
-        pixels = np.asarray(image.convert("L" if channels == 1 else "RGB")).reshape(
-            image.height, image.width, -1
-        )
-    else:
-        pixels = read_pixels(Path(image), channels)
+    picture = isinstance(image, Image.Image)
+    pixels = picture_pixels(image, channels) if picture else read_pixels(Path(image), channels)
     unit = torch.tensor(pixels).permute(2, 0, 1)[None]
     unit = unit.float() / 255 if unit.dtype == torch.uint8 else unit
     made = to_numpy(to_uint8(any_size(made_by, unit * 2 - 1)))[0]
@@ -208,16 +204,22 @@ def evaluate(
         images:     only the first of them; None = all
         features:   inception | random (no weights needed; compare only with each other)
         fid_dims:   64 | 192 | 768 | 2048 features
+        device:     cpu | cuda | mps | xpu, or with a number, such as cuda:1
 
     Returns:
         label -> measures by name, with ``n``, the number of images
+
+    Raises:
+        InputError: the images, the weights of the features or a setting are not as they should be.
     """
-    where = torch.device(device)
+    where = named_device(device)
+    if images is not None and images < 1:
+        raise InputError(f"`images` {images}: give 1 or more, or None to use all")
     data = DataSettings(
         str(dataroot),
         direction=direction,
         phase=phase,
-        max_dataset_size=images or -1,
+        max_dataset_size=-1 if images is None else images,
         load_size=size,
         crop_size=size,
         batch_size=batch_size,

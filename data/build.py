@@ -9,7 +9,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from data.datasets import AlignedDataset, SingleDataset, Source, unpaired_datasets
+from data.datasets import (
+    AlignedDataset,
+    SingleDataset,
+    Source,
+    require_direction,
+    unpaired_datasets,
+)
 from data.labelled import LAYOUTS, LabelledDataset
 from data.labels import Semantics
 from data.loader import Loader, UnpairedLoader
@@ -45,6 +51,9 @@ class DataSettings:
         num_threads:      decoding threads
         load_in_memory:   decode everything at the start, within ``cache_gb``
         cache_gb:         decoded images kept in memory, at most [GB]
+
+    Raises:
+        InputError: there is no such direction.
     """
 
     dataroot: str
@@ -71,6 +80,9 @@ class DataSettings:
     portraits: bool = True
     check_pairs: bool = True
     calibration_meta_path: str | None = None
+
+    def __post_init__(self):
+        require_direction(self.direction)
 
     @property
     def labelled(self) -> bool:

@@ -8,8 +8,10 @@ become; ``direction`` has been applied. Unpaired data are two such datasets.
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -30,6 +32,15 @@ DOWNLOADS = {
     "cityscapes": "scripts/prepare_cityscapes.py, see docs/datasets.md",
     "cityscapes-pix2pix": "scripts/download.py cityscapes",
 }
+
+
+DIRECTIONS = ("AtoB", "BtoA")
+
+
+def require_direction(direction: str) -> None:
+    """Raise InputError unless it is one of `DIRECTIONS`."""
+    if direction not in DIRECTIONS:
+        raise InputError(f"`direction` {direction}: give {' or '.join(DIRECTIONS)}")
 
 
 @dataclass(frozen=True)
@@ -95,13 +106,30 @@ def read_names(path: Path, setting: str = "`meta_path`") -> list[str]:
     return names
 
 
+def files_below(folder: Path) -> Iterator[Path]:
+    """Files below a folder, in no order. Nothing hidden (files and folders that begin with ".");
+    links to folders are followed, but not back to a folder that they lie in."""
+    yield from _files_below(folder, frozenset())
+
+
+def _files_below(folder: Path, above: frozenset[str]) -> Iterator[Path]:
+    real = os.path.realpath(folder)
+    if real in above or not folder.is_dir():
+        return
+    try:
+        entries = [entry for entry in os.scandir(folder) if not entry.name.startswith(".")]
+    except OSError:
+        return
+    for entry in entries:
+        if entry.is_dir():
+            yield from _files_below(folder / entry.name, above | {real})
+        else:
+            yield folder / entry.name
+
+
 def list_images(folder: Path) -> list[Path]:
-    """Image files below ``folder``, sorted by path as strings; hidden files are skipped."""
-    files = (
-        p
-        for p in folder.rglob("*")
-        if p.suffix.lower() in EXTENSIONS and not p.name.startswith(".")
-    )
+    """The image files among `files_below`, sorted by path as strings."""
+    files = (p for p in files_below(folder) if p.suffix.lower() in EXTENSIONS)
     return sorted((p for p in files if p.is_file()), key=str)
 
 
@@ -158,7 +186,7 @@ def unique_names(files: list[Path], folder: Path) -> list[str]:
     """Output names: the path below the folder without its ending.
 
     Raises:
-        InputError: two files would share one, or a log or page could not hold it.
+        InputError: two files share one, or a log or page could not hold it.
     """
     names = [str(p.relative_to(folder).with_suffix("")) for p in files]
     strange = [name for name in names if not has_plain_name(name)]
@@ -171,7 +199,8 @@ def unique_names(files: list[Path], folder: Path) -> list[str]:
     if twice:
         same = ", ".join(f.name for f, name in zip(files, names, strict=True) if name == twice[0])
         raise InputError(
-            f"{folder} holds {same}: outputs of one name would overwrite each other; rename one"
+            f"{folder} holds {same}, of one name: outputs would overwrite each other, and either "
+            "could be a partner; rename or remove one"
         )
     return names
 
@@ -203,11 +232,10 @@ class AlignedDataset:
         if two_folders and not (root / source.phase).is_dir():
             self.folder = root / f"{source.phase}A"
             self.files = _select(source, self.folder)
-            by_name = {
-                str(p.relative_to(root / f"{source.phase}B").with_suffix("")): p
-                for p in list_images(root / f"{source.phase}B")
-            }
             self.names = unique_names(self.files, self.folder)
+            folder_b = root / f"{source.phase}B"
+            partners = list_images(folder_b)
+            by_name = dict(zip(unique_names(partners, folder_b), partners, strict=True))
             missing = [name for name in self.names if name not in by_name]
             if missing:
                 pairs = len(missing) < len(self.names)

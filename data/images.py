@@ -5,9 +5,11 @@ Files of 8 bits stay uint8. Files of more bits become float32 from 0 to 1, so th
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -39,9 +41,28 @@ def read_pixels(path: Path, channels: int = 3) -> np.ndarray:
         InputError: missing, damaged, no image, animated, of another number of channels, or of
             numbers without a known range; the message names the file.
     """
-    try:
+    with _naming(path):
         pixels = _read_array(path) if path.suffix.lower() == ".npy" else _decode(path, channels)
         return to_channels(_to_unit(pixels, path), channels, path)
+
+
+def picture_pixels(image: Image.Image, channels: int = 3) -> np.ndarray:
+    """What `read_pixels` makes of a file, of a picture in memory; of its current frame if it has
+    several.
+
+    Raises:
+        InputError: as `read_pixels` does; the message names the file if the picture has one.
+    """
+    path = Path(getattr(image, "filename", "") or "the picture")
+    with _naming(path):
+        return to_channels(_to_unit(_decode_frame(image, path, channels), path), channels, path)
+
+
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """What decoders raise becomes an `InputError` that names the file."""
+    try:
+        yield
     except InputError:
         raise
     except FileNotFoundError:
@@ -85,7 +106,8 @@ def _decode(path: Path, channels: int) -> np.ndarray:
     asks for.
     """
     with Image.open(path) as image:
-        frames = getattr(image, "n_frames", 1)
+        # The further pictures of an MPO, a JPEG of a phone or camera, are previews or depths.
+        frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
         if frames > 1 and (image.format != "TIFF" or channels in (1, 3)):
             raise InputError(
                 f"{path}: an animated or multi-page image ({frames} frames); keep one frame"
@@ -94,16 +116,21 @@ def _decode(path: Path, channels: int) -> np.ndarray:
         for frame in range(frames):
             if frames > 1:
                 image.seek(frame)
-            low = _low_bytes(path, image)
-            image.load()
-            high = _as_array(_upright(image), path, channels)
-            if low is not None and high.shape[2] > 1:
-                low = _as_array(_upright(low), path, channels)
-                high = high.astype(np.uint16) * 256 + low
-            pages.append(high)
+            pages.append(_decode_frame(image, path, channels))
     if len({page.shape for page in pages}) > 1:
         raise InputError(f"{path}: its pages differ in size; make them equal")
     return pages[0] if frames == 1 else np.concatenate(pages, 2)
+
+
+def _decode_frame(image: Image.Image, path: Path, channels: int) -> np.ndarray:
+    """The current frame of an open picture, as `_decode` returns it."""
+    low = _low_bytes(path, image)
+    image.load()
+    high = _as_array(_upright(image), path, channels)
+    if low is not None and high.shape[2] > 1:
+        low = _as_array(_upright(low), path, channels)
+        high = high.astype(np.uint16) * 256 + low
+    return high
 
 
 def _as_array(image: Image.Image, path: Path, channels: int) -> np.ndarray:
@@ -129,7 +156,11 @@ def _low_bytes(path: Path, image: Image.Image) -> Image.Image | None:
 
     Pillow keeps the high bytes only. Told the opposite byte order, it reads the low bytes instead.
     """
-    kinds = [t.args if isinstance(t.args, str) else t.args[0] for t in image.tile]
+    # A picture that is loaded has no tiles left, and one that was made in memory never had any.
+    tiles = getattr(image, "tile", ())
+    kinds = [t.args if isinstance(t.args, str) else t.args[0] for t in tiles]
+    if getattr(image, "filename", None) == "":  # opened from bytes: there is no file to read again
+        return None
     if not kinds or not all(re.fullmatch("RGBA?;16[BLN]", kind) for kind in kinds):
         return None
     native = "L" if sys.byteorder == "little" else "B"

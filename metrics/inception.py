@@ -22,6 +22,8 @@ from runtime.files import load_tensors
 from runtime.published import published_weights
 
 WEIGHTS_FILE = "pt_inception-2015-12-05-6726825d.pth"
+FEATURES = ("inception", "random")
+DIMS = (64, 192, 768, 2048)
 
 
 # --------------------------------------------------------------------------------------------------
@@ -191,9 +193,13 @@ def load_inception(
                   are comparable only with each other
 
     Raises:
-        InputError: the weights are missing, damaged or do not fit. The message says where to put
-            them.
+        InputError: there are no such features, or the weights are missing, damaged or do not fit.
+            The message says where to put them.
     """
+    if features not in FEATURES:
+        raise InputError(f"`fid_features` {features}: give {' or '.join(FEATURES)}")
+    if dims not in DIMS:
+        raise InputError(f"`fid_dims` {dims}: give one of {', '.join(map(str, DIMS))}")
     # Building draws random numbers; the caller's random state must not change, on CPU or GPU.
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)

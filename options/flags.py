@@ -8,8 +8,10 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from data.datasets import DIRECTIONS
 from data.transforms import PREPROCESS
 from errors import InputError
+from metrics.inception import DIMS, FEATURES
 from models.config import ChannelConfig, ConfigSet
 from models.kinds import CONFIG_KINDS, GENERATORS, PLAIN
 from models.multi_scale import parse_norm_D
@@ -246,9 +248,7 @@ FLAGS: dict[str, Flag] = {
         default="aligned",
         choices=("aligned", "unaligned", *LABELLED, "single"),
     ),
-    "direction": Flag(
-        _DATA, "which half or side is the input", default="AtoB", choices=("AtoB", "BtoA")
-    ),
+    "direction": Flag(_DATA, "which half or side is the input", default="AtoB", choices=DIRECTIONS),
     "phase": Flag(_DATA, "folder of dataroot that is used", default="train"),
     "meta_path": Flag(
         _DATA,
@@ -854,14 +854,14 @@ FLAGS: dict[str, Flag] = {
         "inception: the FID network | random: the same with seeded random weights; no download, "
         "but values are on another scale",
         default="inception",
-        choices=("inception", "random"),
+        choices=FEATURES,
     ),
     "fid_dims": Flag(
         _MEASURE,
         "features of the FID network; published figures use 2048",
         int,
         2048,
-        choices=(64, 192, 768, 2048),
+        choices=DIMS,
     ),
     "fid_weights": Flag(
         _MEASURE,

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from data.datasets import require_direction
 from deploy.formats import FIXED
 from models.config import ConfigSet
 from models.kinds import KINDS, supernet_beside
@@ -40,6 +41,10 @@ class Wanted:
     gpu_ids: str | None = None
     threads: int | None = None
     num_threads: int | None = None
+
+    def __post_init__(self):
+        if self.direction is not None:
+            require_direction(self.direction)
 
     def from_root(self) -> Wanted:
         """The same with paths that mean the same files in the folder where stages run."""

@@ -15,7 +15,14 @@ import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from data.datasets import AlignedDataset, Source, download_hint, list_images, unpaired_datasets
+from data.datasets import (
+    AlignedDataset,
+    Source,
+    download_hint,
+    files_below,
+    list_images,
+    unpaired_datasets,
+)
 from data.images import EXTENSIONS
 from data.labelled import find_layout
 from data.transforms import Resize
@@ -242,8 +249,8 @@ def require_unchanged(division: Division, folder: Path) -> None:
     """
     found = {
         path.relative_to(folder): path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in EXTENSIONS and not path.name.startswith(".")
+        for path in files_below(folder)
+        if path.suffix.lower() in EXTENSIONS
     }
     wanted = {Path(below): file for below, file in division.files.items()}
     # Where the system makes no links there are copies, which are not compared.

@@ -25,6 +25,7 @@ from data.datasets import (
     SingleDataset,
     Source,
     download_hint,
+    files_below,
     list_images,
     path_of_side,
     phases,
@@ -293,14 +294,14 @@ def check_folders(
 def other_files(root: Path) -> tuple[list[Finding], list[Finding]]:
     """(problems, notes) about files that are no images: links without target, other endings."""
     problems, notes = [], []
-    strange = [p for p in root.rglob("*") if _is_strange(p, root)]
+    files = sorted(files_below(root), key=str)
+    strange = [p for p in files if _is_strange(p, root)]
     if strange:
         endings = Counter(p.suffix for p in strange).most_common(4)
         kinds = ", ".join(f"{n} {ending or 'without ending'}" for ending, n in endings)
         what = f"not used, without the ending of an image: {count_of(strange)} ({kinds})"
         notes.append(Finding(what, "", names_of(strange, root)))
-    links = [p for p in root.rglob("*") if p.suffix.lower() in EXTENSIONS and p.is_symlink()]
-    broken = [p for p in links if not p.exists()]
+    broken = [p for p in files if p.suffix.lower() in EXTENSIONS and not p.exists()]
     if broken:
         what = f"broken links: {count_of(broken)}"
         problems.append(
@@ -375,9 +376,8 @@ def _missing_sides(root: Path, phase: str, found: dict[str, str]) -> Finding:
 
 
 def _is_strange(path: Path, root: Path) -> bool:
-    hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
-    below = len(path.relative_to(root).parts) > 1
-    return below and not hidden and path.is_file() and path.suffix.lower() not in EXTENSIONS
+    below = path.parent != root
+    return below and path.is_file() and path.suffix.lower() not in EXTENSIONS
 
 
 def count_of(things: list, word: str = "file") -> str:

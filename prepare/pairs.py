@@ -6,10 +6,17 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
-from runtime.files import write_text, written_whole
+from data.datasets import files_below, printable
+from data.images import EXTENSIONS, read_pixels
+from errors import InputError
+from runtime.files import read_json, write_json, write_text, written_whole
 from runtime.progress import Bar
+
+# In a folder of images, what they were made with; hidden, so that it is no part of the data set.
+SETTINGS = ".pairs.json"
 
 # --------------------------------------------------------------------------------------------------
 # One pair
@@ -46,6 +53,27 @@ def split_pair(pair: Image.Image) -> tuple[Image.Image, Image.Image]:
 # Files
 
 
+def as_picture(pixels: np.ndarray, path: Path) -> Image.Image:
+    """uint8 H W 3 of a file -> a picture.
+
+    Raises:
+        InputError: the file has more than 8 bits, which neither PNGs of colours nor JPEGs keep
+            here.
+    """
+    if pixels.dtype != np.uint8:
+        raise InputError(f"{path} has more than 8 bits per channel; save it with 8 bits")
+    return Image.fromarray(pixels)
+
+
+def read_picture(path: Path) -> Image.Image:
+    """A file as an RGB picture of the same values.
+
+    Raises:
+        InputError: as `data.images.read_pixels` does, or the file has more than 8 bits.
+    """
+    return as_picture(read_pixels(path), path)
+
+
 def save_image(image: Image.Image, path: Path) -> None:
     """Write a PNG, or a JPEG if the suffix is ``.jpg``, whole or not at all.
 
@@ -80,6 +108,36 @@ def is_done(path: Path, sources: Iterable[Path]) -> bool:
         return all(source.stat().st_mtime_ns <= made for source in sources)
     except OSError:
         return False
+
+
+def claim_folder(folder: Path, settings: dict, targets: Iterable[Path]) -> None:
+    """Write down what the images of a folder are made with, before the first of them; or compare.
+
+    A folder that holds ``targets`` and no settings was made before these were written: it is taken
+    as it is.
+
+    Args:
+        settings: what decides how an image looks, as the user knows it: flag -> JSON value
+        targets:  the images to make, of either ending
+
+    Raises:
+        InputError: the folder holds images made with others, or cannot be written.
+    """
+    file = folder / SETTINGS
+    if file.exists():
+        had = read_json(file)
+        if had == settings:
+            return
+        if any(path.suffix.lower() in EXTENSIONS for path in files_below(folder)):
+            keys = [key for key in {**had, **settings} if had.get(key) != settings.get(key)]
+            texts = (", ".join(f"{k} {each.get(k)}" for k in keys) for each in (had, settings))
+            raise InputError(
+                "--output {} holds images made with {}, not with {}: give the same again, or "
+                "another --output".format(*map(printable, (folder, *texts)))
+            )
+    elif any(t.with_suffix(ending).exists() for t in targets for ending in (".png", ".jpg")):
+        return
+    write_json(file, settings)
 
 
 # --------------------------------------------------------------------------------------------------

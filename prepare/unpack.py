@@ -213,6 +213,11 @@ def _extract(
         check_size()
 
 
+def is_there(folder: Path) -> bool:
+    """Whether there is anything but an empty folder."""
+    return folder.exists() and not (folder.is_dir() and next(folder.iterdir(), None) is None)
+
+
 def unpack(
     archive: Path,
     kind: str,
@@ -231,7 +236,7 @@ def unpack(
 
     Args:
         kind:      tar (plain, gz, bz2 or xz) | zip
-        folder:    the folder to make; must not exist
+        folder:    the folder to make; must not exist, or be empty
         max_bytes: maximum size of all files together
         max_ratio: maximum ratio of that size to the size of the archive; 64 MiB are always allowed
         max_files: maximum number of members
@@ -244,8 +249,10 @@ def unpack(
     Raises:
         InputError: the archive is damaged or hostile, there is no space, or ``folder`` exists.
     """
-    if folder.exists():
+    if is_there(folder):
         raise InputError(f"{folder} is there already; remove it to unpack again")
+    if folder.is_symlink():
+        folder = folder.resolve()
     limit = min(max_bytes, max(64 << 20, max_ratio * archive.stat().st_size))
     root = folder.with_name(f".{folder.name}.unpacking")
     try:

@@ -84,6 +84,27 @@ def start(settings: MachineSettings) -> torch.device:
     return device
 
 
+def named_device(name: str) -> torch.device:
+    """The device of a name: cpu | cuda | mps | xpu, or with a number, such as cuda:1.
+
+    Raises:
+        InputError: there is none.
+    """
+    found = re.fullmatch(r"(\w+)(?::(\d+))?", name)
+    if not found or found[1] == "auto":
+        raise _unknown(name)
+    kind, number = found[1], found[2]
+    _require(kind)
+    if number is not None:
+        many = kind in ("cuda", "xpu")
+        count = getattr(torch, kind).device_count() if many else 1
+        if int(number) >= count:
+            raise InputError(
+                f"`device` {name}: there is no such device, PyTorch finds {count} on this machine"
+            )
+    return torch.device(name)
+
+
 def device_for_float64(device: torch.device) -> torch.device:
     """``device``, or the CPU where it cannot compute in float64 (Apple's GPUs, some of Intel's)."""
     able = device.type != "mps"
@@ -132,17 +153,28 @@ def _kind_of_device(settings: MachineSettings) -> str:
             print("no CUDA GPU was found: using the CPU")
             return "cpu"
         return "cuda"
-    if wanted == "cpu":
-        return wanted
-    if no_gpu:
+    if no_gpu and wanted in _NAMES and wanted != "cpu":
         raise InputError(f"`device` {wanted} and `gpu_ids` -1 contradict each other: give one")
-    module = torch.backends.mps if wanted == "mps" else getattr(torch, wanted)
+    _require(wanted)
+    return wanted
+
+
+def _require(kind: str) -> None:
+    """Raise InputError unless there is a device of this kind."""
+    if kind not in _NAMES:
+        raise _unknown(kind)
+    if kind == "cpu":
+        return
+    module = torch.backends.mps if kind == "mps" else getattr(torch, kind)
     if not module.is_available():
         raise InputError(
-            f"`device` {wanted}: PyTorch {torch.__version__} does not find {_NAMES[wanted]} here; "
+            f"`device` {kind}: PyTorch {torch.__version__} does not find {_NAMES[kind]} here; "
             "use `device` cpu, or install the driver and a PyTorch for it"
         )
-    return wanted
+
+
+def _unknown(device: str) -> InputError:
+    return InputError(f"`device` {device}: give one of {', '.join(_NAMES)}")
 
 
 def _index_of_gpu(gpu_ids: Sequence[int], count: int) -> int:

@@ -4,10 +4,11 @@ right.
 
 Images are matched by their path below the folder without its ending, so A/train and A/val end up in
 OUTPUT/train and OUTPUT/val. Pairs that are there already and newer than both images are kept: run
-it again to continue or to add images.
+it again to continue or to add images. Other folders or another format need another OUTPUT.
 """
 
 import argparse
+import os
 import sys
 from collections import Counter
 from pathlib import Path
@@ -15,10 +16,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from data.datasets import list_images
-from data.images import read_image
 from errors import InputError
 from options import run
-from prepare.pairs import is_done, join_pair, run_all, save_image
+from prepare.pairs import claim_folder, is_done, join_pair, read_picture, run_all, save_image
 
 # --------------------------------------------------------------------------------------------------
 # Matching
@@ -104,13 +104,16 @@ def main(argv: list[str] | None = None) -> None:
                 "folder"
             )
 
+    jobs = match(opt.A, opt.B, opt.skip_unmatched)
+    targets = {name: opt.output / f"{name}.{opt.format}" for name, *_ in jobs}
+
     def combine(job: tuple[str, Path, Path]) -> bool:
         name, file_a, file_b = job
-        target = opt.output / f"{name}.{opt.format}"
+        target = targets[name]
         if is_done(target, (file_a, file_b)):
             return False
         try:
-            pair = join_pair(read_image(file_a), read_image(file_b))
+            pair = join_pair(read_picture(file_a), read_picture(file_b))
         except ValueError as error:
             if isinstance(error, InputError):
                 raise
@@ -118,9 +121,14 @@ def main(argv: list[str] | None = None) -> None:
         save_image(pair, target)
         return True
 
-    written = run_all(
-        combine, match(opt.A, opt.B, opt.skip_unmatched), opt.num_threads, "combining"
-    )
+    made_with = {
+        "command": "combine_pairs.py",
+        "A": os.path.realpath(opt.A),
+        "B": os.path.realpath(opt.B),
+        "--format": opt.format,
+    }
+    claim_folder(opt.output, made_with, targets.values())
+    written = run_all(combine, jobs, opt.num_threads, "combining")
     print(f"{opt.output}: {len(written)} pairs, {sum(written)} written now")
 
 

@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from errors import InputError
 from options import run
 from prepare.download import Entry, check_source, fetch, read_entries
-from prepare.unpack import unpack
+from prepare.unpack import is_there, unpack
 
 TABLE = Path(__file__).with_name("downloads.json")
 SUFFIX = {"tar": ".tar", "zip": ".zip", "file": ""}
@@ -85,7 +85,7 @@ def main(argv: list[str] | None = None) -> None:
         entry = replace(
             entry, target=opt.output / entry.target.name if entry.kind == "file" else opt.output
         )
-    if entry.kind != "file" and entry.target.exists():
+    if entry.kind != "file" and is_there(entry.target):
         print(f"{entry.target} is there already; remove it to download it again")
         return
     if not entry.urls:

@@ -12,7 +12,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from errors import InputError
 from prepare.builtin import KINDS, write_builtin_dataset
+from runtime.entry import run
 
 # --------------------------------------------------------------------------------------------------
 # Command line: flags in, files out; what the user got wrong is one line on stderr and exit code 2.
@@ -51,8 +53,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the command; returns the exit code."""
+def main(argv: list[str] | None = None) -> None:
     args = _parse(argv)
     try:
         write_builtin_dataset(
@@ -63,14 +64,9 @@ def main(argv: list[str] | None = None) -> int:
             seed=args.seed,
             kind=args.kind,
         )
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
     except OSError as error:
-        print(f"error: cannot write to {args.root}: {error.strerror or error}", file=sys.stderr)
-        return 2
-    return 0
+        raise InputError(f"cannot write to {args.root}: {error.strerror or error}") from None
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

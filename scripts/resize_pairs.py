@@ -3,10 +3,11 @@
 
 Small pictures that are stored large are decoded and scaled at every start of a training; copies are
 scaled once, as the trainings would do it. Copies that are there and newer than their images are
-kept: run it again to continue.
+kept: run it again to continue. Other images or another size need another OUTPUT.
 """
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from data.datasets import AlignedDataset, Source
 from data.transforms import Resize
 from errors import InputError
 from options import run
-from prepare.pairs import is_done, join_pair, run_all, save_image
+from prepare.pairs import as_picture, claim_folder, is_done, join_pair, run_all, save_image
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -48,20 +49,27 @@ def main(argv: list[str] | None = None) -> None:
     resize = Resize("resize_and_crop", load_size=opt.size, crop_size=opt.size)
     pairs = AlignedDataset(source, "AtoB", resize)
 
+    targets = [opt.output / f"{name}.png" for name in pairs.names]
+
     def picture(pixels: np.ndarray, path: Path) -> Image.Image:
-        if pixels.dtype != np.uint8:
-            raise InputError(f"{path} has more than 8 bits per channel; save it with 8 bits")
-        return Image.fromarray(pixels.transpose(1, 2, 0))
+        return as_picture(pixels.transpose(1, 2, 0), path)
 
     def copy(index: int) -> bool:
         sources = [files[index] for files in (pairs.files, pairs.files_b) if files]
-        target = opt.output / f"{pairs.names[index]}.png"
+        target = targets[index]
         if is_done(target, sources):
             return False
         sides = pairs.load(index)
         save_image(join_pair(*(picture(sides[side], sources[0]) for side in "AB")), target)
         return True
 
+    made_with = {
+        "command": "resize_pairs.py",
+        "DATAROOT": os.path.realpath(opt.dataroot),
+        "--phase": opt.phase,
+        "--size": opt.size,
+    }
+    claim_folder(opt.output, made_with, targets)
     written = run_all(copy, list(range(len(pairs))), opt.num_threads, "resizing")
     print(
         f"{opt.output}: {len(written)} pairs of {opt.size}x{opt.size}, {sum(written)} written now"

@@ -2,20 +2,20 @@
 """Cut A|B pairs in two: PAIRS/train/x.jpg becomes OUTPUT/trainA/x.png and OUTPUT/trainB/x.png.
 
 Pairs that lie in PAIRS itself go to OUTPUT/A and OUTPUT/B. Halves that are there already and newer
-than their pair are kept.
+than their pair are kept. Other pairs or another format need another OUTPUT.
 """
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from data.datasets import list_images
-from data.images import read_image
 from errors import InputError
 from options import run
-from prepare.pairs import is_done, run_all, save_image, split_pair
+from prepare.pairs import claim_folder, is_done, read_picture, run_all, save_image, split_pair
 
 
 def halves_of(pair: Path, root: Path, output: Path, ending: str) -> tuple[Path, Path]:
@@ -67,7 +67,7 @@ def main(argv: list[str] | None = None) -> None:
         if all(is_done(target, (pair,)) for target in targets):
             return False
         try:
-            halves = split_pair(read_image(pair))
+            halves = split_pair(read_picture(pair))
         except ValueError as error:
             if isinstance(error, InputError):
                 raise
@@ -76,6 +76,12 @@ def main(argv: list[str] | None = None) -> None:
             save_image(half, target)
         return True
 
+    made_with = {
+        "command": "split_pairs.py",
+        "PAIRS": os.path.realpath(opt.pairs),
+        "--format": opt.format,
+    }
+    claim_folder(opt.output, made_with, [half for _, *halves in jobs for half in halves])
     written = run_all(split, jobs, opt.num_threads, "splitting")
     print(f"{opt.output}: {len(written)} pairs cut in two, {sum(written)} now")
 

@@ -52,6 +52,18 @@ def test_a_picture_in_a_picture_out(tmp_path, suffix):
     assert ((expected + 1) * 127.5 - shown).abs().max() <= 1
 
 
+@pytest.mark.parametrize("bits", [8, 16])
+def test_a_picture_is_taken_as_its_file_is(tmp_path, bits):
+    """Turned upright, and of 16 bits if it has them."""
+    generator, exif = gc.load_generator(saved(tmp_path / "net_G.pth")), Image.Exif()
+    exif[0x0112] = 6
+    values = np.random.default_rng(1).integers(0, 2**bits, (12, 20), dtype=f"uint{bits}")
+    Image.fromarray(values).save(tmp_path / "in.png", exif=exif)
+    made = gc.translate(generator, Image.open(tmp_path / "in.png"))
+    assert made.size == (12, 20)
+    assert np.array_equal(made, gc.translate(generator, tmp_path / "in.png"))
+
+
 def test_grey_pictures(tmp_path):
     path = saved(tmp_path / "net_G.pth", input_nc=1, output_nc=1)
     made = gc.translate(gc.load_generator(path), Image.new("RGB", (16, 12), (10, 200, 30)))
@@ -86,6 +98,34 @@ def test_measures_are_those_of_test(tmp_path, pairs):
     assert found["one"]["n"] == 6 and found["one"]["fid"] == pytest.approx(found["two"]["fid"])
     assert {"kid", "l1_real", "psnr", "ssim"} <= set(found["one"])
     assert gc.evaluate({"one": generator}, pairs, images=4, **how)["one"]["n"] == 4
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "words"),
+    [
+        ("direction", "btoa", "`direction` btoa: give AtoB or BtoA"),
+        ("features", "Random", "`fid_features` Random: give inception or random"),
+        ("fid_dims", 100, "`fid_dims` 100: give one of 64, 192, 768, 2048"),
+        ("images", 0, "`images` 0: give 1 or more"),
+        ("images", -3, "`images` -3: give 1 or more"),
+        ("device", "cuda", "`device` cuda: PyTorch .* does not find a CUDA GPU here"),
+        ("device", "gpu", "`device` gpu: give one of cpu, cuda, mps, xpu"),
+        ("device", "cpu:1", "`device` cpu:1: there is no such device, PyTorch finds 1"),
+    ],
+)
+def test_a_wrong_word_is_no_measure(tmp_path, pairs, monkeypatch, setting, value, words):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    how = dict(size=32, features="random", fid_dims=64) | {setting: value}
+    with pytest.raises(InputError, match=words):
+        gc.evaluate({}, pairs, **how)
+
+
+@pytest.mark.parametrize("setting", [{"direction": "btoa"}, {"device": "gpu"}])
+def test_a_wrong_word_starts_no_compression(tmp_path, pairs, setting):
+    (tmp_path / "maps" / "val").rename(tmp_path / "maps" / "train")
+    with pytest.raises(InputError, match=r"`(direction|device)`"):
+        gc.compress(pairs, tmp_path / "out", **setting)
+    assert not (tmp_path / "out").exists()
 
 
 def test_what_is_wrong_is_said(tmp_path):

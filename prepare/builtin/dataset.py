@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -148,14 +151,38 @@ def _run_jobs(jobs: list[tuple[Path, int]], size: int, kind: str, workers: int) 
             yield write([job])
         return
     chunk = 8
-    pool = ProcessPoolExecutor(min(workers, len(jobs) // chunk + 1))
+    # Ctrl-C reaches every process: those that draw end at once and without a word.
+    silent = dict(initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_DFL))
+    pool = ProcessPoolExecutor(min(workers, len(jobs) // chunk + 1), **silent)
     try:
-        parts = [pool.submit(write, jobs[i : i + chunk]) for i in range(0, len(jobs), chunk)]
-        for part in as_completed(parts):
-            yield part.result()
+        # A few at a time: there is little to undo when Ctrl-C comes.
+        parts = (jobs[i : i + chunk] for i in range(0, len(jobs), chunk))
+        pending: set[Future] = set()
+        while True:
+            while len(pending) < 2 * workers and (part := next(parts, None)):
+                pending.add(pool.submit(write, part))
+            if not pending:
+                return
+            done, pending = wait(pending, return_when=FIRST_COMPLETED)
+            for each in done:
+                yield each.result()
     finally:
         # After an error, do not wait for the rest
-        pool.shutdown(wait=True, cancel_futures=True)
+        with _without_ctrl_c():
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def _without_ctrl_c() -> Iterator[None]:
+    """A second Ctrl-C would interrupt the end of a pool, which then never comes."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def write_builtin_dataset(

@@ -340,7 +340,7 @@ def test_copies_that_cannot_be_made(call, dataset, tmp_path):
     flags = (tmp_path / "deep", "--size", 8, "--output", tmp_path / "copies")
     done = call("scripts/resize_pairs.py", *flags)
     assert done.returncode == 2 and "x.png has more than 8 bits" in done.stderr
-    assert not list(tmp_path.glob("copies/*"))
+    assert not list(tmp_path.glob("copies/*.png"))
 
 
 # --------------------------------------------------------------------------------------------------

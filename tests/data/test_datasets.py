@@ -352,6 +352,18 @@ def test_files_are_sorted_by_their_path(tmp_path):
     assert [p.name for p in list_images(tmp_path)] == ["10.png", "9.png", "B.png", "a.JPG"]
 
 
+def test_hidden_folders_are_skipped_and_links_to_folders_followed(tmp_path):
+    """A link back to a folder that it lies in is not: it would never end, also by a detour."""
+    for name in ("root/a.png", "root/.ipynb_checkpoints/a.png", "elsewhere/deep/b.png"):
+        write(tmp_path / name, A)
+    (tmp_path / "root" / "linked").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "root" / "itself").symlink_to(tmp_path / "root")
+    (tmp_path / "elsewhere" / "deep" / "back").symlink_to(tmp_path / "root")
+    (tmp_path / "root" / "broken.png").symlink_to(tmp_path / "none.png")
+    found = [str(p.relative_to(tmp_path / "root")) for p in list_images(tmp_path / "root")]
+    assert found == ["a.png", "linked/deep/b.png"]
+
+
 def test_names_that_would_overwrite_each_other_are_refused(tmp_path):
     """``a.png`` and ``a.jpg`` would both be written as ``a.png``: one result would be lost without
     a word."""
@@ -359,6 +371,12 @@ def test_names_that_would_overwrite_each_other_are_refused(tmp_path):
     write(tmp_path / "train" / "a.jpg", pair())
     with pytest.raises(InputError, match=r"a\.(png|jpg)"):
         aligned(tmp_path)
+
+
+def test_two_partners_of_one_name_are_refused(two_folders):
+    write(two_folders / "trainB" / "a.png", A)
+    with pytest.raises(InputError, match=r"trainB holds a\.bmp, a\.png, of one name"):
+        aligned(two_folders)
 
 
 # --------------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """Reading any picture a user may have, and naming the file when it is none."""
 
+import io
 import struct
 import zlib
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.images import PICTURES, channel_tiles, read_image, read_pixels, save_png
+from data.images import PICTURES, channel_tiles, picture_pixels, read_image, read_pixels, save_png
 from errors import InputError
 
 RNG = np.random.default_rng(0)
@@ -125,6 +126,17 @@ def test_several_frames_are_refused(tmp_path, name):
         read_image(path)
 
 
+def test_the_picture_of_a_jpeg_with_a_second_one_in_it_is_read(tmp_path):
+    """As phones and cameras write them (MPO)."""
+    preview = Image.fromarray(RGB[::2, ::2])
+    options = dict(format="MPO", save_all=True, append_images=[preview], quality=100)
+    path = saved(tmp_path, Image.fromarray(RGB), "image.jpg", **options)
+    with Image.open(path) as stored:
+        assert stored.format == "MPO" and stored.n_frames == 2
+    alone = saved(tmp_path, Image.fromarray(RGB), "alone.jpg", quality=100)
+    assert np.array_equal(read_image(path), read_image(alone))
+
+
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data", "ignore:Truncated File Read")
 @pytest.mark.parametrize("suffix", sorted(PICTURES))
 def test_a_file_cut_anywhere_is_named_or_read(tmp_path, suffix):
@@ -216,6 +228,26 @@ def deep_png(path, pixels):
 
 DEEP = RNG.integers(0, 65536, (12, 16, 4)).astype(np.uint16)
 FIVE = RNG.integers(0, 256, (12, 16, 5), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("name", ["grey", "colour"])
+def test_a_picture_is_read_as_its_file_is(tmp_path, name):
+    path = tmp_path / "deep.png"
+    deep_png(path, DEEP[..., :3]) if name == "colour" else saved(
+        tmp_path, Image.fromarray(DEEP[..., 0]), "deep.png"
+    )
+    expected = read_pixels(path)
+    with Image.open(path) as image:
+        assert np.array_equal(picture_pixels(image), expected)
+        loaded = image.copy()
+    with Image.open(io.BytesIO(path.read_bytes())) as image:
+        opened = image.copy()
+    # Of 16-bit colours, Pillow itself keeps the high bytes alone.
+    kept = (DEEP[..., :3] >> 8).astype(np.uint8) if name == "colour" else expected
+    for picture in (loaded, opened):
+        assert np.array_equal(picture_pixels(picture), kept)
+    with pytest.raises(InputError, match="the picture: 3 channels where 5 are expected"):
+        picture_pixels(Image.fromarray(RGB), 5)
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,7 @@ from prepare.builtin import dataset, palette, render_pair, write_builtin_dataset
 from prepare.builtin.layout import make_scene
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+SCRIPT = "scripts/make_builtin_dataset.py"
 
 # --------------------------------------------------------------------------------------------------
 # Drawing: shapes, determinism, and that the photo follows from the map.
@@ -223,17 +226,12 @@ def test_a_folder_with_other_images_or_a_broken_record_is_refused(tmp_path):
 # --------------------------------------------------------------------------------------------------
 
 
-def _command(*args: object) -> subprocess.CompletedProcess:
-    script = [sys.executable, "scripts/make_builtin_dataset.py", *map(str, args)]
-    return subprocess.run(script, cwd=REPOSITORY, capture_output=True, text=True, timeout=60)
-
-
-def test_the_command_writes_a_data_set_and_refuses_another_into_it(tmp_path):
-    done = _command(tmp_path / "set", "--train", 2, "--val", 1, "--size", 32)
+def test_the_command_writes_a_data_set_and_refuses_another_into_it(cli, tmp_path):
+    done = cli(SCRIPT, tmp_path / "set", "--train", 2, "--val", 1, "--size", 32)
     assert done.returncode == 0, done.stderr
     assert "pair/s" in done.stderr
     assert len(list((tmp_path / "set").rglob("*.png"))) == 3
-    refused = _command(tmp_path / "set", "--train", 2, "--val", 1, "--size", 64)
+    refused = cli(SCRIPT, tmp_path / "set", "--train", 2, "--val", 1, "--size", 64)
     assert refused.returncode == 2
     assert "size 32" in refused.stderr and "size 64" in refused.stderr
     assert refused.stderr.count("\n") == 1
@@ -251,16 +249,37 @@ def test_the_command_writes_a_data_set_and_refuses_another_into_it(tmp_path):
     ],
 )
 def test_bad_flags_end_with_exit_code_2_and_a_clear_line(cli, tmp_path, flags, words):
-    refused = cli("scripts/make_builtin_dataset.py", tmp_path / "set", *flags)
+    refused = cli(SCRIPT, tmp_path / "set", *flags)
     assert refused.returncode == 2
     assert words in refused.stderr
     assert "Traceback" not in refused.stderr
     assert not (tmp_path / "set").exists()
 
 
-def test_a_folder_that_cannot_be_made_ends_with_exit_code_2(tmp_path):
+def test_a_folder_that_cannot_be_made_ends_with_exit_code_2(cli, tmp_path):
     (tmp_path / "file").write_text("in the way")
-    refused = _command(tmp_path / "file" / "set", "--train", 1, "--val", 1)
+    refused = cli(SCRIPT, tmp_path / "file" / "set", "--train", 1, "--val", 1)
     assert refused.returncode == 2
     assert "cannot write" in refused.stderr and str(tmp_path / "file") in refused.stderr
     assert refused.stderr.count("\n") == 1
+
+
+def test_ctrl_c_ends_it_without_a_traceback(tmp_path):
+    """It reaches the processes that draw as well."""
+    command = [sys.executable, SCRIPT, str(tmp_path), "--size", "32"]
+    process = subprocess.Popen(
+        [*command, "--train", "10000"],
+        cwd=REPOSITORY,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        while process.poll() is None and len(list(tmp_path.glob("train/*.png"))) < 32:
+            time.sleep(0.02)
+        os.killpg(process.pid, signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 130 and said.endswith("interrupted\n"), said
+    assert "Traceback" not in said

@@ -576,6 +576,7 @@ def test_damaged_archives(tmp_path, kind, share):
 
 def test_what_is_there_is_left_alone(tmp_path):
     (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine.png").write_bytes(b"")
     with pytest.raises(InputError, match="remove it"):
         unpack(tar_of(tmp_path / "a", *FILES), "tar", tmp_path / "out", progress=False)
 
@@ -623,13 +624,20 @@ def test_a_table_that_is_not(tmp_path, row, says):
         read_entries(tmp_path / "t.json")
 
 
-def test_the_command_downloads_and_unpacks(server, tmp_path, capsys):
+@pytest.mark.parametrize("before", ["nothing", "an empty folder", "a link to one"])
+def test_the_command_downloads_and_unpacks(server, tmp_path, capsys, before):
     server.body = tar_of(tmp_path / "a", *FILES, mode="w:gz").read_bytes()
     server.plan.append("cut 50")
     command, out = script("download"), tmp_path / "maps"
+    if before == "an empty folder":
+        out.mkdir()
+    elif before == "a link to one":
+        (tmp_path / "disk").mkdir()
+        out.symlink_to(tmp_path / "disk")
     command.main(["maps", "--url", server.url, "--output", str(out), "--timeout", "5"])
     assert contents(out) == {"train/1.jpg": b"one", "val/1.jpg": b"two"}
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["a", "maps"]
+    left = {p.name for p in tmp_path.iterdir()} - {"disk"}
+    assert left == {"a", "maps"}
     command.main(["maps", "--output", str(out)])
     assert "is there already" in capsys.readouterr().out
 

@@ -16,7 +16,7 @@ from data.datasets import AlignedDataset, Source, unpaired_datasets
 from data.transforms import Resize
 from errors import InputError
 from metrics.labels import read_table
-from prepare.pairs import is_done, join_pair, run_all, save_image, split_pair
+from prepare.pairs import SETTINGS, is_done, join_pair, run_all, save_image, split_pair
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 RNG = np.random.default_rng(0)
@@ -36,7 +36,7 @@ combine, split, cityscapes = (
     script("split_pairs"),
     script("prepare_cityscapes"),
 )
-make_split = script("make_split")
+make_split, resize = script("make_split"), script("resize_pairs")
 
 
 def noise(width=24, height=16):
@@ -53,7 +53,9 @@ def pixels(path):
 
 
 def tree(folder):
-    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+    """Its files; without that of the settings."""
+    files = (p for p in folder.rglob("*") if p.is_file() and p.name != SETTINGS)
+    return sorted(str(p.relative_to(folder)) for p in files)
 
 
 # --------------------------------------------------------------------------------------------------
@@ -170,6 +172,58 @@ def test_what_combine_refuses(two):
     combine_says(two, "B .* holds no images")
     write(two / "B" / "other.png")
     combine_says(two, "share no name")
+
+
+@pytest.mark.parametrize(
+    ("main", "first", "other", "says"),
+    [
+        (resize.main, "D --size 8", "D --size 12", "with --size 8, not with --size 12: give"),
+        (combine.main, "A B", "B A", r"with A .*A, B .*B, not with A .*B, B .*A: give"),
+        (combine.main, "A B", "A B --format jpg", "with --format png, not with --format jpg: give"),
+        (split.main, "P", "P --format jpg", "with --format png, not with --format jpg: give"),
+    ],
+)
+def test_a_folder_made_with_other_settings_is_left_alone(
+    tmp_path, monkeypatch, main, first, other, says
+):
+    for name, width in (("A/x.png", 16), ("B/x.png", 16), ("P/x.png", 32), ("D/train/x.png", 32)):
+        write(tmp_path / name, noise(width))
+    monkeypatch.chdir(tmp_path)
+    out = tmp_path / "out"
+
+    def made():
+        return {path: (out / path).read_bytes() for path in tree(out)}
+
+    main([*first.split(), "--output", "out"])
+    before = made()
+    with pytest.raises(InputError, match=f"--output out holds images made {says}"):
+        main([*other.split(), "--output", "out"])
+    assert made() == before
+    main([*first.split(), "--output", str(out)])  # the same folder by another name
+    # Of an earlier version, which wrote no settings: as it was.
+    (out / SETTINGS).unlink()
+    main([*first.split(), "--output", "out"])
+    assert made() == before and not (out / SETTINGS).exists()
+    # Nothing there to be mixed.
+    for path in before:
+        (out / path).unlink()
+    main([*first.split(), "--output", "out"])
+    assert made() == before
+    for path in before:
+        (out / path).unlink()
+    main([*other.split(), "--output", "out"])
+    assert made() and made() != before
+
+
+@pytest.mark.parametrize("made", ["pairs", "halves"])
+def test_more_than_eight_bits_are_not_cut_off(tmp_path, made):
+    deep = Image.fromarray(np.zeros((8, 16), np.uint16))
+    for side in "AB":
+        write(tmp_path / side / "x.png", deep)
+    main, folders = (combine.main, "AB") if made == "pairs" else (split.main, "A")
+    with pytest.raises(InputError, match=r"x\.png has more than 8 bits per channel"):
+        main([*(str(tmp_path / folder) for folder in folders), "--output", str(tmp_path / "out")])
+    assert not list(tmp_path.glob("out/**/*.png"))
 
 
 def test_images_without_a_partner_can_be_left_out(two, capsys):
