@@ -88,7 +88,7 @@ def _fingerprint(dataset, net: InceptionFeatures) -> str:
     settings = f"2 {net.label}{net.origin} {direction} {dataset.channels} {dataset.resize}"
     digest = hashlib.sha256(settings.encode())
     for path in [*dataset.files, *(getattr(dataset, "files_b", None) or ())]:
-        info, name = path.stat(), os.fsencode(path.relative_to(dataset.folder.parent))
+        info, name = path.stat(), os.fsencode(os.path.relpath(path, dataset.folder))
         digest.update(name + f" {info.st_size} {info.st_mtime_ns}\n".encode())
     return digest.hexdigest()[:8]
 

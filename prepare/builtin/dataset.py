@@ -151,8 +151,8 @@ def _run_jobs(jobs: list[tuple[Path, int]], size: int, kind: str, workers: int) 
             yield write([job])
         return
     chunk = 8
-    # Ctrl-C reaches every process: those that draw end at once and without a word.
-    silent = dict(initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_DFL))
+    # Ctrl-C reaches every process. Those that draw finish what they draw, which takes a second.
+    silent = dict(initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN))
     pool = ProcessPoolExecutor(min(workers, len(jobs) // chunk + 1), **silent)
     try:
         # A few at a time: there is little to undo when Ctrl-C comes.
