@@ -151,38 +151,42 @@ def _run_jobs(jobs: list[tuple[Path, int]], size: int, kind: str, workers: int) 
             yield write([job])
         return
     chunk = 8
-    # Ctrl-C reaches every process. Those that draw finish what they draw, which takes a second.
-    silent = dict(initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN))
-    pool = ProcessPoolExecutor(min(workers, len(jobs) // chunk + 1), **silent)
-    try:
-        # A few at a time: there is little to undo when Ctrl-C comes.
-        parts = (jobs[i : i + chunk] for i in range(0, len(jobs), chunk))
-        pending: set[Future] = set()
-        while True:
-            while len(pending) < 2 * workers and (part := next(parts, None)):
-                pending.add(pool.submit(write, part))
-            if not pending:
-                return
-            done, pending = wait(pending, return_when=FIRST_COMPLETED)
-            for each in done:
-                yield each.result()
-    finally:
-        # After an error, do not wait for the rest
-        with _without_ctrl_c():
+    with _noted_ctrl_c() as stop:
+        # Ctrl-C reaches every process. Those that draw finish what they draw, about a second.
+        deaf = dict(initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN))
+        pool = ProcessPoolExecutor(min(workers, len(jobs) // chunk + 1), **deaf)
+        try:
+            # A few at a time: there is little to undo when Ctrl-C comes.
+            parts = (jobs[i : i + chunk] for i in range(0, len(jobs), chunk))
+            pending: set[Future] = set()
+            while not stop.is_set():
+                while len(pending) < 2 * workers and (part := next(parts, None)):
+                    pending.add(pool.submit(write, part))
+                if not pending:
+                    break
+                done, pending = wait(pending, return_when=FIRST_COMPLETED)
+                for each in done:
+                    yield each.result()
+        finally:
+            # After an error, do not wait for the rest
             pool.shutdown(wait=True, cancel_futures=True)
 
 
 @contextmanager
-def _without_ctrl_c() -> Iterator[None]:
-    """A second Ctrl-C would interrupt the end of a pool, which then never comes."""
+def _noted_ctrl_c() -> Iterator[threading.Event]:
+    """An event that Ctrl-C sets; KeyboardInterrupt comes at the end. At any other moment it could
+    leave a lock of a pool taken, and its end would never come."""
+    noted = threading.Event()
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield noted
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    before = signal.signal(signal.SIGINT, lambda *_: noted.set())
     try:
-        yield
+        yield noted
     finally:
         signal.signal(signal.SIGINT, before)
+    if noted.is_set():
+        raise KeyboardInterrupt
 
 
 def write_builtin_dataset(
