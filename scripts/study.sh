@@ -213,8 +213,8 @@ split() {
 # checksum, and go on.
 settings() {
   [ -z "$HELD_OUT" ] || echo "checksum of --held_out: $(cksum <"$HELD_OUT")"
-  printf '%s\n' "DATAROOT $(cd "$DATAROOT" 2>/dev/null && pwd || echo "$DATAROOT")" "--size $SIZE" "--direction $DIRECTION" \
-    "--epochs $EPOCHS" "--ngf $NGF" "--held_out $HELD_OUT_NAME" "--count $COUNT" "--space $SPACE" \
+  printf '%s\n' "DATAROOT $(cd "$DATAROOT" 2>/dev/null && pwd || echo "$DATAROOT")" \
+    "--size $SIZE" "--direction $DIRECTION" "--epochs $EPOCHS" "--ngf $NGF" "--held_out $HELD_OUT_NAME" "--count $COUNT" "--space $SPACE" \
     "--space_b $SPACE_B" "--space_c $SPACE_C" "--more ${MORE[*]}" \
     "--more_train ${MORE_TRAIN[*]}" "--more_search ${MORE_SEARCH[*]}" "--more_test ${MORE_TEST[*]}" \
     "--more_latency ${MORE_LATENCY[*]}" "MEASURE ${MEASURE[*]}" "TRAIN ${TRAIN[*]}" \
